@@ -1,0 +1,16 @@
+//! How a document moves through a pipeline, as pure functions.
+//!
+//! A [`Plan`] is a pipeline, compiled and checked. A [`DocumentRecord`] is the small state of one document. [`transition`]
+//! makes the next record from an event. There is no I/O here, no clock and no async: time comes in as a parameter, effects
+//! go out as values, so every crash and every order of events can be tested.
+#![deny(missing_docs)]
+
+mod plan;
+mod record;
+mod transition;
+mod wire;
+
+pub use plan::*;
+pub use record::*;
+pub use transition::*;
+pub use wire::*;

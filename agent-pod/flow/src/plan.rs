@@ -1,0 +1,1 @@
+//! A pipeline, compiled and checked (to be written; the signatures are agreed).

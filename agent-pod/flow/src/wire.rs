@@ -1,0 +1,1 @@
+//! Protobuf forms of what goes over the wire (to be written).

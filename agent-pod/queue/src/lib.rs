@@ -1,0 +1,10 @@
+//! The five ports that carry documents, and their implementations.
+//!
+//! Ports know nothing of plans or records: they carry bytes under names. [`memory`] serves tests, [`embedded`] one process
+//! on a laptop (redb and files, durable). One contract suite in `tests/` runs on every implementation.
+
+pub mod embedded;
+pub mod memory;
+mod ports;
+
+pub use ports::*;

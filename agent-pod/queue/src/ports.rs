@@ -1,0 +1,247 @@
+//! What every implementation promises.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// The five ports of one store.
+#[derive(Clone)]
+pub struct Ports {
+    /// Tasks.
+    pub queue: Arc<dyn Queue>,
+    /// Small state, compare-and-set.
+    pub records: Arc<dyn Records>,
+    /// Bytes by digest.
+    pub payloads: Arc<dyn Payloads>,
+    /// Deliver this at that time.
+    pub timers: Arc<dyn Timers>,
+    /// Progress and tokens; may be lost.
+    pub events: Arc<dyn Events>,
+}
+
+/// What a port could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The record exists already or was changed by another writer: read it again.
+    #[error("\"{key}\" was changed by another writer")]
+    Conflict {
+        /// Which record.
+        key: String,
+    },
+    /// There is nothing under this name.
+    #[error("\"{name}\" does not exist")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// The lease has ended and the task belongs to another worker, or was acknowledged already.
+    #[error("the lease of task \"{id}\" is over")]
+    LeaseOver {
+        /// The task.
+        id: String,
+    },
+    /// The store holds bytes that do not match their digest.
+    #[error("payload {digest} is damaged")]
+    Damaged {
+        /// The digest.
+        digest: String,
+    },
+    /// The store failed: disk full, broken file. Nothing of the operation took effect. Its operator can fix it.
+    #[error("failed to {action}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Result of a port.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Urgency of a message. Pulls serve the four classes by weight (8, 4, 2, 1), so that none starves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Priority {
+    /// Weight 8.
+    Critical,
+    /// Weight 4.
+    High,
+    /// Weight 2.
+    #[default]
+    Normal,
+    /// Weight 1.
+    Low,
+}
+
+impl Priority {
+    /// All classes, most urgent first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Normal, Self::Low];
+
+    /// Share of this class in pulls while all classes wait.
+    pub fn weight(self) -> u32 {
+        match self {
+            Self::Critical => 8,
+            Self::High => 4,
+            Self::Normal => 2,
+            Self::Low => 1,
+        }
+    }
+}
+
+/// Something to be worked once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Unique: a second publish of the same id is swallowed while the first is queued, in work, or was acknowledged
+    /// within [`DEDUPLICATION_WINDOW`].
+    pub id: String,
+    /// Queue that it lies in.
+    pub pool: String,
+    /// Its class.
+    pub priority: Priority,
+    /// What it says.
+    pub body: Bytes,
+}
+
+/// How long an acknowledged id is remembered.
+pub const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(120);
+
+/// A message in the hands of a worker, under a lease.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Names this delivery, not the message: after the lease has ended it is worth nothing.
+    pub receipt: Receipt,
+    /// 1 for the first delivery.
+    pub deliveries: u32,
+    /// When the message was published.
+    pub published_at: Millis,
+}
+
+/// Names one delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The message's id.
+    pub id: String,
+    /// The pool.
+    pub pool: String,
+    /// Which delivery of it.
+    pub lease: u64,
+}
+
+/// What waits in a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages not delivered, by class in the order of [`Priority::ALL`].
+    pub pending: [u64; 4],
+    /// Messages under a lease.
+    pub in_work: u64,
+    /// Age of the oldest message that is not acknowledged.
+    pub oldest: Option<Duration>,
+}
+
+impl Depth {
+    /// Everything that is not acknowledged.
+    pub fn total(&self) -> u64 {
+        self.pending.iter().sum::<u64>() + self.in_work
+    }
+}
+
+/// Tasks. Delivered at least once; a message leaves only by `ack`.
+///
+/// A lease lasts `lease` from the pull or the last `extend`; when it ends without either, the message is delivered again.
+/// Redelivery is without limit: limits live in the record.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Stores messages; they are durable when this returns. Never refuses for lack of room.
+    async fn publish(&self, messages: Vec<Message>) -> Result<()>;
+    /// Takes up to `max` messages of a pool, the most urgent by weight; waits up to `wait` for the first.
+    async fn pull(&self, pool: &str, max: usize, lease: Duration, wait: Duration) -> Result<Vec<Delivery>>;
+    /// Starts the lease again.
+    async fn extend(&self, receipt: &Receipt, lease: Duration) -> Result<()>;
+    /// Removes the message for good.
+    async fn ack(&self, receipt: &Receipt) -> Result<()>;
+    /// Hands the message back; it can be pulled again after `delay`.
+    async fn release(&self, receipt: &Receipt, delay: Duration) -> Result<()>;
+    /// What waits.
+    async fn depth(&self, pool: &str) -> Result<Depth>;
+}
+
+/// A record's bytes and the revision to name when changing them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// Grows with each change of this key.
+    pub revision: u64,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// Small state under keys, changed by compare-and-set; a read sees every write that returned before it began.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// The newest bytes.
+    async fn get(&self, key: &str) -> Result<Option<Versioned>>;
+    /// Writes a key that does not exist; [`Error::Conflict`] where it does.
+    async fn create(&self, key: &str, bytes: Bytes) -> Result<u64>;
+    /// Writes a key whose revision is `revision`; [`Error::Conflict`] where it is not.
+    async fn update(&self, key: &str, revision: u64, bytes: Bytes) -> Result<u64>;
+    /// Removes a key; removing nothing is no error.
+    async fn delete(&self, key: &str) -> Result<()>;
+    /// Keys that begin with `prefix`, in order, after `after`, at most `limit`.
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>>;
+}
+
+/// Bytes named by their BLAKE3 digest (64 hexadecimal digits). Putting the same bytes twice stores them once.
+#[async_trait]
+pub trait Payloads: Send + Sync {
+    /// Stores bytes durably and names them.
+    async fn put(&self, bytes: Bytes) -> Result<String>;
+    /// The bytes; checked against the digest: [`Error::Damaged`], [`Error::NotFound`].
+    async fn get(&self, digest: &str) -> Result<Bytes>;
+    /// Whether they are there.
+    async fn contains(&self, digest: &str) -> Result<bool>;
+    /// Removes them; removing nothing is no error.
+    async fn delete(&self, digest: &str) -> Result<()>;
+    /// All digests.
+    async fn list(&self) -> Result<Vec<String>>;
+}
+
+/// A body to be delivered at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// Unique: setting the same id again replaces time and body.
+    pub id: String,
+    /// When.
+    pub at: Millis,
+    /// What is delivered.
+    pub body: Bytes,
+}
+
+/// Deliver this at that time. Delivered at least once; an alarm leaves only by `done` or `cancel`.
+#[async_trait]
+pub trait Timers: Send + Sync {
+    /// Sets alarms; they are durable when this returns.
+    async fn set(&self, alarms: Vec<Alarm>) -> Result<()>;
+    /// Alarms whose time has come, oldest first, at most `max`; waits up to `wait` for the first. An alarm that is not
+    /// `done` within 30 s is delivered again.
+    async fn due(&self, now: Millis, max: usize, wait: Duration) -> Result<Vec<Alarm>>;
+    /// Removes a delivered alarm, unless it was set again meanwhile with another time.
+    async fn done(&self, alarm: &Alarm) -> Result<()>;
+    /// Removes an alarm; removing nothing is no error.
+    async fn cancel(&self, id: &str) -> Result<()>;
+}
+
+/// Progress and tokens: lossy, for those who watch now. A slow watcher loses the oldest; nobody waits for it.
+#[async_trait]
+pub trait Events: Send + Sync {
+    /// Tells all watchers of `subject`.
+    async fn publish(&self, subject: &str, body: Bytes) -> Result<()>;
+    /// Watches all subjects that begin with `prefix`, from now on.
+    async fn watch(&self, prefix: &str) -> Result<tokio::sync::mpsc::Receiver<(String, Bytes)>>;
+}

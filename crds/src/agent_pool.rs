@@ -1,0 +1,157 @@
+//! `AgentPool`: workers of one kind, with the models that they hold.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Span;
+
+/// Agents of one kind: the models they hold, the device they need and how much they do at once.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(group = "docket.dev", version = "v1alpha1", kind = "AgentPool", namespaced)]
+#[kube(shortname = "agp", category = "docket", plural = "agentpools")]
+#[kube(derive = "PartialEq")]
+#[serde(rename_all = "camelCase")]
+pub struct AgentPoolSpec {
+    /// Sets defaults for the fields below; any field that is written overrides its default.
+    #[serde(default)]
+    pub profile: Profile,
+    /// The models that every agent of the pool holds.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub models: Vec<Model>,
+    /// What the models run on.
+    #[serde(default)]
+    pub device: Device,
+    /// Documents in work at once in one agent. Default: 8 (HighThroughput 16, LowMemory 2).
+    #[schemars(range(min = 1, max = 1024))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// How requests to a model are put together.
+    #[serde(default)]
+    pub batching: Batching,
+}
+
+/// A named set of defaults for a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Profile {
+    /// Eight documents at once, batches of up to 32.
+    #[default]
+    Balanced,
+    /// Sixteen documents at once, batches of up to 64.
+    HighThroughput,
+    /// Two documents at once, batches of up to 8.
+    LowMemory,
+}
+
+/// One model of a pool.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// Name by which stages refer to the model; unique in the pool.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// What the model does.
+    pub task: ModelTask,
+    /// Where its files come from.
+    pub source: ModelSource,
+    /// Number format of the weights in memory. Default: F32 for embedding models, Q8_0 for generating ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<Dtype>,
+    /// Longest prompt plus answer in tokens. Default: what the model was trained for, at most 4096.
+    #[schemars(range(min = 16, max = 131_072))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u32>,
+}
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ModelTask {
+    /// Turns text into a vector.
+    Embed,
+    /// Continues text.
+    Generate,
+}
+
+/// Number format of a model's weights in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(non_camel_case_types, reason = "the names are the field's own")]
+pub enum Dtype {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point; on the CPU only where a kernel exists.
+    F16,
+    /// bfloat16; not on the CPU.
+    BF16,
+    /// 8-bit blocks of 32 weights with one scale.
+    Q8_0,
+    /// The formats that the file holds, unchanged.
+    AsStored,
+}
+
+/// Where a model's files come from: exactly one field is set.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("[has(self.catalog), has(self.file), has(self.http)].filter(x, x).size() == 1")
+    .message("set exactly one of catalog, file, http"))]
+pub struct ModelSource {
+    /// Name of an entry of the model catalogue (`docket model list`).
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<String>,
+    /// Folder or file on the agent's own disk.
+    #[schemars(length(min = 1, max = 1024))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// A file fetched by HTTP and checked against its digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSource>,
+}
+
+/// A model file at a URL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpSource {
+    /// The address, http or https.
+    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://"))]
+    pub url: String,
+    /// SHA-256 of the file, 64 hexadecimal digits.
+    #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+}
+
+/// What models run on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// The kind of device; a GPU that is not there is an error, never silently the CPU.
+    #[serde(default)]
+    pub kind: DeviceKind,
+}
+
+/// The kind of device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeviceKind {
+    /// The CPU cores that the agent is limited to.
+    #[default]
+    Cpu,
+    /// One CUDA device; needs a build with the feature `cuda`.
+    Gpu,
+}
+
+/// How requests to a model are put together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Batching {
+    /// Requests in one step of the engine; 1 turns batching off. Default: 32 (HighThroughput 64, LowMemory 8).
+    #[schemars(range(min = 1, max = 1024))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_batch: Option<u32>,
+    /// How long the first request of a batch waits for company while the engine is idle. Default: 0ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<Span>,
+    /// Most tokens in one step. Default: learned from measured step times.
+    #[schemars(range(min = 16, max = 1_048_576))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_budget: Option<u32>,
+}

@@ -1,0 +1,1 @@
+//! Reads files of resources (to be written).

@@ -1,0 +1,269 @@
+//! `Pipeline`: the graph of stages that every document passes through.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Span, Stage};
+
+/// A graph of stages that every document passes through.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(group = "docket.dev", version = "v1alpha1", kind = "Pipeline", namespaced)]
+#[kube(shortname = "dpl", category = "docket")]
+#[kube(derive = "PartialEq")]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineSpec {
+    /// Collections of searchable text that stages retrieve from or add to.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub knowledge: Vec<Knowledge>,
+    /// Small models over embeddings that learn from labelled documents.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub heads: Vec<Head>,
+    /// The stages; `after` makes them a graph without cycles.
+    #[schemars(length(min = 1, max = 256))]
+    pub stages: Vec<Stage>,
+    /// Sends a document round again while a stage scores it too low.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// How failed attempts are repeated.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Longest time for one attempt of a stage that sets none itself. Default: 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage_timeout: Option<Span>,
+    /// Longest time from a document's submission to its end; after it the document is dead-lettered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Span>,
+    /// Keeps stage results and gives them again for the same input and specification.
+    #[serde(default)]
+    pub cache: Cache,
+    /// Whether the branches of a document are worked side by side. `false` works one stage of a document at a time.
+    #[serde(default = "yes")]
+    pub parallel: bool,
+    /// Whether tokens are sent to watchers as they are generated.
+    #[serde(default = "yes")]
+    pub streaming: bool,
+    /// Priority of a document that is submitted without one.
+    #[serde(default)]
+    pub priority_default: Priority,
+    /// Accepts documents and hands no work out.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Urgency of a document. Higher ones are served first by weight; none starves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Priority {
+    /// Before all others.
+    Critical,
+    /// Before normal work.
+    High,
+    /// The usual.
+    #[default]
+    Normal,
+    /// When there is room.
+    Low,
+}
+
+/// A collection of text chunks with their vectors.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Knowledge {
+    /// Name by which stages refer to it; unique in the pipeline.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Where it is kept: `default` (the state folder) or a folder.
+    #[serde(default = "default_uri")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub uri: String,
+    /// Model that makes its vectors; a pool of the pipeline holds it.
+    #[schemars(length(min = 1, max = 63))]
+    pub embedder: String,
+    /// How text is cut.
+    #[serde(default)]
+    pub chunking: Chunking,
+}
+
+fn default_uri() -> String {
+    "default".to_owned()
+}
+
+/// How text is cut into chunks.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("self.overlap * 2 <= self.tokens").message("overlap is at most half of tokens"))]
+pub struct Chunking {
+    /// Most tokens in a chunk, counted by the embedder's tokenizer.
+    #[serde(default = "chunk_tokens")]
+    #[schemars(range(min = 16, max = 8192))]
+    pub tokens: u32,
+    /// Tokens that a chunk shares with the one before.
+    #[serde(default)]
+    #[schemars(range(max = 4096))]
+    pub overlap: u32,
+}
+
+impl Default for Chunking {
+    fn default() -> Self {
+        Self { tokens: chunk_tokens(), overlap: 0 }
+    }
+}
+
+fn chunk_tokens() -> u32 {
+    128
+}
+
+/// A small model over embeddings, trained from labelled documents.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// Name by which stages refer to it; unique in the pipeline.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// What it learns.
+    pub kind: HeadKind,
+    /// Model whose vectors it reads.
+    #[schemars(length(min = 1, max = 63))]
+    pub embedder: String,
+}
+
+/// What a head learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HeadKind {
+    /// One label of those seen in training, with probabilities.
+    Classifier,
+    /// How unlike the training documents a document is, from 0 to 1; needs no labels.
+    Anomaly,
+    /// A number from 0 to 1 learned from scores that people gave.
+    Quality,
+}
+
+/// Sends a document round again while a stage scores it too low.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quality {
+    /// Stage whose score counts; it has `score`.
+    #[schemars(length(min = 1, max = 63))]
+    pub stage: String,
+    /// Lowest score that passes, from 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub threshold: f64,
+    /// How many times the document may go round again; after that it goes on and ends as partial.
+    #[serde(default = "max_rounds")]
+    #[schemars(range(min = 0, max = 16))]
+    pub max_rounds: u32,
+    /// Stage at which a new round starts; the scoring stage comes after it.
+    #[schemars(length(min = 1, max = 63))]
+    pub restart_at: String,
+}
+
+fn max_rounds() -> u32 {
+    2
+}
+
+/// How failed attempts are repeated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Attempts of a stage in all, the first included.
+    #[serde(default = "max_attempts")]
+    #[schemars(range(min = 1, max = 20))]
+    pub max_attempts: u32,
+    /// The wait between them.
+    #[serde(default)]
+    pub backoff: Backoff,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max_attempts: max_attempts(), backoff: Backoff::default() }
+    }
+}
+
+fn max_attempts() -> u32 {
+    3
+}
+
+/// Exponentially growing wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// Wait before the second attempt.
+    #[serde(default = "backoff_initial")]
+    pub initial: Span,
+    /// Each further wait is this many times longer.
+    #[serde(default = "backoff_factor")]
+    #[schemars(range(min = 1.0, max = 10.0))]
+    pub factor: f64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { initial: backoff_initial(), factor: backoff_factor() }
+    }
+}
+
+fn backoff_initial() -> Span {
+    Span(std::time::Duration::from_secs(1))
+}
+
+fn backoff_factor() -> f64 {
+    1.5
+}
+
+/// The cache of stage results.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cache {
+    /// Answers from the cache when specification, model and inputs are the same to the byte.
+    #[serde(default)]
+    pub exact: ExactCache,
+    /// Where results are kept, nearest first; empty turns the cache off.
+    #[serde(default = "cache_levels")]
+    #[schemars(length(max = 2))]
+    pub levels: Vec<CacheLevel>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { exact: ExactCache::default(), levels: cache_levels() }
+    }
+}
+
+fn cache_levels() -> Vec<CacheLevel> {
+    vec![CacheLevel::Memory, CacheLevel::Disk]
+}
+
+/// Exact reuse of stage results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExactCache {
+    /// How long a result may be used again.
+    #[serde(default = "cache_ttl")]
+    pub ttl: Span,
+}
+
+impl Default for ExactCache {
+    fn default() -> Self {
+        Self { ttl: cache_ttl() }
+    }
+}
+
+fn cache_ttl() -> Span {
+    Span(std::time::Duration::from_secs(3_600))
+}
+
+/// A place where results are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CacheLevel {
+    /// In the process, least recently used go first.
+    Memory,
+    /// In the state folder; survives a restart.
+    Disk,
+}
