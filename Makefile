@@ -1,0 +1,63 @@
+# `make` lists the targets. `make demo` and `make test` do all their set-up themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/docket
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export DOCKET_MODELS ?= $(CACHE)/models
+export CARGO_TERM_COLOR ?= auto
+
+# One selection of crates and targets for everything: another selection would unify features differently and build
+# hundreds of crates a second time.
+SELECTION := --release --locked --workspace
+BIN := $(CARGO_TARGET_DIR)/release
+DOCKET := $(BIN)/docket
+CORPUS := $(BIN)/docket-demo-corpus
+
+# The two small models that the demonstration and the tests use.
+MODELS := minilm smollm2-135m-instruct
+
+DEMO := .demo
+SAMPLE := config/samples/licence-review.yaml
+
+.PHONY: help setup build models demo test fmt lint crds golden bench clean-demo
+
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
+		while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup: ## Installs what the build needs and the machine lacks, or names the command
+	@scripts/setup.sh
+
+build: setup ## Builds everything, tests included
+	cargo build $(SELECTION) --all-targets
+
+models: build
+	@$(DOCKET) model pull $(MODELS)
+
+demo: models ## Reviews the licences of all dependencies: 10 minutes on two cores after the build
+	@CORPUS=$(CORPUS) DOCKET=$(DOCKET) DEMO=$(DEMO) SAMPLE=$(SAMPLE) scripts/demo.sh
+
+test: models ## Runs everything that passes or fails
+	cargo test $(SELECTION)
+
+fmt: ## Formats the code
+	cargo fmt --all
+
+lint: ## Runs clippy (builds its own copy of the dependencies' metadata)
+	cargo clippy $(SELECTION) --all-targets -- --deny warnings
+
+crds: build ## Writes config/crd/ from the API types
+	$(BIN)/crds
+
+golden: ## Makes the reference outputs of other engines again (needs network)
+	bench/golden/make.sh
+
+bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; writes docs/benchmarks.md
+	@DOCKET=$(DOCKET) scripts/bench.sh
+
+clean-demo: ## Removes the demonstration's state and results
+	rm -rf $(DEMO)
