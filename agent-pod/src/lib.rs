@@ -1,1 +1,62 @@
-//! skeleton
+//! The data plane: runs pipelines on a laptop; the only crate that names concrete queues, models and tables.
+//!
+//! `commands` is what a person calls, `runtime` carries documents (driver, workers, timers), `stages` does the work of
+//! each stage kind. This crate must not hold a Kubernetes client.
+
+mod args;
+mod commands;
+mod error;
+mod runtime;
+mod stages;
+
+use std::{ffi::OsString, io, os::unix::process::CommandExt as _, process::ExitCode};
+
+use clap::Parser as _;
+
+use crate::args::{Arguments, Command};
+pub use crate::error::{Error, Result};
+
+/// Marks a process whose thread counts are set already.
+const THREADS_SET: &str = "DOCKET_THREADS_SET";
+
+/// Parses the command line, runs the command and turns what came of it into an exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::ParseChild) {
+        return knowledge::parse::child_main();
+    }
+    if let Err(error) = with_thread_environment(arguments.threads.map(usize::from)) {
+        return report(&Error::system("set thread counts")(error));
+    }
+    let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(commands::execute(arguments));
+            // Threads that still compute for a request that nobody waits for must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Error::system("start the runtime")(error)),
+    };
+    outcome.unwrap_or_else(|error| report(&error))
+}
+
+/// Libraries read their thread counts from the environment, once, and count the host's cores instead of the cgroup's.
+/// Setting a variable in a running process is not safe, so the process starts itself again with them set.
+fn with_thread_environment(threads: Option<usize>) -> io::Result<()> {
+    if std::env::var_os(THREADS_SET).is_some() {
+        return Ok(());
+    }
+    let threads = threads.unwrap_or_else(engine::threads::available_threads);
+    let mut again = std::process::Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1)).env(THREADS_SET, OsString::from(threads.to_string()));
+    again.envs(engine::threads::environment(threads));
+    Err(again.exec())
+}
+
+fn report(error: &Error) -> ExitCode {
+    error::print(error);
+    ExitCode::from(error.exit_code())
+}

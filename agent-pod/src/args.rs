@@ -1,0 +1,298 @@
+//! What a person types. The environment is read here and nowhere else: every flag has a `DOCKET_…` variable.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Documents through agents, on your own machine: a pipeline file in, results out.
+///
+/// Exit codes: 0 all documents succeeded; 1 some were dead-lettered (they are listed); 2 usage or invalid file (the message
+/// names file, line and field); 3 the system failed.
+#[derive(Parser, Debug)]
+#[command(name = "docket", version, propagate_version = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is logged to standard error, for example `info` or `agent_pod=debug`.
+    #[arg(long, global = true, env = "DOCKET_LOG", default_value = "warn")]
+    pub log: String,
+    /// Threads that compute. Default: what the cgroup and the affinity allow.
+    #[arg(long, global = true, env = "DOCKET_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Runs a pipeline over documents in this process and prints what came out.
+    Run(RunArguments),
+    /// Checks pipeline files without running them.
+    Validate(FileArguments),
+    /// Adds documents to a knowledge base.
+    Ingest(IngestArguments),
+    /// Searches a knowledge base.
+    Query(QueryArguments),
+    /// Lists, shows and replays documents that were given up.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Tells what happened to a document, and why.
+    #[command(subcommand)]
+    Explain(ExplainCommand),
+    /// Lists and fetches models of the catalogue.
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Measures this build on this machine.
+    Bench(BenchArguments),
+    /// Parses one document from standard input under limits. Run by docket itself.
+    #[command(hide = true)]
+    ParseChild,
+}
+
+/// Pipeline files.
+#[derive(Args, Debug, Clone)]
+pub struct FileArguments {
+    /// Files with AgentPools and Pipelines (YAML or JSON); may be given several times.
+    #[arg(short = 'f', long = "file", required = true, env = "DOCKET_FILE", value_delimiter = ',', value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Pipeline to use, where the files hold several.
+    #[arg(long, env = "DOCKET_PIPELINE", value_name = "NAME")]
+    pub pipeline: Option<String>,
+}
+
+/// Where state is kept.
+#[derive(Args, Debug, Clone)]
+pub struct StateArguments {
+    /// Folder that keeps records, payloads, knowledge, heads and the cache.
+    #[arg(long = "state", env = "DOCKET_STATE", default_value = ".docket", value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+/// Where models are kept.
+#[derive(Args, Debug, Clone)]
+pub struct ModelArguments {
+    /// Folder of pulled models. Default: docket/models in the user's cache folder.
+    #[arg(long = "models", env = "DOCKET_MODELS", value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A table for people.
+    Table,
+    /// One JSON value.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// `docket run`.
+#[derive(Args, Debug, Clone)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub file: FileArguments,
+    /// Documents: files, folders (searched through, hidden files left out) or .jsonl files with a document a line
+    /// ({"id", "text" or "path", "metadata", "priority"}).
+    #[arg(long, required = true, env = "DOCKET_INPUT", num_args = 1.., value_name = "PATH")]
+    pub input: Vec<PathBuf>,
+    /// Folder for results.jsonl and summary.json.
+    #[arg(long, env = "DOCKET_OUTPUT", value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// table: a summary; json: the summary as JSON; jsonl: one object a document, as they end.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+    #[command(flatten)]
+    pub state: StateArguments,
+    #[command(flatten)]
+    pub models: ModelArguments,
+    /// Continues the last run of this pipeline in the state folder.
+    #[arg(long, env = "DOCKET_RESUME")]
+    pub resume: bool,
+    /// Takes only the first so many documents.
+    #[arg(long, env = "DOCKET_LIMIT", value_name = "N")]
+    pub limit: Option<usize>,
+    /// Labels that train the pipeline's heads before the run: lines {"document", "head", "label", "split"}; lines with
+    /// "split": "test" are held out and measure accuracy.
+    #[arg(long, env = "DOCKET_FEEDBACK", value_name = "FILE")]
+    pub feedback: Option<PathBuf>,
+}
+
+/// `docket ingest`.
+#[derive(Args, Debug, Clone)]
+pub struct IngestArguments {
+    #[command(flatten)]
+    pub file: FileArguments,
+    /// Knowledge base of the pipeline.
+    #[arg(long, env = "DOCKET_KNOWLEDGE", value_name = "NAME")]
+    pub knowledge: String,
+    /// Documents: files, folders or .jsonl files.
+    #[arg(long, required = true, env = "DOCKET_INPUT", num_args = 1.., value_name = "PATH")]
+    pub input: Vec<PathBuf>,
+    /// Takes only the first so many documents.
+    #[arg(long, env = "DOCKET_LIMIT", value_name = "N")]
+    pub limit: Option<usize>,
+    /// How the summary is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+    #[command(flatten)]
+    pub state: StateArguments,
+    #[command(flatten)]
+    pub models: ModelArguments,
+}
+
+/// `docket query`.
+#[derive(Args, Debug, Clone)]
+pub struct QueryArguments {
+    #[command(flatten)]
+    pub file: FileArguments,
+    /// Knowledge base of the pipeline.
+    #[arg(long, env = "DOCKET_KNOWLEDGE", value_name = "NAME")]
+    pub knowledge: String,
+    /// What to look for.
+    #[arg(required_unless_present = "queries", conflicts_with = "queries", value_name = "TEXT")]
+    pub text: Option<String>,
+    /// File with a query a line: {"id", "text"}.
+    #[arg(long, env = "DOCKET_QUERIES", value_name = "FILE")]
+    pub queries: Option<PathBuf>,
+    /// Most chunks a query.
+    #[arg(long, env = "DOCKET_TOP_K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
+    pub top_k: u32,
+    /// How chunks are found; several are fused.
+    #[arg(long, env = "DOCKET_STEPS", value_enum, value_delimiter = ',', default_values = ["ann", "full-text"])]
+    pub steps: Vec<Step>,
+    /// jsonl: lines {query, document, chunk, rank, score, text, start, end}.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+    #[command(flatten)]
+    pub state: StateArguments,
+    #[command(flatten)]
+    pub models: ModelArguments,
+}
+
+/// One way to find chunks.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nearest vectors.
+    Ann,
+    /// Words, by BM25.
+    FullText,
+}
+
+/// `docket dlq`.
+#[derive(Subcommand, Debug, Clone)]
+pub enum DlqCommand {
+    /// Lists the documents of the last run that were dead-lettered.
+    List {
+        #[command(flatten)]
+        state: StateArguments,
+        /// Pipeline whose last run is meant, where the state folder holds several.
+        #[arg(long, env = "DOCKET_PIPELINE")]
+        pipeline: Option<String>,
+        /// How they are printed.
+        #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Shows one dead letter whole.
+    Show {
+        /// The document.
+        document: String,
+        #[command(flatten)]
+        state: StateArguments,
+        /// Pipeline whose last run is meant, where the state folder holds several.
+        #[arg(long, env = "DOCKET_PIPELINE")]
+        pipeline: Option<String>,
+    },
+    /// Works dead-lettered documents again from the stage that failed, with the plan that they began with.
+    Replay(ReplayArguments),
+}
+
+/// `docket dlq replay`.
+#[derive(Args, Debug, Clone)]
+pub struct ReplayArguments {
+    /// The documents.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub documents: Vec<String>,
+    /// All dead letters of the last run.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub state: StateArguments,
+    #[command(flatten)]
+    pub models: ModelArguments,
+    /// Pipeline whose last run is meant, where the state folder holds several.
+    #[arg(long, env = "DOCKET_PIPELINE")]
+    pub pipeline: Option<String>,
+    /// How what came out is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+    /// Folder for results.jsonl and summary.json.
+    #[arg(long, env = "DOCKET_OUTPUT", value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+/// `docket explain`.
+#[derive(Subcommand, Debug, Clone)]
+pub enum ExplainCommand {
+    /// What happened to a document of the last run, stage by stage.
+    Document {
+        /// The document.
+        name: String,
+        #[command(flatten)]
+        state: StateArguments,
+        /// Pipeline whose last run is meant, where the state folder holds several.
+        #[arg(long, env = "DOCKET_PIPELINE")]
+        pipeline: Option<String>,
+        /// How it is printed.
+        #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+        format: Format,
+    },
+}
+
+/// `docket model`.
+#[derive(Subcommand, Debug, Clone)]
+pub enum ModelCommand {
+    /// Lists the catalogue and what of it is on this machine.
+    List {
+        #[command(flatten)]
+        models: ModelArguments,
+        /// How it is printed.
+        #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Fetches models from the first source that answers and checks their digests.
+    Pull {
+        /// Names of the catalogue.
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        models: ModelArguments,
+    },
+}
+
+/// `docket bench`.
+#[derive(Args, Debug, Clone)]
+pub struct BenchArguments {
+    /// What to measure; all where none is named.
+    #[arg(value_enum)]
+    pub suite: Option<Suite>,
+    /// How it is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+    /// Measured rounds, after one round of warm-up.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    #[command(flatten)]
+    pub models: ModelArguments,
+}
+
+/// A benchmark suite.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Embedding and generation.
+    Engine,
+    /// Documents through a pipeline: parallel against one at a time, cached against cold.
+    Pipeline,
+    /// Ingestion and search.
+    Retrieval,
+}

@@ -1,0 +1,133 @@
+//! `docket dlq`: documents that were given up.
+
+use std::{collections::HashSet, process::ExitCode, sync::Arc};
+
+use flow::{DocumentRecord, Outcome};
+use serde_json::{Value, json};
+
+use super::{
+    note, print,
+    run::{
+        report::{self, Reporter},
+        session::{Session, Settings},
+        summary::{one_line, word},
+    },
+    table,
+};
+use crate::{
+    Error, Result,
+    args::{DlqCommand, Format, ReplayArguments, StateArguments},
+    runtime::{driver::Driver, inputs::Input, state::State},
+};
+
+/// Records that are read at once.
+const PAGE: usize = 500;
+
+pub(super) async fn dlq(command: DlqCommand) -> Result<ExitCode> {
+    match command {
+        DlqCommand::List { state, pipeline, format } => list(&state, pipeline.as_deref(), format).await,
+        DlqCommand::Show { document, state, pipeline } => show(&document, &state, pipeline.as_deref()).await,
+        DlqCommand::Replay(arguments) => replay(arguments).await,
+    }
+}
+
+async fn list(state: &StateArguments, pipeline: Option<&str>, format: Format) -> Result<ExitCode> {
+    let (_state, driver) = last_run(state, pipeline).await?;
+    let letters: Vec<Value> = dead_letters(&driver).await?.iter().map(letter).collect();
+    match format {
+        Format::Json => print(&Value::Array(letters).to_string()),
+        Format::Jsonl => letters.iter().for_each(|letter| print(&letter.to_string())),
+        Format::Table => {
+            let keys = ["document", "stage", "reason", "attempts", "message"];
+            let rows: Vec<Vec<String>> =
+                letters.iter().map(|letter| keys.iter().map(|key| one_line(&word(&letter[*key]))).collect()).collect();
+            print(&table(&["DOCUMENT", "STAGE", "REASON", "ATTEMPTS", "MESSAGE"], &rows));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(document: &str, state: &StateArguments, pipeline: Option<&str>) -> Result<ExitCode> {
+    let (_state, driver) = last_run(state, pipeline).await?;
+    let record = driver.get(document).await.map_err(unknown)?;
+    if !is_dead(&record) {
+        return Err(Error::usage(format!("\"{document}\" is not dead-lettered: docket explain document \"{document}\"")));
+    }
+    let text = serde_json::to_string_pretty(&letter(&record)).map_err(Error::system("print the dead letter"))?;
+    print(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
+    let (state, driver) = last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
+    let dead = dead_letters(&driver).await?;
+    let wanted: HashSet<&str> = arguments.documents.iter().map(String::as_str).collect();
+    let chosen: Vec<&DocumentRecord> =
+        dead.iter().filter(|record| arguments.all || wanted.contains(record.submission.document.as_str())).collect();
+    let found: HashSet<&str> = chosen.iter().map(|record| record.submission.document.as_str()).collect();
+    let missing: Vec<String> =
+        wanted.difference(&found).map(|document| format!("\"{document}\" is not a dead letter of this run")).collect();
+    if !missing.is_empty() {
+        return Err(Error::Usage(missing));
+    }
+    let Some(first) = chosen.first() else {
+        note("there are no dead letters");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let plan = driver.plan(first).await.map_err(Error::system("read the documents' plan"))?;
+    let documents: Vec<String> = chosen.iter().map(|record| record.submission.document.clone()).collect();
+    // The end that a document has now is about to be another one.
+    let run = driver.run.clone();
+    let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, false)?;
+    for document in &documents {
+        driver.apply(document, flow::Event::Replay).await.map_err(Error::system(format!("replay \"{document}\"")))?;
+    }
+    let plan = (*plan).clone();
+    let session = Session::start(Settings { state, run, plan, models: arguments.models.folder.clone() }).await?;
+    let session = Arc::new(session);
+    session.work(std::iter::empty::<Input>(), false, &mut reporter).await?;
+    let summary = reporter.finish(&session).await?;
+    Ok(if summary.dead_lettered() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// The state folder and a driver on its last run.
+pub(super) async fn last_run(state: &StateArguments, pipeline: Option<&str>) -> Result<(State, Arc<Driver>)> {
+    let state = State::open_existing(&state.folder)?;
+    let run = state.require_last_run(pipeline).await?;
+    let (driver, _ended) = Driver::new(run, state.ports.clone());
+    Ok((state, driver))
+}
+
+async fn dead_letters(driver: &Driver) -> Result<Vec<DocumentRecord>> {
+    let mut letters = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = driver.scan(after.as_deref(), PAGE).await.map_err(Error::system("read the run's documents"))?;
+        let Some(last) = page.last() else { return Ok(letters) };
+        after = Some(last.submission.document.clone());
+        letters.extend(page.into_iter().filter(is_dead));
+    }
+}
+
+fn is_dead(record: &DocumentRecord) -> bool {
+    record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
+}
+
+fn letter(record: &DocumentRecord) -> Value {
+    let end = record.end.as_ref();
+    let mut value = end.and_then(|end| end.dead_letter.as_ref()).map_or_else(|| json!({}), report::dead_letter);
+    value["document"] = json!(record.submission.document);
+    value["source"] = json!(record.submission.source);
+    value["pipeline"] = json!(record.pipeline);
+    value["plan"] = json!(record.plan);
+    value["at"] = json!(end.map(|end| super::explain::time(end.at)));
+    value
+}
+
+/// A document that is not there is the user's mistake, anything else the system's.
+pub(super) fn unknown(error: crate::runtime::driver::Error) -> Error {
+    match error {
+        crate::runtime::driver::Error::Unknown(_) => Error::usage(error.to_string()),
+        other => Error::system("read the document")(other),
+    }
+}

@@ -1,0 +1,115 @@
+//! `docket explain document`: what happened to a document, stage by stage, and why.
+
+use std::process::ExitCode;
+
+use flow::{DocumentRecord, Plan, StageStatus};
+use serde_json::{Value, json};
+
+use super::{dlq, print, run::report, run::summary::one_line, table};
+use crate::{
+    Error, Result,
+    args::{ExplainCommand, Format},
+};
+
+pub(super) async fn explain(command: ExplainCommand) -> Result<ExitCode> {
+    let ExplainCommand::Document { name, state, pipeline, format } = command;
+    let (_state, driver) = dlq::last_run(&state, pipeline.as_deref()).await?;
+    let record = driver.get(&name).await.map_err(dlq::unknown)?;
+    let plan = driver.plan(&record).await.map_err(Error::system("read the document's plan"))?;
+    match format {
+        Format::Table => print(&text(&plan, &record)),
+        Format::Json | Format::Jsonl => print(&value(&plan, &record).to_string()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Milliseconds since the epoch as a person reads them.
+pub(super) fn time(at: u64) -> String {
+    let millis = i64::try_from(at).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| at.to_string(), |time| time.to_string())
+}
+
+fn value(plan: &Plan, record: &DocumentRecord) -> Value {
+    let stages: Vec<Value> = plan
+        .stages()
+        .iter()
+        .filter_map(|stage| Some((stage, record.stages.get(&stage.name)?)))
+        .map(|(stage, state)| {
+            json!({
+                "name": stage.name, "after": stage.predecessors, "pool": stage.spec.pool,
+                "state": report::outcome_word(&state.status), "round": state.round, "attempt": state.attempt,
+                "unreported": state.unreported, "why": why(&state.status, record, stage.predecessors.as_slice()),
+            })
+        })
+        .collect();
+    json!({
+        "document": record.submission.document, "source": record.submission.source, "pipeline": record.pipeline,
+        "plan": record.plan, "generation": record.generation, "epoch": record.epoch, "round": record.round,
+        "submitted": time(record.submitted_at), "changed": time(record.changed_at),
+        "deadline": record.submission.deadline.map(time), "quality": record.quality, "degraded": record.degraded,
+        "outcome": record.end.as_ref().map(|end| end.outcome),
+        "deadLetter": record.end.as_ref().and_then(|end| end.dead_letter.as_ref()).map(report::dead_letter),
+        "stages": stages,
+    })
+}
+
+fn why(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -> String {
+    match status {
+        StageStatus::Waiting => {
+            let open = |name: &&String| {
+                !matches!(
+                    record.stages.get(*name).map(|state| &state.status),
+                    Some(StageStatus::Done(_) | StageStatus::Skipped | StageStatus::Failed(_))
+                )
+            };
+            let open: Vec<&str> = predecessors.iter().filter(open).map(String::as_str).collect();
+            format!("waits for {}", open.join(", "))
+        }
+        StageStatus::Held => "ready, held back: the pipeline is suspended or works one stage at a time".to_owned(),
+        StageStatus::Dispatched => "its task is queued or in work".to_owned(),
+        StageStatus::Backoff { until, cause } => {
+            format!("{}: {}; tried again at {}", cause.reason, cause.message, time(*until))
+        }
+        StageStatus::Done(done) => {
+            let model = done.model.as_ref().map_or_else(String::new, |model| format!(" with {model}"));
+            let how = if done.cached { "from the cache".to_owned() } else { format!("by {}{model}", done.worker) };
+            let score = done.score.map_or_else(String::new, |score| format!(", score {score}"));
+            format!("{how} in {:.3} s, {} tokens read, {} written{score}", done.seconds, done.prompt_tokens, done.completion_tokens)
+        }
+        StageStatus::Skipped => "`when` was false, or everything before it was skipped".to_owned(),
+        StageStatus::Failed(cause) => format!("{}: {}", cause.reason, cause.message),
+    }
+}
+
+fn text(plan: &Plan, record: &DocumentRecord) -> String {
+    let outcome = record.end.as_ref().map_or("unfinished", |end| report::end_word(end.outcome));
+    let mut lines = vec![
+        format!("document  {}", record.submission.document),
+        format!("source    {}", record.submission.source),
+        format!("pipeline  {} (plan {}, epoch {}, round {})", record.pipeline, record.plan, record.epoch, record.round),
+        format!("submitted {}, last change {}", time(record.submitted_at), time(record.changed_at)),
+        format!("outcome   {outcome}"),
+    ];
+    lines.extend(record.degraded.iter().map(|note| format!("degraded  {note}")));
+    if let Some(letter) = record.end.as_ref().and_then(|end| end.dead_letter.as_ref()) {
+        let stage = letter.stage.as_deref().unwrap_or("the document as a whole");
+        lines.push(format!("because   {stage}: {}: {}", letter.cause.reason, letter.cause.message));
+    }
+    let rows: Vec<Vec<String>> = plan
+        .stages()
+        .iter()
+        .filter_map(|stage| Some((stage, record.stages.get(&stage.name)?)))
+        .map(|(stage, state)| {
+            vec![
+                stage.name.clone(),
+                report::outcome_word(&state.status).to_owned(),
+                (state.round + 1).to_string(),
+                state.attempt.to_string(),
+                one_line(&why(&state.status, record, &stage.predecessors)),
+            ]
+        })
+        .collect();
+    lines.push(String::new());
+    lines.push(table(&["STAGE", "STATE", "ROUND", "ATTEMPT", "WHY"], &rows));
+    lines.join("\n")
+}

@@ -1,0 +1,63 @@
+//! What a person calls: each command in a file of its own, from arguments to exit code.
+
+mod bench;
+mod dlq;
+mod explain;
+mod ingest;
+mod model;
+mod query;
+mod run;
+mod validate;
+
+use std::process::ExitCode;
+
+use crate::{
+    Result,
+    args::{Arguments, Command},
+};
+
+/// Runs the command that was asked for.
+pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
+    match arguments.command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Validate(arguments) => validate::validate(&arguments),
+        Command::Ingest(arguments) => ingest::ingest(arguments).await,
+        Command::Query(arguments) => query::query(arguments).await,
+        Command::Dlq(command) => dlq::dlq(command).await,
+        Command::Explain(command) => explain::explain(command).await,
+        Command::Model(command) => model::model(command).await,
+        Command::Bench(arguments) => bench::bench(arguments).await,
+        Command::ParseChild => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Prints to standard output; a reader that has gone away ends the output, not the program with a panic.
+pub(crate) fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Prints a note for a person on standard error.
+#[allow(clippy::print_stderr, reason = "this is the command's own message")]
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// A table of left-aligned columns.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell}{}", " ".repeat(width - cell.chars().count()))).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(head.to_vec())];
+    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines.join("\n")
+}

@@ -1,0 +1,55 @@
+//! `docket run`: a pipeline over documents, in one process.
+
+pub(crate) mod learn;
+pub(crate) mod report;
+pub(crate) mod session;
+pub(crate) mod submit;
+pub(crate) mod summary;
+
+use std::{process::ExitCode, sync::Arc};
+
+use self::{
+    report::Reporter,
+    session::{Session, Settings},
+};
+use super::{note, validate};
+use crate::{
+    Error, Result,
+    args::RunArguments,
+    runtime::{inputs, now, state::State},
+};
+
+/// Runs the pipeline; exit code 1 where documents were dead-lettered.
+pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
+    let plan = validate::plan(&arguments.file)?;
+    let documents = inputs::inputs(&arguments.input)?;
+    let feedback = arguments.feedback.as_deref().map(learn::read_feedback).transpose()?;
+    let state = State::open(&arguments.state.folder)?;
+    let run = match arguments.resume {
+        true => state.last_run(Some(&plan.name)).await?,
+        false => None,
+    };
+    let resumed = run.is_some();
+    let run = match run {
+        Some(run) => run,
+        None => state.begin_run(&plan.name, now()).await?,
+    };
+    let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, resumed)?;
+    let session = Session::start(Settings { state, run, plan, models: arguments.models.folder.clone() }).await?;
+    let limit = arguments.limit.unwrap_or(usize::MAX);
+    if session.plan.spec.heads.is_empty() && feedback.is_some() {
+        return Err(Error::usage(format!("--feedback: pipeline \"{}\" has no heads to train", session.plan.name)));
+    }
+    if !session.plan.spec.heads.is_empty() {
+        let again = inputs::inputs(&arguments.input)?.take(limit);
+        let learned = learn::learn(&session, again, feedback.unwrap_or_default()).await?;
+        reporter.learned(learned);
+    }
+    if session.plan.spec.suspend {
+        note("the pipeline is suspended: documents are accepted and none is worked; set suspend: false and run with --resume");
+    }
+    let session = Arc::new(session);
+    session.work(documents.take(limit), true, &mut reporter).await?;
+    let summary = reporter.finish(&session).await?;
+    Ok(if summary.dead_lettered() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}

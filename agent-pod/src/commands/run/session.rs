@@ -1,0 +1,244 @@
+//! One process that works the documents of a run: workers for each pool, timers, credits, and the documents that end.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use flow::{DocumentRecord, Event, Plan};
+use tokio::{
+    sync::{Mutex, RwLock, Semaphore, mpsc},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{report::Reporter, submit};
+use crate::{
+    Error, Result,
+    runtime::{
+        driver::{Driver, Ended},
+        inputs::Input,
+        models,
+        services::Services,
+        state::{Run, State},
+        timers,
+        worker::Worker,
+    },
+};
+
+/// Documents that are in flight for each one that can be in work: enough that no pool waits for the submitter.
+const CREDITS_PER_SLOT: usize = 4;
+/// Records that are read at once.
+const PAGE: usize = 500;
+
+/// What a session is made of.
+pub(crate) struct Settings {
+    pub(crate) state: State,
+    pub(crate) run: Run,
+    pub(crate) plan: Plan,
+    pub(crate) models: Option<PathBuf>,
+}
+
+/// A run that is being worked.
+pub(crate) struct Session {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) services: Arc<Services>,
+    ended: Mutex<mpsc::UnboundedReceiver<Ended>>,
+    pools: BTreeMap<String, usize>,
+    _state: State,
+}
+
+impl Session {
+    /// Loads the models and opens everything; nothing is worked yet.
+    pub(crate) async fn start(settings: Settings) -> Result<Self> {
+        let Settings { state, run, plan, models } = settings;
+        let (driver, ended) = Driver::new(run, state.ports.clone());
+        let plan = driver.plans.put(plan).await?;
+        let mut plans = vec![Arc::clone(&plan)];
+        for record in unfinished(&driver).await? {
+            let kept = driver.plan(&record).await.map_err(Error::system("read the plans of unfinished documents"))?;
+            if !plans.iter().any(|known| known.digest == kept.digest) {
+                plans.push(kept);
+            }
+        }
+        let mut pools = BTreeMap::new();
+        for (name, pool) in plans.iter().flat_map(|plan| &plan.pools) {
+            pools.entry(name.clone()).or_insert(pool.effective().concurrency as usize);
+        }
+        let (engine, names) = models::start(&plans, models.as_deref()).await?;
+        let services = Arc::new(Services::open(&state, engine, names)?);
+        Ok(Self { plan, driver, services, ended: Mutex::new(ended), pools, _state: state })
+    }
+
+    /// Works `documents` and whatever the run has left unfinished, until all have ended. Documents that had ended before
+    /// are reported too where `report_ended` says so, so that a resumed run gives a whole result.
+    pub(crate) async fn work(
+        self: &Arc<Self>,
+        documents: impl Iterator<Item = Input> + Send + 'static,
+        report_ended: bool,
+        reporter: &mut Reporter,
+    ) -> Result<()> {
+        let mut progress = Progress::default();
+        for record in all(&self.driver).await? {
+            if record.end.is_none() {
+                self.driver.publish_outstanding(&record).await.map_err(Error::system("continue the run"))?;
+                progress.open.insert(record.submission.document);
+            } else {
+                if report_ended {
+                    reporter.document(self, &record).await?;
+                }
+                progress.ended.insert(record.submission.document);
+            }
+        }
+        reporter.begin(progress.open.len());
+        let shutdown = CancellationToken::new();
+        let mut parts = self.spawn(&shutdown);
+        let worked = self.follow(documents, reporter, &mut progress, &mut parts).await;
+        shutdown.cancel();
+        if worked.is_err() {
+            parts.abort_all();
+            return worked;
+        }
+        while let Some(part) = parts.join_next().await {
+            part.map_err(Error::system("stop a part of the process"))??;
+        }
+        Ok(())
+    }
+
+    async fn follow(
+        self: &Arc<Self>,
+        documents: impl Iterator<Item = Input> + Send + 'static,
+        reporter: &mut Reporter,
+        progress: &mut Progress,
+        parts: &mut JoinSet<Result<()>>,
+    ) -> Result<()> {
+        let credits = Arc::new(Semaphore::new(self.pools.values().sum::<usize>().max(1) * CREDITS_PER_SLOT));
+        let (submitted, mut accepted) = mpsc::unbounded_channel();
+        let mut submitter = JoinSet::new();
+        submitter.spawn(submit_all(Arc::clone(self), documents, Arc::clone(&credits), submitted));
+        let mut ended = self.ended.lock().await;
+        let mut all_submitted = false;
+        loop {
+            if all_submitted && (progress.open.is_empty() || self.plan.spec.suspend) {
+                return Ok(());
+            }
+            tokio::select! {
+                document = accepted.recv(), if !all_submitted => match document {
+                    Some(document) => progress.accepted(document),
+                    None => {
+                        all_submitted = true;
+                        while let Some(outcome) = submitter.join_next().await {
+                            outcome.map_err(Error::system("submit the documents"))??;
+                        }
+                    }
+                },
+                Some(Ended { record }) = ended.recv() => {
+                    if progress.ended(&record.submission.document) {
+                        credits.add_permits(1);
+                        reporter.document(self, &record).await?;
+                    }
+                }
+                Some(part) = parts.join_next() => part.map_err(Error::system("run a part of the process"))??,
+                _ = tokio::signal::ctrl_c() => {
+                    return Err(Error::system("finish")("it was interrupted; run it again with --resume"));
+                }
+            }
+        }
+    }
+
+    /// Replays dead letters: each goes on from the stage that failed.
+    pub(crate) async fn replay(&self, documents: &[String]) -> Result<()> {
+        for document in documents {
+            let replayed = self.driver.apply(document, Event::Replay).await;
+            replayed.map_err(Error::system(format!("replay \"{document}\"")))?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, shutdown: &CancellationToken) -> JoinSet<Result<()>> {
+        let mut parts = JoinSet::new();
+        let alone = Arc::new(RwLock::new(()));
+        if !self.plan.spec.suspend {
+            for (pool, concurrency) in &self.pools {
+                let worker = Worker {
+                    pool: pool.clone(),
+                    concurrency: *concurrency,
+                    driver: Arc::clone(&self.driver),
+                    services: Arc::clone(&self.services),
+                    alone: Arc::clone(&alone),
+                };
+                let (pool, shutdown) = (pool.clone(), shutdown.clone());
+                parts.spawn(async move {
+                    worker.run(shutdown).await.map_err(Error::system(format!("work the tasks of pool \"{pool}\"")))
+                });
+            }
+        }
+        let (driver, port) = (Arc::clone(&self.driver), Arc::clone(&self.services.ports.timers));
+        let shutdown = shutdown.clone();
+        parts.spawn(async move { timers::run(driver, port, shutdown).await.map_err(Error::system("deliver timers")) });
+        parts
+    }
+}
+
+/// Which documents are under way and which have ended. An end can be told more than once, and before the submitter tells
+/// that the document was accepted.
+#[derive(Default)]
+struct Progress {
+    open: HashSet<String>,
+    ended: HashSet<String>,
+}
+
+impl Progress {
+    fn accepted(&mut self, document: String) {
+        if !self.ended.contains(&document) {
+            self.open.insert(document);
+        }
+    }
+
+    /// Whether this is news.
+    fn ended(&mut self, document: &str) -> bool {
+        self.open.remove(document);
+        self.ended.insert(document.to_owned())
+    }
+}
+
+async fn submit_all(
+    session: Arc<Session>,
+    documents: impl Iterator<Item = Input> + Send,
+    credits: Arc<Semaphore>,
+    submitted: mpsc::UnboundedSender<String>,
+) -> Result<()> {
+    for input in documents {
+        // Documents of a suspended pipeline do not end, so they give no credit back.
+        if !session.plan.spec.suspend {
+            credits.acquire().await.map_err(Error::system("wait for room"))?.forget();
+        }
+        let document = input.id.clone();
+        if submit::submit(&session, input).await? {
+            if submitted.send(document).is_err() {
+                return Ok(());
+            }
+        } else {
+            credits.add_permits(1);
+        }
+    }
+    Ok(())
+}
+
+async fn all(driver: &Driver) -> Result<Vec<DocumentRecord>> {
+    let mut records: Vec<DocumentRecord> = Vec::new();
+    loop {
+        let after = records.last().map(|record| record.submission.document.clone());
+        let page = driver.scan(after.as_deref(), PAGE).await.map_err(Error::system("read the run's documents"))?;
+        if page.is_empty() {
+            return Ok(records);
+        }
+        records.extend(page);
+    }
+}
+
+async fn unfinished(driver: &Driver) -> Result<Vec<DocumentRecord>> {
+    Ok(all(driver).await?.into_iter().filter(|record| record.end.is_none()).collect())
+}

@@ -1,0 +1,254 @@
+//! The numbers of a run.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::atomic::Ordering,
+    time::Instant,
+};
+
+use flow::{DocumentRecord, Outcome, Plan, StageStatus};
+use serde_json::{Value, json};
+
+use super::{learn::Learned, report, session::Session};
+use crate::{commands::table, runtime::state::Run};
+
+/// Dead letters that are listed one by one in the table.
+const LISTED: usize = 20;
+
+/// Gathers what the summary says.
+pub(crate) struct Collector {
+    pub(crate) learned: Learned,
+    run: String,
+    pipeline: String,
+    plan: String,
+    begun: Instant,
+    order: Vec<String>,
+    outcomes: BTreeMap<&'static str, u64>,
+    stages: BTreeMap<String, StageNumbers>,
+    dead_letters: Vec<Value>,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    citations: u64,
+}
+
+#[derive(Default)]
+struct StageNumbers {
+    seconds: Vec<f64>,
+    skipped: u64,
+    failed: u64,
+    cached: u64,
+}
+
+/// What a run came to.
+pub(crate) struct Summary {
+    value: Value,
+    dead_lettered: u64,
+}
+
+impl Collector {
+    pub(crate) fn new(run: &Run, plan: &Plan) -> Self {
+        Self {
+            learned: Learned::default(),
+            run: run.id.clone(),
+            pipeline: plan.name.clone(),
+            plan: plan.digest.clone(),
+            begun: Instant::now(),
+            order: plan.stages().iter().map(|stage| stage.name.clone()).collect(),
+            outcomes: BTreeMap::new(),
+            stages: BTreeMap::new(),
+            dead_letters: Vec::new(),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            citations: 0,
+        }
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.begun = Instant::now();
+    }
+
+    pub(crate) fn dead_letters(&self) -> usize {
+        self.dead_letters.len()
+    }
+
+    pub(crate) fn citations(&mut self, count: usize) {
+        self.citations += count as u64;
+    }
+
+    pub(crate) fn document(&mut self, record: &DocumentRecord) {
+        let Some(end) = &record.end else { return };
+        *self.outcomes.entry(report::end_word(end.outcome)).or_default() += 1;
+        if let Some(letter) = &end.dead_letter {
+            let mut letter = report::dead_letter(letter);
+            letter["document"] = json!(record.submission.document);
+            self.dead_letters.push(letter);
+        }
+        for (name, state) in &record.stages {
+            let numbers = self.stages.entry(name.clone()).or_default();
+            match &state.status {
+                StageStatus::Done(completion) => {
+                    numbers.seconds.push(completion.seconds);
+                    numbers.cached += u64::from(completion.cached);
+                    self.prompt_tokens += completion.prompt_tokens;
+                    self.completion_tokens += completion.completion_tokens;
+                }
+                StageStatus::Skipped => numbers.skipped += 1,
+                StageStatus::Failed(_) => numbers.failed += 1,
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn finish(mut self, session: &Session) -> Summary {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let documents: u64 = self.outcomes.values().sum();
+        let outcome = |outcome| self.outcomes.get(report::end_word(outcome)).copied().unwrap_or(0);
+        let dead_lettered = outcome(Outcome::DeadLettered);
+        let stages: Vec<Value> = self
+            .order
+            .iter()
+            .filter_map(|name| Some((name, self.stages.get_mut(name)?)))
+            .map(|(name, numbers)| numbers.json(name))
+            .collect();
+        let cache = &session.services.cache.statistics;
+        let engine = session.services.engine.statistics();
+        let value = json!({
+            "run": self.run,
+            "pipeline": self.pipeline,
+            "plan": self.plan,
+            "documents": {
+                "total": documents,
+                "succeeded": outcome(Outcome::Succeeded),
+                "partial": outcome(Outcome::Partial),
+                "deadLettered": dead_lettered,
+                "cancelled": outcome(Outcome::Cancelled),
+            },
+            "seconds": round(seconds),
+            "documentsPerSecond": round(documents as f64 / seconds.max(0.001)),
+            "heads": self.learned.json(),
+            "stages": stages,
+            "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
+            "citations": self.citations,
+            "cache": {
+                "memoryHits": cache.memory_hits.load(Ordering::Relaxed),
+                "diskHits": cache.disk_hits.load(Ordering::Relaxed),
+                "misses": cache.misses.load(Ordering::Relaxed),
+            },
+            "engine": {"batches": engine.batches, "usefulTokens": engine.useful_tokens, "processedTokens": engine.processed_tokens},
+            "peakMemoryBytes": peak_memory(),
+            "deadLetters": self.dead_letters,
+        });
+        Summary { value, dead_lettered }
+    }
+}
+
+impl StageNumbers {
+    fn json(&mut self, name: &str) -> Value {
+        self.seconds.sort_by(f64::total_cmp);
+        let quantile = |q: f64| {
+            let last = self.seconds.len().saturating_sub(1);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "q is in 0..1")]
+            let index = (q * last as f64).round() as usize;
+            self.seconds.get(index).map(|seconds| round(*seconds))
+        };
+        json!({
+            "name": name, "succeeded": self.seconds.len(), "skipped": self.skipped, "failed": self.failed,
+            "cached": self.cached, "p50": quantile(0.5), "p95": quantile(0.95),
+        })
+    }
+}
+
+impl Summary {
+    /// How many documents were given up.
+    pub(crate) fn dead_lettered(&self) -> u64 {
+        self.dead_lettered
+    }
+
+    pub(crate) fn json(&self) -> &Value {
+        &self.value
+    }
+
+    /// For people.
+    pub(crate) fn table(&self) -> String {
+        let v = &self.value;
+        let documents = &v["documents"];
+        let mut text = format!("pipeline {}  run {}\n", word(&v["pipeline"]), word(&v["run"]));
+        let _ = writeln!(
+            text,
+            "{} documents in {} s ({} a second): {} succeeded, {} partial, {} dead-lettered, {} cancelled",
+            documents["total"], v["seconds"], v["documentsPerSecond"], documents["succeeded"], documents["partial"],
+            documents["deadLettered"], documents["cancelled"],
+        );
+        let rows: Vec<Vec<String>> = v["stages"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|s| ["name", "succeeded", "skipped", "failed", "cached", "p50", "p95"].iter().map(|key| word(&s[*key])).collect())
+            .collect();
+        let _ = writeln!(text, "\n{}", table(&["STAGE", "SUCCEEDED", "SKIPPED", "FAILED", "CACHED", "P50 S", "P95 S"], &rows));
+        for head in v["heads"].as_array().into_iter().flatten() {
+            let _ = writeln!(text, "\nhead {}: learned from {} documents", word(&head["name"]), head["examples"]);
+            for point in head["accuracy"].as_array().into_iter().flatten() {
+                let _ = writeln!(
+                    text,
+                    "  accuracy on {} held-out documents after {} labels: {:.1} %",
+                    point["heldOut"],
+                    point["labels"],
+                    point["accuracy"].as_f64().unwrap_or(0.0) * 100.0
+                );
+            }
+        }
+        let cache = &v["cache"];
+        let _ = writeln!(
+            text,
+            "\ntokens: {} read, {} written   cache: {} hits in memory, {} on disk, {} misses   citations: {}   peak memory: {} MiB",
+            v["tokens"]["prompt"], v["tokens"]["completion"], cache["memoryHits"], cache["diskHits"], cache["misses"], v["citations"],
+            v["peakMemoryBytes"].as_u64().unwrap_or(0) >> 20,
+        );
+        let letters: &[Value] = v["deadLetters"].as_array().map_or(&[], Vec::as_slice);
+        if !letters.is_empty() {
+            let rows: Vec<Vec<String>> = letters
+                .iter()
+                .take(LISTED)
+                .map(|l| ["document", "stage", "reason", "message"].iter().map(|key| one_line(&word(&l[*key]))).collect())
+                .collect();
+            let _ = writeln!(text, "\n{}", table(&["DEAD LETTER", "STAGE", "REASON", "MESSAGE"], &rows));
+            if letters.len() > LISTED {
+                let _ = writeln!(text, "and {} more: docket dlq list", letters.len() - LISTED);
+            }
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+/// A JSON value without quotes.
+pub(crate) fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// For a table's cell.
+pub(crate) fn one_line(text: &str) -> String {
+    const WIDTH: usize = 120;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 10_000.0).round() / 10_000.0
+}
+
+/// The most memory that this process has had, from the kernel's account.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.unwrap_or(0) * 1_024
+}

@@ -1,0 +1,104 @@
+//! `docket validate`, and the plan that every command starts from.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use crds::file::{FileError, Located, Resources};
+use flow::Plan;
+
+use super::print;
+use crate::{Error, Result, args::FileArguments, runtime::templates::Templates};
+
+/// Checks files: schema, rules, graph, templates. Says what they hold.
+pub(super) fn validate(arguments: &FileArguments) -> Result<ExitCode> {
+    let resources = read(arguments)?;
+    let mut problems = Vec::new();
+    for pipeline in chosen(&resources, arguments)? {
+        match compile(pipeline, &resources) {
+            Ok(plan) => print(&format!(
+                "pipeline {}: {} stages, {} pools, plan {}",
+                plan.name,
+                plan.stages().len(),
+                plan.pools.len(),
+                plan.digest.get(..12).unwrap_or_default()
+            )),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(usage(problems)) }
+}
+
+/// The plan of the one pipeline that the arguments name.
+pub(super) fn plan(arguments: &FileArguments) -> Result<Plan> {
+    let resources = read(arguments)?;
+    match chosen(&resources, arguments)?.as_slice() {
+        [pipeline] => compile(pipeline, &resources).map_err(usage),
+        several => {
+            let names: Vec<&str> = several.iter().map(|pipeline| pipeline.name()).collect();
+            Err(Error::usage(format!("the files hold several pipelines ({}): name one with --pipeline", names.join(", "))))
+        }
+    }
+}
+
+fn read(arguments: &FileArguments) -> Result<Resources> {
+    crds::file::read(&arguments.files).map_err(usage)
+}
+
+fn chosen<'a>(resources: &'a Resources, arguments: &FileArguments) -> Result<Vec<&'a Located<crds::Pipeline>>> {
+    let all = &resources.pipelines;
+    let chosen: Vec<_> = match &arguments.pipeline {
+        Some(name) => all.iter().filter(|pipeline| pipeline.name() == name).collect(),
+        None => all.iter().collect(),
+    };
+    if chosen.is_empty() {
+        let names: Vec<&str> = all.iter().map(Located::name).collect();
+        return Err(Error::usage(match &arguments.pipeline {
+            Some(name) => format!("the files hold no pipeline \"{name}\"; they hold: {}", names.join(", ")),
+            None => "the files hold no Pipeline".to_owned(),
+        }));
+    }
+    Ok(chosen)
+}
+
+fn compile(pipeline: &Located<crds::Pipeline>, resources: &Resources) -> std::result::Result<Plan, Vec<FileError>> {
+    let spec = &pipeline.resource.spec;
+    let pools: BTreeMap<_, _> =
+        resources.pools.iter().map(|pool| (pool.name().to_owned(), pool.resource.spec.clone())).collect();
+    let mut problems = templates(pipeline);
+    match flow::compile(pipeline.name(), 1, spec, &pools) {
+        Ok(plan) if problems.is_empty() => return Ok(plan),
+        Ok(_) => {}
+        Err(found) => problems.extend(found.iter().map(|problem| pipeline.error(&problem.field, problem.message.clone()))),
+    }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    Err(problems)
+}
+
+/// Templates and conditions that cannot be compiled.
+fn templates(pipeline: &Located<crds::Pipeline>) -> Vec<FileError> {
+    let templates = Templates::default();
+    let mut problems = Vec::new();
+    for (index, stage) in pipeline.resource.spec.stages.iter().enumerate() {
+        let fields = [
+            ("retrieve.query", stage.retrieve.as_ref().map(|retrieve| &retrieve.query)),
+            ("generate.system", stage.generate.as_ref().and_then(|generate| generate.system.as_ref())),
+            ("generate.prompt", stage.generate.as_ref().map(|generate| &generate.prompt)),
+            ("extract.system", stage.extract.as_ref().and_then(|extract| extract.system.as_ref())),
+            ("extract.prompt", stage.extract.as_ref().and_then(|extract| extract.prompt.as_ref())),
+            ("cite.text", stage.cite.as_ref().map(|cite| &cite.text)),
+            ("transform.template", stage.transform.as_ref().map(|transform| &transform.template)),
+        ];
+        for (field, template) in fields {
+            if let Some(error) = template.and_then(|template| templates.check(template).err()) {
+                problems.push(pipeline.error(&format!("spec.stages[{index}].{field}"), crate::error::chain(&error)));
+            }
+        }
+        if let Some(error) = stage.when.as_ref().and_then(|when| templates.check_expression(when).err()) {
+            problems.push(pipeline.error(&format!("spec.stages[{index}].when"), crate::error::chain(&error)));
+        }
+    }
+    problems
+}
+
+fn usage(problems: Vec<FileError>) -> Error {
+    Error::Usage(problems.iter().map(ToString::to_string).collect())
+}

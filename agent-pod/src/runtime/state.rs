@@ -1,0 +1,98 @@
+//! The state folder of one process: the embedded ports, which runs there were, and the folders for what is derived.
+//!
+//! ```text
+//! DIR/state.redb, DIR/payloads/     records, queue, timers, payloads (the ports)
+//! DIR/knowledge/NAME/               LanceDB tables
+//! DIR/heads/                        trained heads
+//! DIR/cache/, DIR/vectors-*.bin     results and vectors that can be made again
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use queue::{Ports, embedded::Embedded};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// An open state folder.
+pub struct State {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The ports in it.
+    pub ports: Ports,
+    _store: Embedded,
+}
+
+/// One run of one pipeline.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Unique, later ones sort later.
+    pub id: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// When it was begun, milliseconds since the epoch.
+    pub started_at: u64,
+}
+
+const RUNS: &str = "runs/";
+
+impl State {
+    /// Opens the folder, making it where there is none.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let action = || format!("open the state folder {}", folder.display());
+        std::fs::create_dir_all(folder).map_err(Error::system(action()))?;
+        let store = queue::embedded::open(folder).map_err(Error::system(action()))?;
+        Ok(Self { folder: folder.to_path_buf(), ports: store.ports.clone(), _store: store })
+    }
+
+    /// Opens a folder that must be there already.
+    pub fn open_existing(folder: &Path) -> Result<Self> {
+        if !folder.is_dir() {
+            return Err(Error::usage(format!(
+                "there is no state folder {}: run a pipeline first, or name the folder with --state",
+                folder.display()
+            )));
+        }
+        Self::open(folder)
+    }
+
+    /// Begins a run.
+    pub async fn begin_run(&self, pipeline: &str, now: u64) -> Result<Run> {
+        let run = Run { id: uuid::Uuid::now_v7().simple().to_string(), pipeline: pipeline.to_owned(), started_at: now };
+        let bytes = serde_json::to_vec(&run).map_err(Error::system("write the run"))?;
+        let key = format!("{RUNS}{pipeline}/{}", run.id);
+        self.ports.records.create(&key, Bytes::from(bytes)).await.map_err(Error::system("write the run"))?;
+        Ok(run)
+    }
+
+    /// The last run of a pipeline, or of the only pipeline where none is named.
+    pub async fn last_run(&self, pipeline: Option<&str>) -> Result<Option<Run>> {
+        let prefix = pipeline.map_or_else(|| RUNS.to_owned(), |name| format!("{RUNS}{name}/"));
+        let mut last: Option<Run> = None;
+        let mut after = None;
+        loop {
+            let page = self.ports.records.scan(&prefix, after.as_deref(), 1_000).await;
+            let page = page.map_err(Error::system("read the runs"))?;
+            let Some((key, _)) = page.last() else { return Ok(last) };
+            after = Some(key.clone());
+            for (_, record) in &page {
+                let run: Run = serde_json::from_slice(&record.bytes).map_err(Error::system("read the runs"))?;
+                if let Some(other) = last.as_ref().filter(|other| other.pipeline != run.pipeline) {
+                    return Err(Error::usage(format!(
+                        "the state folder holds runs of {} and {}: name one with --pipeline",
+                        other.pipeline, run.pipeline
+                    )));
+                }
+                last = last.filter(|other| other.id > run.id).or(Some(run));
+            }
+        }
+    }
+
+    /// The last run, or a message that says how to get one.
+    pub async fn require_last_run(&self, pipeline: Option<&str>) -> Result<Run> {
+        self.last_run(pipeline).await?.ok_or_else(|| {
+            Error::usage(format!("nothing has run in {} yet: docket run -f FILE --input PATH", self.folder.display()))
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! The places in the sources that support a text, sentence by sentence.
+//!
+//! Method: each sentence of the text is compared with the sentences of the document and of the chunks that were retrieved.
+//! Candidates are the sentences with the most words in common; the nearest of them by cosine similarity of their vectors
+//! is cited, if it is near enough. A place is a byte range in its source's text, so anybody can check it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use crds::{Cite, ModelTask};
+use engine::Class;
+use flow::{Plan, PlannedStage};
+use serde_json::{Value, json};
+
+use super::{Failure, Job, context::Context, heads::engine_failure};
+use crate::runtime::{cache::Output, services::Services};
+
+/// Sentences that are compared by vector, for each sentence of the text.
+const CANDIDATES: usize = 12;
+/// Sentences of the text that are looked at.
+const MAX_CLAIMS: usize = 64;
+/// Shorter sentences say nothing that could be supported.
+const MIN_WORDS: usize = 3;
+
+pub(super) struct CiteJob {
+    model: String,
+    claims: Vec<String>,
+    places: Vec<Place>,
+    min_similarity: f64,
+}
+
+/// A sentence of a source.
+struct Place {
+    source: String,
+    start: usize,
+    end: usize,
+    text: String,
+}
+
+pub(super) fn prepare(
+    services: &Services,
+    plan: &Plan,
+    stage: &PlannedStage,
+    cite: &Cite,
+    context: &Context,
+) -> Result<CiteJob, Failure> {
+    let text = context.render(services, "cite.text", &cite.text)?;
+    let claims = knowledge::sentences(&text).into_iter().map(|(start, end)| text[start..end].to_owned());
+    let claims = claims.filter(|claim| words(claim).len() >= MIN_WORDS).take(MAX_CLAIMS).collect();
+    let mut places = Vec::new();
+    sentences_of(&context.source, &context.text.text, 0, &mut places);
+    for name in &cite.sources {
+        for hit in context.output(name).and_then(|output| output["hits"].as_array()).into_iter().flatten() {
+            let (Some(source), Some(text), Some(start)) = (hit["source"].as_str(), hit["text"].as_str(), hit["start"].as_u64())
+            else {
+                continue;
+            };
+            // The document itself is a source already.
+            if source != context.source {
+                sentences_of(source, text, usize::try_from(start).unwrap_or(0), &mut places);
+            }
+        }
+    }
+    Ok(CiteJob {
+        model: services.models.stage_model(plan, &stage.spec.pool, cite.model.as_deref(), ModelTask::Embed)?,
+        claims,
+        places,
+        min_similarity: cite.min_similarity,
+    })
+}
+
+fn sentences_of(source: &str, text: &str, offset: usize, places: &mut Vec<Place>) {
+    places.extend(knowledge::sentences(text).into_iter().filter_map(|(start, end)| {
+        let sentence = &text[start..end];
+        (words(sentence).len() >= MIN_WORDS).then(|| Place {
+            source: source.to_owned(),
+            start: offset + start,
+            end: offset + end,
+            text: sentence.to_owned(),
+        })
+    }));
+}
+
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2).map(str::to_lowercase).collect()
+}
+
+#[async_trait]
+impl Job for CiteJob {
+    fn key(&self, services: &Services) -> Option<Vec<String>> {
+        let mut key = vec![services.engine.digest(&self.model).unwrap_or_default().to_owned()];
+        key.extend(self.claims.iter().cloned());
+        let mut sources = blake3::Hasher::new();
+        for place in &self.places {
+            sources.update(place.source.as_bytes()).update(&[0]).update(place.text.as_bytes());
+            sources.update(&(place.start as u64).to_le_bytes());
+        }
+        key.push(sources.finalize().to_hex().to_string());
+        Some(key)
+    }
+
+    fn model(&self) -> Option<&str> {
+        Some(&self.model)
+    }
+
+    async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
+        let candidates = self.candidates();
+        let mut texts: Vec<String> = self.claims.clone();
+        let chosen: BTreeSet<usize> = candidates.iter().flatten().copied().collect();
+        let place_of: BTreeMap<usize, usize> = chosen.iter().enumerate().map(|(n, &place)| (place, texts.len() + n)).collect();
+        texts.extend(chosen.iter().map(|&place| self.places[place].text.clone()));
+        let vectors = services.embed(&self.model, &texts, Class::Normal, None).await;
+        let vectors = vectors.map_err(|error| engine_failure(&error, &self.model))?;
+        let mut citations = Vec::new();
+        for (claim, candidates) in candidates.iter().enumerate() {
+            let nearest = candidates
+                .iter()
+                .map(|&place| (place, dot(&vectors[claim], &vectors[place_of[&place]])))
+                .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+            if let Some((place, similarity)) = nearest
+                && similarity >= self.min_similarity
+            {
+                citations.push(self.citation(claim, place, similarity));
+            }
+        }
+        let unsupported = self.claims.len() - citations.len();
+        Ok(Output {
+            value: json!({"citations": citations, "unsupported": unsupported}),
+            references: Vec::new(),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            model: Some(self.model.clone()),
+        })
+    }
+}
+
+impl CiteJob {
+    /// For each claim the places that share the most words with it, rare words counting more.
+    fn candidates(&self) -> Vec<Vec<usize>> {
+        let places: Vec<BTreeSet<String>> = self.places.iter().map(|place| words(&place.text)).collect();
+        let mut frequency: HashMap<&str, f64> = HashMap::new();
+        places.iter().flatten().for_each(|word| *frequency.entry(word).or_default() += 1.0);
+        let weight = |word: &str| (1.0 + places.len() as f64 / (1.0 + frequency.get(word).copied().unwrap_or(0.0))).ln();
+        let ranked = |claim: &String| {
+            let claim = words(claim);
+            let mut scored: Vec<(usize, f64)> = places
+                .iter()
+                .enumerate()
+                .map(|(place, words)| (place, words.intersection(&claim).map(|word| weight(word)).sum::<f64>()))
+                .map(|(place, shared)| (place, shared / (places[place].len() as f64).sqrt()))
+                .collect();
+            scored.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            scored.into_iter().take(CANDIDATES).map(|(place, _)| place).collect()
+        };
+        self.claims.iter().map(ranked).collect()
+    }
+
+    fn citation(&self, claim: usize, place: usize, similarity: f64) -> Value {
+        let place = &self.places[place];
+        json!({
+            "source": place.source, "start": place.start, "end": place.end, "text": place.text,
+            "claim": self.claims[claim], "similarity": (similarity * 10_000.0).round() / 10_000.0,
+        })
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+}

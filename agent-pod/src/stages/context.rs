@@ -1,0 +1,127 @@
+//! What a stage sees of its document: the document itself and the outputs of the stages before it.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use crds::Work;
+use flow::{DocumentRecord, Plan, PlannedStage, StageStatus, Task};
+use minijinja::Value as TemplateValue;
+use serde_json::{Map, Value};
+
+use super::Failure;
+use crate::runtime::services::Services;
+
+/// The view of one stage on its document.
+pub(super) struct Context {
+    pub document: String,
+    pub source: String,
+    pub tenant: String,
+    /// Digest of the submitted bytes.
+    pub payload: String,
+    /// Text of the document: what its parse stage made, else the bytes as UTF-8.
+    pub text: Text,
+    /// Where token pieces go: the events subject, if the pipeline streams.
+    pub stream: Option<String>,
+    pub deadline: Option<Instant>,
+    template: TemplateValue,
+    outputs: Map<String, Value>,
+}
+
+/// Text with the digest that names it.
+#[derive(Clone)]
+pub(super) struct Text {
+    pub digest: String,
+    pub text: Arc<str>,
+}
+
+impl Context {
+    pub async fn load(
+        services: &Arc<Services>,
+        plan: &Plan,
+        record: &DocumentRecord,
+        stage: &PlannedStage,
+        task: &Task,
+    ) -> Result<Self, Failure> {
+        let mut outputs = Map::new();
+        let mut text_digest = None;
+        for name in ancestors(plan, stage) {
+            let Some(StageStatus::Done(completion)) = record.stages.get(&name).map(|state| &state.status) else { continue };
+            let output = services.json(&completion.output).await?;
+            if let Some(Work::Parse(_)) = plan.stage(&name).and_then(|stage| stage.spec.work()) {
+                text_digest = output.get("text").and_then(Value::as_str).map(str::to_owned);
+            }
+            outputs.insert(name, output);
+        }
+        let mut previous = Map::new();
+        for (name, digest) in &record.previous {
+            previous.insert(name.clone(), services.json(digest).await?);
+        }
+        let metadata = match &record.submission.metadata {
+            Some(digest) => services.json(digest).await?,
+            None => Value::Object(Map::new()),
+        };
+        let is_parse = matches!(stage.spec.work(), Some(Work::Parse(_)));
+        let text = if is_parse {
+            Text { digest: record.submission.payload.clone(), text: Arc::from("") }
+        } else {
+            let digest = text_digest.unwrap_or_else(|| record.submission.payload.clone());
+            let bytes = services.ports.payloads.get(&digest).await?;
+            Text { text: Arc::from(String::from_utf8_lossy(&bytes)), digest }
+        };
+        let document = minijinja::context! {
+            id => record.submission.document,
+            source => record.submission.source,
+            text => TemplateValue::from(Arc::clone(&text.text)),
+            metadata => TemplateValue::from_serialize(&metadata),
+        };
+        let template = minijinja::context! {
+            document,
+            stages => TemplateValue::from_serialize(&outputs),
+            previous => TemplateValue::from_serialize(&previous),
+            round => task.round,
+        };
+        Ok(Self {
+            document: record.submission.document.clone(),
+            source: record.submission.source.clone(),
+            tenant: record.submission.tenant.clone(),
+            payload: record.submission.payload.clone(),
+            text,
+            stream: plan.spec.streaming.then(|| format!("tokens/{}/{}", record.submission.document, stage.name)),
+            deadline: None,
+            template,
+            outputs,
+        })
+    }
+
+    /// Renders a template; what is wrong in it is the pipeline's fault and cannot be retried.
+    pub fn render(&self, services: &Services, field: &str, template: &str) -> Result<String, Failure> {
+        services.templates.render(template, &self.template).map_err(|error| {
+            Failure::permanent("TemplateFailed", format!("{field}: {}", crate::error::chain(&error)))
+        })
+    }
+
+    /// Whether the stage's `when` holds.
+    pub fn holds(&self, services: &Services, expression: &str) -> Result<bool, Failure> {
+        services.templates.holds(expression, &self.template).map_err(|error| {
+            Failure::permanent("TemplateFailed", format!("when: {}", crate::error::chain(&error)))
+        })
+    }
+
+    /// The output of an earlier stage.
+    pub fn output(&self, stage: &str) -> Option<&Value> {
+        self.outputs.get(stage)
+    }
+}
+
+/// All stages that come before, in the plan's order: only they have certainly ended when this one starts.
+fn ancestors(plan: &Plan, stage: &PlannedStage) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    let mut open: Vec<&str> = stage.predecessors.iter().map(String::as_str).collect();
+    while let Some(name) = open.pop() {
+        if found.insert(name.to_owned())
+            && let Some(before) = plan.stage(name)
+        {
+            open.extend(before.predecessors.iter().map(String::as_str));
+        }
+    }
+    plan.stages().iter().map(|stage| stage.name.clone()).filter(|name| found.contains(name)).collect()
+}

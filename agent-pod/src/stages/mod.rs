@@ -1,0 +1,210 @@
+//! The work of each stage kind: inputs are rendered first, the cache is asked, then the work is done.
+//!
+//! Stages know the services and nothing of queues or records beyond what they are given.
+
+mod cite;
+mod context;
+mod embed;
+mod generate;
+mod heads;
+mod parse;
+mod retrieve;
+mod roles;
+mod transform;
+
+use std::{sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use crds::{CacheLevel, StageCache as StageCacheMode, Work};
+use flow::{Completion, DocumentRecord, Plan, PlannedStage, Task};
+use serde_json::Value;
+
+pub use self::heads::{document_vector, plain_text};
+pub(crate) use self::{parse::MAX_BYTES, retrieve::search};
+use self::context::Context;
+use crate::runtime::{
+    cache::{Levels, Output},
+    services::Services,
+};
+
+/// What became of a stage.
+pub enum Executed {
+    /// It delivered.
+    Done(Completion),
+    /// `when` was false.
+    Skipped,
+}
+
+/// Why a stage did not deliver.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// The document's own: it is retried or dead-lettered.
+    Document {
+        /// CamelCase word from a closed set.
+        reason: &'static str,
+        /// For people: what, where, what to do.
+        message: String,
+        /// Whether trying again can help.
+        transient: bool,
+        /// The model, where one was used.
+        model: Option<String>,
+    },
+    /// The system's (disk, store): no document is to blame, the worker stops.
+    System(String),
+}
+
+impl Failure {
+    /// Trying again cannot help.
+    pub fn permanent(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Document { reason, message: message.into(), transient: false, model: None }
+    }
+
+    /// Trying again may help.
+    pub fn transient(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Document { reason, message: message.into(), transient: true, model: None }
+    }
+
+    fn with_model(self, name: &str) -> Self {
+        match self {
+            Self::Document { reason, message, transient, model: None } => {
+                Self::Document { reason, message, transient, model: Some(name.to_owned()) }
+            }
+            other => other,
+        }
+    }
+}
+
+impl From<queue::Error> for Failure {
+    fn from(error: queue::Error) -> Self {
+        match error {
+            queue::Error::NotFound { .. } | queue::Error::Damaged { .. } => {
+                Self::permanent("PayloadLost", format!("{}; submit the document again", crate::error::chain(&error)))
+            }
+            other => Self::System(crate::error::chain(&other)),
+        }
+    }
+}
+
+/// Work with its inputs rendered: what it says about itself is all that its result depends on.
+#[async_trait]
+trait Job: Send + Sync {
+    /// What the result depends on beside the stage's specification; `None` where a result is never used again.
+    fn key(&self, services: &Services) -> Option<Vec<String>>;
+    /// Name of the model that is used.
+    fn model(&self) -> Option<&str> {
+        None
+    }
+    /// Does it.
+    async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure>;
+}
+
+/// Works one stage of one document.
+pub async fn execute(
+    services: &Arc<Services>,
+    plan: &Arc<Plan>,
+    record: &DocumentRecord,
+    task: &Task,
+) -> Result<Executed, Failure> {
+    let stage = plan.stage(&task.stage).ok_or_else(|| {
+        Failure::permanent("UnknownStage", format!("the document's plan has no stage \"{}\"", task.stage))
+    })?;
+    let context = Context::load(services, plan, record, stage, task).await?;
+    if let Some(condition) = &stage.spec.when
+        && !context.holds(services, condition)?
+    {
+        return Ok(Executed::Skipped);
+    }
+    let begun = Instant::now();
+    let job = prepare(services, plan, stage, &context).await?;
+    let (output, cached) = run_cached(services, plan, stage, &context, job).await?;
+    let score = stage.spec.score.as_ref().and_then(|score| match &score.path {
+        Some(path) => number_at(&output.value, path),
+        None => number_at(&output.value, "score"),
+    });
+    Ok(Executed::Done(Completion {
+        output: services.put_json(&output.value).await?,
+        score,
+        cached,
+        seconds: begun.elapsed().as_secs_f64(),
+        prompt_tokens: if cached { 0 } else { output.prompt_tokens },
+        completion_tokens: if cached { 0 } else { output.completion_tokens },
+        worker: String::new(),
+        model: output.model,
+    }))
+}
+
+async fn prepare(
+    services: &Arc<Services>,
+    plan: &Arc<Plan>,
+    stage: &PlannedStage,
+    context: &Context,
+) -> Result<Box<dyn Job>, Failure> {
+    let work = stage.spec.work().ok_or_else(|| {
+        Failure::permanent("UnknownStage", format!("stage \"{}\" does not say what it does", stage.name))
+    })?;
+    Ok(match work {
+        Work::Parse(parse) => Box::new(parse::prepare(parse, context)),
+        Work::Embed(embed) => Box::new(embed::prepare(services, plan, stage, embed, context).await?),
+        Work::Retrieve(retrieve) => Box::new(retrieve::prepare(services, plan, stage, retrieve, context).await?),
+        Work::Generate(generate) => Box::new(generate::prepare(services, plan, stage, generate, context)?),
+        Work::Extract(extract) => Box::new(generate::prepare_extract(services, plan, stage, extract, context)?),
+        Work::Classify(classify) => Box::new(heads::prepare(services, plan, stage, &classify.head, context)?),
+        Work::Score(head) => Box::new(heads::prepare(services, plan, stage, head, context)?),
+        Work::Cite(cite) => Box::new(cite::prepare(services, plan, stage, cite, context)?),
+        Work::Transform(transform) => Box::new(transform::prepare(services, transform, context)?),
+    })
+}
+
+async fn run_cached(
+    services: &Arc<Services>,
+    plan: &Plan,
+    stage: &PlannedStage,
+    context: &Context,
+    job: Box<dyn Job>,
+) -> Result<(Output, bool), Failure> {
+    let cache = &plan.spec.cache;
+    let levels = Levels {
+        memory: cache.levels.contains(&CacheLevel::Memory),
+        disk: cache.levels.contains(&CacheLevel::Disk),
+        ttl: cache.exact.ttl.0,
+    };
+    let wanted = stage.spec.cache != Some(StageCacheMode::None) && (levels.memory || levels.disk);
+    let Some(inputs) = job.key(services).filter(|_| wanted) else {
+        return Ok((job.run(services).await?, false));
+    };
+    let key = cache_key(&plan.stage_digest(&stage.name), &context.tenant, &inputs);
+    for last_try in [false, true] {
+        let (output, cached) = services
+            .cache
+            .get_or_compute(&key, levels, job.run(services))
+            .await
+            .map_err(|failure| Arc::unwrap_or_clone(failure))?;
+        let mut whole = true;
+        for digest in &output.references {
+            whole &= !cached || services.ports.payloads.contains(digest).await?;
+        }
+        if whole || last_try {
+            return Ok((output, cached));
+        }
+        services.cache.forget(&key).await;
+    }
+    Ok((job.run(services).await?, false))
+}
+
+fn cache_key(specification: &str, tenant: &str, inputs: &[String]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [specification, tenant].into_iter().chain(inputs.iter().map(String::as_str)) {
+        // Lengths keep ("ab", "c") and ("a", "bc") apart.
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The number at a dotted path; text that is a number counts, models write it so.
+fn number_at(value: &Value, path: &str) -> Option<f64> {
+    let found = path.split('.').try_fold(value, |value, name| match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        other => other.get(name),
+    })?;
+    found.as_f64().or_else(|| found.as_str()?.trim().parse().ok()).filter(|number| number.is_finite())
+}

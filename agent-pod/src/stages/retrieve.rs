@@ -1,0 +1,108 @@
+//! Chunks of a knowledge base that fit a query.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use crds::{RetrievalStep, Retrieve};
+use engine::Class;
+use flow::{Plan, PlannedStage};
+use knowledge::{Hit, Query};
+use serde_json::{Value, json};
+
+use super::{Failure, Job, context::Context, heads::engine_failure};
+use crate::runtime::{
+    cache::Output,
+    services::{Base, Services},
+};
+
+pub(super) struct RetrieveJob {
+    base: Base,
+    version: u64,
+    query: String,
+    top_k: usize,
+    steps: Vec<RetrievalStep>,
+    tenant: String,
+}
+
+pub(super) async fn prepare(
+    services: &Arc<Services>,
+    plan: &Plan,
+    stage: &PlannedStage,
+    retrieve: &Retrieve,
+    context: &Context,
+) -> Result<RetrieveJob, Failure> {
+    let query = context.render(services, "retrieve.query", &retrieve.query)?;
+    if query.trim().is_empty() {
+        return Err(Failure::permanent("EmptyQuery", "retrieve.query renders to nothing".to_owned()));
+    }
+    let base = services.knowledge(plan, &retrieve.knowledge, &stage.spec.pool).await;
+    let base = base.map_err(|error| Failure::System(crate::error::chain(&error)))?;
+    let version = base.base.version().await;
+    let version = version.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
+    Ok(RetrieveJob {
+        base,
+        version,
+        query,
+        top_k: retrieve.top_k as usize,
+        steps: retrieve.steps.clone(),
+        tenant: context.tenant.clone(),
+    })
+}
+
+#[async_trait]
+impl Job for RetrieveJob {
+    fn key(&self, services: &Services) -> Option<Vec<String>> {
+        let model = services.engine.digest(&self.base.model).unwrap_or_default().to_owned();
+        Some(vec![model, self.version.to_string(), self.query.clone()])
+    }
+
+    fn model(&self) -> Option<&str> {
+        Some(&self.base.model)
+    }
+
+    async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
+        let hits = search(services, &self.base, &self.query, self.top_k, &self.steps, &self.tenant).await?;
+        let hits: Vec<Value> = hits.iter().map(hit_json).collect();
+        Ok(Output {
+            value: json!({"hits": hits, "version": self.version}),
+            references: Vec::new(),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            model: Some(self.base.model.clone()),
+        })
+    }
+}
+
+/// Searches a base; also what `docket query` does.
+pub(crate) async fn search(
+    services: &Arc<Services>,
+    base: &Base,
+    query: &str,
+    top_k: usize,
+    steps: &[RetrievalStep],
+    tenant: &str,
+) -> Result<Vec<Hit>, Failure> {
+    let vector_search = steps.contains(&RetrievalStep::Ann);
+    let vector = if vector_search {
+        let made = services.embed(&base.model, &[query.to_owned()], Class::Interactive, None).await;
+        made.map_err(|error| engine_failure(&error, &base.model))?.into_iter().next()
+    } else {
+        None
+    };
+    let query = Query {
+        text: query.to_owned(),
+        vector,
+        top_k,
+        vector_search,
+        full_text: steps.contains(&RetrievalStep::FullText),
+        tenant: Some(tenant.to_owned()),
+    };
+    base.base.search(&query).await.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))
+}
+
+fn hit_json(hit: &Hit) -> Value {
+    json!({
+        "document": hit.document, "source": hit.source, "chunk": hit.chunk, "rank": hit.rank,
+        "score": hit.score, "text": hit.text, "start": hit.start, "end": hit.end,
+    })
+}
