@@ -10,7 +10,7 @@ mod record;
 mod transition;
 mod wire;
 
-pub use plan::*;
+pub use plan::{Plan, PlannedStage, Problem, compile};
 pub use record::*;
-pub use transition::*;
-pub use wire::*;
+pub use transition::{Event, Transition, reason, submit, transition};
+pub use wire::DecodeError;

@@ -47,6 +47,8 @@ pub struct DocumentRecord {
     pub round: u32,
     /// When it was submitted.
     pub submitted_at: Millis,
+    /// When the epoch began: at the submission or the last replay. The deadline counts from here.
+    pub started_at: Millis,
     /// When the record last changed.
     pub changed_at: Millis,
     /// Whether stages that become ready are held back.
@@ -54,9 +56,12 @@ pub struct DocumentRecord {
     /// One entry a stage of the plan.
     pub stages: BTreeMap<String, StageState>,
     /// Why the document will not end as plainly succeeded: left-out branches, partial joins, quality below the threshold.
+    /// Each note begins with its stage: `review: …`.
     pub degraded: Vec<String>,
     /// Last score of the quality stage.
     pub quality: Option<f64>,
+    /// Outputs of the repeated stages in the round before, for the prompts of this one.
+    pub previous: BTreeMap<String, Digest>,
     /// How it ended.
     pub end: Option<End>,
 }

@@ -1,0 +1,5 @@
+//! Makes Rust types of `proto/docket.proto`; needs `protoc`.
+
+fn main() -> std::io::Result<()> {
+    prost_build::Config::new().btree_map(["."]).compile_protos(&["proto/docket.proto"], &["proto"])
+}

@@ -1,1 +1,0 @@
-//! A pipeline, compiled and checked (to be written; the signatures are agreed).

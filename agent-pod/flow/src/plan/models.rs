@@ -1,0 +1,69 @@
+//! Which model of its pool a stage uses, and by what it is led to it.
+
+use crds::{AgentPoolSpec, Embed, Head, Knowledge, Model, ModelTask, PipelineSpec, Stage, Work};
+
+/// The model that a stage's work uses.
+pub(super) struct UsedModel<'a> {
+    /// Its name; `None` means the pool's first with that task.
+    pub(super) name: Option<&'a str>,
+    /// What it must be able to do.
+    pub(super) task: ModelTask,
+    /// Field of the stage that leads to it.
+    pub(super) field: &'static str,
+    /// Whose embedder it is, for messages, for example `knowledge "statutes"`; `None` where the stage names it itself.
+    pub(super) embedder_of: Option<String>,
+}
+
+/// `None` where the work uses no model, or what should lead to it is missing.
+pub(super) fn used<'a>(spec: &'a PipelineSpec, stage: &'a Stage) -> Option<UsedModel<'a>> {
+    let named = |name: Option<&'a String>, task, field| UsedModel {
+        name: name.map(String::as_str),
+        task,
+        field,
+        embedder_of: None,
+    };
+    let embedder =
+        |name: &'a str, field, of| UsedModel { name: Some(name), task: ModelTask::Embed, field, embedder_of: Some(of) };
+    Some(match stage.work()? {
+        Work::Embed(Embed { model: Some(model), .. }) => named(Some(model), ModelTask::Embed, "embed.model"),
+        Work::Cite(cite) => named(cite.model.as_ref(), ModelTask::Embed, "cite.model"),
+        Work::Generate(generate) => named(generate.model.as_ref(), ModelTask::Generate, "generate.model"),
+        Work::Extract(extract) => named(extract.model.as_ref(), ModelTask::Generate, "extract.model"),
+        Work::Embed(_) | Work::Retrieve(_) => {
+            let (name, field) = knowledge_name(stage)?;
+            embedder(&knowledge(spec, name)?.embedder, field, format!("knowledge \"{name}\""))
+        }
+        Work::Classify(_) | Work::Score(_) => {
+            let (name, field) = head_name(stage)?;
+            embedder(&head(spec, name)?.embedder, field, format!("head \"{name}\""))
+        }
+        Work::Parse(_) | Work::Transform(_) => return None,
+    })
+}
+
+impl UsedModel<'_> {
+    /// The model in its pool.
+    pub(super) fn find<'p>(&self, pool: &'p AgentPoolSpec) -> Option<&'p Model> {
+        pool.models.iter().find(|model| model.task == self.task && self.name.is_none_or(|name| model.name == name))
+    }
+}
+
+/// The knowledge base that a stage names, and in which field.
+pub(super) fn knowledge_name(stage: &Stage) -> Option<(&str, &'static str)> {
+    let retrieve = stage.retrieve.as_ref().map(|retrieve| (retrieve.knowledge.as_str(), "retrieve.knowledge"));
+    retrieve.or_else(|| stage.embed.as_ref()?.knowledge.as_deref().map(|name| (name, "embed.knowledge")))
+}
+
+/// The head that a stage names, and in which field.
+pub(super) fn head_name(stage: &Stage) -> Option<(&str, &'static str)> {
+    let classify = stage.classify.as_ref().map(|classify| (classify.head.as_str(), "classify.head"));
+    classify.or_else(|| stage.score.as_ref()?.head.as_deref().map(|name| (name, "score.head")))
+}
+
+pub(super) fn knowledge<'a>(spec: &'a PipelineSpec, name: &str) -> Option<&'a Knowledge> {
+    spec.knowledge.iter().find(|knowledge| knowledge.name == name)
+}
+
+pub(super) fn head<'a>(spec: &'a PipelineSpec, name: &str) -> Option<&'a Head> {
+    spec.heads.iter().find(|head| head.name == name)
+}

@@ -1,1 +1,0 @@
-//! The next record from an event (to be written; the signatures are agreed).

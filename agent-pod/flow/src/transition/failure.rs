@@ -1,0 +1,104 @@
+//! What a failure leads to: another attempt, a stage that is left out, or a dead letter.
+
+use crate::{Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, StageStatus};
+
+use super::{millis, open_stage};
+
+/// Reasons of causes that the flow itself finds; the others come from workers.
+pub mod reason {
+    /// The document did not end before its deadline.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// Too few predecessors of a join can still deliver.
+    pub const JOIN_IMPOSSIBLE: &str = "JoinImpossible";
+    /// A join waited too long.
+    pub const JOIN_TIMEOUT: &str = "JoinTimeout";
+    /// The quality stage delivered no score.
+    pub const NO_SCORE: &str = "NoScore";
+    /// Attempts of the stage started and never reported, as if the document took its workers down.
+    pub const QUARANTINED: &str = "Quarantined";
+}
+
+/// Starts without a report after which a document is suspected of killing its workers. One or two happen to any document
+/// while nodes are drained.
+const UNREPORTED_STARTS: u32 = 3;
+
+pub(super) fn cause(reason: &str, message: &str) -> Cause {
+    Cause { reason: reason.to_owned(), message: message.to_owned(), ..Cause::default() }
+}
+
+/// An attempt is about to start that may have been started before.
+pub(super) fn start(
+    record: &mut DocumentRecord,
+    task: (&str, u32, u32),
+    attempt: u32,
+    worker: String,
+    now: Millis,
+) -> bool {
+    match open_stage(record, task) {
+        Some(state) if state.status == StageStatus::Dispatched && state.attempt == attempt => {
+            if state.unreported < UNREPORTED_STARTS {
+                state.unreported += 1;
+            } else {
+                let message = format!("{UNREPORTED_STARTS} attempts started and never reported");
+                let cause = Cause { worker, ..cause(reason::QUARANTINED, &message) };
+                dead_letter(record, Some(task.0), cause, now);
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// An attempt reported a failure.
+pub(super) fn fail_attempt(
+    plan: &Plan,
+    record: &mut DocumentRecord,
+    task: (&str, u32, u32),
+    attempt: u32,
+    (cause, transient): (Cause, bool),
+    now: Millis,
+) -> bool {
+    match open_stage(record, task) {
+        Some(state) if state.status == StageStatus::Dispatched && state.attempt == attempt => {
+            let retry = plan.stage(task.0).map(|planned| &planned.retry).filter(|retry| attempt < retry.max_attempts);
+            match retry.filter(|_| transient) {
+                Some(retry) => {
+                    let until = now.saturating_add(wait(retry, attempt));
+                    state.enter(StageStatus::Backoff { until, cause });
+                }
+                None => fail_for_good(plan, record, task.0, cause, now),
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The wait after an attempt. Numbers too large for the clock become its end.
+fn wait(retry: &crds::Retry, attempt: u32) -> Millis {
+    let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+    (millis(retry.backoff.initial.0) as f64 * retry.backoff.factor.powi(exponent)) as Millis
+}
+
+/// A stage will not be tried again: an optional one is left out, any other ends the document.
+pub(super) fn fail_for_good(plan: &Plan, record: &mut DocumentRecord, stage: &str, cause: Cause, now: Millis) {
+    if plan.stage(stage).is_some_and(|planned| planned.spec.optional) {
+        record.note(stage, &format!("left out, {}: {}", cause.reason, cause.message));
+        if let Some(state) = record.stages.get_mut(stage) {
+            state.enter(StageStatus::Failed(cause));
+        }
+    } else {
+        dead_letter(record, Some(stage), cause, now);
+    }
+}
+
+/// Ends the document as given up, at a stage or as a whole.
+pub(super) fn dead_letter(record: &mut DocumentRecord, stage: Option<&str>, cause: Cause, now: Millis) {
+    let state = stage.and_then(|stage| record.stages.get_mut(stage));
+    let attempts = state.as_ref().map_or(0, |state| state.attempt);
+    if let Some(state) = state {
+        state.enter(StageStatus::Failed(cause.clone()));
+    }
+    let dead_letter = DeadLetter { stage: stage.map(str::to_owned), attempts, cause };
+    record.end = Some(End { outcome: Outcome::DeadLettered, at: now, dead_letter: Some(dead_letter) });
+}

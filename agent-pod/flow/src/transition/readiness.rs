@@ -1,0 +1,141 @@
+//! Which stages can start, which never will, and whether the document has ended.
+
+use crds::JoinMode;
+
+use crate::{DocumentRecord, End, Millis, Outcome, Plan, PlannedStage, StageState, StageStatus};
+
+use super::failure;
+
+/// Where a waiting stage stands.
+enum Readiness {
+    Waits,
+    Ready,
+    Skipped,
+    Impossible,
+}
+
+/// How many predecessors of a stage stand where.
+#[derive(Default)]
+struct Count {
+    done: usize,
+    skipped: usize,
+    failed: usize,
+    open: usize,
+}
+
+/// Draws all conclusions from the states of the stages. One pass in topological order is enough, since a stage depends on
+/// earlier ones only.
+pub(super) fn settle(plan: &Plan, record: &mut DocumentRecord, now: Millis) {
+    for planned in plan.stages() {
+        if record.end.is_some() {
+            return;
+        }
+        settle_stage(plan, record, planned, now);
+    }
+    if record.end.is_none() && !record.suspended {
+        release(plan, record);
+    }
+    end_if_over(plan, record, now);
+}
+
+/// The predecessors of a stage that have not ended.
+pub(super) fn missing<'a>(plan: &'a Plan, record: &DocumentRecord, stage: &str) -> Vec<&'a str> {
+    let predecessors = plan.stage(stage).map(|planned| planned.predecessors.as_slice()).unwrap_or_default();
+    let open = |name: &&String| !record.stages.get(*name).is_some_and(StageState::has_ended);
+    predecessors.iter().filter(open).map(String::as_str).collect()
+}
+
+fn settle_stage(plan: &Plan, record: &mut DocumentRecord, planned: &PlannedStage, now: Millis) {
+    let count = Count::of(record, planned);
+    let round = if planned.repeats { record.round } else { 0 };
+    let state = record.stages.entry(planned.name.clone()).or_insert_with(|| StageState::waiting(round));
+    if state.status != StageStatus::Waiting {
+        return;
+    }
+    match count.readiness(planned) {
+        Readiness::Ready => state.enter(StageStatus::Held),
+        Readiness::Skipped => state.enter(StageStatus::Skipped),
+        Readiness::Impossible => {
+            let message = format!("{} of {} predecessors delivered", count.done, planned.predecessors.len());
+            let cause = failure::cause(failure::reason::JOIN_IMPOSSIBLE, &message);
+            failure::fail_for_good(plan, record, &planned.name, cause, now);
+        }
+        Readiness::Waits => {
+            let times_out = planned.spec.join.as_ref().is_some_and(|join| join.timeout.is_some());
+            if times_out && count.done > 0 && state.waiting_since.is_none() {
+                state.waiting_since = Some(now);
+            }
+        }
+    }
+}
+
+impl Count {
+    fn of(record: &DocumentRecord, planned: &PlannedStage) -> Self {
+        let mut count = Self::default();
+        for name in &planned.predecessors {
+            match record.stages.get(name).map(|state| &state.status) {
+                Some(StageStatus::Done(_)) => count.done += 1,
+                Some(StageStatus::Skipped) => count.skipped += 1,
+                Some(StageStatus::Failed(_)) => count.failed += 1,
+                _ => count.open += 1,
+            }
+        }
+        count
+    }
+
+    fn readiness(&self, planned: &PlannedStage) -> Readiness {
+        let join = planned.spec.join.as_ref();
+        let needed = match join.map(|join| join.mode).unwrap_or_default() {
+            JoinMode::All => return self.all(),
+            JoinMode::Any => 1,
+            JoinMode::Quorum => {
+                let quorum = join.and_then(|join| join.quorum).unwrap_or(1);
+                usize::try_from(quorum).unwrap_or(usize::MAX)
+            }
+        };
+        if self.done >= needed {
+            Readiness::Ready
+        } else if self.all_skipped() {
+            Readiness::Skipped
+        } else if self.done + self.open < needed {
+            Readiness::Impossible
+        } else {
+            Readiness::Waits
+        }
+    }
+
+    fn all(&self) -> Readiness {
+        match self.open {
+            0 if self.all_skipped() => Readiness::Skipped,
+            0 => Readiness::Ready,
+            _ => Readiness::Waits,
+        }
+    }
+
+    fn all_skipped(&self) -> bool {
+        self.skipped > 0 && self.done + self.failed + self.open == 0
+    }
+}
+
+/// Hands out what is held: everything, or with `parallel: false` the first stage while none is in work.
+fn release(plan: &Plan, record: &mut DocumentRecord) {
+    let mut busy = !plan.spec.parallel && record.stages.values().any(StageState::is_in_work);
+    for planned in plan.stages() {
+        match record.stages.get_mut(&planned.name) {
+            Some(state) if state.status == StageStatus::Held && !busy => {
+                state.dispatch();
+                busy = !plan.spec.parallel;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A document is over when its last stages are; what then still runs, such as the losers of a join of mode Any, is stale.
+fn end_if_over(plan: &Plan, record: &mut DocumentRecord, now: Millis) {
+    let mut last = plan.stages().iter().filter(|planned| planned.successors.is_empty());
+    if record.end.is_none() && last.all(|planned| record.stages.get(&planned.name).is_some_and(StageState::has_ended)) {
+        let outcome = if record.degraded.is_empty() { Outcome::Succeeded } else { Outcome::Partial };
+        record.end = Some(End { outcome, at: now, dead_letter: None });
+    }
+}

@@ -1,1 +1,0 @@
-//! Protobuf forms of what goes over the wire (to be written).

@@ -1,0 +1,399 @@
+//! What compiles, what does not and why, and what changes a digest.
+
+mod flow_support;
+
+use flow::{Plan, Problem, compile};
+use flow_support::{plan, pools, spec, stage};
+use serde_json::{Value, json};
+
+fn problems(written: Value) -> Vec<Problem> {
+    compile("contracts", 1, &spec(written), &pools()).expect_err("the pipeline has problems")
+}
+
+/// The pipeline has exactly these problems: field, reason, a part of the message.
+fn check(written: Value, expected: &[(&str, &str, &str)]) {
+    let found = problems(written);
+    let seen: Vec<(&str, &str)> = found.iter().map(|problem| (problem.field.as_str(), problem.reason)).collect();
+    let wanted: Vec<(&str, &str)> = expected.iter().map(|(field, reason, _)| (*field, *reason)).collect();
+    assert_eq!(seen, wanted, "{found:#?}");
+    for (problem, (_, _, part)) in found.iter().zip(expected) {
+        assert!(problem.message.contains(part), "\"{}\" says nothing of \"{part}\"", problem.message);
+    }
+}
+
+fn stages(stages: &[Value]) -> Value {
+    json!({"stages": stages})
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.stages().iter().map(|stage| stage.name.as_str()).collect()
+}
+
+/// The pipeline of the design, in small.
+fn review_pipeline() -> Value {
+    json!({
+        "knowledge": [{"name": "statutes", "embedder": "minilm"}],
+        "heads": [{"name": "validity", "kind": "Classifier", "embedder": "minilm"},
+                  {"name": "oddness", "kind": "Anomaly", "embedder": "minilm"}],
+        "stages": [
+            {"name": "citations", "pool": "readers", "after": ["review", "validate"], "join": {"timeout": "60s"},
+             "cite": {"text": "{{ stages.draft.output }}", "sources": ["research"]}},
+            {"name": "research", "pool": "readers", "retrieve": {"knowledge": "statutes", "query": "x"}},
+            {"name": "draft", "pool": "writers", "after": ["research"], "timeout": "1m", "generate": {"prompt": "x"}},
+            {"name": "review", "pool": "writers", "after": ["draft"], "generate": {"prompt": "x"},
+             "score": {"path": "score"}, "retry": {"maxAttempts": 5}},
+            {"name": "validate", "pool": "readers", "after": ["draft"], "classify": {"head": "validity"}},
+            {"name": "odd", "pool": "readers", "after": ["research"], "score": {"head": "oddness"}},
+        ],
+        "quality": {"stage": "review", "threshold": 0.8, "restartAt": "draft"},
+        "deadline": "10m",
+    })
+}
+
+#[test]
+fn stages_come_in_an_order_that_respects_the_graph() {
+    let plan = plan(review_pipeline());
+    assert_eq!(names(&plan), ["research", "draft", "review", "validate", "citations", "odd"]);
+    let draft = plan.stage("draft").expect("there is a draft");
+    assert_eq!(draft.predecessors, ["research"]);
+    assert_eq!(draft.successors, ["review", "validate"]);
+    let repeated: Vec<&str> = plan.stages().iter().filter(|stage| stage.repeats).map(|s| s.name.as_str()).collect();
+    assert_eq!(repeated, ["draft", "review", "validate", "citations"]);
+}
+
+#[test]
+fn defaults_of_the_pipeline_reach_the_stages() {
+    let plan = plan(review_pipeline());
+    let of = |name: &str| plan.stage(name).map(|stage| (stage.retry.max_attempts, stage.timeout.as_secs()));
+    assert_eq!(of("research"), Some((3, 300)));
+    assert_eq!(of("draft"), Some((3, 60)));
+    assert_eq!(of("review"), Some((5, 300)));
+    assert_eq!(of("nowhere"), None);
+}
+
+#[test]
+fn a_stage_finds_its_model_by_name_by_default_and_through_what_it_refers_to() {
+    let plan = plan(review_pipeline());
+    let model = |name: &str| plan.model(name).map(|model| model.name.as_str());
+    for (stage, expected) in [
+        ("research", Some("minilm")),
+        ("draft", Some("small")),
+        ("validate", Some("minilm")),
+        ("odd", Some("minilm")),
+        ("citations", Some("minilm")),
+        ("nowhere", None),
+    ] {
+        assert_eq!(model(stage), expected, "{stage}");
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let written = stages(&[
+        stage("a", &[], json!({"pool": "raeders"})),
+        stage("b", &["aa", "b"], json!({"join": {"mode": "Quorum", "quorum": 3}})),
+    ]);
+    check(
+        written,
+        &[
+            ("spec.stages[1].after[0]", "UnknownStage", "did you mean \"a\"?"),
+            ("spec.stages[1].after[1]", "Cycle", "b -> b"),
+            ("spec.stages[1].join.quorum", "ImpossibleJoin", "3 of 2"),
+            ("spec.stages[0].pool", "UnknownPool", "did you mean \"readers\"?"),
+        ],
+    );
+}
+
+#[test]
+fn a_cycle_is_shown() {
+    let written = stages(&[
+        stage("start", &[], json!({})),
+        stage("a", &["start", "c"], json!({})),
+        stage("b", &["a"], json!({})),
+        stage("c", &["b"], json!({})),
+        stage("end", &["c"], json!({})),
+    ]);
+    check(written, &[("spec.stages[1].after[1]", "Cycle", "a -> b -> c -> a")]);
+}
+
+#[test]
+fn every_separate_cycle_is_shown() {
+    let written = stages(&[
+        stage("a", &["b"], json!({})),
+        stage("b", &["a"], json!({})),
+        stage("c", &["d"], json!({})),
+        stage("d", &["c"], json!({})),
+    ]);
+    let cycles =
+        [("spec.stages[0].after[0]", "Cycle", "a -> b -> a"), ("spec.stages[2].after[0]", "Cycle", "c -> d -> c")];
+    check(written, &cycles);
+}
+
+#[test]
+fn names_are_unique() {
+    let written = json!({
+        "knowledge": [{"name": "k", "embedder": "minilm"}, {"name": "k", "embedder": "minilm"}],
+        "heads": [{"name": "h", "kind": "Quality", "embedder": "minilm"},
+                  {"name": "h", "kind": "Quality", "embedder": "minilm"}],
+        "stages": [stage("a", &[], json!({})), stage("a", &[], json!({})), stage("b", &["a", "a"], json!({}))],
+    });
+    let expected = [
+        ("spec.stages[1].name", "DuplicateName", "spec.stages[0].name"),
+        ("spec.knowledge[1].name", "DuplicateName", "k"),
+        ("spec.heads[1].name", "DuplicateName", "h"),
+        ("spec.stages[2].after[1]", "DuplicateName", "predecessor \"a\""),
+    ];
+    check(written, &expected);
+}
+
+#[test]
+fn a_model_name_is_unique_in_its_pool() {
+    let mut pools = pools();
+    let models = &mut pools.get_mut("readers").expect("there are readers").models;
+    models.push(models[0].clone());
+    let found = compile("contracts", 1, &spec(stages(&[stage("a", &[], json!({}))])), &pools);
+    let fields: Vec<String> = found.expect_err("a name is there twice").into_iter().map(|p| p.field).collect();
+    assert_eq!(fields, ["pools.readers.spec.models[1].name"]);
+}
+
+#[test]
+fn joins_that_cannot_work_are_refused() {
+    let join = |after: &[&str], join: Value| {
+        stages(&[stage("a", &[], json!({})), stage("b", &[], json!({})), stage("c", after, json!({"join": join}))])
+    };
+    check(join(&["a"], json!({})), &[("spec.stages[2].join", "ImpossibleJoin", "at least two")]);
+    let quorum = |quorum: u32| json!({"mode": "Quorum", "quorum": quorum});
+    check(join(&["a", "b"], quorum(3)), &[("spec.stages[2].join.quorum", "ImpossibleJoin", "3 of 2")]);
+    check(join(&["a", "b"], quorum(0)), &[("spec.stages[2].join.quorum", "ImpossibleJoin", "at least 1")]);
+    let none = json!({"mode": "Quorum"});
+    check(join(&["a", "b"], none), &[("spec.stages[2].join.quorum", "ImpossibleJoin", "needs a quorum")]);
+    plan(join(&["a", "b"], quorum(2)));
+}
+
+#[test]
+fn a_quality_round_must_lead_to_its_judgement() {
+    let quality = |stage_name: &str, restart: &str| {
+        json!({
+            "stages": [stage("a", &[], json!({})), stage("b", &["a"], json!({"score": {"path": "s"}})),
+                       stage("c", &["b"], json!({}))],
+            "quality": {"stage": stage_name, "threshold": 0.5, "restartAt": restart},
+        })
+    };
+    check(quality("c", "a"), &[("spec.quality.stage", "NoScore", "\"c\" has no `score`")]);
+    check(quality("b", "c"), &[("spec.quality.restartAt", "NotBefore", "never be judged")]);
+    let unknown =
+        [("spec.quality.stage", "UnknownStage", "there is a, b, c"), ("spec.quality.restartAt", "UnknownStage", "")];
+    check(quality("review", "draft"), &unknown);
+    plan(quality("b", "b"));
+}
+
+#[test]
+fn dangling_references_name_what_was_meant() {
+    let cases = [
+        (
+            json!({"name": "x", "pool": "readers", "retrieve": {"knowledge": "statute", "query": "q"}}),
+            "retrieve.knowledge",
+            "UnknownKnowledge",
+            "did you mean \"statutes\"?",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "embed": {"knowledge": "laws"}}),
+            "embed.knowledge",
+            "UnknownKnowledge",
+            "there is statutes",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "classify": {"head": "validty"}}),
+            "classify.head",
+            "UnknownHead",
+            "did you mean \"validity\"?",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "classify": {"head": "oddness"}}),
+            "classify.head",
+            "WrongHeadKind",
+            "kind Anomaly; classify needs Classifier",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "score": {"head": "validity"}}),
+            "score.head",
+            "WrongHeadKind",
+            "kind Classifier; score needs Anomaly or Quality",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "after": ["research"], "cite": {"text": "t", "sources": ["reserach"]}}),
+            "cite.sources[0]",
+            "UnknownStage",
+            "did you mean \"research\"?",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "after": ["draft"], "cite": {"text": "t", "sources": ["draft"]}}),
+            "cite.sources[0]",
+            "WrongStageKind",
+            "does not retrieve",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "cite": {"text": "t", "sources": ["research"]}}),
+            "cite.sources[0]",
+            "NotBefore",
+            "does not come before",
+        ),
+    ];
+    for (stage, field, reason, part) in cases {
+        let mut written = review_pipeline();
+        written["stages"].as_array_mut().expect("stages are a list").push(stage);
+        check(written, &[(&format!("spec.stages[6].{field}"), reason, part)]);
+    }
+}
+
+#[test]
+fn a_pool_holds_the_models_that_its_stages_need() {
+    let cases = [
+        (
+            json!({"name": "x", "pool": "readers", "generate": {"prompt": "p"}}),
+            "generate.model",
+            "UnknownModel",
+            "pool \"readers\" holds no model with task Generate",
+        ),
+        (
+            json!({"name": "x", "pool": "writers", "generate": {"prompt": "p", "model": "smal"}}),
+            "generate.model",
+            "UnknownModel",
+            "did you mean \"small\"?",
+        ),
+        (
+            json!({"name": "x", "pool": "readers", "embed": {"model": "minilm6"}}),
+            "embed.model",
+            "UnknownModel",
+            "did you mean \"minilm\"?",
+        ),
+        (
+            json!({"name": "x", "pool": "writers", "embed": {"model": "small"}}),
+            "embed.model",
+            "WrongModelTask",
+            "has task Generate; needed is Embed",
+        ),
+        (
+            json!({"name": "x", "pool": "writers", "retrieve": {"knowledge": "statutes", "query": "q"}}),
+            "retrieve.knowledge",
+            "UnknownModel",
+            "the embedder of knowledge \"statutes\"",
+        ),
+        (
+            json!({"name": "x", "pool": "writers", "classify": {"head": "validity"}}),
+            "classify.head",
+            "UnknownModel",
+            "the embedder of head \"validity\"",
+        ),
+        (
+            json!({"name": "x", "pool": "writers", "cite": {"text": "t"}}),
+            "cite.model",
+            "UnknownModel",
+            "no model with task Embed",
+        ),
+    ];
+    for (stage, field, reason, part) in cases {
+        let mut written = review_pipeline();
+        written["stages"].as_array_mut().expect("stages are a list").push(stage);
+        check(written, &[(&format!("spec.stages[6].{field}"), reason, part)]);
+    }
+}
+
+#[test]
+fn some_pool_holds_the_embedder_of_a_knowledge_base_that_no_stage_uses() {
+    let written = json!({"knowledge": [{"name": "k", "embedder": "minlm"}], "stages": [stage("a", &[], json!({}))]});
+    check(written, &[("spec.knowledge[0].embedder", "UnknownModel", "did you mean \"minilm\"?")]);
+}
+
+#[test]
+fn one_embedder_name_means_one_model_in_all_pools() {
+    let mut pools = pools();
+    let mut other = pools["readers"].clone();
+    other.models[0].source.catalog = Some("another".to_owned());
+    pools.insert("others".to_owned(), other);
+    let written = json!({
+        "knowledge": [{"name": "k", "embedder": "minilm"}],
+        "stages": [{"name": "a", "pool": "readers", "embed": {"knowledge": "k"}},
+                   {"name": "b", "pool": "others", "after": ["a"], "retrieve": {"knowledge": "k", "query": "q"}}],
+    });
+    let found = compile("contracts", 1, &spec(written), &pools).expect_err("the models differ");
+    assert_eq!((found[0].field.as_str(), found[0].reason), ("spec.knowledge[0].embedder", "ModelsDiffer"));
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn impossible_values_are_refused() {
+    let mut written = review_pipeline();
+    written["deadline"] = json!("0s");
+    check(written, &[("spec.deadline", "InvalidDeadline", "longer than 0")]);
+    check(json!({"stages": []}), &[("spec.stages", "NoStages", "at least one")]);
+    let two = json!({"parse": {}});
+    check(stages(&[stage("a", &[], two)]), &[("spec.stages[0]", "InvalidWork", "exactly one")]);
+    for schema in [json!({}), json!({"type": "array"}), json!({"type": ["object", "null"]})] {
+        let extract = json!({"name": "a", "pool": "writers", "extract": {"schema": schema}});
+        check(stages(&[extract]), &[("spec.stages[0].extract.schema", "InvalidSchema", "describes an object")]);
+    }
+    let generate =
+        json!({"name": "a", "pool": "writers", "generate": {"prompt": "p", "output": {"schema": {"enum": [1]}}}});
+    check(stages(&[generate]), &[("spec.stages[0].generate.output.schema", "InvalidSchema", "")]);
+}
+
+#[test]
+fn the_digest_covers_name_specification_and_used_pools_but_not_the_generation() {
+    let of = |name: &str, generation, written: Value, pools: &_| {
+        compile(name, generation, &spec(written), pools).expect("the pipeline compiles").digest
+    };
+    let first = of("contracts", 1, review_pipeline(), &pools());
+    assert_eq!(first.len(), 64);
+    assert_eq!(first, of("contracts", 2, review_pipeline(), &pools()));
+    assert_ne!(first, of("invoices", 1, review_pipeline(), &pools()));
+    let mut changed = review_pipeline();
+    changed["stages"][2]["generate"]["prompt"] = json!("y");
+    assert_ne!(first, of("contracts", 1, changed, &pools()));
+    let mut more = pools();
+    more.insert("unused".to_owned(), more["readers"].clone());
+    assert_eq!(first, of("contracts", 1, review_pipeline(), &more));
+    more.get_mut("writers").expect("there are writers").concurrency = Some(1);
+    assert_ne!(first, of("contracts", 1, review_pipeline(), &more));
+}
+
+#[test]
+fn a_stage_digest_covers_the_work_and_what_it_refers_to_but_not_its_place() {
+    let before = plan(review_pipeline());
+    let differs = |change: &dyn Fn(&mut Value), pool: &dyn Fn(&mut Value)| -> Vec<String> {
+        let (mut written, mut pools) = (review_pipeline(), json!(pools()));
+        change(&mut written);
+        pool(&mut pools);
+        let pools = serde_json::from_value(pools).expect("the pools are well-formed");
+        let after = compile("contracts", 1, &spec(written), &pools).expect("the pipeline compiles");
+        let differ = |name: &&str| before.stage_digest(name) != after.stage_digest(name);
+        names(&before).into_iter().filter(differ).map(str::to_owned).collect()
+    };
+    let same = |_: &mut Value| {};
+    assert!(differs(&same, &same).is_empty());
+    assert_eq!(differs(&|spec| spec["stages"][2]["generate"]["maxTokens"] = json!(7), &same), ["draft"]);
+    assert_eq!(differs(&|spec| spec["stages"][3]["score"]["path"] = json!("total"), &same), ["review"]);
+    assert_eq!(differs(&|spec| spec["knowledge"][0]["uri"] = json!("elsewhere"), &same), ["research"]);
+    assert_eq!(differs(&|spec| spec["heads"][1]["kind"] = json!("Quality"), &same), ["odd"]);
+    let embedder = |pools: &mut Value| pools["readers"]["models"][0]["dtype"] = json!("F16");
+    assert_eq!(differs(&same, &embedder), ["research", "validate", "citations", "odd"]);
+    let writer = |pools: &mut Value| pools["writers"]["models"][0]["source"] = json!({"file": "other.gguf"});
+    assert_eq!(differs(&same, &writer), ["draft", "review"]);
+    let place = |spec: &mut Value| {
+        spec["stages"][5]["after"] = json!(["draft"]);
+        spec["stages"][2]["retry"] = json!({"maxAttempts": 9});
+        spec["stages"][2]["timeout"] = json!("9m");
+        spec["stages"][4]["when"] = json!("document.metadata.check");
+    };
+    assert!(differs(&place, &same).is_empty());
+}
+
+#[test]
+fn the_order_of_fields_in_an_output_schema_is_part_of_the_digest() {
+    let with = |properties: &str| {
+        let schema: Value = serde_json::from_str(&format!(r#"{{"type": "object", "properties": {properties}}}"#))
+            .expect("the schema is JSON");
+        plan(stages(&[json!({"name": "a", "pool": "writers", "extract": {"schema": schema}})])).stage_digest("a")
+    };
+    assert_ne!(with(r#"{"x": {}, "y": {}}"#), with(r#"{"y": {}, "x": {}}"#));
+}

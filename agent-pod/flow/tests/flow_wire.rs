@@ -1,0 +1,99 @@
+//! What is written can be read, and what cannot be read says why.
+
+mod flow_support;
+
+use flow::{Alarm, DecodeError, DocumentRecord, Plan, Task, Timer, submit};
+use flow_support::{plan, stage, submission};
+use serde_json::json;
+
+fn example() -> (Plan, DocumentRecord) {
+    let plan = plan(json!({"stages": [stage("a", &[], json!({})), stage("b", &["a"], json!({}))], "deadline": "10m"}));
+    let record = submit(&plan, submission(), 1_000).record;
+    (plan, record)
+}
+
+/// The first field, which is the version, set to another one.
+fn with_version(mut bytes: Vec<u8>, version: u8) -> Vec<u8> {
+    assert_eq!(bytes[..2], [8, 1], "a message begins with its version");
+    bytes[1] = version;
+    bytes
+}
+
+#[test]
+fn a_newer_version_is_named() {
+    let (_, record) = example();
+    let error = DocumentRecord::decode(&with_version(record.encode(), 9)).expect_err("version 9 is newer");
+    assert_eq!(error.to_string(), "a record of version 9 is newer than version 1, which this program reads");
+}
+
+#[test]
+fn a_newer_form_is_named_even_where_it_looks_malformed() {
+    let mut bytes = with_version(example().1.encode(), 2);
+    // Field 3, here a text, as a number.
+    bytes.extend([24, 5]);
+    assert!(matches!(DocumentRecord::decode(&bytes), Err(DecodeError::Newer { found: 2, .. })));
+    bytes[1] = 1;
+    assert!(matches!(DocumentRecord::decode(&bytes), Err(DecodeError::Malformed { .. })));
+}
+
+#[test]
+fn a_field_of_a_later_minor_form_is_passed_over() {
+    let (_, record) = example();
+    let mut bytes = record.encode();
+    // Field 100, a number.
+    bytes.extend([0xa0, 0x06, 7]);
+    assert_eq!(DocumentRecord::decode(&bytes).expect("an unknown field does no harm"), record);
+}
+
+#[test]
+fn bytes_that_are_no_message_are_errors() {
+    for bytes in [&b""[..], b"not a record", &[0xff; 40], &[8]] {
+        assert!(DocumentRecord::decode(bytes).is_err());
+        assert!(Task::decode(bytes).is_err());
+        assert!(Timer::decode(bytes).is_err());
+        assert!(Plan::decode(bytes).is_err());
+    }
+    let only_a_version = [8, 1];
+    let error = DocumentRecord::decode(&only_a_version).expect_err("a record has a submission");
+    assert_eq!(error.to_string(), "a record has no valid submission");
+    let error = Timer::decode(&only_a_version).expect_err("a timer has an alarm");
+    assert_eq!(error.to_string(), "a timer has no valid alarm");
+    assert_eq!(
+        Task::decode(&only_a_version).expect_err("a task has a priority").to_string(),
+        "a task has no valid priority"
+    );
+}
+
+#[test]
+fn a_truncated_record_is_an_error_or_another_record_but_never_a_panic() {
+    let bytes = example().1.encode();
+    for length in 0..bytes.len() {
+        if let Ok(record) = DocumentRecord::decode(&bytes[..length]) {
+            assert_ne!(record, example().1);
+        }
+    }
+}
+
+#[test]
+fn timers_of_all_kinds_come_back() {
+    let stage = || "a".to_owned();
+    for alarm in [
+        Alarm::Retry { stage: stage(), round: 1, epoch: 2, attempt: 3 },
+        Alarm::JoinTimeout { stage: stage(), round: 1, epoch: 2 },
+        Alarm::Deadline { epoch: 0 },
+    ] {
+        let timer = Timer { document: "d".to_owned(), pipeline: "p".to_owned(), at: u64::MAX, alarm };
+        assert_eq!(Timer::decode(&timer.encode()).expect("it was just written"), timer);
+    }
+}
+
+#[test]
+fn a_plan_comes_back_with_its_digest() {
+    let (plan, _) = example();
+    assert_eq!(Plan::decode(&plan.encode()).expect("it was just written"), plan);
+}
+
+#[test]
+fn the_same_record_always_gives_the_same_bytes() {
+    assert_eq!(example().1.encode(), example().1.encode());
+}

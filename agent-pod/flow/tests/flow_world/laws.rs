@@ -1,0 +1,148 @@
+//! What must hold of every record that follows another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::JoinMode;
+use flow::{Alarm, DocumentRecord, Effect, Event, Outcome, Plan, StageState, StageStatus, Task, Timer, Transition};
+
+/// A stage in one round of one epoch.
+type Run = (String, u32, u32);
+
+/// What has been seen of one document.
+#[derive(Default)]
+pub struct Laws {
+    published: BTreeSet<String>,
+    completed: BTreeMap<Run, u32>,
+    fired: BTreeMap<Run, u32>,
+    reported: BTreeMap<u32, u32>,
+}
+
+impl Laws {
+    /// Judges the step from one record to the next.
+    pub fn check(&mut self, plan: &Plan, old: Option<&DocumentRecord>, event: Option<&Event>, next: &Transition) {
+        let new = &next.record;
+        self.check_effects(plan, old, next);
+        check_bounds(plan, new);
+        check_wire(new, &next.effects);
+        if let Some(end) = old.and_then(|old| old.end.as_ref()) {
+            let replayed = event == Some(&Event::Replay) && end.outcome == Outcome::DeadLettered;
+            assert!(replayed || !next.changed, "{event:?} changed a document that has ended");
+        }
+        for planned in plan.stages() {
+            let state = &new.stages[&planned.name];
+            let run = (planned.name.clone(), state.round, new.epoch);
+            let before = old.filter(|old| old.epoch == new.epoch).and_then(|old| old.stages.get(&planned.name));
+            let before = before.filter(|before| before.round == state.round);
+            self.check_run(run, before, state);
+            let first = state.attempt == 1 && before.is_none_or(|before| before.attempt == 0);
+            let started = first && state.status == StageStatus::Dispatched;
+            if started && !is_forced(plan, event, old, new, &planned.name) {
+                check_join(planned, new);
+            }
+        }
+    }
+
+    fn check_effects(&mut self, plan: &Plan, old: Option<&DocumentRecord>, next: &Transition) {
+        let before = old.map(|old| old.outbox(plan)).unwrap_or_default();
+        let after = next.record.outbox(plan);
+        for effect in &next.effects {
+            assert!(after.contains(effect), "{effect:?} is published but not outstanding");
+            assert!(!before.contains(effect), "{effect:?} was outstanding already");
+            match effect {
+                Effect::Publish(task) => {
+                    assert!(self.published.insert(task.id()), "{task:?} is published as new twice");
+                    assert!(!next.record.is_stale(task) && !next.record.suspended, "{task:?}");
+                }
+                Effect::Report(_) => *self.reported.entry(next.record.epoch).or_default() += 1,
+                Effect::SetTimer(_) => {}
+            }
+        }
+        for effect in &after {
+            assert!(before.contains(effect) || next.effects.contains(effect), "{effect:?} is owed but never published");
+        }
+    }
+
+    fn check_run(&mut self, run: Run, before: Option<&StageState>, state: &StageState) {
+        let was = before.map_or(&StageStatus::Waiting, |before| &before.status);
+        if *was == StageStatus::Waiting && matches!(state.status, StageStatus::Held | StageStatus::Dispatched) {
+            *self.fired.entry(run.clone()).or_default() += 1;
+        }
+        match (was, &state.status) {
+            (StageStatus::Done(_) | StageStatus::Skipped | StageStatus::Failed(_), now) => {
+                assert_eq!(was, now, "{run:?} had ended");
+            }
+            (_, StageStatus::Done(_)) => *self.completed.entry(run.clone()).or_default() += 1,
+            (was, StageStatus::Waiting) => assert_eq!(*was, StageStatus::Waiting, "{run:?} waits again"),
+            _ => {}
+        }
+        for counts in [&self.fired, &self.completed] {
+            assert!(counts.get(&run).is_none_or(|&count| count <= 1), "{run:?} happened twice");
+        }
+    }
+
+    /// In every epoch the document was reported at most once, in the last one exactly once.
+    pub fn check_end(&self, record: &DocumentRecord) {
+        assert!(record.end.is_some());
+        assert!(self.reported.values().all(|&reports| reports == 1), "{:?}", self.reported);
+        assert_eq!(
+            self.reported.len(),
+            record.epoch as usize + 1,
+            "every epoch but the last one ended in a dead letter"
+        );
+    }
+}
+
+fn check_bounds(plan: &Plan, record: &DocumentRecord) {
+    let bound = plan.spec.quality.as_ref().map_or(0, |quality| quality.max_rounds);
+    assert!(record.round <= bound, "round {} of at most {bound}", record.round);
+    let in_work = record.stages.values().filter(|state| state.is_in_work()).count();
+    assert!(plan.spec.parallel || in_work <= 1, "{in_work} stages are in work side by side");
+    for planned in plan.stages() {
+        let state = &record.stages[&planned.name];
+        assert!(state.attempt <= planned.retry.max_attempts && state.unreported <= 3);
+        assert_eq!(state.round, if planned.repeats { record.round } else { 0 });
+    }
+    if let Some(end) = &record.end {
+        assert_eq!(end.outcome == Outcome::DeadLettered, end.dead_letter.is_some());
+        assert!(end.outcome != Outcome::Succeeded || record.degraded.is_empty());
+        assert!(end.outcome != Outcome::Partial || !record.degraded.is_empty());
+    }
+}
+
+fn check_wire(record: &DocumentRecord, effects: &[Effect]) {
+    assert_eq!(&DocumentRecord::decode(&record.encode()).expect("it was just written"), record);
+    for effect in effects {
+        match effect {
+            Effect::Publish(task) => assert_eq!(&Task::decode(&task.encode()).expect("it was just written"), task),
+            Effect::SetTimer(timer) => assert_eq!(&Timer::decode(&timer.encode()).expect("it was just written"), timer),
+            Effect::Report(_) => {}
+        }
+    }
+}
+
+/// Whether a stage may start without its join being satisfied: after a time-out, or as the first of a new round. A stage
+/// that was forced earlier and then held back has its first attempt later; it is known by its note or its round.
+fn is_forced(
+    plan: &Plan,
+    event: Option<&Event>,
+    old: Option<&DocumentRecord>,
+    new: &DocumentRecord,
+    stage: &str,
+) -> bool {
+    let timed_out = matches!(event, Some(Event::Alarm(Alarm::JoinTimeout { stage: of, .. })) if of == stage);
+    let partial = new.degraded.iter().any(|note| note.starts_with(&format!("{stage}: started without")));
+    let restarts = plan.spec.quality.as_ref().is_some_and(|quality| quality.restart_at == stage) && new.round > 0;
+    timed_out || partial || (restarts && old.is_some_and(|old| old.epoch == new.epoch))
+}
+
+fn check_join(planned: &flow::PlannedStage, record: &DocumentRecord) {
+    let states: Vec<&StageState> = planned.predecessors.iter().map(|name| &record.stages[name]).collect();
+    let done = states.iter().filter(|state| matches!(state.status, StageStatus::Done(_))).count();
+    let join = planned.spec.join.as_ref();
+    let satisfied = match join.map(|join| join.mode).unwrap_or_default() {
+        JoinMode::All => states.iter().all(|state| state.has_ended()),
+        JoinMode::Any => done >= 1,
+        JoinMode::Quorum => done >= join.and_then(|join| join.quorum).unwrap_or(1) as usize,
+    };
+    assert!(satisfied, "{} started too early: {states:#?}", planned.name);
+}
