@@ -24,20 +24,17 @@ impl<'a> Graph<'a> {
         for (position, stage) in stages.iter().enumerate() {
             positions.entry(stage.name.as_str()).or_insert(position);
         }
-        let mut graph = Self {
-            positions,
-            predecessors: vec![Vec::new(); stages.len()],
-            successors: vec![Vec::new(); stages.len()],
-        };
+        let mut predecessors = vec![Vec::new(); stages.len()];
+        let mut successors = vec![Vec::new(); stages.len()];
         for (position, stage) in stages.iter().enumerate() {
-            for before in stage.after.iter().filter_map(|name| graph.position(name)) {
-                if !graph.predecessors[position].contains(&before) {
-                    graph.predecessors[position].push(before);
-                    graph.successors[before].push(position);
+            for &before in stage.after.iter().filter_map(|name| positions.get(name.as_str())) {
+                if !predecessors[position].contains(&before) {
+                    predecessors[position].push(before);
+                    successors[before].push(position);
                 }
             }
         }
-        graph
+        Self { positions, predecessors, successors }
     }
 
     /// The first stage of that name.

@@ -1,4 +1,5 @@
 //! Plans and submissions for tests.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use flow::{Plan, Submission, compile};
 use serde_json::{Value, json};
 
 /// Two pools: `readers` embeds, `writers` generates.
-pub fn pools() -> BTreeMap<String, AgentPoolSpec> {
+pub(crate) fn pools() -> BTreeMap<String, AgentPoolSpec> {
     let pools = json!({
         "readers": {"models": [{"name": "minilm", "task": "Embed", "source": {"catalog": "minilm"}}]},
         "writers": {"models": [{"name": "small", "task": "Generate", "source": {"catalog": "smollm2"}}]},
@@ -16,17 +17,17 @@ pub fn pools() -> BTreeMap<String, AgentPoolSpec> {
 }
 
 /// A specification as a person would write it.
-pub fn spec(written: Value) -> PipelineSpec {
+pub(crate) fn spec(written: Value) -> PipelineSpec {
     serde_json::from_value(written).expect("the specification is well-formed")
 }
 
 /// Compiles what must be right.
-pub fn plan(written: Value) -> Plan {
+pub(crate) fn plan(written: Value) -> Plan {
     compile("contracts", 1, &spec(written), &pools()).expect("the pipeline compiles")
 }
 
 /// A stage of a pool `readers` that transforms, with further fields.
-pub fn stage(name: &str, after: &[&str], further: Value) -> Value {
+pub(crate) fn stage(name: &str, after: &[&str], further: Value) -> Value {
     let mut stage = json!({"name": name, "pool": "readers", "transform": {"template": "x"}});
     if !after.is_empty() {
         stage["after"] = json!(after);
@@ -38,7 +39,7 @@ pub fn stage(name: &str, after: &[&str], further: Value) -> Value {
 }
 
 /// A document that has just come in.
-pub fn submission() -> Submission {
+pub(crate) fn submission() -> Submission {
     Submission {
         document: "lease/7.txt".to_owned(),
         tenant: "legal".to_owned(),

@@ -30,7 +30,7 @@ fn seed() -> impl Strategy<Value = Seed> {
 }
 
 /// Up to seven stages, each after some of those before it.
-pub fn plans() -> impl Strategy<Value = Plan> {
+pub(crate) fn plans() -> impl Strategy<Value = Plan> {
     let stages = prop::collection::vec(seed(), 1..=7);
     let quality = prop::option::of((any::<u8>(), any::<u8>(), 0..=2_u32));
     let switches = (prop::bool::weighted(0.7), prop::bool::weighted(0.1), prop::bool::weighted(0.3));
@@ -64,7 +64,8 @@ fn stage(place: usize, seed: &Seed) -> Value {
         "retry": {"maxAttempts": seed.attempts}, "transform": {"template": "x"},
     });
     if after.len() >= 2 {
-        let mut join = json!({"mode": ["All", "Any", "Quorum"][usize::from(seed.mode)]});
+        let mode = ["All", "Any", "Quorum"][usize::from(seed.mode)];
+        let mut join = json!({"mode": mode});
         if seed.mode == 2 {
             join["quorum"] = json!(1 + usize::from(seed.quorum) % after.len());
         }

@@ -10,7 +10,7 @@ type Run = (String, u32, u32);
 
 /// What has been seen of one document.
 #[derive(Default)]
-pub struct Laws {
+pub(crate) struct Laws {
     published: BTreeSet<String>,
     completed: BTreeMap<Run, u32>,
     fired: BTreeMap<Run, u32>,
@@ -19,7 +19,13 @@ pub struct Laws {
 
 impl Laws {
     /// Judges the step from one record to the next.
-    pub fn check(&mut self, plan: &Plan, old: Option<&DocumentRecord>, event: Option<&Event>, next: &Transition) {
+    pub(crate) fn check(
+        &mut self,
+        plan: &Plan,
+        old: Option<&DocumentRecord>,
+        event: Option<&Event>,
+        next: &Transition,
+    ) {
         let new = &next.record;
         self.check_effects(plan, old, next);
         check_bounds(plan, new);
@@ -81,7 +87,7 @@ impl Laws {
     }
 
     /// In every epoch the document was reported at most once, in the last one exactly once.
-    pub fn check_end(&self, record: &DocumentRecord) {
+    pub(crate) fn check_end(&self, record: &DocumentRecord) {
         assert!(record.end.is_some());
         assert!(self.reported.values().all(|&reports| reports == 1), "{:?}", self.reported);
         assert_eq!(

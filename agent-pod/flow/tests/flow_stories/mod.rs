@@ -1,0 +1,6 @@
+//! Stories by subject.
+
+mod joins;
+mod replays;
+mod rounds;
+mod tasks;

@@ -1,0 +1,59 @@
+//! Quality rounds.
+
+use flow::{Completion, Event, Outcome};
+use serde_json::json;
+
+use crate::flow_story::{Story, rounds};
+
+#[test]
+fn a_low_score_starts_a_new_round_of_the_repeated_part() {
+    let mut story = Story::of(rounds(2));
+    story.done("research").done("draft").publishes(&["review 0/0/1", "check 0/0/1"]);
+    story.scores("review", 0.5).publishes(&["draft 1/0/1"]).owes(&["draft 1/0/1"]);
+    assert_eq!(story.record.round, 1);
+    assert_eq!(story.record.previous["review"], "score 0.5");
+    assert_eq!(story.record.previous["draft"], "output of draft");
+    assert!(!story.record.previous.contains_key("check") && !story.record.previous.contains_key("research"));
+    let stale = Event::StageCompleted {
+        stage: "check".to_owned(),
+        round: 0,
+        epoch: 0,
+        attempt: 1,
+        completion: Completion::default(),
+    };
+    story.event(stale).changes_nothing();
+    story.done("draft").publishes(&["review 1/0/1", "check 1/0/1"]).done("check").scores("review", 0.9);
+    story.publishes(&["last 1/0/1"]).done("last").ended(Outcome::Succeeded);
+    assert_eq!(story.record.quality, Some(0.9));
+}
+
+#[test]
+fn rounds_are_bounded_and_then_the_document_goes_on_as_partial() {
+    let mut story = Story::of(rounds(1));
+    story.done("research").done("draft").scores("review", 0.5).done("draft").scores("review", 0.7).publishes(&[]);
+    story.done("check").publishes(&["last 1/0/1"]).done("last").ended(Outcome::Partial);
+    assert_eq!(story.record.degraded, ["review: score 0.7 is below 0.8 after 2 rounds"]);
+}
+
+#[test]
+fn what_a_round_left_out_is_forgotten_when_the_next_one_has_it() {
+    let mut story = Story::of(rounds(1));
+    story.done("research").done("draft").fails("check", false).scores("review", 0.1);
+    story.done("draft").done("check").scores("review", 1.0).done("last").ended(Outcome::Succeeded);
+    assert!(story.record.degraded.is_empty());
+}
+
+#[test]
+fn a_quality_stage_without_a_score_has_failed() {
+    for score in [None, Some(f64::NAN)] {
+        let mut story = Story::of(rounds(1));
+        story.done("research").done("draft");
+        story.completes("review", Completion { score, ..Completion::default() }).publishes(&["DeadLettered"]);
+        assert_eq!(story.dead_letter(), (Some("review"), 1, "NoScore"));
+    }
+    let mut written = rounds(1);
+    written["stages"][2]["optional"] = json!(true);
+    let mut story = Story::of(written);
+    story.done("research").done("draft").done("check").done("review").publishes(&["last 0/0/1"]);
+    story.done("last").ended(Outcome::Partial);
+}
