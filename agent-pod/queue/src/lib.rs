@@ -3,8 +3,16 @@
 //! Ports know nothing of plans or records: they carry bytes under names. [`memory`] serves tests, [`embedded`] one process
 //! on a laptop (redb and files, durable). One contract suite in `tests/` runs on every implementation.
 
+pub mod clock;
 pub mod embedded;
+mod events;
+mod faults;
 pub mod memory;
 mod ports;
+mod redelivery;
+mod signals;
+mod waiting;
+mod weights;
 
+pub use faults::Faults;
 pub use ports::*;

@@ -1,0 +1,58 @@
+//! How a payload lies on disk: one byte that says how, then the bytes.
+
+use std::{borrow::Cow, io::Read};
+
+use bytes::Bytes;
+
+const RAW: u8 = 0;
+const ZSTD: u8 = 1;
+
+/// Below this, compression saves less than the block of the disk that the payload takes anyway.
+const COMPRESS_FROM: usize = 1 << 10;
+/// zstd's default: text shrinks to a third at some hundred MB a second.
+const LEVEL: i32 = 3;
+/// Length of the payload, in front of compressed bytes.
+const LENGTH_BYTES: usize = 8;
+
+/// The bytes to store.
+pub(super) fn encode(payload: &[u8]) -> Vec<u8> {
+    if payload.len() >= COMPRESS_FROM {
+        // A payload that cannot be compressed is stored as it is, whatever the reason.
+        if let Ok(compressed) = zstd::bulk::compress(payload, LEVEL)
+            && compressed.len() + LENGTH_BYTES < payload.len()
+        {
+            let mut stored = Vec::with_capacity(1 + LENGTH_BYTES + compressed.len());
+            stored.push(ZSTD);
+            stored.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+            stored.extend_from_slice(&compressed);
+            return stored;
+        }
+    }
+    let mut stored = Vec::with_capacity(1 + payload.len());
+    stored.push(RAW);
+    stored.extend_from_slice(payload);
+    stored
+}
+
+/// The payload, if the stored bytes are what `encode` made of one with this digest.
+pub(super) fn decode(stored: Cow<'_, [u8]>, digest: &blake3::Hash) -> Option<Bytes> {
+    let payload = match *stored.first()? {
+        RAW => match stored {
+            Cow::Borrowed(stored) => Bytes::copy_from_slice(&stored[1..]),
+            Cow::Owned(stored) => Bytes::from(stored).slice(1..),
+        },
+        ZSTD => decompress(&stored[1..])?,
+        _ => return None,
+    };
+    (blake3::hash(&payload) == *digest).then_some(payload)
+}
+
+fn decompress(stored: &[u8]) -> Option<Bytes> {
+    let (length, compressed) = stored.split_first_chunk::<LENGTH_BYTES>()?;
+    // The length bounds what damaged bytes can unfold to, but is not trusted with an allocation.
+    let length = u64::from_le_bytes(*length);
+    let mut payload = Vec::new();
+    let decoder = zstd::stream::read::Decoder::with_buffer(compressed).ok()?;
+    decoder.take(length).read_to_end(&mut payload).ok()?;
+    Some(payload.into())
+}

@@ -1,0 +1,130 @@
+//! The redb file: opened, checked, read, and opened again after the disk has failed.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
+
+use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+
+use super::{
+    STATE_FILE,
+    failure::OpenState,
+    queue,
+    schema::{Batch, FORMAT, META, META_COUNT, META_FORMAT, Wake},
+    storage::StateStorage,
+};
+use crate::Faults;
+
+/// redb's own default is 1 GiB; the hot part of a queue is small.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// The state file. While it is being opened again, readers wait.
+pub(super) struct StateFile {
+    folder: PathBuf,
+    faults: Faults,
+    database: RwLock<Option<Database>>,
+}
+
+impl StateFile {
+    /// Opens the file and ends the leases of the process before.
+    pub(super) fn open(folder: &Path, faults: Faults) -> Result<Self, OpenState> {
+        let database = open_database(folder, faults.clone())?;
+        let path = folder.join(STATE_FILE);
+        let found = prepare(&database).map_err(|source| OpenState::read(&path, source))?;
+        if found != FORMAT {
+            return Err(OpenState::Format { path, found, known: FORMAT });
+        }
+        // The file's entry in the folder must be as durable as what the file will hold.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| OpenState::open(folder, source))?;
+        Ok(Self { folder: folder.to_owned(), faults, database: RwLock::new(Some(database)) })
+    }
+
+    /// Runs `read` on what is committed now.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        let database = self.current();
+        let transaction = database.as_ref().ok_or(redb::Error::DatabaseClosed)?.begin_read()?;
+        read(&transaction)
+    }
+
+    /// Runs `write` with the database, which cannot be opened anew meanwhile.
+    pub(super) fn with_database<T>(
+        &self,
+        write: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        write(self.current().as_ref().ok_or(redb::Error::DatabaseClosed)?)
+    }
+
+    /// Closes the file and opens it again: after a failed write redb refuses everything else.
+    pub(super) fn reopen(&self) -> Result<(), OpenState> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed first, because the file is locked while it is open.
+        *database = None;
+        *database = Some(open_database(&self.folder, self.faults.clone())?);
+        Ok(())
+    }
+
+    /// The number of the last commit that took effect.
+    pub(super) fn committed_number(&self) -> Result<u64, redb::Error> {
+        self.read(|transaction| {
+            let meta = transaction.open_table(META)?;
+            Ok(meta.get(META_COUNT)?.map_or(0, |count| count.value()))
+        })
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Begins a transaction whose commit makes the next opening fast, however this process ends.
+pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+fn open_database(folder: &Path, faults: Faults) -> Result<Database, OpenState> {
+    let path = folder.join(STATE_FILE);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|source| OpenState::open(&path, source))?;
+    let storage = StateStorage::new(file, faults).map_err(|source| OpenState::read(&path, source))?;
+    Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(storage).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            OpenState::InUse { folder: folder.to_owned() }
+        }
+        error => OpenState::read(&path, error),
+    })
+}
+
+/// Creates the tables and makes every message that was under a lease ready again. Returns the file's format; a file of
+/// another format is left as it is.
+fn prepare(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = begin_write(database)?;
+    let found = {
+        let mut meta = transaction.open_table(META)?;
+        let found = meta.get(META_FORMAT)?.map(|format| format.value());
+        if found.is_none() {
+            meta.insert(META_FORMAT, FORMAT)?;
+        }
+        found.unwrap_or(FORMAT)
+    };
+    if found == FORMAT {
+        let (mut choices, mut wake) = (HashMap::new(), Wake::default());
+        let mut batch = Batch::open(&transaction, &mut choices, &mut wake)?;
+        queue::end_all_leases(&mut batch)?;
+        batch.seal()?;
+        transaction.commit()?;
+    }
+    Ok(found)
+}

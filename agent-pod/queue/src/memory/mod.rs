@@ -1,0 +1,40 @@
+//! All five ports in the memory of one process: for tests. Nothing outlives it.
+
+mod payloads;
+mod queue;
+mod records;
+mod timers;
+
+use std::sync::Arc;
+
+use crate::{
+    Error, Faults, Ports, Result,
+    clock::{Clock, SystemClock},
+    events::LocalEvents,
+};
+
+/// Ports that never fail.
+pub fn open() -> Ports {
+    open_with(Faults::default())
+}
+
+/// Ports whose writes fail as `faults` says: a call that fails has no effect.
+pub fn open_with(faults: Faults) -> Ports {
+    open_at(Arc::new(SystemClock::default()), faults)
+}
+
+/// Ports that read the time from `clock`.
+pub fn open_at(clock: Arc<dyn Clock>, faults: Faults) -> Ports {
+    Ports {
+        queue: Arc::new(queue::MemoryQueue::new(Arc::clone(&clock), faults.clone())),
+        records: Arc::new(records::MemoryRecords::new(faults.clone())),
+        payloads: Arc::new(payloads::MemoryPayloads::new(faults.clone())),
+        timers: Arc::new(timers::MemoryTimers::new(clock, faults)),
+        events: Arc::new(LocalEvents::default()),
+    }
+}
+
+/// Counts a write before it takes effect; fails if a test wants it to.
+fn count_write(faults: &Faults, action: &'static str) -> Result<()> {
+    faults.count_write().map_err(|source| Error::Store { action, source: source.into() })
+}

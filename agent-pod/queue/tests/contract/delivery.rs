@@ -1,0 +1,160 @@
+//! Publish, pull, acknowledge; pools; depth.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use queue::{Depth, Message, Priority};
+
+use super::{Fixture, LEASE, LONG, message, settle, soon, with_priority};
+
+pub async fn a_message_is_published_pulled_and_acknowledged(fixture: &Fixture) {
+    fixture.publish(&["a"]).await;
+    let delivery = fixture.pull_one().await;
+    assert_eq!(delivery.message, message("a"));
+    assert_eq!(delivery.deliveries, 1);
+    assert_eq!(delivery.published_at, fixture.now());
+    assert_eq!((delivery.receipt.id.as_str(), delivery.receipt.pool.as_str()), ("a", "readers"));
+    fixture.ports.queue.ack(&delivery.receipt).await.expect("acknowledge");
+    fixture.clock.advance(LONG);
+    assert!(fixture.pull(1).await.is_empty());
+    assert_eq!(fixture.ports.queue.depth("readers").await.expect("depth"), Depth::default());
+}
+
+pub async fn pulling_nothing_returns_nothing(fixture: &Fixture) {
+    fixture.publish(&["a"]).await;
+    let none = fixture.ports.queue.pull("readers", 0, LEASE, LONG).await.expect("pull");
+    assert!(none.is_empty());
+    let elsewhere = fixture.ports.queue.pull("nobody", 4, LEASE, Duration::ZERO).await.expect("pull");
+    assert!(elsewhere.is_empty());
+}
+
+pub async fn a_waiting_pull_wakes_when_a_message_is_published(fixture: &Fixture) {
+    for round in 0..20 {
+        let pull = fixture.spawn_pull();
+        settle().await;
+        let id = format!("m{round}");
+        fixture.publish(&[&id]).await;
+        let delivery = soon(pull).await.expect("the pull ends well");
+        assert_eq!(delivery.message.id, id);
+    }
+}
+
+pub async fn every_waiting_pull_gets_its_message(fixture: &Fixture) {
+    let pulls: Vec<_> = (0..8).map(|_| fixture.spawn_pull()).collect();
+    settle().await;
+    let ids: Vec<String> = (0..8).map(|number| format!("m{number}")).collect();
+    fixture.publish_all(ids.iter().map(|id| message(id)).collect()).await;
+    let mut pulled = Vec::new();
+    for pull in pulls {
+        pulled.push(soon(pull).await.expect("the pull ends well").message.id);
+    }
+    pulled.sort();
+    assert_eq!(pulled, ids);
+}
+
+pub async fn a_waiting_pull_ends_when_its_time_is_over(fixture: &Fixture) {
+    let queue = fixture.ports.queue.clone();
+    let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE, Duration::from_secs(5)).await });
+    settle().await;
+    fixture.clock.advance(Duration::from_secs(5));
+    // The pull may have begun only after the clock was moved.
+    let outcome = soon(async {
+        while !pull.is_finished() {
+            fixture.clock.advance(Duration::from_secs(5));
+            tokio::task::yield_now().await;
+        }
+        pull.await
+    });
+    assert!(outcome.await.expect("the pull ends well").expect("pull").is_empty());
+}
+
+pub async fn a_pull_that_was_given_up_takes_no_message_along(fixture: &Fixture) {
+    for round in 0..30 {
+        let pull = fixture.spawn_pull();
+        settle().await;
+        fixture.publish(&[&format!("m{round}")]).await;
+        pull.abort();
+        let delivery = match pull.await {
+            Ok(delivery) => delivery,
+            // Nobody has it: it must be there for the next one, and count as never delivered.
+            Err(_) => soon(fixture.spawn_pull()).await.expect("the pull ends well"),
+        };
+        assert_eq!(delivery.deliveries, 1, "round {round}");
+        fixture.ports.queue.ack(&delivery.receipt).await.expect("acknowledge");
+    }
+}
+
+pub async fn pools_are_separate(fixture: &Fixture) {
+    let mut elsewhere = message("b");
+    elsewhere.pool = "writers".to_owned();
+    fixture.publish_all(vec![message("a"), elsewhere]).await;
+    assert_eq!(fixture.pull_ids(8).await, ["a"]);
+    let writers = fixture.ports.queue.pull("writers", 8, LEASE, Duration::ZERO).await.expect("pull");
+    assert_eq!(writers.len(), 1);
+    assert_eq!(writers[0].message.id, "b");
+    assert_eq!(fixture.ports.queue.depth("reader").await.expect("depth"), Depth::default());
+}
+
+pub async fn depth_counts_what_waits_what_is_in_work_and_the_oldest(fixture: &Fixture) {
+    let depth = async || fixture.ports.queue.depth("readers").await.expect("depth");
+    let classes = [(Priority::Critical, 1), (Priority::High, 2), (Priority::Normal, 3), (Priority::Low, 4)];
+    for (priority, count) in classes {
+        let ids = (0..count).map(|number| with_priority(&format!("{priority:?}{number}"), priority));
+        fixture.publish_all(ids.collect()).await;
+        fixture.clock.advance(Duration::from_secs(1));
+    }
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(depth().await, Depth { pending: [1, 2, 3, 4], in_work: 0, oldest: seconds(4) });
+
+    let first = fixture.pull_one().await;
+    assert_eq!(first.message.priority, Priority::Critical);
+    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 1, oldest: seconds(4) });
+    assert_eq!(depth().await.total(), 10);
+
+    fixture.ports.queue.ack(&first.receipt).await.expect("acknowledge");
+    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 0, oldest: seconds(3) });
+
+    let second = fixture.pull_one().await;
+    fixture.ports.queue.release(&second.receipt, Duration::from_secs(5)).await.expect("release");
+    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 0, oldest: seconds(3) });
+
+    fixture.pull_one().await;
+    assert_eq!(depth().await.in_work, 1);
+    fixture.clock.advance(LEASE);
+    // Nobody has pulled since, yet the lease is over.
+    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 0, oldest: seconds(33) });
+}
+
+pub async fn workers_in_parallel_deliver_each_message_once(fixture: &Fixture) {
+    const MESSAGES: usize = 200;
+    let mut workers = tokio::task::JoinSet::new();
+    for publisher in 0..4 {
+        let queue = fixture.ports.queue.clone();
+        workers.spawn(async move {
+            for number in 0..MESSAGES / 4 {
+                let message = Message { id: format!("{publisher}-{number}"), ..message("") };
+                queue.publish(vec![message]).await.expect("publish");
+            }
+            Vec::new()
+        });
+    }
+    for _ in 0..8 {
+        let queue = fixture.ports.queue.clone();
+        workers.spawn(async move {
+            let mut worked = Vec::new();
+            while worked.len() < MESSAGES / 8 {
+                for delivery in queue.pull("readers", 1, LEASE, LONG).await.expect("pull") {
+                    queue.ack(&delivery.receipt).await.expect("acknowledge");
+                    worked.push(delivery.message.id);
+                }
+            }
+            worked
+        });
+    }
+    let mut counts = BTreeMap::new();
+    for id in soon(workers.join_all()).await.into_iter().flatten() {
+        *counts.entry(id).or_insert(0) += 1;
+    }
+    assert_eq!(counts.len(), MESSAGES);
+    assert!(counts.values().all(|count| *count == 1));
+    assert_eq!(fixture.ports.queue.depth("readers").await.expect("depth"), Depth::default());
+}

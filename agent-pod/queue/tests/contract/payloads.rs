@@ -1,0 +1,79 @@
+//! Bytes by digest.
+
+use bytes::Bytes;
+use queue::Error;
+
+use super::Fixture;
+
+/// Bytes that do not compress, the same in every run.
+pub fn noise(length: usize) -> Bytes {
+    let mut noise = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    noise.into()
+}
+
+pub async fn a_payload_is_named_by_its_digest_and_read_back(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    let digest = payloads.put("hello".into()).await.expect("put");
+    assert_eq!(digest, blake3::hash(b"hello").to_hex().as_str());
+    assert_eq!(payloads.get(&digest).await.expect("get"), "hello");
+    assert!(payloads.contains(&digest).await.expect("contains"));
+    assert_eq!(payloads.list().await.expect("list"), [digest]);
+}
+
+pub async fn putting_twice_stores_once(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    for payload in [Bytes::from("hello"), noise(200_000)] {
+        let first = payloads.put(payload.clone()).await.expect("put");
+        let second = payloads.put(payload.clone()).await.expect("put again");
+        assert_eq!(first, second);
+        assert_eq!(payloads.get(&first).await.expect("get"), payload);
+    }
+    assert_eq!(payloads.list().await.expect("list").len(), 2);
+}
+
+pub async fn a_payload_that_is_not_there_is_not_found(fixture: &Fixture) {
+    let digest = blake3::hash(b"never stored").to_hex().to_string();
+    let missing = fixture.ports.payloads.get(&digest).await;
+    assert!(matches!(&missing, Err(Error::NotFound { name }) if *name == digest), "{missing:?}");
+    assert!(!fixture.ports.payloads.contains(&digest).await.expect("contains"));
+}
+
+pub async fn a_name_that_is_no_digest_is_not_found(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    let digest = payloads.put("hello".into()).await.expect("put");
+    for name in ["", "../../etc/passwd", "ab", &digest.to_uppercase(), &format!("{digest}0")] {
+        let missing = payloads.get(name).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+        assert!(!payloads.contains(name).await.expect("contains"));
+        payloads.delete(name).await.expect("deleting nothing");
+    }
+    assert!(payloads.contains(&digest).await.expect("contains"));
+}
+
+pub async fn deleting_removes_and_deleting_nothing_is_no_error(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    for payload in [Bytes::from("hello"), noise(200_000)] {
+        let digest = payloads.put(payload).await.expect("put");
+        payloads.delete(&digest).await.expect("delete");
+        payloads.delete(&digest).await.expect("deleting nothing");
+        assert!(matches!(payloads.get(&digest).await, Err(Error::NotFound { .. })));
+    }
+    assert!(payloads.list().await.expect("list").is_empty());
+}
+
+pub async fn payloads_of_every_size_come_back_whole(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    let mut digests = Vec::new();
+    for length in [0, 1, 1023, 1024, 4096, 65_535, 65_536, 70_000, 20 << 20] {
+        let text = Bytes::from("a licence is a licence is ".repeat(length / 26 + 1)).slice(..length);
+        for payload in [noise(length), text] {
+            let digest = payloads.put(payload.clone()).await.expect("put");
+            assert!(payloads.get(&digest).await.expect("get") == payload, "{length} bytes");
+            digests.push(digest);
+        }
+    }
+    digests.sort();
+    digests.dedup();
+    assert_eq!(payloads.list().await.expect("list"), digests);
+}

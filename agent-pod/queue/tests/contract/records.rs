@@ -1,0 +1,90 @@
+//! Small state, compare-and-set.
+
+use queue::{Error, Versioned};
+
+use super::{Fixture, soon};
+
+pub async fn a_record_is_created_read_changed_and_deleted(fixture: &Fixture) {
+    let records = &fixture.ports.records;
+    assert_eq!(records.get("a").await.expect("get"), None);
+    let first = records.create("a", "one".into()).await.expect("create");
+    assert_eq!(records.get("a").await.expect("get"), Some(Versioned { revision: first, bytes: "one".into() }));
+    let second = records.update("a", first, "two".into()).await.expect("update");
+    assert!(second > first);
+    assert_eq!(records.get("a").await.expect("get"), Some(Versioned { revision: second, bytes: "two".into() }));
+    records.delete("a").await.expect("delete");
+    records.delete("a").await.expect("deleting nothing");
+    assert_eq!(records.get("a").await.expect("get"), None);
+}
+
+pub async fn creating_twice_is_a_conflict(fixture: &Fixture) {
+    let records = &fixture.ports.records;
+    records.create("a", "one".into()).await.expect("create");
+    let again = records.create("a", "two".into()).await;
+    assert!(matches!(&again, Err(Error::Conflict { key }) if key == "a"), "{again:?}");
+    assert_eq!(records.get("a").await.expect("get").expect("a record").bytes, "one");
+}
+
+pub async fn changing_an_old_revision_is_a_conflict(fixture: &Fixture) {
+    let records = &fixture.ports.records;
+    let first = records.create("a", "one".into()).await.expect("create");
+    records.update("a", first, "two".into()).await.expect("update");
+    let late = records.update("a", first, "three".into()).await;
+    assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
+    let missing = records.update("b", first, "one".into()).await;
+    assert!(matches!(missing, Err(Error::Conflict { .. })), "{missing:?}");
+    assert_eq!(records.get("a").await.expect("get").expect("a record").bytes, "two");
+}
+
+pub async fn a_record_created_again_does_not_repeat_a_revision(fixture: &Fixture) {
+    let records = &fixture.ports.records;
+    let first = records.create("a", "one".into()).await.expect("create");
+    records.delete("a").await.expect("delete");
+    let second = records.create("a", "two".into()).await.expect("create");
+    assert!(second > first);
+    let late = records.update("a", first, "three".into()).await;
+    assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
+}
+
+pub async fn a_scan_goes_in_order_by_prefix_from_after_to_limit(fixture: &Fixture) {
+    let records = &fixture.ports.records;
+    for key in ["doc/3", "doc/1", "other", "doc/2", "doc", "doc/4", "dod"] {
+        records.create(key, key.to_owned().into()).await.expect("create");
+    }
+    let scan = async |prefix: &str, after: Option<&str>, limit: usize| -> Vec<String> {
+        let found = records.scan(prefix, after, limit).await.expect("scan");
+        assert!(found.iter().all(|(key, record)| record.bytes == key.as_bytes()));
+        found.into_iter().map(|(key, _)| key).collect()
+    };
+    assert_eq!(scan("doc/", None, 10).await, ["doc/1", "doc/2", "doc/3", "doc/4"]);
+    assert_eq!(scan("doc/", None, 2).await, ["doc/1", "doc/2"]);
+    assert_eq!(scan("doc/", Some("doc/2"), 10).await, ["doc/3", "doc/4"]);
+    assert_eq!(scan("doc/", Some("a"), 1).await, ["doc/1"]);
+    assert!(scan("doc/", Some("e"), 10).await.is_empty());
+    assert!(scan("doc/", None, 0).await.is_empty());
+    assert_eq!(scan("", None, 100).await.len(), 7);
+}
+
+pub async fn writers_in_parallel_lose_no_increment(fixture: &Fixture) {
+    let records = fixture.ports.records.clone();
+    records.create("count", "0".into()).await.expect("create");
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let records = records.clone();
+        writers.spawn(async move {
+            for _ in 0..20 {
+                loop {
+                    let Versioned { revision, bytes } = records.get("count").await.expect("get").expect("a record");
+                    let count: u32 = std::str::from_utf8(&bytes).expect("text").parse().expect("a number");
+                    match records.update("count", revision, (count + 1).to_string().into()).await {
+                        Ok(_) => break,
+                        Err(Error::Conflict { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        });
+    }
+    soon(writers.join_all()).await;
+    assert_eq!(records.get("count").await.expect("get").expect("a record").bytes, "160");
+}

@@ -1,0 +1,109 @@
+//! What every implementation of the ports promises, run on each of them.
+
+mod contract;
+
+use contract::Fixture;
+
+macro_rules! on_every_implementation {
+    ($($subject:ident { $($test:ident)+ })+) => {
+        mod memory {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::contract::$subject::$test(&super::Fixture::memory()).await;
+                }
+            )+)+
+        }
+        mod embedded {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::contract::$subject::$test(&super::Fixture::embedded()).await;
+                }
+            )+)+
+        }
+    };
+}
+
+on_every_implementation! {
+    delivery {
+        a_message_is_published_pulled_and_acknowledged
+        pulling_nothing_returns_nothing
+        a_waiting_pull_wakes_when_a_message_is_published
+        every_waiting_pull_gets_its_message
+        a_waiting_pull_ends_when_its_time_is_over
+        a_pull_that_was_given_up_takes_no_message_along
+        pools_are_separate
+        depth_counts_what_waits_what_is_in_work_and_the_oldest
+        workers_in_parallel_deliver_each_message_once
+    }
+    deduplication {
+        an_id_that_is_queued_is_swallowed
+        an_id_that_is_in_work_is_swallowed
+        an_id_is_swallowed_for_a_while_after_its_acknowledgement
+        an_id_given_twice_in_one_call_is_published_once
+    }
+    leases {
+        a_lease_that_ends_delivers_the_message_again
+        a_waiting_pull_wakes_when_a_lease_ends
+        extending_keeps_the_message
+        a_shortened_lease_wakes_a_waiting_pull
+        after_its_lease_a_receipt_changes_nothing
+        a_receipt_of_an_earlier_delivery_changes_nothing
+        acknowledging_twice_is_refused
+        a_released_message_comes_back_at_once
+        a_released_message_comes_back_after_its_delay
+        a_waiting_pull_wakes_when_a_delay_ends
+    }
+    priorities {
+        while_all_classes_wait_they_share_by_weight
+        a_low_message_is_served_under_a_stream_of_critical_ones
+        within_a_class_the_first_comes_first
+        a_batch_is_filled_by_weight
+    }
+    records {
+        a_record_is_created_read_changed_and_deleted
+        creating_twice_is_a_conflict
+        changing_an_old_revision_is_a_conflict
+        a_record_created_again_does_not_repeat_a_revision
+        a_scan_goes_in_order_by_prefix_from_after_to_limit
+        writers_in_parallel_lose_no_increment
+    }
+    payloads {
+        a_payload_is_named_by_its_digest_and_read_back
+        putting_twice_stores_once
+        a_payload_that_is_not_there_is_not_found
+        a_name_that_is_no_digest_is_not_found
+        deleting_removes_and_deleting_nothing_is_no_error
+        payloads_of_every_size_come_back_whole
+    }
+    timers {
+        alarms_are_delivered_oldest_first_when_their_time_has_come
+        a_waiting_call_wakes_when_an_alarm_becomes_due
+        a_waiting_call_wakes_when_a_due_alarm_is_set
+        setting_again_replaces_time_and_body
+        a_cancelled_alarm_is_not_delivered
+        an_alarm_that_is_not_done_is_delivered_again
+        done_keeps_an_alarm_that_was_set_again
+        no_more_than_max_are_delivered_at_once
+    }
+    events {
+        watchers_see_the_subjects_of_their_prefix
+        a_slow_watcher_loses_the_oldest
+        events_from_before_the_watch_are_not_seen
+        a_watcher_that_left_disturbs_nobody
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_fails_in_memory_has_no_effect() {
+    let faults = queue::Faults::default();
+    let ports = queue::memory::open_with(faults.clone());
+    faults.fail_write(2);
+    ports.records.create("a", "1".into()).await.expect("the first write");
+    let failed = ports.records.create("b", "1".into()).await;
+    assert!(matches!(failed, Err(queue::Error::Store { .. })), "{failed:?}");
+    assert_eq!(ports.records.get("b").await.expect("read"), None);
+    ports.records.create("b", "1".into()).await.expect("the third write");
+    assert_eq!(faults.writes(), 3);
+}

@@ -1,0 +1,46 @@
+//! What only the durable implementation can show: restarts, kills, damage, a full disk, and that it behaves like the one
+//! in memory.
+
+#[path = "embedded/crash.rs"]
+mod crash;
+#[path = "embedded/damage.rs"]
+mod damage;
+#[path = "embedded/full_disk.rs"]
+mod full_disk;
+#[path = "embedded/model.rs"]
+mod model;
+#[path = "embedded/reopen.rs"]
+mod reopen;
+#[path = "embedded/throughput.rs"]
+mod throughput;
+
+use std::{error::Error as _, time::Duration};
+
+use queue::{Delivery, Message, Ports, Priority};
+
+const LEASE: Duration = Duration::from_secs(600);
+
+fn message(id: &str) -> Message {
+    Message {
+        id: id.to_owned(),
+        pool: "readers".to_owned(),
+        priority: Priority::Normal,
+        body: format!("body of {id}").into(),
+    }
+}
+
+/// What can be pulled now.
+async fn pull(ports: &Ports, max: usize) -> Vec<Delivery> {
+    ports.queue.pull("readers", max, LEASE, Duration::ZERO).await.expect("pull")
+}
+
+/// An error with all that caused it, as a person sees it.
+fn chain(error: &queue::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
