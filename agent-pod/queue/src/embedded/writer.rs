@@ -5,7 +5,7 @@
 //! disturb its companions. If the file fails, nothing of the transaction takes effect and every caller is told; the file
 //! is opened again at once, or before the next transaction, so that work goes on when the disk has room again.
 //!
-//! One case stays open: if the very last write of a commit fails and the file cannot be opened again for a second, callers
+//! One case stays open: if the very last write of a commit fails and the file cannot be opened again at once, callers
 //! are told of the failure although the change may turn out to have taken effect. Repeats are harmless by then, because
 //! publishing is deduplicated and records are compared before they are set.
 
@@ -16,7 +16,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, oneshot};
@@ -31,9 +31,11 @@ use crate::{Result, signals::PoolSignals, weights::WeightedChoice};
 /// Operations in one transaction: bounds its memory and how long its first caller waits for the last operation.
 const MAX_BATCH: usize = 256;
 
+/// Longest wait for companions of a first operation; always much less than a commit takes.
+const MAX_PATIENCE: Duration = Duration::from_micros(500);
+
 /// Waits between attempts to open the file again before callers are told that it failed.
-const REOPEN_PAUSES: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(200), Duration::from_millis(800)];
+const REOPEN_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(200)];
 
 /// What the ports of one folder share. Dropping it finishes what was handed in and closes the file.
 pub(super) struct Store {
@@ -55,7 +57,14 @@ impl Store {
         let file = Arc::new(file);
         let signals = Arc::new(Signals::default());
         let (sender, jobs) = channel();
-        let writer = Writer { jobs, file: Arc::clone(&file), signals: Arc::clone(&signals), choices: HashMap::new() };
+        let writer = Writer {
+            jobs,
+            file: Arc::clone(&file),
+            signals: Arc::clone(&signals),
+            choices: HashMap::new(),
+            last_batch: 0,
+            last_commit: Duration::ZERO,
+        };
         let writer = thread::Builder::new()
             .name("queue-writer".to_owned())
             .spawn(move || writer.run())
@@ -171,6 +180,8 @@ struct Writer {
     file: Arc<StateFile>,
     signals: Arc<Signals>,
     choices: HashMap<String, WeightedChoice>,
+    last_batch: usize,
+    last_commit: Duration,
 }
 
 /// How far a transaction came that failed.
@@ -187,10 +198,12 @@ enum Reached {
 impl Writer {
     fn run(mut self) {
         while let Ok(first) = self.jobs.recv() {
-            let mut jobs = vec![first];
-            jobs.extend(self.jobs.try_iter().take(MAX_BATCH - 1));
+            let mut jobs = self.gather(first);
+            self.last_batch = jobs.len();
             let mut wake = Wake::default();
+            let started = Instant::now();
             let committed = self.commit(&mut jobs, &mut wake);
+            self.last_commit = started.elapsed();
             for job in jobs {
                 job.finish(&committed);
             }
@@ -201,6 +214,26 @@ impl Writer {
                 self.signals.timers.notify_waiters();
             }
         }
+    }
+
+    /// The operations for the next transaction: those that wait, and those that are about to come. Callers who were
+    /// answered together come back together; without a moment's patience the fastest of them would get a commit of its
+    /// own, and the others would wait for two.
+    fn gather(&self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+        let mut jobs = vec![first];
+        let patience = Instant::now() + MAX_PATIENCE.min(self.last_commit / 4);
+        while jobs.len() < MAX_BATCH {
+            let job = match self.jobs.try_recv() {
+                Ok(job) => Some(job),
+                Err(_) if jobs.len() >= self.last_batch => None,
+                Err(_) => self.jobs.recv_timeout(patience.saturating_duration_since(Instant::now())).ok(),
+            };
+            match job {
+                Some(job) => jobs.push(job),
+                None => break,
+            }
+        }
+        jobs
     }
 
     fn commit(&mut self, jobs: &mut [Box<dyn Job>], wake: &mut Wake) -> std::result::Result<(), CommitFailure> {

@@ -60,9 +60,8 @@ async fn one_refused_write_fails_its_companions_wholly_and_nothing_else() {
         }
         let reached = faults.writes() - before >= nth;
         let context = format!("write {nth} refused");
-        assert_state(&ports, &published, &created, &context).await;
-
         faults.heal();
+        assert_state(&ports, &published, &created, &context).await;
         ports.records.create("afterwards", "value".into()).await.expect("work goes on");
         drop(ports);
         let ports = open(&folder, &Faults::default());

@@ -90,3 +90,12 @@ fn a_state_file_that_is_none_is_an_error_and_stays_as_it_is() {
     assert!(chain(&error).contains("state.redb"), "{}", chain(&error));
     assert_eq!(std::fs::read_to_string(&file).expect("read"), garbage);
 }
+
+#[test]
+fn what_a_kill_left_of_a_file_being_created_is_removed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let unfinished = folder.path().join("state.redb.new-abc");
+    std::fs::write(&unfinished, [0; 4096]).expect("write");
+    embedded::open(folder.path()).expect("open");
+    assert!(!unfinished.exists());
+}
