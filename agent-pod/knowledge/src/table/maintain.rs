@@ -7,6 +7,7 @@ use lancedb::index::Index;
 use lancedb::index::scalar::{BTreeIndexBuilder, FtsIndexBuilder};
 use lancedb::table::{CompactionOptions, Duration, OptimizeAction, OptimizeOptions};
 
+use super::lock::WriterLock;
 use super::schema::{DOCUMENT_KEY, ID, TEXT, TEXT_HASH};
 use super::{Error, KnowledgeBase};
 
@@ -29,15 +30,11 @@ impl KnowledgeBase {
         }
         merge_files(table).await?;
         let indices = table.list_indices().await.map_err(Error::compact)?;
-        for column in [ID, DOCUMENT_KEY, TEXT_HASH, TEXT] {
-            if indices.iter().any(|index| index.columns == [column]) {
-                continue;
+        for column in [ID, DOCUMENT_KEY, TEXT_HASH] {
+            if !indices.iter().any(|index| index.columns == [column]) {
+                let index = Index::BTree(BTreeIndexBuilder::default());
+                table.create_index(&[column], index).execute().await.map_err(Error::compact)?;
             }
-            let index = match column {
-                TEXT => Index::FTS(full_text()),
-                _ => Index::BTree(BTreeIndexBuilder::default()),
-            };
-            table.create_index(&[column], index).execute().await.map_err(Error::compact)?;
         }
         let mut behind = false;
         for index in &indices {
@@ -68,6 +65,26 @@ impl KnowledgeBase {
     }
 }
 
+/// Makes the full-text index of a new table. It must be there from the start: LanceDB searches rows that are in no index
+/// with the tokenizer of the index, and without an index with one that knows no stop words and no word stems.
+pub(super) async fn ensure_full_text_index(table: &Table, name: &str, lock: &WriterLock) -> Result<(), Error> {
+    let create = |source: lancedb::Error| Error::Create { name: name.to_owned(), source: source.into() };
+    let is_there = async || {
+        let indices = table.list_indices().await.map_err(create)?;
+        Ok::<_, Error>(indices.iter().any(|index| index.columns == [TEXT]))
+    };
+    if is_there().await? {
+        return Ok(());
+    }
+    let _writer = lock.acquire().await?;
+    table.checkout_latest().await.map_err(create)?;
+    if is_there().await? {
+        return Ok(());
+    }
+    let index = FtsIndexBuilder::default().memory_limit_mb(INDEXING_MEGABYTES).num_workers(1);
+    table.create_index(&[TEXT], Index::FTS(index)).execute().await.map_err(create)
+}
+
 async fn merge_files(table: &Table) -> Result<(), Error> {
     let compact = OptimizeAction::Compact { options: CompactionOptions::default(), remap_options: None };
     table.optimize(compact).await.map(drop).map_err(Error::compact)
@@ -80,8 +97,4 @@ async fn prune(table: &Table) -> Result<(), Error> {
         error_if_tagged_old_versions: None,
     };
     table.optimize(prune).await.map(drop).map_err(Error::compact)
-}
-
-fn full_text() -> FtsIndexBuilder {
-    FtsIndexBuilder::default().memory_limit_mb(INDEXING_MEGABYTES).num_workers(1)
 }

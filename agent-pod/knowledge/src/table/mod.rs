@@ -74,6 +74,7 @@ impl KnowledgeBase {
             None => create_table(&connection, name, dimensions, embedder_digest, &lock).await?,
         };
         schema::check(&table, name, dimensions, embedder_digest).await?;
+        maintain::ensure_full_text_index(&table, name, &lock).await?;
         Ok(Self::of(table, dimensions, lock, MAX_ROWS_IN_MEMORY))
     }
 

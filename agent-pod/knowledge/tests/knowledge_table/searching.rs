@@ -105,6 +105,7 @@ async fn words_find_rows_that_no_index_holds_yet() {
     assert_eq!(texts(&search(&knowledge, &by_words("Quokka?", 5)).await), ["a quokka is mentioned here"]);
     knowledge.upsert(&document("new", &["an axolotl came afterwards"])).await.expect("upsert");
     assert_eq!(texts(&search(&knowledge, &by_words("axolotl", 5)).await), ["an axolotl came afterwards"]);
+    assert_eq!(texts(&search(&knowledge, &by_words("the axolotls", 5)).await), ["an axolotl came afterwards"]);
     let both = search(&knowledge, &by_words("quokka axolotl", 5)).await;
     assert_eq!(both.len(), 2);
     assert!(knowledge.delete_document("t", "rare").await.expect("delete"));
@@ -123,7 +124,7 @@ async fn a_row_that_both_searches_find_comes_first() {
     let best = 1.0 / 61.0 + 1.0 / 61.0;
     let second = 1.0 / 61.0 + 1.0 / 62.0;
     assert!([best, second].iter().any(|score: &f32| (score - hits[0].score).abs() < 1e-6), "{}", hits[0].score);
-    assert_eq!(hits[1].text, "wombat wombat wombat");
+    assert!(hits[1..].iter().any(|hit| hit.text == "wombat wombat wombat"), "{hits:?}");
     assert!(hits.iter().map(|hit| hit.rank).eq(1..=3));
 }
 
