@@ -9,7 +9,7 @@ use flow_world::{World, events, graphs::plans, steps};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     /// The laws (see `flow_world/laws.rs`) are checked at each step: a join fires at most once a round, no stage is done
     /// twice, rounds and attempts stay within their bounds, `parallel: false` holds, what is new is published and what

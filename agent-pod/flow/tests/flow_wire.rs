@@ -94,6 +94,16 @@ fn a_plan_comes_back_with_its_digest() {
 }
 
 #[test]
+fn a_plan_that_no_longer_compiles_is_an_error_with_its_field() {
+    let mut bytes = example().0.encode();
+    let written = b"\"pool\":\"readers\"";
+    let place = bytes.windows(written.len()).position(|window| window == written).expect("a stage names its pool");
+    bytes[place + written.len() - 2] = b'z';
+    let error = Plan::decode(&bytes).expect_err("there is no such pool").to_string();
+    assert!(error.contains("spec.stages[0].pool: there is no pool \"readerz\""), "{error}");
+}
+
+#[test]
 fn the_same_record_always_gives_the_same_bytes() {
     assert_eq!(example().1.encode(), example().1.encode());
 }

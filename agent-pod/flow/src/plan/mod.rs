@@ -9,7 +9,7 @@ mod graph;
 mod models;
 mod names;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crds::{AgentPoolSpec, Model, PipelineSpec, Retry, Stage};
 
@@ -93,6 +93,12 @@ pub fn compile(
         positions: stages.iter().enumerate().map(|(position, stage)| (stage.name.clone(), position)).collect(),
         stages,
     })
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
 }
 
 impl Plan {

@@ -3,7 +3,8 @@
 //! # Flow
 //! [`submit`] makes the first record. Whoever learns of something (a worker that finished, a timer that rang, a person
 //! who cancels) reads the record, calls [`transition`], writes the new record by compare-and-set, publishes the effects
-//! and only then acknowledges what told him. If the write conflicts he reads again and calls again.
+//! and only then acknowledges what told him. If the write conflicts he reads again and calls again. If nothing changed he
+//! publishes the whole outbox before he acknowledges: the one who changed it may have died before he published.
 //!
 //! # The outbox is derived, not stored
 //! What a document has outstanding follows from its state: a `Dispatched` stage owes its task, a `Backoff` stage its

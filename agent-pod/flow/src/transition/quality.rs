@@ -31,8 +31,8 @@ pub(super) fn complete(
         if score < quality.threshold && record.round < quality.max_rounds {
             start_round(plan, record, &quality.restart_at);
         } else if score < quality.threshold {
-            let (threshold, rounds) = (quality.threshold, record.round.saturating_add(1));
-            record.note(stage, &format!("score {score} is below {threshold} after {rounds} rounds"));
+            let threshold = quality.threshold;
+            record.note(stage, &format!("score {score} is below {threshold} in the last round"));
         }
     }
     true

@@ -28,8 +28,7 @@ impl Plan {
             .map(|(name, pool)| Ok((name, serde_json::from_slice(&pool).map_err(invalid)?)))
             .collect::<Result<_, DecodeError>>()?;
         compile(&plan.name, plan.generation, &spec, &pools).map_err(|problems| {
-            let problems: Vec<String> =
-                problems.into_iter().map(|problem| format!("{}: {}", problem.field, problem.message)).collect();
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             DecodeError::Plan { problems: problems.join("; ") }
         })
     }

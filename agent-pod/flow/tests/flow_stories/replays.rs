@@ -4,7 +4,7 @@ use flow::{Alarm, Completion, Event, Outcome, StageStatus, submit};
 use serde_json::json;
 
 use crate::flow_story::{Story, plain, rounds, three_and_a_join};
-use crate::flow_support::{plan, submission};
+use crate::flow_support::{plan, stage, submission};
 
 #[test]
 fn a_document_that_misses_its_deadline_is_dead_lettered_as_a_whole() {
@@ -42,6 +42,15 @@ fn a_replay_starts_what_failed_and_what_follows_and_keeps_what_is_done() {
     };
     story.event(old).changes_nothing();
     story.done("c").done("b").publishes(&["last 0/1/1"]).done("last").publishes(&["Succeeded"]);
+}
+
+#[test]
+fn a_replay_does_not_repeat_a_join_that_went_on_without_the_failed_branch() {
+    let any = stage("last", &["a", "b"], json!({"join": {"mode": "Any"}}));
+    let mut story = Story::stages(&[plain("a", &[]), plain("b", &[]), any, plain("tail", &["last"])]);
+    story.done("a").done("last").publishes(&["tail 0/0/1"]).fails("b", false).publishes(&["DeadLettered"]);
+    story.event(Event::Replay).publishes(&["b 0/1/1", "tail 0/1/1"]);
+    story.done("tail").publishes(&["Succeeded"]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn rounds_are_bounded_and_then_the_document_goes_on_as_partial() {
     let mut story = Story::of(rounds(1));
     story.done("research").done("draft").scores("review", 0.5).done("draft").scores("review", 0.7).publishes(&[]);
     story.done("check").publishes(&["last 1/0/1"]).done("last").ended(Outcome::Partial);
-    assert_eq!(story.record.degraded, ["review: score 0.7 is below 0.8 after 2 rounds"]);
+    assert_eq!(story.record.degraded, ["review: score 0.7 is below 0.8 in the last round"]);
 }
 
 #[test]

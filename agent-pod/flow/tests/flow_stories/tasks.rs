@@ -52,9 +52,10 @@ fn ids_stay_apart_whatever_a_document_is_called() {
     };
     let ids = [
         task("a", "b", "c").id(),
-        task("a/b", "", "c").id(),
-        task("a", "b/c", "").id(),
-        task("a%2Fb", "", "c").id(),
+        task("a/b", "c", "d").id(),
+        task("a", "b/c", "d").id(),
+        task("a", "b", "c/d").id(),
+        task("a%2Fb", "c", "d").id(),
         task("ä b\n", "b", "c").id(),
         Task { attempt: 11, ..task("a", "b", "c") }.id(),
         Task { epoch: 1, ..task("a", "b", "c") }.id(),

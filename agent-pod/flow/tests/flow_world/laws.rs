@@ -34,8 +34,15 @@ impl Laws {
             let replayed = event == Some(&Event::Replay) && end.outcome == Outcome::DeadLettered;
             assert!(replayed || !next.changed, "{event:?} changed a document that has ended");
         }
+        if let (Some(old), Some(event)) = (old, event) {
+            assert!(!next.changed || is_current(old, event), "{event:?} is over but changed {old:#?}");
+        }
         for planned in plan.stages() {
             let state = &new.stages[&planned.name];
+            let kept = old.filter(|old| old.round == new.round).and_then(|old| old.stages.get(&planned.name));
+            if let Some(StageState { status: StageStatus::Done(completion), .. }) = kept {
+                assert_eq!(state.status, StageStatus::Done(completion.clone()), "{} was done", planned.name);
+            }
             let run = (planned.name.clone(), state.round, new.epoch);
             let before = old.filter(|old| old.epoch == new.epoch).and_then(|old| old.stages.get(&planned.name));
             let before = before.filter(|before| before.round == state.round);
@@ -95,6 +102,21 @@ impl Laws {
             record.epoch as usize + 1,
             "every epoch but the last one ended in a dead letter"
         );
+    }
+}
+
+/// Whether an event is about the round and epoch that the record is in.
+fn is_current(record: &DocumentRecord, event: &Event) -> bool {
+    match event {
+        Event::AttemptStarted { stage, round, epoch, .. }
+        | Event::StageCompleted { stage, round, epoch, .. }
+        | Event::StageSkipped { stage, round, epoch }
+        | Event::StageFailed { stage, round, epoch, .. }
+        | Event::Alarm(Alarm::Retry { stage, round, epoch, .. } | Alarm::JoinTimeout { stage, round, epoch }) => {
+            record.epoch == *epoch && record.stages[stage].round == *round
+        }
+        Event::Alarm(Alarm::Deadline { epoch }) => record.epoch == *epoch,
+        Event::Cancel | Event::Suspend | Event::Resume | Event::Replay => true,
     }
 }
 
