@@ -56,6 +56,11 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         self.now.send_modify(|now| *now = after(*now, by));
     }
+
+    /// How many wait for a time to come: a test that wants somebody to be waiting first waits for this.
+    pub fn sleepers(&self) -> usize {
+        self.now.receiver_count()
+    }
 }
 
 #[async_trait]

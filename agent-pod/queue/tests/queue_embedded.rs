@@ -5,6 +5,8 @@
 mod crash;
 #[path = "embedded/damage.rs"]
 mod damage;
+#[path = "embedded/file_limit.rs"]
+mod file_limit;
 #[path = "embedded/full_disk.rs"]
 mod full_disk;
 #[path = "embedded/model.rs"]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use queue::{Depth, Message, Priority};
 
-use super::{Fixture, LEASE, LONG, message, settle, soon, with_priority};
+use super::{Fixture, LEASE, LONG, message, soon, with_priority};
 
 pub async fn a_message_is_published_pulled_and_acknowledged(fixture: &Fixture) {
     fixture.publish(&["a"]).await;
@@ -29,8 +29,7 @@ pub async fn pulling_nothing_returns_nothing(fixture: &Fixture) {
 
 pub async fn a_waiting_pull_wakes_when_a_message_is_published(fixture: &Fixture) {
     for round in 0..20 {
-        let pull = fixture.spawn_pull();
-        settle().await;
+        let pull = fixture.waiting_pull().await;
         let id = format!("m{round}");
         fixture.publish(&[&id]).await;
         let delivery = soon(pull).await.expect("the pull ends well");
@@ -40,7 +39,7 @@ pub async fn a_waiting_pull_wakes_when_a_message_is_published(fixture: &Fixture)
 
 pub async fn every_waiting_pull_gets_its_message(fixture: &Fixture) {
     let pulls: Vec<_> = (0..8).map(|_| fixture.spawn_pull()).collect();
-    settle().await;
+    fixture.sleepers(8).await;
     let ids: Vec<String> = (0..8).map(|number| format!("m{number}")).collect();
     fixture.publish_all(ids.iter().map(|id| message(id)).collect()).await;
     let mut pulled = Vec::new();
@@ -54,23 +53,17 @@ pub async fn every_waiting_pull_gets_its_message(fixture: &Fixture) {
 pub async fn a_waiting_pull_ends_when_its_time_is_over(fixture: &Fixture) {
     let queue = fixture.ports.queue.clone();
     let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE, Duration::from_secs(5)).await });
-    settle().await;
-    fixture.clock.advance(Duration::from_secs(5));
-    // The pull may have begun only after the clock was moved.
-    let outcome = soon(async {
-        while !pull.is_finished() {
-            fixture.clock.advance(Duration::from_secs(5));
-            tokio::task::yield_now().await;
-        }
-        pull.await
-    });
-    assert!(outcome.await.expect("the pull ends well").expect("pull").is_empty());
+    fixture.sleepers(1).await;
+    fixture.clock.advance(Duration::from_millis(4_999));
+    fixture.sleepers(1).await;
+    assert!(!pull.is_finished());
+    fixture.clock.advance(Duration::from_millis(1));
+    assert!(soon(pull).await.expect("the pull ends well").expect("pull").is_empty());
 }
 
 pub async fn a_pull_that_was_given_up_takes_no_message_along(fixture: &Fixture) {
     for round in 0..30 {
-        let pull = fixture.spawn_pull();
-        settle().await;
+        let pull = fixture.waiting_pull().await;
         fixture.publish(&[&format!("m{round}")]).await;
         pull.abort();
         let delivery = match pull.await {

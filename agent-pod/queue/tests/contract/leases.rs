@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use queue::{Error, Receipt};
 
-use super::{Fixture, LEASE, LONG, settle, soon};
+use super::{Fixture, LEASE, LONG, soon};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -32,8 +32,7 @@ pub async fn a_lease_that_ends_delivers_the_message_again(fixture: &Fixture) {
 pub async fn a_waiting_pull_wakes_when_a_lease_ends(fixture: &Fixture) {
     fixture.publish(&["a"]).await;
     fixture.pull_one().await;
-    let pull = fixture.spawn_pull();
-    settle().await;
+    let pull = fixture.waiting_pull().await;
     fixture.clock.advance(LEASE);
     assert_eq!(soon(pull).await.expect("the pull ends well").deliveries, 2);
 }
@@ -53,8 +52,7 @@ pub async fn extending_keeps_the_message(fixture: &Fixture) {
 pub async fn a_shortened_lease_wakes_a_waiting_pull(fixture: &Fixture) {
     fixture.publish(&["a"]).await;
     let delivery = fixture.pull_one().await;
-    let pull = fixture.spawn_pull();
-    settle().await;
+    let pull = fixture.waiting_pull().await;
     fixture.ports.queue.extend(&delivery.receipt, Duration::from_secs(1)).await.expect("extend");
     fixture.clock.advance(Duration::from_secs(1));
     assert_eq!(soon(pull).await.expect("the pull ends well").deliveries, 2);
@@ -110,8 +108,7 @@ pub async fn a_released_message_comes_back_after_its_delay(fixture: &Fixture) {
 pub async fn a_waiting_pull_wakes_when_a_delay_ends(fixture: &Fixture) {
     fixture.publish(&["a"]).await;
     let delivery = fixture.pull_one().await;
-    let pull = fixture.spawn_pull();
-    settle().await;
+    let pull = fixture.waiting_pull().await;
     // Sooner than the lease would have ended, which is what the pull waits for until now.
     fixture.ports.queue.release(&delivery.receipt, Duration::from_secs(2)).await.expect("release");
     fixture.clock.advance(Duration::from_secs(2));

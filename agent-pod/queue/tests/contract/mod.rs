@@ -17,6 +17,7 @@ use queue::{
     embedded, memory,
 };
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 /// Where the tests' clock starts.
 pub const START: Millis = 1_700_000_000_000;
@@ -72,8 +73,26 @@ impl Fixture {
         self.pull(max).await.into_iter().map(|delivery| delivery.message.id).collect()
     }
 
+    /// Begins to pull one message, waiting until there is one. Returns when the pull waits.
+    pub async fn waiting_pull(&self) -> JoinHandle<Delivery> {
+        let sleepers = self.clock.sleepers();
+        let pull = self.spawn_pull();
+        self.sleepers(sleepers + 1).await;
+        pull
+    }
+
+    /// Returns when so many calls wait.
+    pub async fn sleepers(&self, count: usize) {
+        soon(async {
+            while self.clock.sleepers() < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Pulls one message, waiting until there is one.
-    pub fn spawn_pull(&self) -> tokio::task::JoinHandle<Delivery> {
+    pub fn spawn_pull(&self) -> JoinHandle<Delivery> {
         let queue = self.ports.queue.clone();
         tokio::spawn(async move {
             let mut deliveries = queue.pull("readers", 1, LEASE, LONG).await.expect("pull");
@@ -94,11 +113,4 @@ pub fn with_priority(id: &str, priority: Priority) -> Message {
 /// The outcome, or a failed test if it does not come.
 pub async fn soon<T>(outcome: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), outcome).await.expect("an outcome within 20 s")
-}
-
-/// Lets other tasks reach the point where they wait.
-pub async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
 }

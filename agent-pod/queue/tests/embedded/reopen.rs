@@ -1,9 +1,10 @@
 //! A folder that is closed and opened again, or opened twice.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use queue::{Alarm, Error, embedded};
+use queue::{Alarm, DEDUPLICATION_WINDOW, Error, Faults, clock::ManualClock, embedded};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use crate::{LEASE, chain, message, pull};
 
@@ -98,4 +99,26 @@ fn what_a_kill_left_of_a_file_being_created_is_removed() {
     std::fs::write(&unfinished, [0; 4096]).expect("write");
     embedded::open(folder.path()).expect("open");
     assert!(!unfinished.exists());
+}
+
+#[tokio::test]
+async fn acknowledged_ids_take_no_room_for_ever() {
+    const IDS: TableDefinition<&str, (u64, Option<u64>)> = TableDefinition::new("ids");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clock = Arc::new(ManualClock::at(1_000_000));
+    {
+        let ports = embedded::open_at(folder.path(), clock.clone(), Faults::default()).expect("open").ports;
+        for round in 0..4 {
+            let ids: Vec<String> = (0..20).map(|number| format!("{round}-{number}")).collect();
+            ports.queue.publish(ids.iter().map(|id| message(id)).collect()).await.expect("publish");
+            for delivery in pull(&ports, 20).await {
+                ports.queue.ack(&delivery.receipt).await.expect("acknowledge");
+            }
+            clock.advance(DEDUPLICATION_WINDOW);
+        }
+    }
+    let database = Database::open(folder.path().join("state.redb")).expect("open the file");
+    let transaction = database.begin_read().expect("begin");
+    let known = transaction.open_table(IDS).expect("the table").len().expect("count");
+    assert_eq!(known, 20, "those of the last round");
 }
