@@ -24,11 +24,9 @@ from typing import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 ARMS = ROOT / "bench" / "arms"
-TEXTS = ROOT / "bench" / "workload" / "texts.jsonl"
-PROMPTS = ROOT / "bench" / "workload" / "prompts.jsonl"
 SAMPLE = ROOT / "config" / "samples" / "licence-review.yaml"
 PACKAGES = ["onnxruntime", "xllamacpp", "lancedb", "tokenizers", "numpy"]
-SUITES = ["embed", "generate", "pipeline", "own"]
+SUITES = ["engine", "pipeline", "own"]
 
 
 def arguments() -> argparse.Namespace:
@@ -97,7 +95,7 @@ def last_json(text: str) -> dict:
 def named(ended: dict) -> dict[str, dict]:
     """The measurements that an arm printed, each with the process' peak memory."""
     printed = last_json(ended["output"])
-    return {row["name"]: {"peakMemoryBytes": ended["peakMemoryBytes"], **row} for row in printed["measurements"]}
+    return {row["name"]: {**row, "peakMemoryBytes": ended["peakMemoryBytes"]} for row in printed["results"]}
 
 
 def python(script: str, *parameters: object) -> dict[str, dict]:
@@ -134,13 +132,12 @@ def docket_pipeline(settings: argparse.Namespace, documents: Path, feedback: Pat
             "completionTokens": tokens["completion"],
             "accuracy": head["accuracy"][-1].get("accuracy"),
         },
-        "whole": {"seconds": ingest["seconds"] + run["seconds"], "peakMemoryBytes": peak},
-        "run-again": {**measured(again), "peakMemoryBytes": again["peakMemoryBytes"]},
+        "run again, from the cache": {**measured(again), "peakMemoryBytes": again["peakMemoryBytes"]},
     }
 
 
 def measured(ended: dict) -> dict:
-    return {"seconds": ended["seconds"], "cpuSeconds": ended["cpuSeconds"]}
+    return {"unit": "s", "values": [ended["seconds"]], "cpuSeconds": ended["cpuSeconds"]}
 
 
 def twin_pipeline(settings: argparse.Namespace, documents: Path, feedback: Path, files: dict[str, Path]) -> dict[str, dict]:
@@ -148,9 +145,7 @@ def twin_pipeline(settings: argparse.Namespace, documents: Path, feedback: Path,
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     ended = process([sys.executable, ARMS / "pipeline.py", SAMPLE, documents, feedback, files["tokenizer"], files["gguf"], state])
-    rows = named(ended)
-    rows["whole"] = {**rows["whole"], "seconds": ended["seconds"], "cpuSeconds": ended["cpuSeconds"]}
-    return rows
+    return named(ended)
 
 
 def model_files(models: Path) -> dict[str, Path]:
@@ -194,12 +189,10 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 
 def arms(settings: argparse.Namespace, files: dict[str, Path]) -> list[Arm]:
     documents, feedback = choose(settings) if "pipeline" in settings.only else (Path(), Path())
-    engine = lambda: docket_bench(settings.docket, settings.models, "engine")  # noqa: E731
     everything = [
-        Arm("embed", "Docket f32", engine),
-        Arm("embed", "ONNX Runtime int8", lambda: python("embed.py", TEXTS, files["tokenizer"])),
-        Arm("generate", "Docket Q8_0", engine),
-        Arm("generate", "llama.cpp Q4_1", lambda: python("generate.py", PROMPTS, files["gguf"])),
+        Arm("engine", "Docket", lambda: docket_bench(settings.docket, settings.models, "engine")),
+        Arm("engine", "ONNX Runtime int8", lambda: python("embed.py", files["tokenizer"])),
+        Arm("engine", "llama.cpp", lambda: python("generate.py", files["gguf"])),
         Arm("pipeline", "Docket", lambda: docket_pipeline(settings, documents, feedback)),
         Arm("pipeline", "Python twin", lambda: twin_pipeline(settings, documents, feedback, files)),
         Arm("own", "Docket", lambda: docket_bench(settings.docket, settings.models, "pipeline")),
@@ -222,44 +215,27 @@ def measure(settings: argparse.Namespace, contenders: list[Arm]) -> Measurements
     return results
 
 
-# What is compared, in the words of the table: suite, measurement, caption, unit, factor from seconds to the unit's value.
-ROWS = [
-    ("embed", "embed", "embedding, 128 texts of 16 to 256 tokens", "texts a second"),
-    ("embed", "embed-one", "embedding, one text at a time", "seconds"),
-    ("generate", "generate-one", "64 tokens after a 270-token prompt, one at a time", "tokens a second"),
-    ("generate", "generate-four", "the same, four at once", "tokens a second"),
-    ("pipeline", "ingest", "ingesting (chunks, vectors, full text)", "seconds"),
-    ("pipeline", "run", "running, models loaded and heads trained within", "seconds"),
-    ("pipeline", "whole", "both", "seconds"),
-]
-
-
-def value(row: dict, unit: str) -> float:
-    if unit == "texts a second":
-        return row["items"] / row["seconds"]
-    if unit == "tokens a second":
-        return row["completionTokens"] / row["seconds"]
-    return row["seconds"]
+def values(rows: list[dict]) -> list[float]:
+    return [value for row in rows for value in row["values"]]
 
 
 def table(results: Measurements) -> list[str]:
     lines = [
-        "| what | unit | Docket | min–max | other | which | min–max | Docket is |",
-        "| --- | --- | ---: | --- | ---: | --- | --- | --- |",
+        "| suite | what | unit | Docket | min–max | other | median | min–max | Docket against it |",
+        "| --- | --- | --- | ---: | --- | --- | ---: | --- | --- |",
     ]
-    for suite, name, caption, unit in ROWS:
-        found = results.get((suite, name), {})
-        ours = next((rows for arm, rows in found.items() if arm.startswith("Docket")), None)
+    for (suite, name), found in results.items():
+        ours = found.get("Docket")
         for arm, theirs in found.items():
-            if ours is None or arm.startswith("Docket"):
+            if ours is None or arm == "Docket":
                 continue
-            mine, other = [value(row, unit) for row in ours], [value(row, unit) for row in theirs]
+            mine, other = values(ours), values(theirs)
+            unit = ours[0]["unit"]
             ratio = statistics.median(mine) / statistics.median(other)
-            ratio = 1 / ratio if unit == "seconds" else ratio
-            verdict = f"{ratio:.2f}x as fast" if ratio >= 1 else f"slower: {ratio:.2f}x"
+            speed = 1 / ratio if unit in ("s", "ms") else ratio
             lines.append(
-                f"| {caption} | {unit} | {statistics.median(mine):.3g} | {spread(mine)} | {statistics.median(other):.3g} "
-                f"| {arm} | {spread(other)} | {verdict} |"
+                f"| {suite} | {name} | {unit} | {statistics.median(mine):.3g} | {spread(mine)} "
+                f"| {arm} | {statistics.median(other):.3g} | {spread(other)} | {speed:.2f}x{'' if speed >= 1 else ', slower'} |"
             )
     return lines
 
@@ -269,27 +245,21 @@ def spread(values: list[float]) -> str:
 
 
 def memory(results: Measurements) -> list[str]:
-    lines = ["| process | peak memory, MiB | CPU seconds |", "| --- | ---: | ---: |"]
-    for (suite, name), found in results.items():
+    peaks: dict[tuple[str, str], list[float]] = {}
+    for (suite, _), found in results.items():
         for arm, rows in found.items():
-            if any("cpuSeconds" in row for row in rows) and name not in ("embed-one",):
-                peak = statistics.median(row["peakMemoryBytes"] for row in rows) / 2**20
-                cpu = statistics.median(row.get("cpuSeconds", 0.0) for row in rows)
-                lines.append(f"| {arm}: {suite}, {name} | {peak:.0f} | {cpu:.1f} |")
-    return lines
+            peaks.setdefault((suite, arm), []).extend(row["peakMemoryBytes"] / 2**20 for row in rows)
+    lines = ["| suite | arm | peak memory of its processes, MiB |", "| --- | --- | ---: |"]
+    return lines + [f"| {suite} | {arm} | {max(found):.0f} |" for (suite, arm), found in peaks.items()]
 
 
 def own(results: Measurements) -> list[str]:
     """Docket against itself: branches side by side, and a second run answered from the cache."""
-    rows = {name: found["Docket"] for (suite, name), found in results.items() if suite == "own" and "Docket" in found}
-    again = results.get(("pipeline", "run-again"), {}).get("Docket")
-    lines = ["| ten documents through a pipeline | seconds | min–max |", "| --- | ---: | --- |"]
-    for name, measurements in rows.items():
-        seconds = [row["seconds"] for row in measurements]
-        lines.append(f"| {name} | {statistics.median(seconds):.3g} | {spread(seconds)} |")
-    if again:
-        seconds = [row["seconds"] for row in again]
-        lines.append(f"| the comparison's documents again, answered from the cache | {statistics.median(seconds):.3g} | {spread(seconds)} |")
+    lines = ["| Docket alone | unit | median | min–max |", "| --- | --- | ---: | --- |"]
+    for (_, name), found in results.items():
+        if list(found) == ["Docket"]:
+            measured = values(found["Docket"])
+            lines.append(f"| {name} | {found['Docket'][0]['unit']} | {statistics.median(measured):.3g} | {spread(measured)} |")
     return lines if len(lines) > 2 else []
 
 
@@ -312,7 +282,6 @@ def facts(settings: argparse.Namespace, files: dict[str, Path]) -> list[str]:
         f"- {version}, revision {revision.stdout.strip() or 'unknown'}; Python {platform.python_version()}: {versions}.",
         f"- Pipeline: {settings.documents} documents, {settings.reviewed} of them through the writing stages.",
         *(f"- {name}: sha256 `{sha256(Path(path))}`" for name, path in hashed.items()),
-        *(f"- {path.name}: sha256 `{sha256(path)}`" for path in (TEXTS, PROMPTS)),
     ]
 
 

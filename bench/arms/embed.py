@@ -1,35 +1,32 @@
-"""Embeds the workload's texts with ONNX Runtime int8."""
+"""Embeds with ONNX Runtime int8 what `docket bench engine` embeds, under the same names."""
 
 import sys
 
-from measure import Clock, read_jsonl, report, two_threads
+from measure import rate, report, two_threads
 
 two_threads()
 
 from minilm import MiniLm  # noqa: E402  (threads are set before the libraries start)
 
+WORD = "work "
+WORKLOADS = {
+    "embed 32 x 126 tokens": [WORD * 126] * 32,
+    "embed 64 mixed, 6 to 250 tokens": [WORD * (6 + (n * 37) % 245) for n in range(64)],
+    "embed 1 x 16 tokens": [WORD * 14],
+}
 
-def main(workload: str, tokenizer: str) -> None:
-    texts = [row["text"] for row in read_jsonl(workload)]
-    with Clock() as cold:
-        model = MiniLm(tokenizer)
-        model.embed(texts[:1])
-    model.embed(texts)
-    with Clock() as clock:
-        vectors = model.embed(texts)
-    assert vectors.shape == (len(texts), 384)
-    one = []
-    for text in texts[:32]:
-        with Clock() as single:
-            model.embed([text])
-        one.append(single.wall)
-    one.sort()
-    report(
-        [
-            {"name": "embed", "items": len(texts), "seconds": clock.wall, "cpuSeconds": clock.cpu, "startSeconds": cold.wall},
-            {"name": "embed-one", "items": len(one), "seconds": one[len(one) // 2], "p95Seconds": one[int(len(one) * 0.95)]},
-        ]
-    )
+
+def main(tokenizer: str) -> None:
+    model = MiniLm(tokenizer)
+
+    def work(texts: list[str]):
+        def once(_: int) -> int:
+            assert model.embed(texts).shape == (len(texts), 384)
+            return len(texts)
+
+        return once
+
+    report([rate(name, "sequences/s", work(texts)) for name, texts in WORKLOADS.items()])
 
 
 if __name__ == "__main__":

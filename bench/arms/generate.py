@@ -1,42 +1,44 @@
-"""Generates from the workload's prompts with llama.cpp: one at a time, then four at once."""
+"""Generates with llama.cpp what `docket bench engine` generates, under the same names: the same file, greedy, two threads."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from measure import Clock, read_jsonl, report, two_threads
+from measure import rate, report, two_threads
 
 two_threads()
 
 from llama import Llama  # noqa: E402
 
-SYSTEM = "You write clear, plain and short text from the given material. Add nothing that is not in it."
+WORD = "work "
 TOKENS = 64
-AT_ONCE = 4
+SEQUENCES = 8
 
 
-def measured(name: str, prompts: list[str], gguf: str, at_once: int) -> dict:
-    with Clock() as cold:
-        model = Llama(gguf, at_once)
-        model.chat(SYSTEM, "Hello", 1)
-    model.prompt_tokens = model.completion_tokens = 0
-    # Reuse of an earlier prompt is off: the round would otherwise measure the one before it.
-    ask = lambda prompt: model.chat(SYSTEM, prompt, TOKENS, reuse=False)  # noqa: E731
-    with Clock() as clock, ThreadPoolExecutor(at_once) as threads:
-        list(threads.map(ask, prompts))
-    return {
-        "name": name,
-        "items": len(prompts),
-        "seconds": clock.wall,
-        "cpuSeconds": clock.cpu,
-        "startSeconds": cold.wall,
-        "promptTokens": model.prompt_tokens,
-        "completionTokens": model.completion_tokens,
-    }
+def main(gguf: str) -> None:
+    model = Llama(gguf, SEQUENCES, context=1024)
 
+    def decode(sequences: int):
+        def once(number: int) -> int:
+            prompts = [f"Round {number}, letter {n}. Write a long story about a lighthouse keeper." for n in range(sequences)]
+            before = model.completion_tokens
+            with ThreadPoolExecutor(sequences) as threads:
+                list(threads.map(lambda prompt: model.chat(None, prompt, TOKENS), prompts))
+            return model.completion_tokens - before
 
-def main(workload: str, gguf: str) -> None:
-    prompts = [row["prompt"] for row in read_jsonl(workload)]
-    report([measured("generate-one", prompts, gguf, 1), measured("generate-four", prompts, gguf, AT_ONCE)])
+        return once
+
+    def prefill(number: int) -> int:
+        before = model.prompt_tokens
+        model.chat(None, f"{number} {WORD * 500}", 1)
+        return model.prompt_tokens - before
+
+    report(
+        [
+            rate("decode 64 tokens, 1 sequence", "tokens/s", decode(1)),
+            rate("decode 64 tokens, 8 sequences", "tokens/s", decode(SEQUENCES)),
+            rate("prefill 512 tokens", "tokens/s", prefill),
+        ]
+    )
 
 
 if __name__ == "__main__":

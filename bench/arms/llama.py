@@ -21,16 +21,20 @@ class Llama:
         self.prompt_tokens = self.completion_tokens = 0
 
     def chat(
-        self, system: str, prompt: str, max_tokens: int, schema: dict | None = None, sampling: dict | None = None,
-        reuse: bool = True,
+        self,
+        system: str | None,
+        prompt: str,
+        max_tokens: int,
+        schema: dict | None = None,
+        sampling: dict | None = None,
     ) -> str:
         sampling = sampling or {}
+        messages = [{"role": "system", "content": system}] if system else []
         request = {
-            "messages": [{"role": "system", "content": system}, {"role": "user", "content": prompt}],
+            "messages": [*messages, {"role": "user", "content": prompt}],
             "max_tokens": max_tokens,
             "temperature": sampling.get("temperature", 0),
             "repeat_penalty": sampling.get("repetitionPenalty", 1.0),
-            "cache_prompt": reuse,
         }
         if schema is not None:
             request["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}

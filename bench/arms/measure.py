@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import statistics
 import time
 
 
@@ -26,15 +25,28 @@ class Clock:
         self.cpu = time.process_time() - self._cpu
 
 
-def report(measurements: list[dict]) -> None:
+def rate(name: str, unit: str, once, rounds: int = 1) -> dict:
+    """Amounts a second, as `docket bench` measures them: one round of warm-up, then the measured ones."""
+    once(0)
+    values = []
+    cpu = time.process_time()
+    for number in range(1, rounds + 1):
+        with Clock() as clock:
+            amount = once(number)
+        values.append(amount / clock.wall)
+    return {"name": name, "unit": unit, "values": values, "cpuSeconds": time.process_time() - cpu}
+
+
+def seconds(name: str, clock: Clock, **more: object) -> dict:
+    """A duration that was measured once."""
+    return {"name": name, "unit": "s", "values": [clock.wall], "cpuSeconds": clock.cpu, **more}
+
+
+def report(results: list[dict]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"measurements": measurements, "peakMemoryBytes": peak}), flush=True)
+    print(json.dumps({"results": results, "peakMemoryBytes": peak}), flush=True)
 
 
 def read_jsonl(path: str) -> list[dict]:
     with open(path, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines if line.strip()]
-
-
-def median(values: list[float]) -> float:
-    return statistics.median(values)

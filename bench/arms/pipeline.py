@@ -10,10 +10,9 @@ import json
 import re
 import shutil
 import sys
-import time
 from pathlib import Path
 
-from measure import Clock, read_jsonl, report, two_threads
+from measure import Clock, read_jsonl, report, seconds, two_threads
 
 two_threads()
 
@@ -190,7 +189,6 @@ class Twin:
 
 
 def main(sample: str, documents: str, feedback: str, tokenizer: str, gguf: str, state: str) -> None:
-    started = time.perf_counter()
     folder = Path(state)
     twin = Twin(sample, tokenizer, gguf, folder / "lance")
     rows = read_jsonl(documents)
@@ -200,22 +198,8 @@ def main(sample: str, documents: str, feedback: str, tokenizer: str, gguf: str, 
         chunks = twin.ingest(rows)
     with Clock() as run:
         accuracy = asyncio.run(twin.run(rows, read_jsonl(feedback), folder / "results.jsonl"))
-    report(
-        [
-            {"name": "ingest", "items": len(rows), "chunks": chunks, "seconds": ingest.wall, "cpuSeconds": ingest.cpu},
-            {
-                "name": "run",
-                "items": len(rows),
-                "reviewed": sum(row["metadata"]["review"] for row in rows),
-                "seconds": run.wall,
-                "cpuSeconds": run.cpu,
-                "accuracy": accuracy,
-                "promptTokens": twin.llama.prompt_tokens,
-                "completionTokens": twin.llama.completion_tokens,
-            },
-            {"name": "whole", "items": len(rows), "seconds": time.perf_counter() - started},
-        ]
-    )
+    tokens = {"promptTokens": twin.llama.prompt_tokens, "completionTokens": twin.llama.completion_tokens}
+    report([seconds("ingest", ingest, chunks=chunks), seconds("run", run, accuracy=accuracy, **tokens)])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ const NAMED: [(&str, &str); 16] = [
 const FAMILIES: [(&str, &str); 2] = [("bsd", "BSD-"), ("unicode", "Unicode-")];
 
 /// What a file name says.
-enum Name<'a> {
+enum Name {
     /// It names the licence.
     Licence(&'static str),
     /// It names a family.
@@ -34,7 +34,7 @@ enum Name<'a> {
     /// It holds a licence and does not say which: `LICENSE`, `COPYING.txt`.
     Plain,
     /// It holds something else, or a licence that is not the crate's own: `NOTICE`, `LICENSE-THIRD-PARTY`.
-    Other(&'a str),
+    Other,
 }
 
 /// The SPDX name of the licence in a file of this name, of a crate whose manifest has this `license` field. `None` where
@@ -45,17 +45,17 @@ pub fn truth(file_name: &str, manifest: Option<&str>) -> Option<String> {
         Name::Licence(licence) => Some(licence.to_owned()),
         Name::Family(prefix) => only(licences(manifest?).into_iter().filter(|name| name.starts_with(prefix))),
         Name::Plain => only(licences(manifest?).into_iter()),
-        Name::Other(_) => None,
+        Name::Other => None,
     }
 }
 
-fn read_name(lower: &str) -> Name<'_> {
+fn read_name(lower: &str) -> Name {
     if lower.starts_with("unlicense") {
         return Name::Licence("Unlicense");
     }
     let Some(rest) = ["licenses", "license", "licence", "copying"].iter().find_map(|stem| lower.strip_prefix(stem))
     else {
-        return Name::Other(lower);
+        return Name::Other;
     };
     let mut hint = rest.trim_start_matches(['-', '_', '.']);
     for ending in ["txt", "md", "html"] {
@@ -67,7 +67,7 @@ fn read_name(lower: &str) -> Name<'_> {
     if let Some((_, licence)) = NAMED.iter().find(|(word, _)| hint.contains(word)) {
         return Name::Licence(licence);
     }
-    FAMILIES.iter().find(|(word, _)| hint.contains(word)).map_or(Name::Other(hint), |(_, prefix)| Name::Family(prefix))
+    FAMILIES.iter().find(|(word, _)| hint.contains(word)).map_or(Name::Other, |(_, prefix)| Name::Family(prefix))
 }
 
 /// The licences that a manifest's expression names; none where it cannot be read.
