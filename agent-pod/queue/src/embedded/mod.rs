@@ -3,7 +3,7 @@
 //! ```text
 //! state.redb        queue, records, timers, small payloads     payloads/ab/cdef…   large payloads, one file each
 //! ```
-//! Every change goes to one writer thread ([`writer`]), which commits whatever waits in one transaction: one sync of the
+//! Every change goes to one writer thread (`writer.rs`), which commits whatever waits in one transaction: one sync of the
 //! disk serves many callers. A call that changes something returns when its change is durable. Reads go past the writer
 //! and see every change that returned before them.
 //!
