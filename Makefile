@@ -53,8 +53,9 @@ lint: ## Runs clippy (builds its own copy of the dependencies' metadata)
 crds: build ## Writes config/crd/ from the API types
 	$(BIN)/crds
 
-golden: ## Makes the reference outputs of other engines again (needs network)
-	bench/golden/make.sh
+golden: build ## Makes the reference outputs of other engines again (needs network)
+	@$(DOCKET) model pull $(MODELS) gemma3-270m
+	@scripts/golden.sh
 
 bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; ARGS=--quick takes a few minutes
 	@DOCKET=$(DOCKET) scripts/bench.sh $(ARGS)

@@ -21,36 +21,21 @@ pub struct Candidate {
     pub bytes: usize,
 }
 
-/// Chooses `count` documents for variety: label by label in turn, and within a label one document of each group before a
-/// second of any. The same candidates in any order give the same choice.
+/// Chooses `count` documents for variety: no text twice before every text once, and label by label in turn. The same
+/// candidates in any order give the same choice.
 pub fn choose(candidates: &[Candidate], count: usize) -> BTreeSet<String> {
-    let mut by_label: BTreeMap<Option<&str>, BTreeMap<&str, Vec<&Candidate>>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Option<&str>, &str), Vec<&str>> = BTreeMap::new();
     for candidate in candidates.iter().filter(|candidate| (SHORTEST..=LONGEST).contains(&candidate.bytes)) {
-        by_label.entry(candidate.label.as_deref()).or_default().entry(&candidate.group).or_default().push(candidate);
+        groups.entry((candidate.label.as_deref(), &candidate.group)).or_default().push(&candidate.id);
     }
-    let mut queues: Vec<_> = by_label.into_values().map(|groups| in_turn(groups).into_iter()).collect();
-    let mut chosen = BTreeSet::new();
-    while chosen.len() < count && !queues.is_empty() {
-        queues.retain_mut(|queue| match queue.next() {
-            Some(id) => {
-                if chosen.len() < count {
-                    chosen.insert(id);
-                }
-                true
-            }
-            None => false,
-        });
+    // The place of a document: which copy of its text it is, then which text of its label, then the label.
+    let mut texts_of_label: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    let mut places = Vec::new();
+    for ((label, _), mut copies) in groups {
+        let text = texts_of_label.entry(label).and_modify(|text| *text += 1).or_default();
+        copies.sort_unstable();
+        places.extend(copies.into_iter().enumerate().map(|(copy, id)| (copy, *text, label, id)));
     }
-    chosen
-}
-
-/// The documents of a label: the first of each group, then the second of each, and so on.
-fn in_turn(groups: BTreeMap<&str, Vec<&Candidate>>) -> Vec<String> {
-    let mut placed: Vec<(usize, &str, String)> = Vec::new();
-    for (group, mut members) in groups {
-        members.sort_by(|a, b| a.id.cmp(&b.id));
-        placed.extend(members.into_iter().enumerate().map(|(turn, member)| (turn, group, member.id.clone())));
-    }
-    placed.sort();
-    placed.into_iter().map(|(_, _, id)| id).collect()
+    places.sort_unstable();
+    places.into_iter().take(count).map(|(.., id)| id.to_owned()).collect()
 }

@@ -44,7 +44,7 @@ fn the_order_of_the_groups_does_not_matter() {
 }
 
 #[test]
-fn reviews_take_labels_in_turn_and_a_text_once_before_twice() {
+fn reviews_take_every_text_once_before_any_twice_and_labels_in_turn() {
     let candidates = [
         candidate(Some("MIT"), "m1", "a"),
         candidate(Some("MIT"), "m1", "b"),
