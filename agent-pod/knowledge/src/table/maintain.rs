@@ -9,10 +9,16 @@ use lancedb::table::{CompactionOptions, Duration, OptimizeAction, OptimizeOption
 
 use super::lock::WriterLock;
 use super::schema::{DOCUMENT_KEY, ID, TEXT, TEXT_HASH};
-use super::{Error, KnowledgeBase};
+use super::{Error, KnowledgeBase, Shared};
 
 /// Each commit adds a file and a version; a table of very many is slow to open and to search.
 const COMMITS_BETWEEN_MERGES: u32 = 64;
+/// Files of more rows are left alone by the merges in between, so that their cost does not grow with the table.
+const SMALL_FILE_ROWS: usize = 4_096;
+/// LanceDB reads through all rows that the full-text index does not hold yet, in each search.
+const ROWS_BETWEEN_INDEXING: u32 = 1_000;
+/// A search asks each part of an index; joining them rewrites the index, which only many parts are worth.
+const MAX_INDEX_PARTS: usize = 8;
 /// A reader of another process may still be at an older version; no search takes this long.
 const VERSIONS_KEPT_HOURS: i64 = 1;
 /// Memory of building the full-text index.
@@ -28,7 +34,6 @@ impl KnowledgeBase {
         if table.count_rows(None).await.map_err(Error::compact)? == 0 {
             return Ok(());
         }
-        merge_files(table).await?;
         let indices = table.list_indices().await.map_err(Error::compact)?;
         for column in [ID, DOCUMENT_KEY, TEXT_HASH] {
             if !indices.iter().any(|index| index.columns == [column]) {
@@ -36,15 +41,20 @@ impl KnowledgeBase {
                 table.create_index(&[column], index).execute().await.map_err(Error::compact)?;
             }
         }
-        let mut behind = false;
+        let (mut unindexed, mut parts) = (0, 0);
         for index in &indices {
-            let statistics = table.index_stats(&index.name).await.map_err(Error::compact)?;
-            behind |= statistics.is_some_and(|statistics| statistics.num_unindexed_rows > 0);
+            if let Some(statistics) = table.index_stats(&index.name).await.map_err(Error::compact)? {
+                unindexed = unindexed.max(statistics.num_unindexed_rows);
+                parts = parts.max(statistics.num_indices.unwrap_or(1) as usize);
+            }
         }
-        if behind {
-            let index = OptimizeAction::Index(OptimizeOptions::default());
-            table.optimize(index).await.map_err(Error::compact)?;
+        if parts > MAX_INDEX_PARTS {
+            optimize_indices(table, OptimizeOptions::merge(parts)).await?;
+        } else if unindexed > 0 {
+            optimize_indices(table, OptimizeOptions::append()).await?;
         }
+        // Last, because only files that the same parts of the indices cover can be merged.
+        merge_files(table, CompactionOptions::default()).await?;
         prune(table).await
     }
 
@@ -54,12 +64,19 @@ impl KnowledgeBase {
         native.count_fragments().await.map(|count| count as u64).map_err(Error::read)
     }
 
-    /// For those who write one document at a time. The caller holds the lock.
-    pub(super) async fn merge_files_now_and_then(&self) -> Result<(), Error> {
-        let commits = self.shared.commits.fetch_add(1, Ordering::Relaxed) + 1;
-        if commits.is_multiple_of(COMMITS_BETWEEN_MERGES) {
-            merge_files(&self.shared.table).await?;
-            prune(&self.shared.table).await?;
+    /// For those who write and search by turns and end nowhere. The caller, who has just written `rows`, holds the lock.
+    pub(super) async fn maintain_now_and_then(&self, rows: usize) -> Result<(), Error> {
+        let Shared { table, commits, unindexed, .. } = &*self.shared;
+        if commits.fetch_add(1, Ordering::Relaxed) + 1 >= COMMITS_BETWEEN_MERGES {
+            commits.store(0, Ordering::Relaxed);
+            let options = CompactionOptions { target_rows_per_fragment: SMALL_FILE_ROWS, ..Default::default() };
+            merge_files(table, options).await?;
+            prune(table).await?;
+        }
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        if unindexed.fetch_add(rows, Ordering::Relaxed).saturating_add(rows) >= ROWS_BETWEEN_INDEXING {
+            unindexed.store(0, Ordering::Relaxed);
+            optimize_indices(table, OptimizeOptions::append()).await?;
         }
         Ok(())
     }
@@ -85,9 +102,14 @@ pub(super) async fn ensure_full_text_index(table: &Table, name: &str, lock: &Wri
     table.create_index(&[TEXT], Index::FTS(index)).execute().await.map_err(create)
 }
 
-async fn merge_files(table: &Table) -> Result<(), Error> {
-    let compact = OptimizeAction::Compact { options: CompactionOptions::default(), remap_options: None };
+async fn merge_files(table: &Table, options: CompactionOptions) -> Result<(), Error> {
+    let compact = OptimizeAction::Compact { options, remap_options: None };
     table.optimize(compact).await.map(drop).map_err(Error::compact)
+}
+
+/// Takes new rows into the indices, as a part of their own or joined with older parts.
+async fn optimize_indices(table: &Table, options: OptimizeOptions) -> Result<(), Error> {
+    table.optimize(OptimizeAction::Index(options)).await.map(drop).map_err(Error::compact)
 }
 
 async fn prune(table: &Table) -> Result<(), Error> {

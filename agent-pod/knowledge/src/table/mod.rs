@@ -56,6 +56,8 @@ struct Shared {
     views: Views,
     /// Commits of this process since it last merged small files.
     commits: AtomicU32,
+    /// Rows that this process wrote since it last indexed.
+    unindexed: AtomicU32,
 }
 
 impl KnowledgeBase {
@@ -86,8 +88,9 @@ impl KnowledgeBase {
     }
 
     fn of(table: Table, dimensions: usize, lock: WriterLock, max_rows: usize) -> Self {
-        let (views, commits) = (Views::new(max_rows), AtomicU32::new(0));
-        Self { shared: Arc::new(Shared { table, dimensions, lock, views, commits }) }
+        let views = Views::new(max_rows);
+        let (commits, unindexed) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { shared: Arc::new(Shared { table, dimensions, lock, views, commits, unindexed }) }
     }
 
     #[must_use]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{StringArray, UInt64Array};
+use arrow_array::{RecordBatch, StringArray, UInt64Array};
 use futures::TryStreamExt;
 use lancedb::Table;
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
@@ -14,6 +14,10 @@ use super::schema::{ID, TENANT, VECTOR};
 use super::{Error, read};
 
 pub(super) const ROW_ID: &str = "_rowid";
+/// Up to so many rows that came or went since the last version are followed one by one; beyond, all is loaded anew.
+const MAX_NEW_ROWS: usize = 1_000;
+/// Vectors that no row uses any more stay in their block until all is loaded anew.
+const MAX_BLOCKS: usize = 64;
 /// Independent sums let the processor work on several values at once.
 const LANES: usize = 16;
 
@@ -50,56 +54,116 @@ impl Views {
         if let Some(view) = current.as_ref().filter(|view| view.version == version) {
             return Ok(Arc::clone(view));
         }
-        // The old vectors go before the new ones come, unless a search still uses them.
-        *current = None;
+        let known = current.take().and_then(|view| view.vectors.clone());
         let table = table.checkout_current().await.map_err(Error::read)?;
         let version = table.version().await.map_err(Error::read)?;
         let rows = table.count_rows(None).await.map_err(Error::read)?;
-        let vectors = if rows <= self.max_rows { Some(Arc::new(Vectors::load(&table, rows).await?)) } else { None };
+        let vectors = match known {
+            _ if rows > self.max_rows => None,
+            Some(known) => known.follow(&table).await?,
+            None => None,
+        };
+        let vectors = match vectors {
+            None if rows <= self.max_rows => Some(Vectors::load(&table).await?),
+            vectors => vectors,
+        };
+        let vectors = vectors.map(Arc::new);
         let view = Arc::new(View { version, table, vectors });
         *current = Some(Arc::clone(&view));
         Ok(view)
     }
 }
 
-/// All vectors of a version, each distinct one once, at length one.
+/// The vectors of a version, at length one. Rows with the same vector share it.
+#[derive(Default)]
 pub(super) struct Vectors {
-    width: usize,
-    values: Vec<f32>,
+    /// Blocks of vectors, each the ones that came with a version. Later versions share the blocks of earlier ones.
+    blocks: Vec<Arc<Block>>,
     rows: Vec<Row>,
     tenants: Vec<String>,
+}
+
+struct Block {
+    width: usize,
+    values: Vec<f32>,
 }
 
 struct Row {
     row: u64,
     id: Digest,
+    /// Counted through all blocks.
     vector: usize,
     tenant: usize,
 }
 
 impl Vectors {
-    async fn load(table: &Table, rows: usize) -> Result<Self, Error> {
+    async fn load(table: &Table) -> Result<Self, Error> {
         let columns = Select::columns(&[ID, TENANT, VECTOR]);
         let mut stream = table.query().select(columns).with_row_id().execute().await.map_err(Error::read)?;
-        let mut loaded = Self { width: 1, values: Vec::new(), rows: Vec::with_capacity(rows), tenants: Vec::new() };
+        let mut loaded = Self::default();
+        let mut block = Block { width: 1, values: Vec::new() };
         let mut known: HashMap<Digest, usize> = HashMap::new();
         while let Some(batch) = stream.try_next().await.map_err(Error::read)? {
-            let ids = read::digests(&batch, ID)?;
-            let row_ids: &UInt64Array = read::column(&batch, ROW_ID)?;
-            let tenants: &StringArray = read::column(&batch, TENANT)?;
             let (values, width) = read::vectors(&batch)?;
-            loaded.width = width;
-            for (position, (id, values)) in ids.into_iter().zip(values.chunks_exact(width)).enumerate() {
+            block.width = width;
+            let vectors = values.chunks_exact(width).map(|values| {
                 let next = known.len();
                 let vector = *known.entry(bits(values)).or_insert(next);
                 if vector == next {
-                    loaded.values.extend(normalized(values));
+                    block.values.extend(normalized(values));
                 }
-                let tenant = loaded.tenant(tenants.value(position));
-                loaded.rows.push(Row { row: row_ids.value(position), id, vector, tenant });
-            }
+                vector
+            });
+            let vectors: Vec<usize> = vectors.collect();
+            loaded.add_rows(&batch, |position, _| vectors.get(position).copied())?;
         }
+        loaded.blocks.push(Arc::new(block));
         Ok(loaded)
+    }
+
+    /// The vectors of a later version, read only where they are new. None when so much has changed that loading all is
+    /// cheaper, or leaves less behind. A chunk's id names its text, and its text determines its vector.
+    async fn follow(&self, table: &Table) -> Result<Option<Self>, Error> {
+        let mut places: HashMap<Digest, usize> = self.rows.iter().map(|row| (row.id, row.vector)).collect();
+        let columns = Select::columns(&[ID, TENANT]);
+        let stream = table.query().select(columns).with_row_id().execute().await.map_err(Error::read)?;
+        let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(Error::read)?;
+        let ids = batches.iter().map(|batch| read::digests(batch, ID)).collect::<Result<Vec<_>, _>>()?.concat();
+        let new: Vec<Digest> = ids.iter().copied().filter(|id| !places.contains_key(id)).collect();
+        let gone = (self.rows.len() + new.len()).saturating_sub(ids.len());
+        if new.len() > MAX_NEW_ROWS || gone > MAX_NEW_ROWS || self.blocks.len() >= MAX_BLOCKS {
+            return Ok(None);
+        }
+        let mut followed = Self { blocks: self.blocks.clone(), ..Self::default() };
+        if !new.is_empty() {
+            let mut block = Block { width: 1, values: Vec::new() };
+            let mut next: usize = self.blocks.iter().map(|block| block.values.len() / block.width).sum();
+            for batch in read::select(table, &read::one_of(ID, &new), &[ID, VECTOR]).await? {
+                let (values, width) = read::vectors(&batch)?;
+                block.width = width;
+                for (id, values) in read::digests(&batch, ID)?.into_iter().zip(values.chunks_exact(width)) {
+                    block.values.extend(normalized(values));
+                    places.insert(id, next);
+                    next += 1;
+                }
+            }
+            followed.blocks.push(Arc::new(block));
+        }
+        for batch in &batches {
+            followed.add_rows(batch, |_, id| places.get(&id).copied())?;
+        }
+        Ok(Some(followed))
+    }
+
+    fn add_rows(&mut self, batch: &RecordBatch, place: impl Fn(usize, Digest) -> Option<usize>) -> Result<(), Error> {
+        let rows: &UInt64Array = read::column(batch, ROW_ID)?;
+        let tenants: &StringArray = read::column(batch, TENANT)?;
+        for (position, id) in read::digests(batch, ID)?.into_iter().enumerate() {
+            let vector = place(position, id).ok_or_else(|| Error::read("a row has no vector"))?;
+            let tenant = self.tenant(tenants.value(position));
+            self.rows.push(Row { row: rows.value(position), id, vector, tenant });
+        }
+        Ok(())
     }
 
     fn tenant(&mut self, name: &str) -> usize {
@@ -119,7 +183,8 @@ impl Vectors {
             None => None,
         };
         let query: Vec<f32> = normalized(query).collect();
-        let scores: Vec<f32> = self.values.chunks_exact(self.width).map(|vector| dot(&query, vector)).collect();
+        let vectors = self.blocks.iter().flat_map(|block| block.values.chunks_exact(block.width));
+        let scores: Vec<f32> = vectors.map(|vector| dot(&query, vector)).collect();
         let rows = self.rows.iter().filter(|row| tenant.is_none_or(|tenant| tenant == row.tenant));
         let found = rows.map(|row| Candidate { row: row.row, id: row.id, score: scores[row.vector] });
         best(found.collect(), count)

@@ -97,7 +97,7 @@ impl KnowledgeBase {
         replaced.sort_unstable();
         if !writes.is_empty() {
             commit(table, &writes, &replaced).await?;
-            self.merge_files_now_and_then().await?;
+            self.maintain_now_and_then(outcome.chunks).await?;
         }
         Ok(outcome)
     }

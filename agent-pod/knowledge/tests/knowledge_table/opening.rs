@@ -54,14 +54,17 @@ async fn compacting_again_changes_nothing() {
     let folder = tempfile::tempdir().expect("folder");
     let knowledge = open(folder.path()).await;
     knowledge.compact().await.expect("compact an empty table");
-    for n in 0..12 {
-        knowledge.upsert(&document(&format!("d{n}"), &["one", "two"])).await.expect("upsert");
+    for batch in 0..12 {
+        let texts: Vec<String> = (0..1_000).map(|n| format!("text {n} of batch {batch}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        knowledge.upsert(&document(&format!("d{batch}"), &texts)).await.expect("upsert");
     }
     knowledge.compact().await.expect("compact");
     let version = knowledge.version().await.expect("version");
     knowledge.compact().await.expect("compact again");
     assert_eq!(knowledge.version().await.expect("version"), version);
-    assert_eq!(knowledge.count().await.expect("count"), 24);
+    assert_eq!(knowledge.count().await.expect("count"), 12_000);
+    assert_eq!(knowledge.fragments().await.expect("fragments"), 1);
 }
 
 #[tokio::test]

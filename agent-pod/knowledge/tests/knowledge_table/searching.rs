@@ -62,6 +62,27 @@ async fn vector_search_agrees_with_brute_force_in_memory_and_on_disk() {
 }
 
 #[tokio::test]
+async fn a_view_that_followed_many_changes_answers_like_a_fresh_one() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (knowledge, _) = filled(folder.path(), 60).await;
+    let question = Query { text: "clause number 7 of the text".to_owned(), ..by_both("which one is it", 80) };
+    for n in 0..80 {
+        match n % 4 {
+            0 => knowledge.upsert(&document(&format!("new{n}"), &["first", &format!("second {n}")])).await.map(drop),
+            1 => knowledge.upsert(&document(&format!("d{n}"), &[&format!("changed {n}")])).await.map(drop),
+            2 => knowledge.delete_document("t", &format!("d{}", n / 2)).await.map(drop),
+            _ if n == 43 => knowledge.compact().await,
+            _ => Ok(()),
+        }
+        .expect("change");
+        let followed = search(&knowledge, &question).await;
+        if n % 16 == 3 {
+            assert_eq!(followed, search(&open(folder.path()).await, &question).await, "after change {n}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn hits_say_where_they_are() {
     let folder = tempfile::tempdir().expect("folder");
     let knowledge = open(folder.path()).await;
