@@ -15,7 +15,9 @@ const INTERACTIVE_STEP: Duration = Duration::from_millis(10);
 const STEP: Duration = Duration::from_millis(50);
 /// Tokens of the first pass, before any was measured: tens of milliseconds on two old cores.
 const FIRST_BUDGET: f64 = 512.0;
-const LEAST_BUDGET: f64 = 64.0;
+/// Below these a pass spends its time on reading weights; on a busy machine a smaller budget would only slow it more.
+const LEAST_INTERACTIVE_BUDGET: f64 = 64.0;
+const LEAST_BUDGET: f64 = 256.0;
 const MOST_BUDGET: f64 = 32_768.0;
 /// Weight that the past keeps at each pass: about the last ten passes count.
 const MEMORY: f64 = 0.9;
@@ -232,8 +234,11 @@ impl TokenBudget {
         if self.seconds == 0.0 {
             return FIRST_BUDGET as usize;
         }
-        let step = if class == Class::Interactive { INTERACTIVE_STEP } else { STEP };
-        (self.tokens / self.seconds * step.as_secs_f64()).clamp(LEAST_BUDGET, MOST_BUDGET) as usize
+        let (step, least) = match class {
+            Class::Interactive => (INTERACTIVE_STEP, LEAST_INTERACTIVE_BUDGET),
+            Class::Normal | Class::Bulk => (STEP, LEAST_BUDGET),
+        };
+        (self.tokens / self.seconds * step.as_secs_f64()).clamp(least, MOST_BUDGET) as usize
     }
 
     /// Seconds that a token takes, once a pass was measured.

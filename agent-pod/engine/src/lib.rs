@@ -4,7 +4,7 @@
 mod batcher;
 pub mod catalogue;
 pub mod embedding;
-pub mod engine;
+mod engine;
 pub mod generation;
 pub mod gguf;
 pub mod heads;

@@ -206,6 +206,10 @@ fn a_file_that_was_changed_is_pulled_again() {
     let files = pull(&entry, destination.path(), &settings(), &quiet).expect("the source answers");
     let damaged: Vec<u8> = WEIGHTS.iter().map(|byte| byte ^ 1).collect();
     fs::write(&files.weights, damaged).expect("it is writable");
+    // A clock too coarse to tell the two writes apart must not decide the test.
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    let file = fs::File::options().append(true).open(&files.weights).expect("it is there");
+    file.set_modified(later).expect("it is ours");
     assert!(installed(&entry, destination.path()).is_none());
     pull(&entry, destination.path(), &settings(), &quiet).expect("the source answers");
     assert_eq!(fs::read(&files.weights).expect("it was written"), WEIGHTS);

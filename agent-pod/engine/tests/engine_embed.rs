@@ -4,9 +4,11 @@
 mod engine_support;
 
 use std::path::Path;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use engine::catalogue::files_at;
+use engine::generation::{ChatMessage, ChatRole, GenerateRequest, Sampling};
 use engine::{Class, DeviceKind, Dtype, Engine, Error, ModelSpec, ModelTask, Settings};
 use engine_support::{HIDDEN, POSITIONS, installed, write_tiny_model};
 use proptest::prelude::*;
@@ -115,11 +117,11 @@ proptest! {
     #[test]
     fn offsets_are_ordered_and_on_characters(text in "(\\PC{0,40}|[a-z]{1,9} ){0,60}") {
         let (engine, _folder) = tiny(settings());
-        let mut end = 0;
-        for (start, next) in engine.token_offsets("tiny", &text).expect("any text has offsets") {
-            prop_assert!(start <= next && next <= text.len() && start >= end.min(start));
-            prop_assert!(text.is_char_boundary(start) && text.is_char_boundary(next));
-            end = next;
+        let mut previous = 0;
+        for (start, end) in engine.token_offsets("tiny", &text).expect("any text has offsets") {
+            prop_assert!(previous <= start && start <= end && end <= text.len());
+            prop_assert!(text.is_char_boundary(start) && text.is_char_boundary(end));
+            previous = start;
         }
     }
 }
@@ -223,22 +225,24 @@ fn a_deadline_that_has_passed_ends_the_request() {
 fn requests_whose_caller_has_gone_are_dropped_and_counted() {
     let (engine, _folder) = tiny(Settings { max_batch: 1, ..settings() });
     runtime().block_on(async {
-        let start = |text: String| {
+        let long = vec!["a long text that keeps the engine busy for a while".to_owned(); 256];
+        let busy = tokio::spawn({
             let engine = engine.clone();
-            tokio::spawn(async move { engine.embed("tiny", vec![text], Class::Normal, None).await })
-        };
-        let tasks: Vec<_> = (0..2000).map(|number| start(format!("a text that is dropped {number}"))).collect();
-        tokio::task::yield_now().await;
-        tasks.iter().for_each(tokio::task::JoinHandle::abort);
-        for task in tasks {
-            // Either outcome is right: done before it was aborted, or aborted.
-            let _ = task.await;
+            async move { engine.embed("tiny", long, Class::Normal, None).await }
+        });
+        while engine.statistics().batches == 0 {
+            tokio::task::yield_now().await;
         }
-        start("the last one".to_owned()).await.expect("it was not aborted").expect("it is embedded");
+        for _ in 0..50 {
+            let mut request = Box::pin(engine.embed("tiny", vec!["gone".to_owned()], Class::Normal, None));
+            let polled = std::future::poll_fn(|context| Poll::Ready(request.as_mut().poll(context).is_pending()));
+            assert!(polled.await, "it waits behind the long request");
+        }
+        busy.await.expect("no task panics").expect("it is embedded");
+        engine.embed("tiny", vec!["last".to_owned()], Class::Normal, None).await.expect("it is embedded");
     });
     let statistics = engine.statistics();
-    assert!(statistics.dropped > 0, "{statistics:?}");
-    assert_eq!(statistics.waiting, 0);
+    assert_eq!((statistics.dropped, statistics.sequences, statistics.waiting), (50, 257, 0));
 }
 
 #[test]
@@ -271,4 +275,45 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[test]
+fn embedding_and_generation_share_one_engine() {
+    let (Some(embedder), Some(writer)) = (installed("minilm"), installed("smollm2-135m-instruct")) else { return };
+    let writer = ModelSpec { task: ModelTask::Generate, ..spec("writer", &writer) };
+    let engine = Engine::start(settings(), vec![spec("minilm", &embedder), writer]).expect("both models load");
+    let request = || GenerateRequest {
+        messages: vec![ChatMessage { role: ChatRole::User, content: "Name a colour.".to_owned() }],
+        max_tokens: 12,
+        sampling: Sampling::greedy(),
+        stop: Vec::new(),
+        schema: None,
+    };
+    let mismatch = runtime().block_on(engine.embed("writer", vec!["a".into()], Class::Normal, None));
+    assert!(matches!(mismatch, Err(Error::MatchTask { .. })));
+    let mismatch = runtime().block_on(engine.generate("minilm", request(), Class::Normal, None, None));
+    assert!(matches!(mismatch, Err(Error::MatchTask { .. })));
+
+    let (sender, mut pieces) = tokio::sync::mpsc::unbounded_channel();
+    let texts = (0..60).map(|number| format!("clause {number} of the agreement")).collect();
+    let past = Instant::now();
+    let (embedded, generated, late) = runtime().block_on(async {
+        tokio::join!(
+            engine.embed("minilm", texts, Class::Bulk, None),
+            engine.generate("writer", request(), Class::Interactive, None, Some(sender)),
+            engine.generate("writer", request(), Class::Normal, Some(past), None),
+        )
+    });
+    assert_eq!(embedded.expect("texts are embedded").vectors.len(), 60);
+    let generated = generated.expect("an answer is generated");
+    assert!(generated.completion_tokens > 0 && generated.completion_tokens <= 12);
+    let mut streamed = String::new();
+    while let Ok(piece) = pieces.try_recv() {
+        streamed.push_str(&piece);
+    }
+    assert_eq!(streamed, generated.text);
+    assert!(matches!(late, Err(Error::MeetDeadline)));
+    let offsets = engine.token_offsets("writer", "two words").expect("the text has tokens");
+    assert_eq!(offsets, [(0, 3), (3, 9)]);
+    assert!(engine.statistics().generation_steps > 0);
 }

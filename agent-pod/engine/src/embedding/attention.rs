@@ -149,14 +149,16 @@ impl Scratch {
 fn multiply(left: [&[f32]; TILE_ROWS], right: &[f32], stride: usize, output: &mut [f32]) {
     for column in (0..stride).step_by(TILE_COLUMNS) {
         let mut sums = [[0.0_f32; TILE_COLUMNS]; TILE_ROWS];
-        for (index, row) in right.chunks_exact(stride).enumerate().take(left[0].len()) {
+        // Zipped iterators leave no bounds to check in the loop that everything here is about.
+        let factors = left[0].iter().zip(left[1]).zip(left[2]).zip(left[3]);
+        for ((((&first, &second), &third), &fourth), row) in factors.zip(right.chunks_exact(stride)) {
             let (tile, _) = row[column..].as_chunks::<TILE_COLUMNS>();
-            let tile = &tile[0];
-            for (sums, left) in sums.iter_mut().zip(left) {
-                let factor = left[index];
-                for (sum, &value) in sums.iter_mut().zip(tile) {
-                    *sum = multiply_add(factor, value, *sum);
-                }
+            let Some(tile) = tile.first() else { break };
+            for lane in 0..TILE_COLUMNS {
+                sums[0][lane] = multiply_add(first, tile[lane], sums[0][lane]);
+                sums[1][lane] = multiply_add(second, tile[lane], sums[1][lane]);
+                sums[2][lane] = multiply_add(third, tile[lane], sums[2][lane]);
+                sums[3][lane] = multiply_add(fourth, tile[lane], sums[3][lane]);
             }
         }
         for (row, sums) in output.chunks_exact_mut(stride).zip(&sums) {
