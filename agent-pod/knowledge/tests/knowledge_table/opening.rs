@@ -1,8 +1,15 @@
 //! A table is opened as it was left, and only for vectors of the model that made it.
 
-use knowledge::{Error, KnowledgeBase};
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::{DIMENSIONS, EMBEDDER, document, open};
+use knowledge::{Error, KnowledgeBase, Query};
+
+use crate::{DIMENSIONS, EMBEDDER, document, fake, open};
+
+/// Where the writer process of the kill test writes.
+const FOLDER: &str = "KNOWLEDGE_TEST_FOLDER";
 
 #[tokio::test]
 async fn a_table_of_other_vectors_is_refused_with_a_clear_error() {
@@ -74,4 +81,58 @@ async fn a_folder_that_cannot_be_made_is_named() {
     std::fs::write(&file, b"").expect("file");
     let error = KnowledgeBase::open(&file.join("sub"), "texts", DIMENSIONS, EMBEDDER).await.err().expect("refused");
     assert!(matches!(error, Error::CreateFolder { .. }), "{error}");
+}
+
+/// Not a test: the process that [`a_writer_that_is_killed_leaves_whole_documents`] starts and kills.
+#[tokio::test]
+#[ignore = "started by the test that kills it"]
+async fn writer_process() {
+    let folder = std::env::var_os(FOLDER).expect("a folder");
+    let knowledge = open(folder.as_ref()).await;
+    for round in 0_u64.. {
+        let texts = ["first", "second", "third"].map(|part| format!("{part} of round {round}"));
+        let texts = [texts[0].as_str(), &texts[1], &texts[2]];
+        knowledge.upsert(&document(&format!("d{}", round % 7), &texts)).await.expect("upsert");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_is_killed_leaves_whole_documents() {
+    let folder = tempfile::tempdir().expect("folder");
+    for kill in 0..6 {
+        let mut writer = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "opening::writer_process", "--ignored"])
+            .env(FOLDER, folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("writer");
+        // Odd steps, so that the kills hit different moments of a commit.
+        tokio::time::sleep(Duration::from_millis(200 + 53 * kill)).await;
+        writer.kill().expect("kill");
+        writer.wait().expect("dead");
+        let knowledge = open(folder.path()).await;
+        let query = Query {
+            text: String::new(),
+            vector: Some(fake::vector("any")),
+            top_k: 1_000,
+            vector_search: true,
+            full_text: false,
+            tenant: None,
+        };
+        let mut rounds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for hit in knowledge.search(&query).await.expect("search") {
+            let round = hit.text.rsplit(' ').next().unwrap_or_default().to_owned();
+            rounds.entry(hit.document).or_default().push(round);
+        }
+        for (document, rounds) in rounds {
+            assert!(rounds.len() == 3 && rounds.iter().all(|round| *round == rounds[0]), "{document}: {rounds:?}");
+        }
+        knowledge
+            .upsert(&document("after", &[&format!("kill 1 of round {kill}"), "2 of round x"]))
+            .await
+            .expect("upsert");
+        assert!(knowledge.delete_document("t", "after").await.expect("delete"));
+    }
+    let knowledge = open(folder.path()).await;
+    assert!(knowledge.count().await.expect("count") > 0, "no writer came so far as to write");
 }
