@@ -10,6 +10,7 @@ use crate::Span;
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(group = "docket.dev", version = "v1alpha1", kind = "AgentPool", namespaced)]
 #[kube(shortname = "agp", category = "docket", plural = "agentpools")]
+#[kube(doc = "Agents of one kind: the models they hold, the device they need and how much they do at once.")]
 #[kube(derive = "PartialEq")]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPoolSpec {
@@ -19,6 +20,7 @@ pub struct AgentPoolSpec {
     /// The models that every agent of the pool holds.
     #[serde(default)]
     #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub models: Vec<Model>,
     /// What the models run on.
     #[serde(default)]
@@ -92,7 +94,7 @@ pub enum Dtype {
 /// Where a model's files come from: exactly one field is set.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = kube::core::Rule::new("[has(self.catalog), has(self.file), has(self.http)].filter(x, x).size() == 1")
+#[x_kube(validation = Rule::new("(has(self.catalog) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.http) ? 1 : 0) == 1")
     .message("set exactly one of catalog, file, http"))]
 pub struct ModelSource {
     /// Name of an entry of the model catalogue (`docket model list`).

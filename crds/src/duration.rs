@@ -5,56 +5,99 @@ use std::{fmt, str::FromStr, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A span of time written as text, for example `1.5s` or `1h30m`.
+/// A span of time written as text, for example `1.5s` or `1h30m`; more than 36500 days count as 36500 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
-/// The schema's pattern for [`Span`].
+/// The schema's pattern for [`Span`]; every text that matches it and is not too long is a span.
 pub const SPAN_PATTERN: &str = r"^([0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d))+$";
 
 /// Longest text that is read as a [`Span`].
-const MAX_LENGTH: usize = 32;
+pub const SPAN_MAX_LENGTH: usize = 32;
+
+/// What to say of a text that is no [`Span`].
+pub(crate) const SPAN_HINT: &str = "is not a duration; write for example 250ms, 60s, 10m or 1h30m";
+
+/// A hundred years: keeps sums of times far from overflow.
+const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// Most digits before the point, as in [`SPAN_PATTERN`].
+const WHOLE_DIGITS: usize = 9;
+
+/// Most digits after the point, as in [`SPAN_PATTERN`]; each unit divides exactly into so many.
+const FRACTION_DIGITS: usize = 6;
+
+/// The units, longest first, with their nanoseconds.
+const UNITS: [(&str, u128); 5] =
+    [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", MILLI)];
+
+const MILLI: u128 = 1_000_000;
 
 impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || format!("\"{text}\" is not a duration; write for example 250ms, 60s, 10m or 1h30m");
-        if text.is_empty() || text.len() > MAX_LENGTH {
-            return Err(invalid());
-        }
-        let mut rest = text;
-        let mut seconds = 0.0_f64;
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
-            let (number, tail) = rest.split_at(digits);
-            let number: f64 = number.parse().map_err(|_| invalid())?;
-            let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-            let (unit, tail) = tail.split_at(unit);
-            let scale = match unit {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3_600.0,
-                "d" => 86_400.0,
-                _ => return Err(invalid()),
-            };
-            seconds += number * scale;
-            rest = tail;
-        }
-        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| invalid())
+        nanoseconds(text).map(|nanos| Self(duration(nanos))).ok_or_else(|| format!("\"{text}\" {SPAN_HINT}"))
     }
+}
+
+/// The sum of the parts of `text`; `None` where it does not match [`SPAN_PATTERN`].
+fn nanoseconds(text: &str) -> Option<u128> {
+    if text.is_empty() || text.len() > SPAN_MAX_LENGTH {
+        return None;
+    }
+    let mut rest = text;
+    let mut nanos = 0;
+    while !rest.is_empty() {
+        let (whole, tail) = digits(rest, WHOLE_DIGITS)?;
+        let (fraction, tail) = match tail.strip_prefix('.') {
+            Some(tail) => digits(tail, FRACTION_DIGITS)?,
+            None => ("", tail),
+        };
+        let name = &tail[..tail.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(tail.len())];
+        let (_, unit) = UNITS.iter().find(|(unit, _)| *unit == name)?;
+        nanos += whole.parse::<u128>().ok()? * unit;
+        if !fraction.is_empty() {
+            nanos += format!("{fraction:0<FRACTION_DIGITS$}").parse::<u128>().ok()? * (unit / MILLI);
+        }
+        rest = &tail[name.len()..];
+    }
+    Some(nanos)
+}
+
+/// The leading digits of `text`, at least one and at most `most`, and what follows.
+fn digits(text: &str, most: usize) -> Option<(&str, &str)> {
+    let count = text.bytes().take_while(u8::is_ascii_digit).count();
+    (1..=most).contains(&count).then(|| text.split_at(count))
+}
+
+fn duration(nanos: u128) -> Duration {
+    u64::try_from(nanos).map_or(LONGEST, |nanos| Duration::from_nanos(nanos).min(LONGEST))
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        match millis {
-            m if m == 0 || m % 1_000 != 0 => write!(f, "{m}ms"),
-            m if m % 86_400_000 == 0 => write!(f, "{}d", m / 86_400_000),
-            m if m % 3_600_000 == 0 => write!(f, "{}h", m / 3_600_000),
-            m if m % 60_000 == 0 => write!(f, "{}m", m / 60_000),
-            m => write!(f, "{}s", m / 1_000),
+        write_nanoseconds(f, self.0.as_nanos())
+    }
+}
+
+/// Writes the longest unit that divides `nanos`; days and the rest where that would have too many digits.
+fn write_nanoseconds(f: &mut fmt::Formatter<'_>, nanos: u128) -> fmt::Result {
+    const TOO_LARGE: u128 = 10_u128.pow(WHOLE_DIGITS as u32);
+    if nanos == 0 {
+        return f.write_str("0ms");
+    }
+    let (unit, length) = UNITS.into_iter().find(|(_, length)| nanos % length == 0).unwrap_or(("ms", MILLI));
+    let (day_unit, day) = UNITS[0];
+    if nanos / length >= TOO_LARGE && length < day {
+        write!(f, "{}{day_unit}", nanos / day)?;
+        return if nanos % day == 0 { Ok(()) } else { write_nanoseconds(f, nanos % day) };
+    }
+    match nanos % length {
+        0 => write!(f, "{}{unit}", nanos / length),
+        rest => {
+            let fraction = format!("{rest:0>FRACTION_DIGITS$}");
+            write!(f, "{}.{}{unit}", nanos / length, fraction.trim_end_matches('0'))
         }
     }
 }
@@ -81,6 +124,6 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": SPAN_PATTERN, "maxLength": MAX_LENGTH})
+        json_schema!({"type": "string", "pattern": SPAN_PATTERN, "maxLength": SPAN_MAX_LENGTH})
     }
 }

@@ -4,14 +4,21 @@
 //! a file checked on a laptop and an object sent to an API server get the same answer. This crate must not know how a
 //! pipeline is compiled or run, nor hold a Kubernetes client.
 #![deny(missing_docs)]
+#![allow(unreachable_pub, reason = "the derive KubeSchema copies each type into a function")]
 
 mod agent_pool;
+mod definition;
 mod duration;
+mod effective;
 pub mod file;
 mod pipeline;
 mod stage;
+mod work;
 
 pub use agent_pool::*;
+pub use definition::*;
 pub use duration::*;
+pub use effective::*;
 pub use pipeline::*;
 pub use stage::*;
+pub use work::*;

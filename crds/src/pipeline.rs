@@ -9,20 +9,24 @@ use crate::{Span, Stage};
 /// A graph of stages that every document passes through.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(group = "docket.dev", version = "v1alpha1", kind = "Pipeline", namespaced)]
-#[kube(shortname = "dpl", category = "docket")]
+#[kube(shortname = "dpl", category = "docket", plural = "pipelines")]
+#[kube(doc = "A graph of stages that every document passes through.")]
 #[kube(derive = "PartialEq")]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineSpec {
     /// Collections of searchable text that stages retrieve from or add to.
     #[serde(default)]
     #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub knowledge: Vec<Knowledge>,
     /// Small models over embeddings that learn from labelled documents.
     #[serde(default)]
     #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub heads: Vec<Head>,
     /// The stages; `after` makes them a graph without cycles.
     #[schemars(length(min = 1, max = 256))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub stages: Vec<Stage>,
     /// Sends a document round again while a stage scores it too low.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +101,7 @@ fn default_uri() -> String {
 /// How text is cut into chunks.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = kube::core::Rule::new("self.overlap * 2 <= self.tokens").message("overlap is at most half of tokens"))]
+#[x_kube(validation = Rule::new("self.overlap * 2 <= self.tokens").message("overlap is at most half of tokens").field_path(".overlap"))]
 pub struct Chunking {
     /// Most tokens in a chunk, counted by the embedder's tokenizer.
     #[serde(default = "chunk_tokens")]
@@ -142,6 +146,13 @@ pub enum HeadKind {
     Anomaly,
     /// A number from 0 to 1 learned from scores that people gave.
     Quality,
+}
+
+impl HeadKind {
+    /// Whether a `classify` stage can use it; otherwise a `score` stage can.
+    pub fn classifies(self) -> bool {
+        self == Self::Classifier
+    }
 }
 
 /// Sends a document round again while a stage scores it too low.
@@ -227,6 +238,7 @@ pub struct Cache {
     /// Where results are kept, nearest first; empty turns the cache off.
     #[serde(default = "cache_levels")]
     #[schemars(length(max = 2))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub levels: Vec<CacheLevel>,
 }
 

@@ -1,1 +1,0 @@
-//! Reads files of resources (to be written).
