@@ -131,7 +131,9 @@ proptest! {
 
     #[test]
     fn any_text_is_cut_without_a_panic(text in any::<String>(), limit in 0_usize..20, overlap in 0_usize..20) {
-        chunk(&text, &Words.token_offsets(&text), limit, overlap);
-        knowledge::sentences(&text);
+        let chunks = chunk(&text, &Words.token_offsets(&text), limit, overlap);
+        prop_assert!(chunks.iter().all(|chunk| text.is_char_boundary(chunk.start) && text.is_char_boundary(chunk.end)));
+        let sentences = knowledge::sentences(&text);
+        prop_assert!(sentences.iter().all(|(start, end)| text.get(*start..*end).is_some()));
     }
 }

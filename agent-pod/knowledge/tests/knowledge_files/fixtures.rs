@@ -8,7 +8,7 @@ use zip::write::SimpleFileOptions;
 const WORD_NAMESPACE: &str = "http://schemas.openxmlformats.org/wordprocessingml/2006/main";
 
 /// A zip archive of these parts.
-pub fn archive(parts: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn archive(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in parts {
         writer.start_file(*name, SimpleFileOptions::default()).expect("start part");
@@ -18,19 +18,19 @@ pub fn archive(parts: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A Word document with this XML as its body.
-pub fn docx(body: &str) -> Vec<u8> {
+pub(crate) fn docx(body: &str) -> Vec<u8> {
     let document = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><w:document xmlns:w=\"{WORD_NAMESPACE}\"><w:body>{body}</w:body></w:document>"
     );
     archive(&[("[Content_Types].xml", b"<Types/>"), ("word/document.xml", document.as_bytes())])
 }
 
-pub fn paragraph(text: &str) -> String {
+pub(crate) fn paragraph(text: &str) -> String {
     format!("<w:p><w:r><w:t xml:space=\"preserve\">{text}</w:t></w:r></w:p>")
 }
 
 /// A PDF of these objects, numbered from one, the first being the catalog.
-pub fn pdf(objects: &[&str], trailer: &str) -> Vec<u8> {
+pub(crate) fn pdf(objects: &[&str], trailer: &str) -> Vec<u8> {
     let mut bytes = b"%PDF-1.4\n".to_vec();
     let mut offsets = Vec::new();
     for (number, object) in (1..).zip(objects) {
@@ -50,7 +50,7 @@ pub fn pdf(objects: &[&str], trailer: &str) -> Vec<u8> {
 }
 
 /// A PDF with one page that shows these lines.
-pub fn pdf_page(lines: &[&str], trailer: &str) -> Vec<u8> {
+pub(crate) fn pdf_page(lines: &[&str], trailer: &str) -> Vec<u8> {
     let shown: Vec<String> = lines.iter().map(|line| format!("({line}) Tj 0 -14 Td")).collect();
     let content = format!("BT /F1 12 Tf 72 700 Td {} ET", shown.join(" "));
     let stream = format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len());

@@ -8,8 +8,8 @@ use knowledge::{BoxError, Embedder, TokenOffsets, Words};
 use crate::DIMENSIONS;
 
 #[derive(Default)]
-pub struct FakeEmbedder {
-    pub texts: AtomicUsize,
+pub(crate) struct FakeEmbedder {
+    pub(crate) texts: AtomicUsize,
 }
 
 #[async_trait]
@@ -25,13 +25,13 @@ impl Embedder for FakeEmbedder {
 }
 
 /// Pseudo-random numbers from the text's hash.
-pub fn vector(text: &str) -> Vec<f32> {
+pub(crate) fn vector(text: &str) -> Vec<f32> {
     let mut bytes = [0; DIMENSIONS * 2];
     blake3::Hasher::new().update(text.as_bytes()).finalize_xof().fill(&mut bytes);
     bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32768.0).collect()
 }
 
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
