@@ -57,6 +57,7 @@ pub struct Model {
     pub task: ModelTask,
     /// Where its files come from.
     pub source: ModelSource,
+    // An optional enum's description in the schema is the enum's own.
     /// Number format of the weights in memory. Default: F32 for embedding models, Q8_0 for generating ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<Dtype>,
@@ -75,7 +76,7 @@ pub enum ModelTask {
     Generate,
 }
 
-/// Number format of a model's weights in memory.
+/// Number format of the weights in memory. Default: F32 for embedding models, Q8_0 for generating ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(non_camel_case_types, reason = "the names are the field's own")]
 pub enum Dtype {

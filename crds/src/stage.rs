@@ -49,7 +49,7 @@ pub struct Stage {
     /// How failed attempts of this stage are repeated, instead of the pipeline's `retry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// `None` never answers this stage from the cache nor keeps its result.
+    /// `None` never answers this stage from the cache nor keeps its result. Default: as the pipeline says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<StageCache>,
     /// Turns the document's bytes into text.
@@ -125,7 +125,7 @@ pub enum OnTimeout {
     DeadLetter,
 }
 
-/// A stage's own say over the cache.
+/// `None` never answers this stage from the cache nor keeps its result. Default: as the pipeline says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StageCache {
     /// As the pipeline says.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use crds::file::{self, Resources};
 use serde_json::Value;
@@ -17,6 +17,20 @@ fn a_right_file_is_read_whole() {
     assert_eq!((pools[0].name(), pools[0].document, pools[0].file.as_str()), ("readers", 0, "all.yaml"));
     assert_eq!((pipelines[0].name(), pipelines[0].document), ("review", 1));
     assert_eq!(pipelines[0].spec.stages.len(), 10);
+}
+
+#[test]
+fn every_published_sample_is_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/samples");
+    let mut count = 0;
+    for entry in folder.read_dir().expect("the samples are there") {
+        let sample = entry.expect("an entry").path();
+        if sample.extension().is_some_and(|extension| extension == "yaml") {
+            let found = file::read(&[sample]).unwrap_or_else(|errors| panic!("{:#?}", shown(&errors)));
+            count += found.pipelines.len();
+        }
+    }
+    assert!(count > 0, "no sample holds a pipeline");
 }
 
 #[test]

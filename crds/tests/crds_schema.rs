@@ -96,6 +96,19 @@ fn every_field_is_documented() {
 }
 
 #[test]
+fn what_a_field_says_of_its_default_reaches_the_schema() {
+    let mut said = BTreeSet::new();
+    all(|path, schema| {
+        if schema["description"].as_str().is_some_and(|text| text.contains("Default: ")) {
+            said.insert(path.to_owned());
+        }
+    });
+    for field in ["models[].dtype", "concurrency", "stages[].cache", "stages[].join", "stages[].parse.maxBytes"] {
+        assert!(said.contains(&format!("spec.{field}")), "{field}: {said:#?}");
+    }
+}
+
+#[test]
 fn every_list_text_and_number_is_bounded() {
     all(|path, schema| match schema["type"].as_str() {
         Some("string") => assert!(schema["maxLength"].is_u64() || schema["enum"].is_array(), "{path}: {schema}"),
