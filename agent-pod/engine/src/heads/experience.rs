@@ -78,17 +78,22 @@ impl Learner {
         }
         let examples = experience.take_all();
         drop(experience);
-        let learner = Arc::clone(self);
-        let train = move || {
-            match Classifier::train(&examples, &learner.settings) {
-                Ok(head) => drop(learner.slot.swap(Arc::new(head))),
-                Err(error) => tracing::warn!(%error, "A head was not updated"),
-            }
-            learner.is_training.store(false, Ordering::Release);
+        let training = Training(Arc::clone(self));
+        let train = move || match Classifier::train(&examples, &training.0.settings) {
+            Ok(head) => drop(training.0.slot.swap(Arc::new(head))),
+            Err(error) => tracing::warn!(%error, "A head was not updated"),
         };
         if let Err(error) = std::thread::Builder::new().name("head-training".to_owned()).spawn(train) {
             tracing::warn!(%error, "A head was not updated");
-            self.is_training.store(false, Ordering::Release);
         }
+    }
+}
+
+/// A training under way; however it ends, the next may start.
+struct Training(Arc<Learner>);
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        self.0.is_training.store(false, Ordering::Release);
     }
 }
