@@ -48,16 +48,6 @@ impl Preparer {
             request.schema.as_ref().map(|schema| self.schemas.constraint(schema, max_tokens)).transpose()?;
         Ok(Prepared { prompt, max_tokens, sampling: request.sampling, stops: request.stop, constraint })
     }
-
-    /// How many tokens a text has, as part of a message.
-    pub(crate) fn count_tokens(&self, text: &str) -> Result<usize, Error> {
-        Ok(self.vocabulary.encode_text(text)?.len())
-    }
-
-    /// The longest prompt plus answer.
-    pub(crate) fn context_tokens(&self) -> usize {
-        self.context
-    }
 }
 
 fn check(request: &GenerateRequest) -> Result<(), Error> {

@@ -81,7 +81,7 @@ impl Model {
             .map(|segment| Rows { cache: &*segment.cache, start: segment.start, count: segment.tokens.len() })
             .collect();
         attend(config, place, &rows, (&scratch.projected, stride), (&mut scratch.spare, &mut scratch.attended));
-        layer.attention_output.multiply(&scratch.attended, &mut scratch.added)?;
+        layer.attention_output.multiply(&scratch.attended, &mut scratch.added, &mut scratch.spare)?;
         if let Some(extra) = &layer.extra {
             let rows = scratch.added.chunks_exact_mut(config.width);
             rows.for_each(|row| rms_norm_in_place(row, &extra.after_attention, config.epsilon));
@@ -90,7 +90,7 @@ impl Model {
         rms_norm(states, &layer.feed_forward_norm, config.epsilon, &mut scratch.normed);
         layer.gate_up.multiply(&scratch.normed, &mut scratch.gate_up, &mut scratch.spare)?;
         gated(config.family, &scratch.gate_up, config.hidden, &mut scratch.hidden);
-        layer.down.multiply(&scratch.hidden, &mut scratch.added)?;
+        layer.down.multiply(&scratch.hidden, &mut scratch.added, &mut scratch.spare)?;
         if let Some(extra) = &layer.extra {
             let rows = scratch.added.chunks_exact_mut(config.width);
             rows.for_each(|row| rms_norm_in_place(row, &extra.after_feed_forward, config.epsilon));
@@ -157,7 +157,7 @@ impl Model {
         rms_norm(&wanted, &self.output_norm, self.config.epsilon, &mut scratch.normed);
         scratch.scores.resize(wanted.len() / width * output.rows(), 0.0);
         if !wanted.is_empty() {
-            output.multiply(&scratch.normed, &mut scratch.scores)?;
+            output.multiply(&scratch.normed, &mut scratch.scores, &mut scratch.spare)?;
         }
         Ok(scratch.scores.chunks_exact(output.rows()))
     }

@@ -1,21 +1,28 @@
-//! Weight matrices in candle's quantised formats, read from the file one piece at a time.
+//! Weight matrices, read from the file one piece at a time: packed to 8 bits, or in candle's formats as stored.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use candle_core::CpuStorage;
-use candle_core::quantized::k_quants::{BlockQ8_0, QK8_0};
-use candle_core::quantized::{GgmlDType, GgmlType, QuantizedType};
+use candle_core::quantized::{GgmlDType, QuantizedType};
 
 use crate::generation::{Error, WeightFormat};
 use crate::gguf::{Header, TensorPlace};
+
+use super::packed::{BLOCK, Packed};
 
 /// Bytes converted at a time: large enough to be fast, small beside the weights.
 const PIECE: usize = 4 << 20;
 
 /// Rows of weights; multiplying gives one number a row.
-pub(super) struct Matrix {
+pub(super) enum Matrix {
+    Packed(Packed),
+    Stored(Stored),
+}
+
+/// A matrix in one of candle's formats.
+pub(super) struct Stored {
     name: String,
     storage: Box<dyn QuantizedType>,
     rows: usize,
@@ -24,28 +31,58 @@ pub(super) struct Matrix {
 
 impl Matrix {
     /// `out[i][r] = inputs[i] . row r`. Each input's result is the same whatever stands beside it.
-    pub(super) fn multiply(&self, inputs: &[f32], out: &mut [f32]) -> Result<(), Error> {
+    pub(super) fn multiply(&self, inputs: &[f32], out: &mut [f32], spare: &mut Vec<f32>) -> Result<(), Error> {
+        match self {
+            Self::Packed(packed) => {
+                packed.multiply(inputs, out, spare);
+                Ok(())
+            }
+            Self::Stored(stored) => stored.multiply(inputs, out),
+        }
+    }
+
+    /// The rows of the given numbers as floats.
+    pub(super) fn rows_of(&self, numbers: &[u32]) -> Result<Vec<f32>, Error> {
+        match self {
+            Self::Packed(packed) => {
+                packed.rows_of(numbers).ok_or_else(|| Error::Step("a token is not in the vocabulary".to_owned()))
+            }
+            Self::Stored(stored) => stored.rows_of(numbers),
+        }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.rows(),
+            Self::Stored(stored) => stored.rows,
+        }
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.columns(),
+            Self::Stored(stored) => stored.columns,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.bytes(),
+            Self::Stored(stored) => stored.storage.storage_size_in_bytes(),
+        }
+    }
+}
+
+impl Stored {
+    fn multiply(&self, inputs: &[f32], out: &mut [f32]) -> Result<(), Error> {
         let count = inputs.len() / self.columns;
         self.storage
             .matmul_t((count, self.columns, self.rows), inputs, &mut out[..count * self.rows])
             .map_err(|source| self.failed(source))
     }
 
-    /// The rows of the given numbers as floats.
-    pub(super) fn rows_of(&self, numbers: &[u32]) -> Result<Vec<f32>, Error> {
+    fn rows_of(&self, numbers: &[u32]) -> Result<Vec<f32>, Error> {
         let storage = self.storage.embedding(numbers, self.rows, self.columns).map_err(|source| self.failed(source))?;
-        self.floats(storage)
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.storage.storage_size_in_bytes()
-    }
-
-    fn floats(&self, storage: CpuStorage) -> Result<Vec<f32>, Error> {
         match storage {
             CpuStorage::F32(floats) => Ok(floats),
             _ => Err(self.failed(candle_core::Error::Msg("the result is not f32".to_owned()))),
@@ -67,17 +104,17 @@ impl Stack {
     /// As [`Matrix::multiply`] with the parts' results next to each other in every row of `out`.
     pub(super) fn multiply(&self, inputs: &[f32], out: &mut [f32], spare: &mut Vec<f32>) -> Result<(), Error> {
         if let [only] = self.parts.as_slice() {
-            return only.multiply(inputs, out);
+            return only.multiply(inputs, out, spare);
         }
         let mut start = 0;
         for part in &self.parts {
-            let count = inputs.len() / part.columns;
-            spare.resize(count * part.rows, 0.0);
-            part.multiply(inputs, spare)?;
-            for (out, result) in out.chunks_exact_mut(self.rows).zip(spare.chunks_exact(part.rows)) {
-                out[start..start + part.rows].copy_from_slice(result);
+            let (count, rows) = (inputs.len() / part.columns(), part.rows());
+            let mut results = vec![0.0; count * rows];
+            part.multiply(inputs, &mut results, spare)?;
+            for (out, result) in out.chunks_exact_mut(self.rows).zip(results.chunks_exact(rows)) {
+                out[start..start + rows].copy_from_slice(result);
             }
-            start += part.rows;
+            start += rows;
         }
         Ok(())
     }
@@ -89,6 +126,14 @@ impl Stack {
     pub(super) fn bytes(&self) -> usize {
         self.parts.iter().map(Matrix::bytes).sum()
     }
+}
+
+/// How a tensor is held.
+#[derive(PartialEq)]
+enum Target {
+    Packed,
+    Floats,
+    Stored(GgmlDType),
 }
 
 /// Reads tensors by name and shape.
@@ -145,50 +190,57 @@ impl<'a> Loader<'a> {
         for (name, rows) in parts {
             places.push((*name, self.place(name, &[*rows, columns])?));
         }
-        let stored = places[0].1.format;
         let storage = match self.target(&places[0].1) {
-            GgmlDType::Q8_0 if stored != GgmlDType::Q8_0 || places.iter().any(|(_, place)| place.format != stored) => {
-                self.as_q8(&places)?
-            }
-            GgmlDType::F32 => self.as_floats(&places)?,
-            _ => self.as_stored(&places)?,
+            Target::Packed => return Ok(Matrix::Packed(self.packed(&places, rows, columns)?)),
+            Target::Floats => self.as_floats(&places)?,
+            Target::Stored(_) => self.as_stored(&places)?,
         };
-        Ok(Matrix { name: first.to_owned(), storage, rows, columns })
+        Ok(Matrix::Stored(Stored { name: first.to_owned(), storage, rows, columns }))
     }
 
-    /// The format that a tensor is held in.
-    fn target(&self, place: &TensorPlace) -> GgmlDType {
+    /// How a tensor is held.
+    fn target(&self, place: &TensorPlace) -> Target {
         let columns = place.shape.last().copied().unwrap_or(1);
         match (self.format, place.format) {
-            (WeightFormat::F32, _) => GgmlDType::F32,
-            (WeightFormat::AsStored, stored) => stored,
-            // These have only scalar kernels on x86, or are wider than asked for.
+            (WeightFormat::F32, _) => Target::Floats,
+            // Block formats of less than 8 bits with fast kernels would only grow.
             (
                 WeightFormat::Q8_0,
-                GgmlDType::Q4_1
+                GgmlDType::Q8_0
+                | GgmlDType::Q8_1
+                | GgmlDType::Q4_1
                 | GgmlDType::Q5_0
                 | GgmlDType::Q5_1
-                | GgmlDType::Q8_1
                 | GgmlDType::F32
                 | GgmlDType::F16
                 | GgmlDType::BF16,
-            ) if columns % QK8_0 == 0 => GgmlDType::Q8_0,
-            (WeightFormat::Q8_0, stored) => stored,
+            ) if columns % BLOCK == 0 => Target::Packed,
+            (_, stored) => Target::Stored(stored),
         }
     }
 
-    fn as_q8(&mut self, places: &[(&str, TensorPlace)]) -> Result<Box<dyn QuantizedType>, Error> {
-        let elements: usize = places.iter().map(|(_, place)| place.shape.iter().product::<usize>()).sum();
-        let mut blocks = vec![BlockQ8_0::zeros(); elements / QK8_0];
-        let mut filled = 0;
+    fn packed(&mut self, places: &[(&str, TensorPlace)], rows: usize, columns: usize) -> Result<Packed, Error> {
+        let mut packed = Packed::new(rows, columns);
+        let mut number = 0;
         for (name, place) in places {
+            if place.format == GgmlDType::Q8_0 {
+                self.raw_pieces(name, place, |bytes| {
+                    for block in bytes.chunks_exact(place.format.type_size()) {
+                        packed.set_stored_block(number, block);
+                        number += 1;
+                    }
+                    Ok(())
+                })?;
+                continue;
+            }
             self.pieces(name, place, |piece| {
-                let count = piece.len() / QK8_0;
-                BlockQ8_0::from_float(piece, &mut blocks[filled..filled + count]);
-                filled += count;
+                for block in piece.chunks_exact(BLOCK) {
+                    packed.set_block(number, block);
+                    number += 1;
+                }
             })?;
         }
-        Ok(Box::new(blocks))
+        Ok(packed)
     }
 
     fn as_floats(&mut self, places: &[(&str, TensorPlace)]) -> Result<Box<dyn QuantizedType>, Error> {
@@ -211,20 +263,34 @@ impl<'a> Loader<'a> {
 
     /// Hands a tensor's numbers over as floats, whole blocks at a time and in order.
     fn pieces(&mut self, name: &str, place: &TensorPlace, mut take: impl FnMut(&[f32])) -> Result<(), Error> {
-        let block_bytes = place.format.type_size();
-        let piece_bytes = PIECE / block_bytes * block_bytes;
+        let format = place.format;
+        let failed = |source| Error::Tensor { name: name.to_owned(), format, source };
+        self.raw_pieces(name, place, |bytes| {
+            let elements = bytes.len() / format.type_size() * format.block_size();
+            match format.from_data(Cow::Borrowed(bytes)).dequantize(elements).map_err(failed)? {
+                CpuStorage::F32(floats) => take(&floats),
+                _ => return Err(failed(candle_core::Error::Msg("the numbers are not f32".to_owned()))),
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands a tensor's bytes over, whole blocks at a time and in order.
+    fn raw_pieces(
+        &mut self,
+        name: &str,
+        place: &TensorPlace,
+        mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // Whole blocks of the format, and of 32 numbers where its own blocks are single numbers.
+        let unit = place.format.type_size() * BLOCK;
+        let piece_bytes = PIECE / unit * unit;
         let mut buffer = vec![0; piece_bytes.min(place.bytes)];
         let mut done = 0;
         while done < place.bytes {
             let count = piece_bytes.min(place.bytes - done);
             self.read(name, place.start + done as u64, &mut buffer[..count])?;
-            let elements = count / block_bytes * place.format.block_size();
-            let typed = place.format.from_data(Cow::Borrowed(&buffer[..count]));
-            let failed = |source| Error::Tensor { name: name.to_owned(), format: place.format, source };
-            match typed.dequantize(elements).map_err(failed)? {
-                CpuStorage::F32(floats) => take(&floats),
-                _ => return Err(failed(candle_core::Error::Msg("the numbers are not f32".to_owned()))),
-            }
+            take(&buffer[..count])?;
             done += count;
         }
         Ok(())

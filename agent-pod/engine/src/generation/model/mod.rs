@@ -8,6 +8,7 @@ mod forward;
 mod half;
 mod layer;
 mod matrix;
+mod packed;
 mod parallel;
 mod rotary;
 
