@@ -142,3 +142,32 @@ fn files_that_cannot_be_read_are_errors_and_the_others_are_still_checked() {
     assert!(messages[3].2.contains("holds no .yaml"), "{messages:?}");
     assert!(messages[4].2.contains("did you mean \"generate\"?"), "{messages:?}");
 }
+
+#[test]
+fn a_damaged_file_is_read_or_refused_with_places_that_exist() {
+    let whole = format!("{POOL}---\n{PIPELINE}");
+    let signs: Vec<char> = "\n\t :-[]{}&*!|>'\"#%@,0~é\u{0}".chars().collect();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let mut refused = 0;
+    for _ in 0..3_000 {
+        let mut text: Vec<char> = whole.chars().collect();
+        for _ in 0..=random(3) {
+            let place = random(text.len());
+            match random(3) {
+                0 => text.truncate(place.max(1)),
+                1 => text[place] = signs[random(signs.len())],
+                _ => text.insert(place, signs[random(signs.len())]),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let Err(errors) = file::parse("f", &text) else { continue };
+        refused += 1;
+        let lines = text.lines().count() + 1;
+        assert!(!errors.is_empty() && errors.iter().all(|error| error.line <= lines), "{text}\n{:#?}", shown(&errors));
+    }
+    assert!(refused > 1_000, "only {refused} of the damaged files are refused");
+}
