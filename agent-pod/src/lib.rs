@@ -52,7 +52,8 @@ fn with_thread_environment(threads: Option<usize>) -> io::Result<()> {
     let threads = threads.unwrap_or_else(engine::threads::available_threads);
     let mut again = std::process::Command::new(std::env::current_exe()?);
     again.args(std::env::args_os().skip(1)).env(THREADS_SET, OsString::from(threads.to_string()));
-    again.envs(engine::threads::environment(threads));
+    // What a person has set stays.
+    again.envs(engine::threads::environment(threads).into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
     Err(again.exec())
 }
 

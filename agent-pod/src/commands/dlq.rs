@@ -9,6 +9,7 @@ use super::{
     note, print,
     run::{
         report::{self, Reporter},
+        results::Keep,
         session::{Session, Settings},
         summary::{one_line, word},
     },
@@ -76,9 +77,10 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     };
     let plan = driver.plan(first).await.map_err(Error::system("read the documents' plan"))?;
     let documents: Vec<String> = chosen.iter().map(|record| record.submission.document.clone()).collect();
-    // The end that a document has now is about to be another one.
     let run = driver.run.clone();
-    let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, false)?;
+    let again: HashSet<String> = documents.iter().cloned().collect();
+    let keep = Keep::AllBut(&again);
+    let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, &keep)?;
     for document in &documents {
         driver.apply(document, flow::Event::Replay).await.map_err(Error::system(format!("replay \"{document}\"")))?;
     }

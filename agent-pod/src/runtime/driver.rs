@@ -100,7 +100,8 @@ impl Driver {
         let mut first = flow::submit(plan, submission, now());
         if let (Some(cause), Some(stage)) = (refusal, plan.stages().first()) {
             let event = Event::StageFailed { stage: stage.name.clone(), round: 0, epoch: 0, attempt: 1, cause, transient: false };
-            first = flow::transition(plan, &first.record, event, now());
+            let record = flow::transition(plan, &first.record, event, now()).record;
+            first = Transition { effects: record.outbox(plan), record, changed: true };
         }
         match self.ports.records.create(&self.key(&document), Bytes::from(first.record.encode())).await {
             Ok(_) => {
@@ -137,6 +138,8 @@ impl Driver {
             let plan = self.plan(&record).await?;
             let Transition { record, effects, changed } = flow::transition(&plan, &record, event.clone(), now());
             if !changed {
+                // Whoever changed it may have died before publishing.
+                self.publish_outstanding(&record).await?;
                 return Ok(record);
             }
             match self.ports.records.update(&key, stored.revision, Bytes::from(record.encode())).await {

@@ -5,19 +5,16 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 use crds::Priority;
-use serde::Deserialize;
+use knowledge::jsonl::{self, JsonDocument};
 use serde_json::{Map, Value};
 
-use crate::{Error, Result};
-
-/// Longest line of a .jsonl file.
-const MAX_LINE: u64 = 64 << 20;
+use crate::{Error, Result, error::chain};
 
 /// A document to be submitted.
 #[derive(Debug)]
@@ -109,7 +106,7 @@ pub fn inputs(paths: &[PathBuf]) -> Result<impl Iterator<Item = Input> + Send + 
             sources.push(Box::new(problems.into_iter().chain(files.into_iter().map(file_input))));
         } else if path.extension().is_some_and(|extension| extension == "jsonl") {
             let file = File::open(path).map_err(|error| Error::usage(format!("--input {}: {error}", path.display())))?;
-            sources.push(Box::new(Lines::new(path.clone(), file)));
+            sources.push(Box::new(lines(path, file)));
         } else {
             let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
             sources.push(Box::new(std::iter::once(file_input((name, path.clone())))));
@@ -167,88 +164,37 @@ fn relative(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    id: String,
-    text: Option<String>,
-    path: Option<PathBuf>,
-    #[serde(default)]
-    metadata: Map<String, Value>,
-    priority: Option<Priority>,
+/// The documents of a .jsonl file; a line that is none is refused under the file's name and its number.
+fn lines(path: &Path, file: File) -> impl Iterator<Item = Input> + Send + use<> {
+    let path = path.to_path_buf();
+    jsonl::documents(BufReader::new(file)).map(move |(number, document)| {
+        let place = format!("{}:{number}", path.display());
+        let taken = document.map_err(|error| chain(&error)).and_then(|document| line_input(&path, &place, document));
+        taken.unwrap_or_else(|message| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Input {
+                id: format!("{name}:{number}"),
+                content: Content::Refused(Refusal { reason: "InvalidLine", message: format!("{place}: {message}") }),
+                source: place,
+                metadata: Map::new(),
+                priority: None,
+            }
+        })
+    })
 }
 
-/// The documents of a .jsonl file.
-struct Lines {
-    path: PathBuf,
-    reader: BufReader<File>,
-    number: usize,
-    ended: bool,
-}
-
-impl Lines {
-    fn new(path: PathBuf, file: File) -> Self {
-        Self { path, reader: BufReader::new(file), number: 0, ended: false }
-    }
-
-    fn refused(&self, reason: &'static str, message: String) -> Input {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let place = format!("{}:{}", self.path.display(), self.number);
-        Input {
-            id: format!("{name}:{}", self.number),
-            content: Content::Refused(Refusal { reason, message: format!("{place}: {message}") }),
-            source: place,
-            metadata: Map::new(),
-            priority: None,
+fn line_input(file: &Path, place: &str, document: JsonDocument) -> std::result::Result<Input, String> {
+    let priority = document.priority.map(|word| {
+        serde_json::from_value(Value::String(word.clone()))
+            .map_err(|_| format!("\"{word}\" is not a priority; write Critical, High, Normal or Low"))
+    });
+    let (content, source) = match document.content {
+        jsonl::Content::Text(text) => (Content::Text(text), place.to_owned()),
+        jsonl::Content::Path(path) => {
+            let path = file.parent().map_or_else(|| path.clone(), |folder| folder.join(&path));
+            let source = path.display().to_string();
+            (Content::File(path), source)
         }
-    }
-
-    fn parse(&self, bytes: &[u8]) -> Input {
-        let line: Line = match serde_json::from_slice(bytes) {
-            Ok(line) => line,
-            Err(error) => return self.refused("InvalidLine", format!("not a document: {error}")),
-        };
-        if line.id.is_empty() || line.id.len() > 1_024 {
-            return self.refused("InvalidLine", "\"id\" must have between 1 and 1024 bytes".to_owned());
-        }
-        let (content, source) = match (line.text, line.path) {
-            (Some(text), None) => (Content::Text(text), format!("{}:{}", self.path.display(), self.number)),
-            (None, Some(path)) => {
-                let path = self.path.parent().map_or_else(|| path.clone(), |folder| folder.join(&path));
-                let source = path.display().to_string();
-                (Content::File(path), source)
-            }
-            _ => return self.refused("InvalidLine", "set exactly one of \"text\" and \"path\"".to_owned()),
-        };
-        Input { id: line.id, source, metadata: line.metadata, priority: line.priority, content }
-    }
-}
-
-impl Iterator for Lines {
-    type Item = Input;
-
-    fn next(&mut self) -> Option<Input> {
-        loop {
-            if self.ended {
-                return None;
-            }
-            self.number += 1;
-            let mut bytes = Vec::new();
-            let read = self.reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut bytes);
-            match read {
-                Ok(0) => return None,
-                Ok(_) if bytes.len() as u64 > MAX_LINE => {
-                    // The rest of the line belongs to the same document.
-                    self.ended = self.reader.skip_until(b'\n').is_err();
-                    return Some(self.refused("TooLarge", format!("the line has more than {MAX_LINE} bytes")));
-                }
-                Ok(_) if bytes.iter().all(u8::is_ascii_whitespace) => {}
-                Ok(_) => return Some(self.parse(&bytes)),
-                Err(error) => {
-                    self.ended = true;
-                    return Some(self.refused("Unreadable", format!("failed to read on: {error}")));
-                }
-            }
-        }
-    }
+    };
+    Ok(Input { id: document.id, source, metadata: document.metadata, priority: priority.transpose()?, content })
 }

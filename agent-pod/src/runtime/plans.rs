@@ -3,10 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use crds::{AgentPoolSpec, PipelineSpec};
 use flow::Plan;
 use queue::Records;
-use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
 
 use crate::{Error, Result};
@@ -15,14 +13,6 @@ use crate::{Error, Result};
 pub struct Plans {
     records: Arc<dyn Records>,
     known: RwLock<BTreeMap<String, Arc<Plan>>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    name: String,
-    generation: u64,
-    spec: PipelineSpec,
-    pools: BTreeMap<String, AgentPoolSpec>,
 }
 
 impl Plans {
@@ -34,13 +24,7 @@ impl Plans {
     /// Keeps a plan for the documents that start with it.
     pub async fn put(&self, plan: Plan) -> Result<Arc<Plan>> {
         let key = key(&plan.digest);
-        let stored = Stored {
-            name: plan.name.clone(),
-            generation: plan.generation,
-            spec: plan.spec.clone(),
-            pools: plan.pools.clone(),
-        };
-        let bytes = serde_json::to_vec(&stored).map_err(Error::system("write the plan"))?;
+        let bytes = plan.encode();
         match self.records.create(&key, Bytes::from(bytes)).await {
             Ok(_) | Err(queue::Error::Conflict { .. }) => {}
             Err(error) => return Err(Error::system("write the plan")(error)),
@@ -58,11 +42,7 @@ impl Plans {
         let action = || format!("read the plan {digest}");
         let stored = self.records.get(&key(digest)).await.map_err(Error::system(action()))?;
         let stored = stored.ok_or_else(|| Error::system(action())("it is not in the state folder"))?;
-        let stored: Stored = serde_json::from_slice(&stored.bytes).map_err(Error::system(action()))?;
-        let plan = flow::compile(&stored.name, stored.generation, &stored.spec, &stored.pools).map_err(|problems| {
-            let problems: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.field, p.message)).collect();
-            Error::system(action())(format!("this version of docket refuses it: {}", problems.join("; ")))
-        })?;
+        let plan = Plan::decode(&stored.bytes).map_err(Error::system(action()))?;
         let plan = Arc::new(plan);
         self.known.write().await.insert(digest.to_owned(), Arc::clone(&plan));
         Ok(plan)

@@ -1,6 +1,6 @@
 //! Templates over a document and what its stages have made.
 
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 /// Steps that one template may take; a template is written by a person, its data is not.
 const FUEL: u64 = 5_000_000;
@@ -17,7 +17,6 @@ impl Default for Templates {
         // A misspelt name must not become an empty prompt.
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.add_filter("head", head);
-        environment.add_filter("tojson_compact", |value: Value| serde_json::to_string(&value).map_err(invalid));
         Self { environment }
     }
 }
@@ -50,10 +49,6 @@ fn head(text: &str, characters: usize) -> String {
     let cut = &text[..end];
     let word_end = cut.rfind(char::is_whitespace).filter(|&space| space * 2 > end).unwrap_or(end);
     cut[..word_end].trim_end().to_owned()
-}
-
-fn invalid(error: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::InvalidOperation, error.to_string())
 }
 
 #[cfg(test)]

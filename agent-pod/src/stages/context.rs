@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use crds::Work;
 use flow::{DocumentRecord, Plan, PlannedStage, StageStatus, Task};
-use minijinja::Value as TemplateValue;
+use minijinja::{Value as TemplateValue, value::Serde};
 use serde_json::{Map, Value};
 
 use super::Failure;
@@ -68,15 +68,15 @@ impl Context {
             Text { text: Arc::from(String::from_utf8_lossy(&bytes)), digest }
         };
         let document = minijinja::context! {
-            id => record.submission.document,
-            source => record.submission.source,
+            id => record.submission.document.as_str(),
+            source => record.submission.source.as_str(),
             text => TemplateValue::from(Arc::clone(&text.text)),
-            metadata => TemplateValue::from_serialize(&metadata),
+            metadata => TemplateValue::from(Serde(&metadata)),
         };
         let template = minijinja::context! {
             document,
-            stages => TemplateValue::from_serialize(&outputs),
-            previous => TemplateValue::from_serialize(&previous),
+            stages => TemplateValue::from(Serde(&outputs)),
+            previous => TemplateValue::from(Serde(&previous)),
             round => task.round,
         };
         Ok(Self {

@@ -2,6 +2,7 @@
 
 pub(crate) mod learn;
 pub(crate) mod report;
+pub(crate) mod results;
 pub(crate) mod session;
 pub(crate) mod submit;
 pub(crate) mod summary;
@@ -10,6 +11,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use self::{
     report::Reporter,
+    results::Keep,
     session::{Session, Settings},
 };
 use super::{note, validate};
@@ -29,12 +31,12 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         true => state.last_run(Some(&plan.name)).await?,
         false => None,
     };
-    let resumed = run.is_some();
+    let keep = if run.is_some() { Keep::All } else { Keep::Nothing };
     let run = match run {
         Some(run) => run,
         None => state.begin_run(&plan.name, now()).await?,
     };
-    let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, resumed)?;
+    let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, &keep)?;
     let session = Session::start(Settings { state, run, plan, models: arguments.models.folder.clone() }).await?;
     let limit = arguments.limit.unwrap_or(usize::MAX);
     if session.plan.spec.heads.is_empty() && feedback.is_some() {

@@ -1,11 +1,6 @@
 //! What came of each document: lines for programs, a bar and a table for people.
 
-use std::{
-    collections::HashSet,
-    fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Seek, SeekFrom, Write},
-    path::Path,
-};
+use std::path::Path;
 
 use flow::{DocumentRecord, Outcome, Plan, StageStatus};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     learn::Learned,
+    results::{Keep, Results},
     session::Session,
     summary::{Collector, Summary},
 };
@@ -33,14 +29,24 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Opens the output folder. A resumed run goes on with the lines that are there; a new one begins anew.
-    pub(crate) fn open(run: &Run, plan: &Plan, folder: Option<&Path>, format: Format, resumed: bool) -> Result<Self> {
-        let results = folder.map(|folder| Results::open(folder, resumed)).transpose()?;
+    /// Opens the output folder.
+    pub(crate) fn open(run: &Run, plan: &Plan, folder: Option<&Path>, format: Format, keep: &Keep<'_>) -> Result<Self> {
+        let results = folder.map(|folder| Results::open(folder, keep)).transpose()?;
         let bar = ProgressBar::new(0);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {pos}/{len} documents  {bar:30}  {elapsed}  {msg}") {
             bar.set_style(style);
         }
         Ok(Self { format, results, folder: folder.map(Path::to_path_buf), collector: Collector::new(run, plan), bar })
+    }
+
+    /// Counts only, for measurements: nothing is printed or written until `finish`.
+    pub(crate) fn silent(run: &Run, plan: &Plan, format: Format) -> Self {
+        Self { format, results: None, folder: None, collector: Collector::new(run, plan), bar: ProgressBar::hidden() }
+    }
+
+    /// Seconds of the stages that the cache answered.
+    pub(crate) fn cached_seconds(&self) -> impl Iterator<Item = f64> {
+        self.collector.cached_seconds()
     }
 
     /// What the heads learned before the run.
@@ -54,12 +60,13 @@ impl Reporter {
             note(&format!("{unfinished} documents go on where they stood"));
         }
         self.collector.begin();
+        self.bar.inc_length(unfinished as u64);
         self.bar.enable_steady_tick(std::time::Duration::from_millis(250));
     }
 
-    /// How many documents are expected, for the bar.
-    pub(crate) fn expect(&self, documents: u64) {
-        self.bar.set_length(documents);
+    /// A document was accepted.
+    pub(crate) fn accepted(&self) {
+        self.bar.inc_length(1);
     }
 
     /// A document has ended.
@@ -73,7 +80,7 @@ impl Reporter {
         if self.format == Format::Jsonl {
             print(&line.to_string());
         }
-        self.collector.document(record);
+        self.collector.document(record, line["citations"].as_array().map_or(0, Vec::len));
         self.bar.inc(1);
         let dead = self.collector.dead_letters();
         if dead > 0 {
@@ -97,54 +104,6 @@ impl Reporter {
             Format::Jsonl => note(&summary.table()),
         }
         Ok(summary)
-    }
-}
-
-/// results.jsonl: one line a document, whatever crashes and resumes there were.
-struct Results {
-    file: File,
-    written: HashSet<String>,
-}
-
-impl Results {
-    fn open(folder: &Path, resumed: bool) -> Result<Self> {
-        let path = folder.join("results.jsonl");
-        let action = || format!("open {}", path.display());
-        std::fs::create_dir_all(folder).map_err(Error::system(action()))?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(!resumed)
-            .open(&path)
-            .map_err(Error::system(action()))?;
-        let mut written = HashSet::new();
-        let mut whole = 0_u64;
-        for line in BufReader::new(&file).split(b'\n') {
-            let line = line.map_err(Error::system(action()))?;
-            let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(&line) else { break };
-            let Some(Value::String(document)) = fields.get("document") else { break };
-            written.insert(document.clone());
-            whole += line.len() as u64 + 1;
-        }
-        // A crash in the middle of a line leaves a torn one: it is cut off and written again. A whole last line may lack
-        // only its newline.
-        let length = file.metadata().map_err(Error::system(action()))?.len();
-        file.set_len(whole.min(length)).map_err(Error::system(action()))?;
-        file.seek(SeekFrom::End(0)).map_err(Error::system(action()))?;
-        if whole > length {
-            file.write_all(b"\n").map_err(Error::system(action()))?;
-        }
-        Ok(Self { file, written })
-    }
-
-    fn write(&mut self, document: &str, line: &Value) -> std::io::Result<()> {
-        if self.written.contains(document) {
-            return Ok(());
-        }
-        self.file.write_all(format!("{line}\n").as_bytes())?;
-        self.written.insert(document.to_owned());
-        Ok(())
     }
 }
 

@@ -126,7 +126,10 @@ impl Session {
             }
             tokio::select! {
                 document = accepted.recv(), if !all_submitted => match document {
-                    Some(document) => progress.accepted(document),
+                    Some(document) => {
+                        reporter.accepted();
+                        progress.accepted(document);
+                    }
                     None => {
                         all_submitted = true;
                         while let Some(outcome) = submitter.join_next().await {

@@ -37,7 +37,7 @@ struct StageNumbers {
     seconds: Vec<f64>,
     skipped: u64,
     failed: u64,
-    cached: u64,
+    cached_seconds: Vec<f64>,
 }
 
 /// What a run came to.
@@ -72,12 +72,13 @@ impl Collector {
         self.dead_letters.len()
     }
 
-    pub(crate) fn citations(&mut self, count: usize) {
-        self.citations += count as u64;
+    pub(crate) fn cached_seconds(&self) -> impl Iterator<Item = f64> {
+        self.stages.values().flat_map(|stage| &stage.cached_seconds).copied()
     }
 
-    pub(crate) fn document(&mut self, record: &DocumentRecord) {
+    pub(crate) fn document(&mut self, record: &DocumentRecord, citations: usize) {
         let Some(end) = &record.end else { return };
+        self.citations += citations as u64;
         *self.outcomes.entry(report::end_word(end.outcome)).or_default() += 1;
         if let Some(letter) = &end.dead_letter {
             let mut letter = report::dead_letter(letter);
@@ -89,7 +90,7 @@ impl Collector {
             match &state.status {
                 StageStatus::Done(completion) => {
                     numbers.seconds.push(completion.seconds);
-                    numbers.cached += u64::from(completion.cached);
+                    numbers.cached_seconds.extend(completion.cached.then_some(completion.seconds));
                     self.prompt_tokens += completion.prompt_tokens;
                     self.completion_tokens += completion.completion_tokens;
                 }
@@ -105,12 +106,10 @@ impl Collector {
         let documents: u64 = self.outcomes.values().sum();
         let outcome = |outcome| self.outcomes.get(report::end_word(outcome)).copied().unwrap_or(0);
         let dead_lettered = outcome(Outcome::DeadLettered);
-        let stages: Vec<Value> = self
-            .order
-            .iter()
-            .filter_map(|name| Some((name, self.stages.get_mut(name)?)))
-            .map(|(name, numbers)| numbers.json(name))
-            .collect();
+        let mut stages = Vec::new();
+        for name in &self.order {
+            stages.extend(self.stages.get_mut(name).map(|numbers| numbers.json(name)));
+        }
         let cache = &session.services.cache.statistics;
         let engine = session.services.engine.statistics();
         let value = json!({
@@ -154,7 +153,7 @@ impl StageNumbers {
         };
         json!({
             "name": name, "succeeded": self.seconds.len(), "skipped": self.skipped, "failed": self.failed,
-            "cached": self.cached, "p50": quantile(0.5), "p95": quantile(0.95),
+            "cached": self.cached_seconds.len(), "p50": quantile(0.5), "p95": quantile(0.95),
         })
     }
 }
@@ -246,7 +245,7 @@ fn round(value: f64) -> f64 {
 }
 
 /// The most memory that this process has had, from the kernel's account.
-fn peak_memory() -> u64 {
+pub(crate) fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());

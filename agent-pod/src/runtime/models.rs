@@ -1,0 +1,203 @@
+//! From the models that pools name to the engine that holds them. A model that several pools hold is loaded once.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crds::{AgentPoolSpec, DeviceKind, Model, ModelTask};
+use engine::{
+    Engine, ModelFiles, ModelSpec, Settings,
+    catalogue::{self, Catalogue, PullSettings},
+};
+use flow::Plan;
+
+use crate::{Error, Result, error::chain, stages::Failure};
+
+/// Which of the engine's models a pool's model is.
+#[derive(Clone, Debug, Default)]
+pub struct ModelNames {
+    names: BTreeMap<(String, String, String), String>,
+}
+
+impl ModelNames {
+    /// The engine's name of a pool's model.
+    pub fn get(&self, plan: &Plan, pool: &str, model: &str) -> Option<String> {
+        self.names.get(&(plan.digest.clone(), pool.to_owned(), model.to_owned())).cloned()
+    }
+
+    /// The engine's name of the model that a stage uses: the one it names, or its pool's first of the task.
+    pub fn stage_model(
+        &self,
+        plan: &Plan,
+        pool: &str,
+        model: Option<&str>,
+        task: ModelTask,
+    ) -> std::result::Result<String, Failure> {
+        let first = || {
+            let models = &plan.pools.get(pool)?.models;
+            models.iter().find(|candidate| candidate.task == task).map(|model| model.name.as_str())
+        };
+        let name = model.or_else(first).and_then(|model| self.get(plan, pool, model));
+        name.ok_or_else(|| {
+            let wanted = model.map_or_else(|| format!("a model of task {task:?}"), |model| format!("the model \"{model}\""));
+            Failure::permanent("UnknownModel", format!("pool \"{pool}\" does not hold {wanted}"))
+        })
+    }
+}
+
+/// Loads the models of all pools of the plans.
+pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine, ModelNames)> {
+    let folder = folder.map_or_else(catalogue::models_folder, Path::to_path_buf);
+    let catalogue = Catalogue::load(None).map_err(Error::system("read the model catalogue"))?;
+    let mut names = ModelNames::default();
+    let mut specs: Vec<ModelSpec> = Vec::new();
+    let mut settings = settings(None);
+    let mut problems = Vec::new();
+    for (plan, pool_name, pool) in plans.iter().flat_map(|plan| plan.pools.iter().map(move |(name, pool)| (plan, name, pool))) {
+        settings = widest(settings, pool);
+        for model in &pool.models {
+            match files(&catalogue, &folder, model) {
+                Ok((base, files)) => {
+                    let name = add(&mut specs, base, model, files);
+                    names.names.insert((plan.digest.clone(), pool_name.clone(), model.name.clone()), name);
+                }
+                Err(problem) => problems.push(format!("model \"{}\" of pool \"{pool_name}\": {problem}", model.name)),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        problems.dedup();
+        return Err(Error::Usage(problems));
+    }
+    Ok((start_engine(settings, specs).await?, names))
+}
+
+/// Loads models of the catalogue under their own names.
+pub async fn start_catalogue(names: &[&str], folder: Option<&Path>) -> Result<Engine> {
+    let folder = folder.map_or_else(catalogue::models_folder, Path::to_path_buf);
+    let catalogue = Catalogue::load(None).map_err(Error::system("read the model catalogue"))?;
+    let mut specs = Vec::new();
+    for name in names {
+        let (entry, files) = catalogued(&catalogue, &folder, name).map_err(Error::usage)?;
+        specs.push(ModelSpec {
+            name: (*name).to_owned(),
+            task: entry,
+            files,
+            dtype: None,
+            context_tokens: Some(CONTEXT_TOKENS),
+        });
+    }
+    start_engine(settings(None), specs).await
+}
+
+/// Context of a model whose pool names none, at most.
+const CONTEXT_TOKENS: usize = 4_096;
+
+async fn start_engine(settings: Settings, specs: Vec<ModelSpec>) -> Result<Engine> {
+    let started = tokio::task::spawn_blocking(move || Engine::start(settings, specs)).await;
+    started.map_err(Error::system("load the models"))?.map_err(|error| match error {
+        engine::Error::FindGpuSupport | engine::Error::OpenGpu(_) => Error::usage(format!("device.kind Gpu: {}", chain(&error))),
+        engine::Error::ChooseDtype { .. } => Error::usage(chain(&error)),
+        other => Error::system("load the models")(other),
+    })
+}
+
+fn settings(pool: Option<&AgentPoolSpec>) -> Settings {
+    let effective = pool.map_or_else(|| crds::Profile::default().defaults(), AgentPoolSpec::effective);
+    Settings {
+        device: match pool.map(|pool| pool.device.kind).unwrap_or_default() {
+            DeviceKind::Cpu => engine::DeviceKind::Cpu,
+            DeviceKind::Gpu => engine::DeviceKind::Gpu,
+        },
+        threads: engine::threads::available_threads(),
+        max_batch: effective.max_batch as usize,
+        max_wait: effective.max_wait,
+        token_budget: effective.token_budget.map(|tokens| tokens as usize),
+    }
+}
+
+/// In one process all pools share one engine: it takes the widest bounds that one of them allows.
+fn widest(settings_so_far: Settings, pool: &AgentPoolSpec) -> Settings {
+    let own = settings(Some(pool));
+    Settings {
+        device: if own.device == engine::DeviceKind::Gpu { own.device } else { settings_so_far.device },
+        threads: own.threads,
+        max_batch: if pool.models.is_empty() { settings_so_far.max_batch } else { own.max_batch },
+        max_wait: settings_so_far.max_wait.max(own.max_wait),
+        token_budget: own.token_budget.or(settings_so_far.token_budget),
+    }
+}
+
+/// Adds a model unless the same files in the same format are there; its name.
+fn add(specs: &mut Vec<ModelSpec>, base: String, model: &Model, files: ModelFiles) -> String {
+    let task = match model.task {
+        ModelTask::Embed => engine::ModelTask::Embed,
+        ModelTask::Generate => engine::ModelTask::Generate,
+    };
+    let dtype = model.dtype.map(|dtype| match dtype {
+        crds::Dtype::F32 => engine::Dtype::F32,
+        crds::Dtype::F16 => engine::Dtype::F16,
+        crds::Dtype::BF16 => engine::Dtype::Bf16,
+        crds::Dtype::Q8_0 => engine::Dtype::Q8_0,
+        crds::Dtype::AsStored => engine::Dtype::AsStored,
+    });
+    let context_tokens = match model.task {
+        ModelTask::Generate => Some(model.context_tokens.map_or(CONTEXT_TOKENS, |tokens| tokens as usize)),
+        ModelTask::Embed => model.context_tokens.map(|tokens| tokens as usize),
+    };
+    let same = |spec: &&ModelSpec| {
+        spec.task == task && spec.files == files && spec.dtype == dtype && spec.context_tokens == context_tokens
+    };
+    if let Some(spec) = specs.iter().find(same) {
+        return spec.name.clone();
+    }
+    let taken = specs.iter().filter(|spec| spec.name.split('#').next() == Some(base.as_str())).count();
+    let name = if taken == 0 { base } else { format!("{base}#{}", taken + 1) };
+    specs.push(ModelSpec { name: name.clone(), task, files, dtype, context_tokens });
+    name
+}
+
+/// A name for people and the files of a model; the problem in words where they cannot be had.
+fn files(catalogue: &Catalogue, folder: &Path, model: &Model) -> std::result::Result<(String, ModelFiles), String> {
+    let source = &model.source;
+    if let Some(name) = &source.catalog {
+        let (task, files) = catalogued(catalogue, folder, name)?;
+        let fits = matches!(
+            (task, model.task),
+            (engine::ModelTask::Embed, ModelTask::Embed) | (engine::ModelTask::Generate, ModelTask::Generate)
+        );
+        return if fits { Ok((name.clone(), files)) } else { Err(format!("\"{name}\" of the catalogue is for {task:?}")) };
+    }
+    if let Some(path) = &source.file {
+        let files = catalogue::files_at(Path::new(path)).map_err(|error| chain(&error))?;
+        let stem = Path::new(path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok((stem, files));
+    }
+    if let Some(http) = &source.http {
+        let cache: PathBuf = folder.to_path_buf();
+        let files = tokio::task::block_in_place(|| {
+            catalogue::pull_url(&http.url, &http.sha256, &cache, &PullSettings::default(), &|_| {})
+        });
+        let name = http.url.rsplit('/').next().unwrap_or("model").to_owned();
+        return Ok((name, files.map_err(|error| chain(&error))?));
+    }
+    Err("source names no place".to_owned())
+}
+
+fn catalogued(
+    catalogue: &Catalogue,
+    folder: &Path,
+    name: &str,
+) -> std::result::Result<(engine::ModelTask, ModelFiles), String> {
+    let Some(entry) = catalogue.entry(name) else {
+        let known: Vec<&str> = catalogue.list().map(|entry| entry.name.as_str()).collect();
+        return Err(format!("the catalogue has no \"{name}\"; it has: {}", known.join(", ")));
+    };
+    let files = catalogue::installed(entry, &folder.join(name));
+    let files = files.ok_or_else(|| {
+        format!("\"{name}\" is not in {}, or not whole; get it with: docket model pull {name}", folder.display())
+    })?;
+    Ok((entry.task, files))
+}

@@ -1,0 +1,122 @@
+//! Runs the `docket` that was just built on files that the test writes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder of its own for a test, with the state in it.
+pub struct Place {
+    folder: TempDir,
+}
+
+/// What a command came to.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(&path, content).expect("a file");
+        path
+    }
+
+    /// `docket` with this test's state folder as working folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docket"));
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    pub fn docket(&self, arguments: &[&str]) -> Ran {
+        self.command(arguments).output().expect("docket starts").into()
+    }
+
+    /// The lines of a results file.
+    pub fn results(&self, name: &str) -> Vec<Value> {
+        json_lines(&fs::read_to_string(self.path(name)).expect("results"))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn code(self, expected: i32) -> Self {
+        assert_eq!(self.code, Some(expected), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, words: &str) -> Self {
+        assert!(self.stderr.contains(words), "\"{words}\" is not in stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
+        self
+    }
+
+    pub fn lines(&self) -> Vec<Value> {
+        json_lines(&self.stdout)
+    }
+}
+
+pub fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// A pipeline without models: parse, then a value from the text.
+#[allow(dead_code, reason = "not every test file uses it")]
+pub const PLAIN: &str = r#"
+apiVersion: docket.dev/v1alpha1
+kind: AgentPool
+metadata: {name: readers}
+spec: {concurrency: 4}
+---
+apiVersion: docket.dev/v1alpha1
+kind: Pipeline
+metadata: {name: plain}
+spec:
+  stages:
+  - {name: parse, pool: readers, parse: {}}
+  - {name: head, pool: readers, after: [parse], transform: {template: "{{ document.text | head(20) }}"}}
+  - {name: size, pool: readers, after: [parse], transform: {format: Json, template: '{"bytes": {{ stages.parse.textBytes }}}'}}
+  - {name: both, pool: readers, after: [head, size], join: {mode: All}, transform: {format: Json, template: '{"head": {{ stages.head.text | tojson }}, "bytes": {{ stages.size.bytes }}}'}}
+"#;
+
+/// The folder of pulled models, or a note that the test skips.
+#[allow(dead_code, reason = "not every test file uses it")]
+pub fn models(names: &[&str]) -> Option<PathBuf> {
+    let folder = std::env::var_os("DOCKET_MODELS").map(PathBuf::from).or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
+        cache.map(|cache| cache.join("docket/models"))
+    })?;
+    let missing: Vec<&&str> = names.iter().filter(|name| !folder.join(name).is_dir()).collect();
+    if missing.is_empty() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {missing:?} are not in {}; get them with docket model pull", folder.display());
+    None
+}
