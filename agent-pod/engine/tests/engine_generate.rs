@@ -1,46 +1,15 @@
-//! Generation: compared with llama.cpp, independent of companions, streamed, stopped, and forced into schemas.
+//! Generation: compared with exact arithmetic and llama.cpp, independent of companions, streamed and stopped.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+mod generation_support;
 
 use engine::ModelFiles;
 use engine::generation::{
-    ChatMessage, ChatRole, Error, Finish, GenerateRequest, GeneratorSettings, LocalGenerator, Sampling, WeightFormat,
+    ChatMessage, ChatRole, Error, Finish, GenerateRequest, LocalGenerator, Sampling, WeightFormat,
 };
-use serde_json::{Value, json};
+use generation_support::{SMOLLM2, model, request, settings, smollm2};
+use serde_json::Value;
 
-const SMOLLM2: &str = "smollm2-135m-instruct";
 const GEMMA3: &str = "gemma-3-270m";
-
-/// A model's GGUF file, or `None` with a line that says so.
-fn model(name: &str) -> Option<ModelFiles> {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/docket/models"));
-    let folder = std::env::var_os("DOCKET_MODELS").map(PathBuf::from).or_else(home)?.join(name);
-    let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let weights = files.filter(|path| path.extension().is_some_and(|extension| extension == "gguf")).min();
-    if weights.is_none() {
-        eprintln!("SKIPPED: no GGUF file in {}", folder.display());
-    }
-    Some(ModelFiles { weights: weights?, tokenizer: None, config: None })
-}
-
-fn settings(dtype: WeightFormat) -> GeneratorSettings {
-    GeneratorSettings { dtype, context_tokens: 2048, max_sequences: 8, prefill_chunk: 128 }
-}
-
-fn smollm2() -> Option<LocalGenerator> {
-    Some(LocalGenerator::load(&model(SMOLLM2)?, &settings(WeightFormat::Q8_0)).expect("the model loads"))
-}
-
-fn request(text: &str, max_tokens: usize) -> GenerateRequest {
-    GenerateRequest {
-        messages: vec![ChatMessage { role: ChatRole::User, content: text.to_owned() }],
-        max_tokens,
-        sampling: Sampling::greedy(),
-        stop: Vec::new(),
-        schema: None,
-    }
-}
 
 fn golden(name: &str) -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/generation.json");
@@ -300,111 +269,6 @@ fn requests_without_sense_are_refused() {
     }
 }
 
-fn licence_schema() -> Value {
-    json!({
-        "type": "object",
-        "properties": {
-            "holders": {"type": "array", "items": {"type": "string"}, "maxItems": 4},
-            "year": {"type": "integer", "minimum": 1900, "maximum": 2100},
-            "kind": {"enum": ["permissive", "copyleft", "other"]},
-            "notice": {"type": "object", "properties": {"required": {"type": "boolean"}}, "required": ["required"],
-                       "additionalProperties": false}
-        },
-        "required": ["holders", "year", "kind", "notice"],
-        "additionalProperties": false
-    })
-}
-
-fn check_licence(text: &str) {
-    let answer: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
-    let fields: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(fields, ["holders", "year", "kind", "notice"], "{text}");
-    assert!(answer["holders"].as_array().unwrap().iter().all(Value::is_string), "{text}");
-    assert!(answer["holders"].as_array().unwrap().len() <= 4, "{text}");
-    assert!((1900..=2100).contains(&answer["year"].as_i64().unwrap()), "{text}");
-    assert!(["permissive", "copyleft", "other"].contains(&answer["kind"].as_str().unwrap()), "{text}");
-    assert!(answer["notice"]["required"].is_boolean(), "{text}");
-}
-
-#[test]
-fn an_answer_under_a_schema_always_matches_it() {
-    let Some(mut generator) = smollm2() else { return };
-    let question = "MIT License. Copyright (c) 2015 Jane Roe and John Doe. Extract the data as JSON.";
-    // With few tokens left the answer is closed in time; with too few it is refused before work starts.
-    let mut accepted = 0;
-    for (seed, max_tokens) in [(0, 128), (1, 64), (2, 48), (3, 40), (4, 36), (5, 32), (6, 30), (7, 28)] {
-        let sampling = Sampling { temperature: if seed == 0 { 0.0 } else { 1.3 }, seed, ..Sampling::greedy() };
-        let request = GenerateRequest { sampling, schema: Some(licence_schema()), ..request(question, max_tokens) };
-        match generator.generate_in_pieces(request) {
-            Ok((answer, pieces)) => {
-                eprintln!("{max_tokens}: {}", answer.text);
-                check_licence(&answer.text);
-                assert!(answer.completion_tokens <= max_tokens);
-                assert_eq!((answer.finish, pieces.concat()), (Finish::Stop, answer.text));
-                accepted += 1;
-            }
-            Err(Error::SchemaTooLong { needed, .. }) => assert!(needed > max_tokens),
-            Err(error) => panic!("{max_tokens} tokens: {error}"),
-        }
-    }
-    assert!(accepted >= 4, "only {accepted} answers");
-}
-
-#[test]
-fn an_open_string_is_closed_before_tokens_run_out() {
-    let Some(mut generator) = smollm2() else { return };
-    let schema = json!({"type": "object", "properties": {"story": {"type": "string"}}, "required": ["story"]});
-    for max_tokens in [12, 20, 33] {
-        let request =
-            GenerateRequest { schema: Some(schema.clone()), ..request("Tell a very long story.", max_tokens) };
-        let answer = generator.generate(request).unwrap();
-        let parsed: Value = serde_json::from_str(&answer.text).unwrap();
-        assert!(parsed["story"].is_string(), "{}", answer.text);
-        assert!(answer.completion_tokens <= max_tokens);
-    }
-}
-
-#[test]
-fn schemas_and_free_texts_share_a_batch() {
-    let Some(mut generator) = smollm2() else { return };
-    let number = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
-                        "additionalProperties": false});
-    let requests = vec![
-        GenerateRequest { schema: Some(licence_schema()), ..request("Extract the licence's data.", 80) },
-        request("Say hello.", 12),
-        GenerateRequest { schema: Some(number), ..request("Give me a number as JSON.", 24) },
-    ];
-    let alone: Vec<String> =
-        requests.iter().map(|request| smollm2().unwrap().generate(request.clone()).unwrap().text).collect();
-    let together: Vec<String> =
-        generator.generate_together(requests, 0).into_iter().map(|answer| answer.unwrap().text).collect();
-    check_licence(&together[0]);
-    let parsed: HashMap<String, i64> = serde_json::from_str(&together[2]).unwrap();
-    assert!(parsed.contains_key("n"));
-    assert_eq!(together, alone);
-}
-
-#[test]
-fn a_bad_schema_is_refused_before_work_starts() {
-    let Some(mut generator) = smollm2() else { return };
-    let bad = [
-        json!({"type": "no such type"}),
-        json!("not an object"),
-        json!({"type": "object", "properties": {"a": {"$ref": "#/definitions/absent"}}, "required": ["a"]}),
-        json!({"type": "string", "pattern": "(unclosed"}),
-        json!({"allOf": [{"type": "string"}, {"type": "integer"}]}),
-    ];
-    for schema in bad {
-        let request = GenerateRequest { schema: Some(schema.clone()), ..request("hello", 16) };
-        let error = generator.generate(request).unwrap_err();
-        assert!(matches!(error, Error::Schema(_)), "{schema}: {error}");
-        eprintln!("{schema}: {error}");
-    }
-    let long = json!({"type": "object", "properties": {"a": {"type": "string", "minLength": 500}}, "required": ["a"]});
-    let error = generator.generate(GenerateRequest { schema: Some(long), ..request("hello", 16) }).unwrap_err();
-    assert!(matches!(error, Error::SchemaTooLong { max_tokens: 16, .. }), "{error}");
-}
-
 #[test]
 fn files_that_are_no_model_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -420,4 +284,69 @@ fn files_that_are_no_model_are_refused() {
     empty.extend([0; 16]);
     std::fs::write(&path, empty).unwrap();
     assert!(matches!(load(), Error::Header(_)), "no metadata");
+}
+
+/// A header with a configuration and an embedding, and nothing of layers.
+fn header(changed: &str, value: u32) -> Vec<u8> {
+    let text = |bytes: &mut Vec<u8>, text: &str| {
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    let numbers = [
+        ("block_count", 1),
+        ("embedding_length", 64),
+        ("feed_forward_length", 64),
+        ("context_length", 128),
+        ("attention.head_count", 2),
+        ("attention.head_count_kv", 1),
+        ("attention.key_length", 32),
+        ("rope.dimension_count", 32),
+    ];
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend(1u64.to_le_bytes());
+    bytes.extend((numbers.len() as u64 + 1).to_le_bytes());
+    text(&mut bytes, "general.architecture");
+    bytes.extend(8u32.to_le_bytes());
+    text(&mut bytes, "llama");
+    for (name, number) in numbers {
+        text(&mut bytes, &format!("llama.{name}"));
+        bytes.extend(4u32.to_le_bytes());
+        bytes.extend(if name == changed { value } else { number }.to_le_bytes());
+    }
+    text(&mut bytes, "token_embd.weight");
+    bytes.extend(2u32.to_le_bytes());
+    bytes.extend(64u64.to_le_bytes());
+    bytes.extend(4u64.to_le_bytes());
+    bytes.extend([0; 12]);
+    bytes.resize(bytes.len().next_multiple_of(32) + 64 * 4 * 4, 0);
+    bytes
+}
+
+#[test]
+fn configurations_without_sense_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let load = |changed: &str, value: u32| {
+        std::fs::write(&path, header(changed, value)).unwrap();
+        let files = ModelFiles { weights: path.clone(), tokenizer: None, config: None };
+        LocalGenerator::load(&files, &settings(WeightFormat::Q8_0)).err().expect("the file is refused")
+    };
+    let whole = load("", 0);
+    assert!(matches!(whole, Error::Header(engine::generation::gguf::Error::Missing(_))), "no norm: {whole}");
+    for (changed, value) in [
+        ("block_count", 1 << 20),
+        ("block_count", 0),
+        ("attention.head_count", 0),
+        ("attention.head_count_kv", 0),
+        ("attention.head_count_kv", 3),
+        ("attention.key_length", 0),
+        ("attention.key_length", 33),
+        ("rope.dimension_count", 0),
+        ("rope.dimension_count", 64),
+        ("embedding_length", u32::MAX),
+    ] {
+        let error = load(changed, value);
+        let refused = matches!(error, Error::Configuration(_) | Error::Header(_));
+        assert!(refused, "{changed} = {value}: {error}");
+    }
 }

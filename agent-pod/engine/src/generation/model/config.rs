@@ -94,6 +94,9 @@ impl Config {
 
     fn check(&self, fields: &Fields<'_>) -> Result<(), Error> {
         let refuse = |reason: String| Err(Error::Configuration(reason));
+        if self.kv_heads == 0 || self.head_width == 0 || self.rope_width == 0 {
+            return refuse("there are no key heads, or heads without width or rotation".to_owned());
+        }
         if self.heads % self.kv_heads != 0 {
             return refuse(format!("{} heads do not share {} key heads evenly", self.heads, self.kv_heads));
         }

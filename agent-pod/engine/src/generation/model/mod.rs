@@ -20,7 +20,7 @@ use crate::gguf::Header;
 
 pub(super) use config::Config;
 pub(super) use forward::{Scratch, Segment};
-pub(super) use half::{from_half, to_half};
+pub(super) use half::to_half;
 
 use layer::Layer;
 use matrix::{Loader, Matrix};
