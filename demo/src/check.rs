@@ -34,6 +34,8 @@ struct ResultLine {
     document: String,
     outcome: String,
     #[serde(default)]
+    output: Value,
+    #[serde(default)]
     stages: BTreeMap<String, StageResult>,
     #[serde(default)]
     citations: Vec<Citation>,
@@ -56,6 +58,9 @@ pub struct Citation {
     pub end: usize,
     /// What stands there.
     pub text: String,
+    /// The sentence that rests on it.
+    #[serde(default)]
+    pub claim: String,
 }
 
 /// Hits among tries.
@@ -84,8 +89,10 @@ pub struct Report {
     pub far: Share,
     /// Held-out texts with a wrong label: document, truth, answer.
     pub wrong: Vec<(String, String, String)>,
-    /// Lines for a person to read: a document and what was written about it.
-    pub example: Option<(String, String)>,
+    /// The first document that has citations, and what the pipeline made of it.
+    pub example: Option<(String, Value)>,
+    /// Every citation that holds, a line each, for a person to look up.
+    pub places: Vec<String>,
 }
 
 impl Report {
@@ -126,15 +133,14 @@ impl Report {
             self.citations.all += 1;
             if source.get(citation.start..citation.end) == Some(citation.text.as_bytes()) {
                 self.citations.right += 1;
+                self.places.push(place(&line.document, citation));
             } else {
                 self.broken.push((line.document.clone(), citation.clone()));
             }
         }
         self.add_label(line, truth, division);
-        if self.example.is_none()
-            && let Some(text) = line.stages.get("draft").and_then(|stage| stage.output["text"].as_str())
-        {
-            self.example = Some((line.document.clone(), text.to_owned()));
+        if self.example.is_none() && !line.citations.is_empty() {
+            self.example = Some((line.document.clone(), line.output.clone()));
         }
         Ok(())
     }
@@ -153,6 +159,12 @@ impl Report {
             self.wrong.push((line.document.clone(), (*truth).to_owned(), answer.to_owned()));
         }
     }
+}
+
+fn place(document: &str, citation: &Citation) -> String {
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let Citation { source, start, end, text, claim } = citation;
+    format!("{document}: \"{}\"\n  {source} bytes {start}..{end}: \"{}\"", one_line(claim), one_line(text))
 }
 
 fn read(path: &Path) -> Result<String> {

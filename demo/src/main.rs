@@ -1,12 +1,12 @@
 //! `docket-demo-corpus collect|check`: makes the demonstration's documents and checks its results.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use docket_demo_corpus::{
     check::{Report, Share},
     collect,
@@ -88,11 +88,21 @@ fn check(out: &Path, results: &Path) -> Result<ExitCode> {
     for (document, truth, answer) in report.wrong.iter().take(SHOWN) {
         println!("  {document}: is {truth}, was labelled {answer}");
     }
-    if let Some((document, text)) = &report.example {
-        println!("what was drafted about {document}:\n  {}", text.replace('\n', "\n  "));
+    let places = results.join("citations.txt");
+    fs::write(&places, report.places.join("\n") + "\n")
+        .with_context(|| format!("failed to write {}", places.display()))?;
+    println!("  each with its claim and its place in {}, for example", places.display());
+    for place in report.places.iter().take(EXAMPLES) {
+        println!("  {}", place.replace('\n', "\n  "));
+    }
+    if let Some((document, output)) = &report.example {
+        println!("the entry about {document}:\n{output:#}");
     }
     Ok(if report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// Citations that are printed whole.
+const EXAMPLES: usize = 3;
 
 /// Broken citations and wrong labels that are listed; the results hold all of them.
 const SHOWN: usize = 10;
