@@ -64,7 +64,7 @@ pub struct FileArguments {
 #[derive(Args, Debug, Clone)]
 pub struct StateArguments {
     /// Folder that keeps records, payloads, knowledge, heads and the cache.
-    #[arg(long = "state", env = "DOCKET_STATE", default_value = ".docket", value_name = "DIR")]
+    #[arg(id = "state_folder", long = "state", env = "DOCKET_STATE", default_value = ".docket", value_name = "DIR")]
     pub folder: PathBuf,
 }
 
@@ -72,7 +72,7 @@ pub struct StateArguments {
 #[derive(Args, Debug, Clone)]
 pub struct ModelArguments {
     /// Folder of pulled models. Default: docket/models in the user's cache folder.
-    #[arg(long = "models", env = "DOCKET_MODELS", value_name = "DIR")]
+    #[arg(id = "models_folder", long = "models", env = "DOCKET_MODELS", value_name = "DIR")]
     pub folder: Option<PathBuf>,
 }
 

@@ -34,12 +34,12 @@ fn check(name: &str, content: &[u8], reason: &str) {
 
 #[test]
 fn an_empty_document_is_dead_lettered() {
-    check("empty.txt", b"", "Empty");
+    check("empty.txt", b"", "DocumentEmpty");
 }
 
 #[test]
 fn a_binary_document_is_dead_lettered() {
-    check("program.bin", &(0..=255).cycle().take(4096).collect::<Vec<u8>>(), "Binary");
+    check("program.bin", &(0..=255).cycle().take(4096).collect::<Vec<u8>>(), "DocumentBinary");
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_document_of_200_mib_is_refused_without_being_read() {
     let place = Place::new();
     place.write("in/large.txt", "");
     File::options().write(true).open(place.path("in/large.txt")).and_then(|file| file.set_len(200 << 20)).expect("a large file");
-    assert_eq!(reasons(&place), [("large.txt".to_owned(), "TooLarge".to_owned())]);
+    assert_eq!(reasons(&place), [("large.txt".to_owned(), "DocumentTooLarge".to_owned())]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_dangling_link_is_unreadable() {
     place.write("in/other.txt", "other");
     std::fs::remove_file(place.path("in/other.txt")).expect("removed");
     std::os::unix::fs::symlink("nowhere.txt", place.path("in/link.txt")).expect("a link");
-    assert_eq!(reasons(&place), [("link.txt".to_owned(), "Unreadable".to_owned())]);
+    assert_eq!(reasons(&place), [("link.txt".to_owned(), "DocumentUnreadable".to_owned())]);
 }
 
 #[test]
@@ -209,8 +209,10 @@ fn a_full_disk_fails_the_run_and_loses_nothing() {
         let text: String = blake3::Hasher::new_derive_key(&n.to_string()).finalize_xof_text(200_000);
         place.write(&format!("in/{n:02}.txt"), text);
     }
-    // Files of this process and its children may not grow beyond 1 MiB: writing fails as on a full disk.
-    let script = format!("ulimit -f 1024; trap '' XFSZ; exec {} run -f pipeline.yaml --input in --output out", env!("CARGO_BIN_EXE_docket"));
+    place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out", "--limit", "5"]).code(0);
+    // No file may grow beyond 96 KiB from here on: writing fails as on a full disk.
+    let run = "run -f pipeline.yaml --input in --output out --resume";
+    let script = format!("ulimit -f 96; trap '' XFSZ; exec {} {run}", env!("CARGO_BIN_EXE_docket"));
     let output = std::process::Command::new("bash").args(["-c", &script]).current_dir(place.path("")).output().expect("bash");
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
     let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out", "--resume", "--format", "jsonl"]).code(0);

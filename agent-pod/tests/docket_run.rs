@@ -46,7 +46,7 @@ fn the_summary_is_a_table_for_people() {
 #[test]
 fn lines_of_a_file_are_documents_with_metadata_and_conditions() {
     let place = Place::new();
-    place.write("pipeline.yaml", PLAIN.replace("name: head, pool: readers,", "name: head, pool: readers, when: document.metadata.wanted,").replace("stages.head.text", "(stages.head.text or 'none')").as_str());
+    place.write("pipeline.yaml", PLAIN.replace("name: head, pool: readers,", "name: head, pool: readers, when: document.metadata.wanted,").replace("stages.head.text", "(stages.head.text or \"none\")").as_str());
     place.write("b.txt", "by path");
     place.write(
         "in.jsonl",
@@ -107,7 +107,7 @@ fn a_dead_letter_is_listed_shown_explained_and_replayed() {
     let letters = place.docket(&["dlq", "list", "--format", "jsonl"]).code(0).lines();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0]["stage"], "parse");
-    assert_eq!(letters[0]["reason"], "Empty");
+    assert_eq!(letters[0]["reason"], "DocumentEmpty");
     let shown = place.docket(&["dlq", "show", "empty.txt"]).code(0);
     assert!(shown.stdout.contains("\"plan\""), "{}", shown.stdout);
     let explained = place.docket(&["explain", "document", "empty.txt"]).code(0);

@@ -64,13 +64,13 @@ impl Input {
 
 fn read_file(path: &Path, limit: u64) -> std::result::Result<Bytes, Refusal> {
     let unreadable = |error: std::io::Error| Refusal {
-        reason: "Unreadable",
+        reason: "DocumentUnreadable",
         message: format!("failed to read {}: {error}", path.display()),
     };
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let too_large = |size: u64| Refusal {
-        reason: "TooLarge",
+        reason: "DocumentTooLarge",
         message: format!(
             "{} has {size} bytes; the limit is {limit} (parse.maxBytes of the pipeline's first stage)",
             path.display()
@@ -139,7 +139,7 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>, problems
         Err(error) => {
             let message = format!("failed to read the folder {}: {error}", folder.display());
             problems.push(Input {
-                content: Content::Refused(Refusal { reason: "Unreadable", message }),
+                content: Content::Refused(Refusal { reason: "DocumentUnreadable", message }),
                 ..file_input((relative(root, folder), folder.to_path_buf()))
             });
             return;

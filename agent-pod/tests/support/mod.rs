@@ -1,4 +1,5 @@
 //! Runs the `docket` that was just built on files that the test writes.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     fs,
@@ -10,27 +11,27 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder of its own for a test, with the state in it.
-pub struct Place {
+pub(crate) struct Place {
     folder: TempDir,
 }
 
 /// What a command came to.
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         fs::write(&path, content).expect("a file");
@@ -38,18 +39,18 @@ impl Place {
     }
 
     /// `docket` with this test's state folder as working folder.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docket"));
         command.args(arguments).current_dir(self.folder.path());
         command
     }
 
-    pub fn docket(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn docket(&self, arguments: &[&str]) -> Ran {
         self.command(arguments).output().expect("docket starts").into()
     }
 
     /// The lines of a results file.
-    pub fn results(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn results(&self, name: &str) -> Vec<Value> {
         json_lines(&fs::read_to_string(self.path(name)).expect("results"))
     }
 }
@@ -66,29 +67,28 @@ impl From<Output> for Ran {
 
 impl Ran {
     #[track_caller]
-    pub fn code(self, expected: i32) -> Self {
+    pub(crate) fn code(self, expected: i32) -> Self {
         assert_eq!(self.code, Some(expected), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     #[track_caller]
-    pub fn says(self, words: &str) -> Self {
+    pub(crate) fn says(self, words: &str) -> Self {
         assert!(self.stderr.contains(words), "\"{words}\" is not in stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
         self
     }
 
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         json_lines(&self.stdout)
     }
 }
 
-pub fn json_lines(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
 /// A pipeline without models: parse, then a value from the text.
-#[allow(dead_code, reason = "not every test file uses it")]
-pub const PLAIN: &str = r#"
+pub(crate) const PLAIN: &str = r#"
 apiVersion: docket.dev/v1alpha1
 kind: AgentPool
 metadata: {name: readers}
@@ -106,8 +106,7 @@ spec:
 "#;
 
 /// The folder of pulled models, or a note that the test skips.
-#[allow(dead_code, reason = "not every test file uses it")]
-pub fn models(names: &[&str]) -> Option<PathBuf> {
+pub(crate) fn models(names: &[&str]) -> Option<PathBuf> {
     let folder = std::env::var_os("DOCKET_MODELS").map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));

@@ -84,6 +84,10 @@ impl Session {
         for record in all(&self.driver).await? {
             if record.end.is_none() {
                 self.driver.publish_outstanding(&record).await.map_err(Error::system("continue the run"))?;
+                if record.suspended && !self.plan.spec.suspend {
+                    let resumed = self.driver.apply(&record.submission.document, Event::Resume).await;
+                    resumed.map_err(Error::system("continue the run"))?;
+                }
                 progress.open.insert(record.submission.document);
             } else {
                 if report_ended {
@@ -149,15 +153,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// Replays dead letters: each goes on from the stage that failed.
-    pub(crate) async fn replay(&self, documents: &[String]) -> Result<()> {
-        for document in documents {
-            let replayed = self.driver.apply(document, Event::Replay).await;
-            replayed.map_err(Error::system(format!("replay \"{document}\"")))?;
-        }
-        Ok(())
     }
 
     fn spawn(&self, shutdown: &CancellationToken) -> JoinSet<Result<()>> {
