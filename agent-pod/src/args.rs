@@ -53,7 +53,14 @@ pub enum Command {
 #[derive(Args, Debug, Clone)]
 pub struct FileArguments {
     /// Files with AgentPools and Pipelines (YAML or JSON); may be given several times.
-    #[arg(short = 'f', long = "file", required = true, env = "DOCKET_FILE", value_delimiter = ',', value_name = "FILE")]
+    #[arg(
+        short = 'f',
+        long = "file",
+        required = true,
+        env = "DOCKET_FILE",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
     pub files: Vec<PathBuf>,
     /// Pipeline to use, where the files hold several.
     #[arg(long, env = "DOCKET_PIPELINE", value_name = "NAME")]

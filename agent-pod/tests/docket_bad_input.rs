@@ -46,7 +46,11 @@ fn a_binary_document_is_dead_lettered() {
 fn a_document_of_200_mib_is_refused_without_being_read() {
     let place = Place::new();
     place.write("in/large.txt", "");
-    File::options().write(true).open(place.path("in/large.txt")).and_then(|file| file.set_len(200 << 20)).expect("a large file");
+    File::options()
+        .write(true)
+        .open(place.path("in/large.txt"))
+        .and_then(|file| file.set_len(200 << 20))
+        .expect("a large file");
     assert_eq!(reasons(&place), [("large.txt".to_owned(), "DocumentTooLarge".to_owned())]);
 }
 
@@ -63,12 +67,21 @@ fn a_dangling_link_is_unreadable() {
 fn broken_lines_and_double_ids_are_dead_lettered_one_by_one() {
     let place = Place::new();
     place.write("pipeline.yaml", PLAIN);
-    place.write("in.jsonl", "{\"id\": \"a\", \"text\": \"one\"}\nnot json\n{\"id\": \"a\", \"text\": \"two\"}\n{\"id\": \"b\"}\n");
+    place.write(
+        "in.jsonl",
+        "{\"id\": \"a\", \"text\": \"one\"}\nnot json\n{\"id\": \"a\", \"text\": \"two\"}\n{\"id\": \"b\"}\n",
+    );
     let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in.jsonl", "--format", "jsonl"]).code(1);
     let mut ends: Vec<String> = ran
         .lines()
         .iter()
-        .map(|line| format!("{} {}", line["document"].as_str().unwrap_or_default(), line["deadLetter"]["reason"].as_str().unwrap_or("-")))
+        .map(|line| {
+            format!(
+                "{} {}",
+                line["document"].as_str().unwrap_or_default(),
+                line["deadLetter"]["reason"].as_str().unwrap_or("-")
+            )
+        })
         .collect();
     ends.sort();
     assert_eq!(ends, ["a -", "a#2 DuplicateId", "in.jsonl:2 InvalidLine", "in.jsonl:4 InvalidLine"]);
@@ -135,17 +148,26 @@ fn an_unknown_field_is_refused() {
 
 #[test]
 fn a_cycle_is_refused() {
-    refused(|file| file.replace("name: head, pool: readers, after: [parse]", "name: head, pool: readers, after: [both]"), &["head", "both"]);
+    refused(
+        |file| file.replace("name: head, pool: readers, after: [parse]", "name: head, pool: readers, after: [both]"),
+        &["head", "both"],
+    );
 }
 
 #[test]
 fn a_dangling_stage_is_refused() {
-    refused(|file| file.replace("after: [head, size]", "after: [heda, size]"), &["spec.stages[3].after[0]", "heda", "head"]);
+    refused(
+        |file| file.replace("after: [head, size]", "after: [heda, size]"),
+        &["spec.stages[3].after[0]", "heda", "head"],
+    );
 }
 
 #[test]
 fn a_dangling_pool_is_refused() {
-    refused(|file| file.replace("{name: parse, pool: readers", "{name: parse, pool: reader"), &["spec.stages[0].pool", "reader"]);
+    refused(
+        |file| file.replace("{name: parse, pool: readers", "{name: parse, pool: reader"),
+        &["spec.stages[0].pool", "reader"],
+    );
 }
 
 #[test]
@@ -167,7 +189,10 @@ fn a_missing_file_and_a_missing_input_are_usage_errors() {
 fn with_model(source: &str) -> String {
     let pools = format!("spec: {{concurrency: 4, models: [{{name: m, task: Embed, source: {source}}}]}}");
     let file = PLAIN.replace("spec: {concurrency: 4}", &pools);
-    file.replace("  - {name: head,", "  - {name: vectors, pool: readers, after: [parse], embed: {model: m}}\n  - {name: head,")
+    file.replace(
+        "  - {name: head,",
+        "  - {name: vectors, pool: readers, after: [parse], embed: {model: m}}\n  - {name: head,",
+    )
 }
 
 #[test]
@@ -177,7 +202,10 @@ fn a_model_that_is_not_on_this_machine_is_named_with_the_command_that_gets_it() 
     place.write("a.txt", "text");
     let models = place.path("no-models");
     let models = models.to_str().expect("UTF-8");
-    place.docket(&["run", "-f", "pipeline.yaml", "--input", "a.txt", "--models", models]).code(2).says("docket model pull minilm");
+    place
+        .docket(&["run", "-f", "pipeline.yaml", "--input", "a.txt", "--models", models])
+        .code(2)
+        .says("docket model pull minilm");
 }
 
 #[test]
@@ -213,9 +241,12 @@ fn a_full_disk_fails_the_run_and_loses_nothing() {
     // No file may grow beyond 96 KiB from here on: writing fails as on a full disk.
     let run = "run -f pipeline.yaml --input in --output out --resume";
     let script = format!("ulimit -f 96; trap '' XFSZ; exec {} {run}", env!("CARGO_BIN_EXE_docket"));
-    let output = std::process::Command::new("bash").args(["-c", &script]).current_dir(place.path("")).output().expect("bash");
+    let output =
+        std::process::Command::new("bash").args(["-c", &script]).current_dir(place.path("")).output().expect("bash");
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
-    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out", "--resume", "--format", "jsonl"]).code(0);
+    let ran = place
+        .docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out", "--resume", "--format", "jsonl"])
+        .code(0);
     assert_eq!(ran.lines().len(), 20);
     assert_eq!(place.results("out/results.jsonl").len(), 20);
 }

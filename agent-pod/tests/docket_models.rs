@@ -50,10 +50,22 @@ spec:
 "#;
 
 const TEXTS: [(&str, &str, &str); 6] = [
-    ("cats1.txt", "cats", "The cat sat on the warm stone wall and purred. Cats sleep for most of the day, and they hunt mice at night."),
-    ("cats2.txt", "cats", "A kitten learns to hunt by playing with its mother. Every cat cleans its fur with its rough tongue."),
+    (
+        "cats1.txt",
+        "cats",
+        "The cat sat on the warm stone wall and purred. Cats sleep for most of the day, and they hunt mice at night.",
+    ),
+    (
+        "cats2.txt",
+        "cats",
+        "A kitten learns to hunt by playing with its mother. Every cat cleans its fur with its rough tongue.",
+    ),
     ("cats3.txt", "cats", "My cat follows me through the garden. It climbs the old apple tree and watches the birds."),
-    ("tax1.txt", "tax", "Income tax is due at the end of the quarter. The authority charges interest on late payments."),
+    (
+        "tax1.txt",
+        "tax",
+        "Income tax is due at the end of the quarter. The authority charges interest on late payments.",
+    ),
     ("tax2.txt", "tax", "The company must file its tax return before May. Deductions need receipts from the supplier."),
     ("tax3.txt", "tax", "Value added tax is collected by the seller. Small businesses may be exempt from the tax."),
 ];
@@ -75,13 +87,27 @@ fn prepared() -> Option<Place> {
 }
 
 fn ingest(place: &Place) -> Value {
-    let ran = place.docket(&["ingest", "-f", "pipeline.yaml", "--knowledge", "texts", "--input", "in", "--format", "json"]).code(0);
+    let ran = place
+        .docket(&["ingest", "-f", "pipeline.yaml", "--knowledge", "texts", "--input", "in", "--format", "json"])
+        .code(0);
     ran.lines().remove(0)
 }
 
 fn run(place: &Place) -> Ran {
     place
-        .docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--feedback", "labels.jsonl", "--format", "jsonl", "--output", "out"])
+        .docket(&[
+            "run",
+            "-f",
+            "pipeline.yaml",
+            "--input",
+            "in",
+            "--feedback",
+            "labels.jsonl",
+            "--format",
+            "jsonl",
+            "--output",
+            "out",
+        ])
         .code(0)
 }
 
@@ -95,13 +121,25 @@ fn ingesting_twice_changes_nothing_and_queries_find_the_place() {
     assert_eq!(second["chunksInTable"], first["chunksInTable"]);
     assert_eq!(second["embedded"], 0);
     place.write("queries.jsonl", "{\"id\": \"q1\", \"text\": \"when must the tax return be filed?\"}\n{\"id\": \"q2\", \"text\": \"what do kittens play?\"}\n");
-    let hits = place.docket(&["query", "-f", "pipeline.yaml", "--knowledge", "texts", "--queries", "queries.jsonl", "--format", "jsonl"]);
+    let hits = place.docket(&[
+        "query",
+        "-f",
+        "pipeline.yaml",
+        "--knowledge",
+        "texts",
+        "--queries",
+        "queries.jsonl",
+        "--format",
+        "jsonl",
+    ]);
     let hits = hits.code(0).lines();
-    let first = |query: &str| hits.iter().find(|hit| hit["query"] == query && hit["rank"] == 1).expect("a first hit").clone();
+    let first =
+        |query: &str| hits.iter().find(|hit| hit["query"] == query && hit["rank"] == 1).expect("a first hit").clone();
     assert_eq!(first("q1")["document"], "tax2.txt");
     assert_eq!(first("q2")["document"], "cats2.txt");
     for hit in &hits {
-        let source = fs::read_to_string(place.path("in").join(hit["document"].as_str().expect("a name"))).expect("the source");
+        let source =
+            fs::read_to_string(place.path("in").join(hit["document"].as_str().expect("a name"))).expect("the source");
         assert_eq!(hit["text"], range(&source, hit), "a hit names its place");
     }
 }
@@ -130,7 +168,8 @@ fn labels_are_learned_answers_match_their_schema_and_citations_name_their_place(
         }
     }
     assert!(citations >= 6, "a text that repeats its source is supported by it");
-    let summary: Value = serde_json::from_str(&fs::read_to_string(place.path("out/summary.json")).expect("a summary")).expect("JSON");
+    let summary: Value =
+        serde_json::from_str(&fs::read_to_string(place.path("out/summary.json")).expect("a summary")).expect("JSON");
     let head = &summary["heads"].as_array().expect("heads")[0];
     assert_eq!(head["accuracy"][0]["heldOut"], 2);
     // Without labels the heads of the first run are used again.
@@ -159,9 +198,14 @@ fn a_head_that_was_never_trained_says_how_to_train_it() {
 #[test]
 fn a_prompt_longer_than_the_context_is_a_dead_letter_that_names_both_lengths() {
     let Some(place) = prepared() else { return };
-    place.write("pipeline.yaml", PIPELINE.replace("document.text | head(400) }}\\n\\nRepeat", "document.text }}\\n\\nRepeat"));
+    place.write(
+        "pipeline.yaml",
+        PIPELINE.replace("document.text | head(400) }}\\n\\nRepeat", "document.text }}\\n\\nRepeat"),
+    );
     place.write("in/long.txt", "A cat is a cat and nothing else. ".repeat(400));
-    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--feedback", "labels.jsonl", "--format", "jsonl"]).code(1);
+    let ran = place
+        .docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--feedback", "labels.jsonl", "--format", "jsonl"])
+        .code(1);
     let lines = ran.lines();
     let long = lines.iter().find(|line| line["document"] == "long.txt").expect("the long one");
     assert_eq!(long["deadLetter"]["stage"], "draft");

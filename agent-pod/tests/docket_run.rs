@@ -11,7 +11,8 @@ fn every_document_gets_one_line_with_its_stages() {
     place.write("pipeline.yaml", PLAIN);
     place.write("in/a.txt", "Alpha is the first of the letters.");
     place.write("in/sub/b.md", "# Beta\n\nsecond");
-    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--format", "jsonl", "--output", "out"]).code(0);
+    let ran =
+        place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--format", "jsonl", "--output", "out"]).code(0);
     let mut lines = ran.lines();
     lines.sort_by_key(|line| line["document"].to_string());
     assert_eq!(lines.len(), 2);
@@ -46,7 +47,13 @@ fn the_summary_is_a_table_for_people() {
 #[test]
 fn lines_of_a_file_are_documents_with_metadata_and_conditions() {
     let place = Place::new();
-    place.write("pipeline.yaml", PLAIN.replace("name: head, pool: readers,", "name: head, pool: readers, when: document.metadata.wanted,").replace("stages.head.text", "(stages.head.text or \"none\")").as_str());
+    place.write(
+        "pipeline.yaml",
+        PLAIN
+            .replace("name: head, pool: readers,", "name: head, pool: readers, when: document.metadata.wanted,")
+            .replace("stages.head.text", "(stages.head.text or \"none\")")
+            .as_str(),
+    );
     place.write("b.txt", "by path");
     place.write(
         "in.jsonl",
@@ -67,7 +74,8 @@ fn limit_takes_the_first_documents() {
     for n in 0..5 {
         place.write(&format!("in/{n}.txt"), format!("text {n}"));
     }
-    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--format", "jsonl", "--limit", "2"]).code(0);
+    let ran =
+        place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--format", "jsonl", "--limit", "2"]).code(0);
     assert_eq!(ran.lines().len(), 2);
 }
 

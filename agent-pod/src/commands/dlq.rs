@@ -52,7 +52,9 @@ async fn show(document: &str, state: &StateArguments, pipeline: Option<&str>) ->
     let (_state, driver) = last_run(state, pipeline).await?;
     let record = driver.get(document).await.map_err(unknown)?;
     if !is_dead(&record) {
-        return Err(Error::usage(format!("\"{document}\" is not dead-lettered: docket explain document \"{document}\"")));
+        return Err(Error::usage(format!(
+            "\"{document}\" is not dead-lettered: docket explain document \"{document}\""
+        )));
     }
     let text = serde_json::to_string_pretty(&letter(&record)).map_err(Error::system("print the dead letter"))?;
     print(&text);

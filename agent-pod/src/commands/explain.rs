@@ -74,7 +74,10 @@ fn why(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -
             let model = done.model.as_ref().map_or_else(String::new, |model| format!(" with {model}"));
             let how = if done.cached { "from the cache".to_owned() } else { format!("by {}{model}", done.worker) };
             let score = done.score.map_or_else(String::new, |score| format!(", score {score}"));
-            format!("{how} in {:.3} s, {} tokens read, {} written{score}", done.seconds, done.prompt_tokens, done.completion_tokens)
+            format!(
+                "{how} in {:.3} s, {} tokens read, {} written{score}",
+                done.seconds, done.prompt_tokens, done.completion_tokens
+            )
         }
         StageStatus::Skipped => "`when` was false, or everything before it was skipped".to_owned(),
         StageStatus::Failed(cause) => format!("{}: {}", cause.reason, cause.message),

@@ -78,10 +78,16 @@ pub(super) async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
 pub(super) async fn open(services: &Arc<Services>, plan: &flow::Plan, name: &str) -> Result<Base> {
     let Some(spec) = plan.spec.knowledge.iter().find(|knowledge| knowledge.name == name) else {
         let names: Vec<&str> = plan.spec.knowledge.iter().map(|knowledge| knowledge.name.as_str()).collect();
-        return Err(Error::usage(format!("pipeline \"{}\" has no knowledge \"{name}\"; it has: {}", plan.name, names.join(", "))));
+        return Err(Error::usage(format!(
+            "pipeline \"{}\" has no knowledge \"{name}\"; it has: {}",
+            plan.name,
+            names.join(", ")
+        )));
     };
     let pool = plan.pools.iter().find(|(_, pool)| pool.models.iter().any(|model| model.name == spec.embedder));
-    let (pool, _) = pool.ok_or_else(|| Error::usage(format!("no pool holds the model \"{}\" of knowledge \"{name}\"", spec.embedder)))?;
+    let (pool, _) = pool.ok_or_else(|| {
+        Error::usage(format!("no pool holds the model \"{}\" of knowledge \"{name}\"", spec.embedder))
+    })?;
     services.knowledge(plan, name, pool).await
 }
 
@@ -111,7 +117,16 @@ fn text_summary(value: &Value) -> String {
     format!(
         "{}: {} documents in {} s ({} a second), {} of them unchanged; {} chunks, {} embedded, {} reused; {} refused; \
          the table holds {} chunks at version {}",
-        word(&value["knowledge"]), value["documents"], value["seconds"], value["documentsPerSecond"], value["unchanged"],
-        value["chunks"], value["embedded"], value["reused"], refused.len(), value["chunksInTable"], value["version"],
+        word(&value["knowledge"]),
+        value["documents"],
+        value["seconds"],
+        value["documentsPerSecond"],
+        value["unchanged"],
+        value["chunks"],
+        value["embedded"],
+        value["reused"],
+        refused.len(),
+        value["chunksInTable"],
+        value["version"],
     )
 }

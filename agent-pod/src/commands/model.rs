@@ -49,7 +49,14 @@ fn list(catalogue: &Catalogue, folder: &Path, format: Format) {
                 .map(|model| {
                     let here = if model["here"] == true { "yes" } else { "no" };
                     let size = format!("{} MB", model["bytes"].as_u64().unwrap_or(0) / 1_000_000);
-                    vec![word(&model["name"]), word(&model["task"]), size, here.to_owned(), word(&model["licence"]), word(&model["description"])]
+                    vec![
+                        word(&model["name"]),
+                        word(&model["task"]),
+                        size,
+                        here.to_owned(),
+                        word(&model["licence"]),
+                        word(&model["description"]),
+                    ]
                 })
                 .collect();
             print(&table(&["NAME", "TASK", "SIZE", "HERE", "LICENCE", "DESCRIPTION"], &rows));

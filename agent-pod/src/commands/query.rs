@@ -49,7 +49,9 @@ pub(super) async fn query(arguments: QueryArguments) -> Result<ExitCode> {
     for query in &queries {
         let hits = stages::search(&services, &base, &query.text, arguments.top_k as usize, &steps, TENANT).await;
         let hits = hits.map_err(|failure| match failure {
-            Failure::Document { message, .. } | Failure::System(message) => Error::system(format!("search for \"{}\"", query.id))(message),
+            Failure::Document { message, .. } | Failure::System(message) => {
+                Error::system(format!("search for \"{}\"", query.id))(message)
+            }
         })?;
         for hit in hits {
             match arguments.format {

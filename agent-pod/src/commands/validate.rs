@@ -34,7 +34,10 @@ pub(super) fn plan(arguments: &FileArguments) -> Result<Plan> {
         [pipeline] => compile(pipeline, &resources).map_err(usage),
         several => {
             let names: Vec<&str> = several.iter().map(|pipeline| pipeline.name()).collect();
-            Err(Error::usage(format!("the files hold several pipelines ({}): name one with --pipeline", names.join(", "))))
+            Err(Error::usage(format!(
+                "the files hold several pipelines ({}): name one with --pipeline",
+                names.join(", ")
+            )))
         }
     }
 }
@@ -67,7 +70,9 @@ fn compile(pipeline: &Located<crds::Pipeline>, resources: &Resources) -> std::re
     match flow::compile(pipeline.name(), 1, spec, &pools) {
         Ok(plan) if problems.is_empty() => return Ok(plan),
         Ok(_) => {}
-        Err(found) => problems.extend(found.iter().map(|problem| pipeline.error(&problem.field, problem.message.clone()))),
+        Err(found) => {
+            problems.extend(found.iter().map(|problem| pipeline.error(&problem.field, problem.message.clone())))
+        }
     }
     problems.sort_by_key(|problem| (problem.line, problem.column));
     Err(problems)

@@ -103,7 +103,10 @@ impl StageCache {
     {
         let fresh = |made_at: u64| u128::from(now().saturating_sub(made_at)) <= levels.ttl.as_millis();
         if !levels.memory {
-            if levels.disk && let Some((made_at, output)) = self.read(key).await && fresh(made_at) {
+            if levels.disk
+                && let Some((made_at, output)) = self.read(key).await
+                && fresh(made_at)
+            {
                 self.statistics.disk_hits.fetch_add(1, Ordering::Relaxed);
                 return Ok((output, true));
             }
@@ -124,7 +127,10 @@ impl StageCache {
         let entry = self
             .memory
             .try_get_with_by_ref(key, async {
-                if levels.disk && let Some((made_at, output)) = self.read(key).await && fresh(made_at) {
+                if levels.disk
+                    && let Some((made_at, output)) = self.read(key).await
+                    && fresh(made_at)
+                {
                     from_disk.store(true, Ordering::Relaxed);
                     return Ok(Arc::new((made_at, output)));
                 }

@@ -99,7 +99,14 @@ impl Driver {
         let payload = submission.payload.clone();
         let mut first = flow::submit(plan, submission, now());
         if let (Some(cause), Some(stage)) = (refusal, plan.stages().first()) {
-            let event = Event::StageFailed { stage: stage.name.clone(), round: 0, epoch: 0, attempt: 1, cause, transient: false };
+            let event = Event::StageFailed {
+                stage: stage.name.clone(),
+                round: 0,
+                epoch: 0,
+                attempt: 1,
+                cause,
+                transient: false,
+            };
             let record = flow::transition(plan, &first.record, event, now()).record;
             first = Transition { effects: record.outbox(plan), record, changed: true };
         }
@@ -188,7 +195,11 @@ impl Driver {
             self.ports.timers.set(alarms).await.map_err(|source| Error::Store { action: "set a timer", source })?;
         }
         if !messages.is_empty() {
-            self.ports.queue.publish(messages).await.map_err(|source| Error::Store { action: "publish a task", source })?;
+            self.ports
+                .queue
+                .publish(messages)
+                .await
+                .map_err(|source| Error::Store { action: "publish a task", source })?;
         }
         Ok(())
     }

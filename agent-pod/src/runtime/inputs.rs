@@ -105,10 +105,12 @@ pub fn inputs(paths: &[PathBuf]) -> Result<impl Iterator<Item = Input> + Send + 
             walk(path, path, &mut files, &mut problems);
             sources.push(Box::new(problems.into_iter().chain(files.into_iter().map(file_input))));
         } else if path.extension().is_some_and(|extension| extension == "jsonl") {
-            let file = File::open(path).map_err(|error| Error::usage(format!("--input {}: {error}", path.display())))?;
+            let file =
+                File::open(path).map_err(|error| Error::usage(format!("--input {}: {error}", path.display())))?;
             sources.push(Box::new(lines(path, file)));
         } else {
-            let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+            let name =
+                path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
             sources.push(Box::new(std::iter::once(file_input((name, path.clone())))));
         }
     }

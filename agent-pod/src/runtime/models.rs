@@ -41,7 +41,8 @@ impl ModelNames {
         };
         let name = model.or_else(first).and_then(|model| self.get(plan, pool, model));
         name.ok_or_else(|| {
-            let wanted = model.map_or_else(|| format!("a model of task {task:?}"), |model| format!("the model \"{model}\""));
+            let wanted =
+                model.map_or_else(|| format!("a model of task {task:?}"), |model| format!("the model \"{model}\""));
             Failure::permanent("UnknownModel", format!("pool \"{pool}\" does not hold {wanted}"))
         })
     }
@@ -55,7 +56,9 @@ pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine
     let mut specs: Vec<ModelSpec> = Vec::new();
     let mut settings = settings(None);
     let mut problems = Vec::new();
-    for (plan, pool_name, pool) in plans.iter().flat_map(|plan| plan.pools.iter().map(move |(name, pool)| (plan, name, pool))) {
+    for (plan, pool_name, pool) in
+        plans.iter().flat_map(|plan| plan.pools.iter().map(move |(name, pool)| (plan, name, pool)))
+    {
         settings = widest(settings, pool);
         for model in &pool.models {
             match files(&catalogue, &folder, model) {
@@ -98,7 +101,9 @@ const CONTEXT_TOKENS: usize = 4_096;
 async fn start_engine(settings: Settings, specs: Vec<ModelSpec>) -> Result<Engine> {
     let started = tokio::task::spawn_blocking(move || Engine::start(settings, specs)).await;
     started.map_err(Error::system("load the models"))?.map_err(|error| match error {
-        engine::Error::FindGpuSupport | engine::Error::OpenGpu(_) => Error::usage(format!("device.kind Gpu: {}", chain(&error))),
+        engine::Error::FindGpuSupport | engine::Error::OpenGpu(_) => {
+            Error::usage(format!("device.kind Gpu: {}", chain(&error)))
+        }
         engine::Error::ChooseDtype { .. } => Error::usage(chain(&error)),
         other => Error::system("load the models")(other),
     })
@@ -168,7 +173,11 @@ fn files(catalogue: &Catalogue, folder: &Path, model: &Model) -> std::result::Re
             (task, model.task),
             (engine::ModelTask::Embed, ModelTask::Embed) | (engine::ModelTask::Generate, ModelTask::Generate)
         );
-        return if fits { Ok((name.clone(), files)) } else { Err(format!("\"{name}\" of the catalogue is for {task:?}")) };
+        return if fits {
+            Ok((name.clone(), files))
+        } else {
+            Err(format!("\"{name}\" of the catalogue is for {task:?}"))
+        };
     }
     if let Some(path) = &source.file {
         let files = catalogue::files_at(Path::new(path)).map_err(|error| chain(&error))?;

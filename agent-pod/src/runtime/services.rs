@@ -15,7 +15,9 @@ use knowledge::{KnowledgeBase, parse::ChildCommand};
 use queue::Ports;
 use tokio::sync::Mutex;
 
-use super::{cache::StageCache, heads::Heads, models::ModelNames, state::State, templates::Templates, vectors::Vectors};
+use super::{
+    cache::StageCache, heads::Heads, models::ModelNames, state::State, templates::Templates, vectors::Vectors,
+};
 use crate::{Error, Result, error::chain};
 
 /// Texts of one request to the engine; it makes its own batches of these.
@@ -78,7 +80,8 @@ impl Services {
         deadline: Option<Instant>,
     ) -> std::result::Result<Vec<Vec<f32>>, engine::Error> {
         let known = self.vectors.get(model);
-        let mut vectors: Vec<Option<Vec<f32>>> = texts.iter().map(|text| known.and_then(|known| known.get(text))).collect();
+        let mut vectors: Vec<Option<Vec<f32>>> =
+            texts.iter().map(|text| known.and_then(|known| known.get(text))).collect();
         let mut missing: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, text) in texts.iter().enumerate() {
             if vectors[index].is_none() {

@@ -54,7 +54,8 @@ pub(super) fn prepare(
     sentences_of(&context.source, &context.text.text, 0, &mut places);
     for name in &cite.sources {
         for hit in context.output(name).and_then(|output| output["hits"].as_array()).into_iter().flatten() {
-            let (Some(source), Some(text), Some(start)) = (hit["source"].as_str(), hit["text"].as_str(), hit["start"].as_u64())
+            let (Some(source), Some(text), Some(start)) =
+                (hit["source"].as_str(), hit["text"].as_str(), hit["start"].as_u64())
             else {
                 continue;
             };
@@ -110,7 +111,8 @@ impl Job for CiteJob {
         let candidates = self.candidates();
         let mut texts: Vec<String> = self.claims.clone();
         let chosen: BTreeSet<usize> = candidates.iter().flatten().copied().collect();
-        let place_of: BTreeMap<usize, usize> = chosen.iter().enumerate().map(|(n, &place)| (place, texts.len() + n)).collect();
+        let place_of: BTreeMap<usize, usize> =
+            chosen.iter().enumerate().map(|(n, &place)| (place, texts.len() + n)).collect();
         texts.extend(chosen.iter().map(|&place| self.places[place].text.clone()));
         let vectors = services.embed(&self.model, &texts, Class::Normal, None).await;
         let vectors = vectors.map_err(|error| engine_failure(&error, &self.model))?;
@@ -143,7 +145,8 @@ impl CiteJob {
         let places: Vec<BTreeSet<String>> = self.places.iter().map(|place| words(&place.text)).collect();
         let mut frequency: HashMap<&str, f64> = HashMap::new();
         places.iter().flatten().for_each(|word| *frequency.entry(word).or_default() += 1.0);
-        let weight = |word: &str| (1.0 + places.len() as f64 / (1.0 + frequency.get(word).copied().unwrap_or(0.0))).ln();
+        let weight =
+            |word: &str| (1.0 + places.len() as f64 / (1.0 + frequency.get(word).copied().unwrap_or(0.0))).ln();
         let ranked = |claim: &String| {
             let claim = words(claim);
             let mut scored: Vec<(usize, f64)> = places

@@ -44,7 +44,9 @@ impl Context {
         let mut outputs = Map::new();
         let mut text_digest = None;
         for name in ancestors(plan, stage) {
-            let Some(StageStatus::Done(completion)) = record.stages.get(&name).map(|state| &state.status) else { continue };
+            let Some(StageStatus::Done(completion)) = record.stages.get(&name).map(|state| &state.status) else {
+                continue;
+            };
             let output = services.json(&completion.output).await?;
             if let Some(Work::Parse(_)) = plan.stage(&name).and_then(|stage| stage.spec.work()) {
                 text_digest = output.get("text").and_then(Value::as_str).map(str::to_owned);
@@ -94,16 +96,18 @@ impl Context {
 
     /// Renders a template; what is wrong in it is the pipeline's fault and cannot be retried.
     pub fn render(&self, services: &Services, field: &str, template: &str) -> Result<String, Failure> {
-        services.templates.render(template, &self.template).map_err(|error| {
-            Failure::permanent("TemplateFailed", format!("{field}: {}", crate::error::chain(&error)))
-        })
+        services
+            .templates
+            .render(template, &self.template)
+            .map_err(|error| Failure::permanent("TemplateFailed", format!("{field}: {}", crate::error::chain(&error))))
     }
 
     /// Whether the stage's `when` holds.
     pub fn holds(&self, services: &Services, expression: &str) -> Result<bool, Failure> {
-        services.templates.holds(expression, &self.template).map_err(|error| {
-            Failure::permanent("TemplateFailed", format!("when: {}", crate::error::chain(&error)))
-        })
+        services
+            .templates
+            .holds(expression, &self.template)
+            .map_err(|error| Failure::permanent("TemplateFailed", format!("when: {}", crate::error::chain(&error))))
     }
 
     /// The output of an earlier stage.

@@ -70,13 +70,17 @@ impl Job for EmbedJob {
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         match self {
             Self::Vectors { model, text, chunking } => {
-                let offsets = services.engine.token_offsets(model, &text.text).map_err(|e| engine_failure(&e, model))?;
-                let chunks = knowledge::chunk(&text.text, &offsets, chunking.tokens as usize, chunking.overlap as usize);
+                let offsets =
+                    services.engine.token_offsets(model, &text.text).map_err(|e| engine_failure(&e, model))?;
+                let chunks =
+                    knowledge::chunk(&text.text, &offsets, chunking.tokens as usize, chunking.overlap as usize);
                 let texts: Vec<String> = chunks.iter().map(|c| text.text[c.start..c.end].to_owned()).collect();
-                let vectors = services.embed(model, &texts, Class::Normal, None).await.map_err(|e| engine_failure(&e, model))?;
+                let vectors =
+                    services.embed(model, &texts, Class::Normal, None).await.map_err(|e| engine_failure(&e, model))?;
                 let bytes: Vec<u8> = vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
                 let payload = services.ports.payloads.put(Bytes::from(bytes)).await?;
-                let places: Vec<_> = chunks.iter().map(|c| json!({"start": c.start, "end": c.end, "tokens": c.tokens})).collect();
+                let places: Vec<_> =
+                    chunks.iter().map(|c| json!({"start": c.start, "end": c.end, "tokens": c.tokens})).collect();
                 let value = json!({
                     "model": model,
                     "dimensions": vectors.first().map_or(0, Vec::len),
@@ -94,7 +98,12 @@ impl Job for EmbedJob {
             }
             Self::Knowledge { base, document, source, tenant, text } => {
                 let embedder = Arc::new(Embedder { services: Arc::clone(services), model: base.model.clone() });
-                let mut ingestor = Ingestor::new(base.base.clone(), embedder, base.chunking.tokens as usize, base.chunking.overlap as usize);
+                let mut ingestor = Ingestor::new(
+                    base.base.clone(),
+                    embedder,
+                    base.chunking.tokens as usize,
+                    base.chunking.overlap as usize,
+                );
                 ingestor
                     .add(DocumentText {
                         document: document.clone(),
@@ -105,8 +114,10 @@ impl Job for EmbedJob {
                     .await
                     .map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
                 let counts = ingestor.finish().await;
-                let counts = counts.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
-                let value = json!({"chunks": counts.chunks, "embedded": counts.embedded, "unchanged": counts.unchanged > 0});
+                let counts =
+                    counts.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
+                let value =
+                    json!({"chunks": counts.chunks, "embedded": counts.embedded, "unchanged": counts.unchanged > 0});
                 Ok(Output {
                     value,
                     references: Vec::new(),

@@ -76,10 +76,7 @@ pub(super) fn prepare_extract(
 }
 
 fn messages(system: String, prompt: String) -> Vec<ChatMessage> {
-    vec![
-        ChatMessage { role: ChatRole::System, content: system },
-        ChatMessage { role: ChatRole::User, content: prompt },
-    ]
+    vec![ChatMessage { role: ChatRole::System, content: system }, ChatMessage { role: ChatRole::User, content: prompt }]
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "probabilities and temperatures lose nothing that matters")]

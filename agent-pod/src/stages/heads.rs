@@ -85,7 +85,12 @@ fn rounded(value: f32) -> f64 {
 }
 
 /// The mean of the vectors of a text's pieces, of length 1: what heads read.
-pub async fn document_vector(services: &Arc<Services>, model: &str, text: &str, class: Class) -> Result<Vec<f32>, Failure> {
+pub async fn document_vector(
+    services: &Arc<Services>,
+    model: &str,
+    text: &str,
+    class: Class,
+) -> Result<Vec<f32>, Failure> {
     let offsets = services.engine.token_offsets(model, text).map_err(|error| engine_failure(&error, model))?;
     let mut pieces: Vec<String> = knowledge::chunk(text, &offsets, PIECE_TOKENS, 0)
         .iter()

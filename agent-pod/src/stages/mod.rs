@@ -19,9 +19,9 @@ use crds::{CacheLevel, StageCache as StageCacheMode, Work};
 use flow::{Completion, DocumentRecord, Plan, PlannedStage, Task};
 use serde_json::Value;
 
+use self::context::Context;
 pub use self::heads::{document_vector, plain_text};
 pub(crate) use self::{parse::MAX_BYTES, retrieve::search};
-use self::context::Context;
 use crate::runtime::{
     cache::{Levels, Output},
     services::Services,

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use engine::{Class, Engine, generation::{ChatMessage, ChatRole, GenerateRequest, Sampling}};
+use engine::{
+    Class, Engine,
+    generation::{ChatMessage, ChatRole, GenerateRequest, Sampling},
+};
 use futures::future;
 
 use super::measure::{Measured, Round};
@@ -17,7 +20,9 @@ const WORD: &str = "work ";
 pub(super) async fn run(folder: Option<&Path>, rounds: usize) -> Result<Vec<Measured>> {
     let engine = models::start_catalogue(&[EMBEDDER, WRITER], folder).await?;
     let mut measured = Vec::new();
-    let lengths = |count: usize, length: fn(usize) -> usize| -> Vec<String> { (0..count).map(|n| WORD.repeat(length(n))).collect() };
+    let lengths = |count: usize, length: fn(usize) -> usize| -> Vec<String> {
+        (0..count).map(|n| WORD.repeat(length(n))).collect()
+    };
     for (name, texts) in [
         ("embed 32 x 126 tokens", lengths(32, |_| 126)),
         ("embed 64 mixed, 6 to 250 tokens", lengths(64, |n| 6 + (n * 37) % 245)),
@@ -45,7 +50,13 @@ pub(super) async fn run(folder: Option<&Path>, rounds: usize) -> Result<Vec<Meas
     measured.push(
         Measured::rate(SUITE, "prefill 512 tokens", "tokens/s", rounds, async |round| {
             // A different first word each round: nothing of the prompt is known already.
-            let generated = engine.generate(WRITER, request(&format!("{round} {}", WORD.repeat(500)), 1), Class::Normal, None, None);
+            let generated = engine.generate(
+                WRITER,
+                request(&format!("{round} {}", WORD.repeat(500)), 1),
+                Class::Normal,
+                None,
+                None,
+            );
             let generated = generated.await.map_err(Error::system("generate"))?;
             Ok(Round { amount: generated.prompt_tokens as f64 })
         })

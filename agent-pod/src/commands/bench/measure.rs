@@ -23,7 +23,13 @@ pub(super) struct Round {
 
 impl Measured {
     /// Amounts a second: one warm-up round, then `rounds`.
-    pub(super) async fn rate<F>(suite: &'static str, name: &str, unit: &'static str, rounds: usize, mut round: F) -> Result<Self>
+    pub(super) async fn rate<F>(
+        suite: &'static str,
+        name: &str,
+        unit: &'static str,
+        rounds: usize,
+        mut round: F,
+    ) -> Result<Self>
     where
         F: AsyncFnMut(usize) -> Result<Round>,
     {

@@ -18,7 +18,8 @@ use crate::{
 
 /// Runs the suites that were asked for.
 pub(super) async fn bench(arguments: BenchArguments) -> Result<ExitCode> {
-    let suites = arguments.suite.map_or_else(|| vec![Suite::Engine, Suite::Pipeline, Suite::Retrieval], |suite| vec![suite]);
+    let suites =
+        arguments.suite.map_or_else(|| vec![Suite::Engine, Suite::Pipeline, Suite::Retrieval], |suite| vec![suite]);
     let models = arguments.models.folder.as_deref();
     let rounds = arguments.rounds as usize;
     let mut results = Vec::new();
@@ -50,7 +51,12 @@ fn text(value: &Value) -> String {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|r| ["suite", "name", "unit", "median", "min", "max", "p95", "cpuSeconds"].iter().map(|key| word(&r[*key])).collect())
+        .map(|r| {
+            ["suite", "name", "unit", "median", "min", "max", "p95", "cpuSeconds"]
+                .iter()
+                .map(|key| word(&r[*key]))
+                .collect()
+        })
         .collect();
     format!(
         "docket {} on {}, {} threads, {} rounds\n\n{}",

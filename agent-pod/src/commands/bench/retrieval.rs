@@ -76,7 +76,8 @@ async fn fill(services: &Arc<Services>, base: &KnowledgeBase, sentences: &[&str]
         // Numbers make every sentence a new one: nothing is found among what is known.
         let line = |k: usize| format!("{} [{round}-{n}-{k}]", sentences[(n * 5 + k * 3) % sentences.len()]);
         let text = (0..6).map(line).collect::<Vec<_>>().join("\n\n");
-        let document = DocumentText { document: format!("d{n}"), source: format!("d{n}.txt"), tenant: "local".to_owned(), text };
+        let document =
+            DocumentText { document: format!("d{n}"), source: format!("d{n}.txt"), tenant: "local".to_owned(), text };
         ingestor.add(document).await.map_err(Error::system("ingest"))?;
     }
     ingestor.finish().await.map_err(Error::system("ingest"))?;

@@ -82,13 +82,16 @@ impl Learned {
 
 /// Reads labels; a line that is not one is a usage error that names file and line.
 pub(crate) fn read_feedback(path: &Path) -> Result<Vec<Feedback>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::usage(format!("--feedback {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::usage(format!("--feedback {}: {error}", path.display())))?;
     let mut lines = Vec::new();
     let mut problems = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match serde_json::from_str::<Feedback>(line) {
             Ok(line) if line.label.is_some() != line.score.is_some() => lines.push(line),
-            Ok(_) => problems.push(format!("{}:{}: set exactly one of \"label\" and \"score\"", path.display(), number + 1)),
+            Ok(_) => {
+                problems.push(format!("{}:{}: set exactly one of \"label\" and \"score\"", path.display(), number + 1))
+            }
             Err(error) => problems.push(format!("{}:{}: not feedback: {error}", path.display(), number + 1)),
         }
     }
@@ -155,8 +158,10 @@ fn model_of(session: &Session, head: &Head) -> Result<String> {
     };
     let pool = plan.stages().iter().find(uses).map(|stage| stage.spec.pool.as_str());
     let pool = pool.or_else(|| plan.pools.keys().next().map(String::as_str)).unwrap_or_default();
-    session.services.models.stage_model(plan, pool, Some(&head.embedder), ModelTask::Embed).map_err(|failure| match failure {
-        Failure::Document { message, .. } | Failure::System(message) => Error::usage(message),
+    session.services.models.stage_model(plan, pool, Some(&head.embedder), ModelTask::Embed).map_err(|failure| {
+        match failure {
+            Failure::Document { message, .. } | Failure::System(message) => Error::usage(message),
+        }
     })
 }
 
@@ -179,16 +184,26 @@ async fn vectors(session: &Session, model: &str, inputs: &[Input]) -> Result<Has
         .buffer_unordered(AT_ONCE)
         .filter_map(std::future::ready);
     let made: Vec<std::result::Result<(String, Vec<f32>), String>> = made.collect().await;
-    made.into_iter().collect::<std::result::Result<_, _>>().map_err(Error::system("embed the documents that heads learn from"))
+    made.into_iter()
+        .collect::<std::result::Result<_, _>>()
+        .map_err(Error::system("embed the documents that heads learn from"))
 }
 
-fn train(session: &Session, head: &Head, vectors: &HashMap<String, Vec<f32>>, feedback: &[Feedback]) -> Result<LearnedHead> {
+fn train(
+    session: &Session,
+    head: &Head,
+    vectors: &HashMap<String, Vec<f32>>,
+    feedback: &[Feedback],
+) -> Result<LearnedHead> {
     let name = &head.name;
     let action = || format!("train head \"{name}\"");
     let lines: Vec<&Feedback> = feedback.iter().filter(|line| &line.head == name).collect();
     let unknown = lines.iter().filter(|line| !vectors.contains_key(&line.document)).count();
     if unknown > 0 {
-        note(&format!("head \"{name}\": {unknown} of {} labels are for documents that are not in the input or have no text", lines.len()));
+        note(&format!(
+            "head \"{name}\": {unknown} of {} labels are for documents that are not in the input or have no text",
+            lines.len()
+        ));
     }
     let (trained, examples, accuracy) = match head.kind {
         HeadKind::Classifier => {
@@ -215,7 +230,11 @@ fn train(session: &Session, head: &Head, vectors: &HashMap<String, Vec<f32>>, fe
                 .map(|(document, vector)| (document.as_str(), vector))
                 .collect();
             let examples: Vec<Vec<f32>> = known.into_values().take(ANOMALY_EXAMPLES).cloned().collect();
-            (TrainedHead::Anomaly(Anomaly::train(&examples).map_err(Error::system(action()))?), examples.len(), Vec::new())
+            (
+                TrainedHead::Anomaly(Anomaly::train(&examples).map_err(Error::system(action()))?),
+                examples.len(),
+                Vec::new(),
+            )
         }
         HeadKind::Quality => {
             #[expect(clippy::cast_possible_truncation, reason = "a score between 0 and 1")]
@@ -224,7 +243,11 @@ fn train(session: &Session, head: &Head, vectors: &HashMap<String, Vec<f32>>, fe
                 .filter(|line| line.split == Split::Train)
                 .filter_map(|line| Some((vectors.get(&line.document)?.clone(), line.score? as f32)))
                 .collect();
-            (TrainedHead::Quality(Quality::train(&examples).map_err(Error::system(action()))?), examples.len(), Vec::new())
+            (
+                TrainedHead::Quality(Quality::train(&examples).map_err(Error::system(action()))?),
+                examples.len(),
+                Vec::new(),
+            )
         }
     };
     session.services.heads.put(&session.plan.name, name, trained)?;

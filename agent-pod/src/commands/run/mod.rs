@@ -48,7 +48,9 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         reporter.learned(learned);
     }
     if session.plan.spec.suspend {
-        note("the pipeline is suspended: documents are accepted and none is worked; set suspend: false and run with --resume");
+        note(
+            "the pipeline is suspended: documents are accepted and none is worked; set suspend: false and run with --resume",
+        );
     }
     let session = Arc::new(session);
     session.work(documents.take(limit), true, &mut reporter).await?;

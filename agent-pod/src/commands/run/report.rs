@@ -108,7 +108,11 @@ impl Reporter {
 }
 
 /// The result of a document as a person gets it.
-pub(crate) async fn result(services: &Services, plan: &Plan, record: &DocumentRecord) -> std::result::Result<Value, queue::Error> {
+pub(crate) async fn result(
+    services: &Services,
+    plan: &Plan,
+    record: &DocumentRecord,
+) -> std::result::Result<Value, queue::Error> {
     let mut stages = Map::new();
     let mut outputs = Map::new();
     let mut citations = Vec::new();

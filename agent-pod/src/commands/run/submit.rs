@@ -20,7 +20,8 @@ pub(crate) const TENANT: &str = "local";
 
 /// Submits one document; whether it is to be waited for.
 pub(crate) async fn submit(session: &Session, input: Input) -> Result<bool> {
-    let limit = session.plan.stages().iter().find_map(|stage| stage.spec.parse.as_ref()).and_then(|parse| parse.max_bytes);
+    let limit =
+        session.plan.stages().iter().find_map(|stage| stage.spec.parse.as_ref()).and_then(|parse| parse.max_bytes);
     let limit = limit.unwrap_or(MAX_BYTES);
     let (bytes, refusal) = match input.read(limit) {
         Ok(bytes) => (bytes, None),

@@ -1,11 +1,6 @@
 //! The numbers of a run.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    sync::atomic::Ordering,
-    time::Instant,
-};
+use std::{collections::BTreeMap, fmt::Write as _, sync::atomic::Ordering, time::Instant};
 
 use flow::{DocumentRecord, Outcome, Plan, StageStatus};
 use serde_json::{Value, json};
@@ -176,16 +171,30 @@ impl Summary {
         let _ = writeln!(
             text,
             "{} documents in {} s ({} a second): {} succeeded, {} partial, {} dead-lettered, {} cancelled",
-            documents["total"], v["seconds"], v["documentsPerSecond"], documents["succeeded"], documents["partial"],
-            documents["deadLettered"], documents["cancelled"],
+            documents["total"],
+            v["seconds"],
+            v["documentsPerSecond"],
+            documents["succeeded"],
+            documents["partial"],
+            documents["deadLettered"],
+            documents["cancelled"],
         );
         let rows: Vec<Vec<String>> = v["stages"]
             .as_array()
             .into_iter()
             .flatten()
-            .map(|s| ["name", "succeeded", "skipped", "failed", "cached", "p50", "p95"].iter().map(|key| word(&s[*key])).collect())
+            .map(|s| {
+                ["name", "succeeded", "skipped", "failed", "cached", "p50", "p95"]
+                    .iter()
+                    .map(|key| word(&s[*key]))
+                    .collect()
+            })
             .collect();
-        let _ = writeln!(text, "\n{}", table(&["STAGE", "SUCCEEDED", "SKIPPED", "FAILED", "CACHED", "P50 S", "P95 S"], &rows));
+        let _ = writeln!(
+            text,
+            "\n{}",
+            table(&["STAGE", "SUCCEEDED", "SKIPPED", "FAILED", "CACHED", "P50 S", "P95 S"], &rows)
+        );
         for head in v["heads"].as_array().into_iter().flatten() {
             let _ = writeln!(text, "\nhead {}: learned from {} documents", word(&head["name"]), head["examples"]);
             for point in head["accuracy"].as_array().into_iter().flatten() {
@@ -202,7 +211,12 @@ impl Summary {
         let _ = writeln!(
             text,
             "\ntokens: {} read, {} written   cache: {} hits in memory, {} on disk, {} misses   citations: {}   peak memory: {} MiB",
-            v["tokens"]["prompt"], v["tokens"]["completion"], cache["memoryHits"], cache["diskHits"], cache["misses"], v["citations"],
+            v["tokens"]["prompt"],
+            v["tokens"]["completion"],
+            cache["memoryHits"],
+            cache["diskHits"],
+            cache["misses"],
+            v["citations"],
             v["peakMemoryBytes"].as_u64().unwrap_or(0) >> 20,
         );
         let letters: &[Value] = v["deadLetters"].as_array().map_or(&[], Vec::as_slice);
@@ -210,7 +224,9 @@ impl Summary {
             let rows: Vec<Vec<String>> = letters
                 .iter()
                 .take(LISTED)
-                .map(|l| ["document", "stage", "reason", "message"].iter().map(|key| one_line(&word(&l[*key]))).collect())
+                .map(|l| {
+                    ["document", "stage", "reason", "message"].iter().map(|key| one_line(&word(&l[*key]))).collect()
+                })
                 .collect();
             let _ = writeln!(text, "\n{}", table(&["DEAD LETTER", "STAGE", "REASON", "MESSAGE"], &rows));
             if letters.len() > LISTED {
