@@ -53,8 +53,7 @@ check_rust() {
         if command -v rustup >/dev/null; then
             say "no Rust toolchain is active; run:  rustup default stable"
         else
-            say "Rust $RUST_WANTED or newer is missing; run:"
-            say "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default && . \"\$HOME/.cargo/env\""
+            say "Rust $RUST_WANTED or newer is missing; install rustup (the Rust project's installer), then run:  rustup default stable"
         fi
         return 1
     fi
