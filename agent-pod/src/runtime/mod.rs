@@ -8,6 +8,7 @@ pub mod models;
 pub mod plans;
 pub mod services;
 pub mod state;
+pub mod sweeper;
 pub mod templates;
 pub mod timers;
 pub mod vectors;

@@ -103,10 +103,6 @@ impl Job for CiteJob {
         Some(key)
     }
 
-    fn model(&self) -> Option<&str> {
-        Some(&self.model)
-    }
-
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         let candidates = self.candidates();
         let mut texts: Vec<String> = self.claims.clone();

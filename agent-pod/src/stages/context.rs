@@ -1,6 +1,6 @@
 //! What a stage sees of its document: the document itself and the outputs of the stages before it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crds::Work;
 use flow::{DocumentRecord, Plan, PlannedStage, StageStatus, Task};
@@ -21,7 +21,6 @@ pub(super) struct Context {
     pub text: Text,
     /// Where token pieces go: the events subject, if the pipeline streams.
     pub stream: Option<String>,
-    pub deadline: Option<Instant>,
     template: TemplateValue,
     outputs: Map<String, Value>,
 }
@@ -88,7 +87,6 @@ impl Context {
             payload: record.submission.payload.clone(),
             text,
             stream: plan.spec.streaming.then(|| format!("tokens/{}/{}", record.submission.document, stage.name)),
-            deadline: None,
             template,
             outputs,
         })

@@ -60,13 +60,6 @@ impl Job for EmbedJob {
         }
     }
 
-    fn model(&self) -> Option<&str> {
-        match self {
-            Self::Vectors { model, .. } => Some(model),
-            Self::Knowledge { base, .. } => Some(&base.model),
-        }
-    }
-
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         match self {
             Self::Vectors { model, text, chunking } => {

@@ -99,10 +99,6 @@ impl Job for GenerateJob {
         Some(key)
     }
 
-    fn model(&self) -> Option<&str> {
-        Some(&self.model)
-    }
-
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         let tokens = self.stream.as_ref().map(|subject| stream(services, subject.clone()));
         let generated = services.engine.generate(&self.model, self.request.clone(), Class::Normal, None, tokens).await;

@@ -54,10 +54,6 @@ impl Job for HeadJob {
         Some(vec![model, self.head.version.clone(), self.text.digest.clone()])
     }
 
-    fn model(&self) -> Option<&str> {
-        Some(&self.model)
-    }
-
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         let vector = document_vector(services, &self.model, &self.text.text, Class::Normal).await?;
         let value = match &self.head.head {

@@ -90,10 +90,6 @@ impl From<queue::Error> for Failure {
 trait Job: Send + Sync {
     /// What the result depends on beside the stage's specification; `None` where a result is never used again.
     fn key(&self, services: &Services) -> Option<Vec<String>>;
-    /// Name of the model that is used.
-    fn model(&self) -> Option<&str> {
-        None
-    }
     /// Does it.
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure>;
 }

@@ -56,10 +56,6 @@ impl Job for RetrieveJob {
         Some(vec![model, self.version.to_string(), self.query.clone()])
     }
 
-    fn model(&self) -> Option<&str> {
-        Some(&self.base.model)
-    }
-
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         let hits = search(services, &self.base, &self.query, self.top_k, &self.steps, &self.tenant).await?;
         let hits: Vec<Value> = hits.iter().map(hit_json).collect();

@@ -33,7 +33,10 @@ impl Results {
         let path = folder.join("results.jsonl");
         let action = || format!("open {}", path.display());
         std::fs::create_dir_all(folder).map_err(Error::system(action()))?;
-        let mut kept = tempfile::NamedTempFile::new_in(folder).map_err(Error::system(action()))?;
+        // A result is for whoever may read the folder; temporary files are private unless told otherwise.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        let kept = tempfile::Builder::new().permissions(readable).tempfile_in(folder);
+        let mut kept = kept.map_err(Error::system(action()))?;
         let mut written = HashSet::new();
         if !matches!(keep, Keep::Nothing) && path.exists() {
             for line in BufReader::new(File::open(&path).map_err(Error::system(action()))?).split(b'\n') {

@@ -22,7 +22,7 @@ use crate::{
         models,
         services::Services,
         state::{Run, State},
-        timers,
+        sweeper, timers,
         worker::Worker,
     },
 };
@@ -174,6 +174,8 @@ impl Session {
             }
         }
         let (driver, port) = (Arc::clone(&self.driver), Arc::clone(&self.services.ports.timers));
+        let (sweeping, until) = (Arc::clone(&self.driver), shutdown.clone());
+        parts.spawn(async move { sweeper::run(sweeping, until).await.map_err(Error::system("sweep the records")) });
         let shutdown = shutdown.clone();
         parts.spawn(async move { timers::run(driver, port, shutdown).await.map_err(Error::system("deliver timers")) });
         parts

@@ -1,0 +1,86 @@
+//! Publishes again what documents owe that have not moved for a while.
+//!
+//! A writer that dies between its write and its publish leaves a record with something outstanding and nobody who knows.
+//! Usually the redelivery of the task it was working repairs that; the sweeper does where there is none.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    driver::{Driver, Error},
+    now,
+};
+
+/// How often all records of the run are looked at.
+const EVERY: Duration = Duration::from_secs(30);
+/// Longer than a lease: a redelivery comes first.
+const QUIET_MILLIS: u64 = 60_000;
+const PAGE: usize = 500;
+
+/// Sweeps until `shutdown`.
+pub async fn run(driver: Arc<Driver>, shutdown: CancellationToken) -> Result<(), Error> {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        sweep(&driver, now()).await?;
+    }
+}
+
+/// One sweep; how many documents were quiet and unfinished. Publishing twice is harmless: ids tell.
+async fn sweep(driver: &Driver, now: u64) -> Result<usize, Error> {
+    let mut after: Option<String> = None;
+    let mut quiet = 0;
+    loop {
+        let page = driver.scan(after.as_deref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(quiet) };
+        after = Some(last.submission.document.clone());
+        for record in page.iter().filter(|record| record.end.is_none() && record.changed_at + QUIET_MILLIS <= now) {
+            driver.publish_outstanding(record).await?;
+            quiet += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use crds::Priority;
+    use flow::Submission;
+
+    use super::*;
+    use crate::runtime::state::Run;
+
+    #[tokio::test]
+    async fn a_task_that_was_never_published_is_published_when_its_document_is_quiet() {
+        let ports = queue::memory::open();
+        let run = Run { id: "run".to_owned(), pipeline: "p".to_owned(), started_at: 0 };
+        let (driver, _ended) = Driver::new(run, ports.clone());
+        let file = "apiVersion: docket.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: p}\nspec: {stages: [{name: a, pool: q, parse: {}}]}\n";
+        let resources = crds::file::parse("p.yaml", file).expect("a pipeline");
+        let pools = BTreeMap::from([("q".to_owned(), serde_json::from_str("{}").expect("a pool"))]);
+        let plan = flow::compile("p", 1, &resources.pipelines[0].resource.spec, &pools).expect("a plan");
+        let plan = driver.plans.put(plan).await.expect("stored");
+        let submission = Submission {
+            document: "d".to_owned(),
+            tenant: "t".to_owned(),
+            source: "d.txt".to_owned(),
+            payload: "00".to_owned(),
+            metadata: None,
+            priority: Priority::Normal,
+            deadline: None,
+        };
+        // The record is written and its writer dies.
+        let record = flow::submit(&plan, submission, 1_000).record;
+        ports.records.create("documents/run/d", Bytes::from(record.encode())).await.expect("written");
+        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS - 1).await.expect("swept"), 0);
+        assert_eq!(ports.queue.depth("run/q").await.expect("depth").total(), 0);
+        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS).await.expect("swept"), 1);
+        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS).await.expect("swept"), 1);
+        assert_eq!(ports.queue.depth("run/q").await.expect("depth").total(), 1, "twice is once");
+    }
+}
