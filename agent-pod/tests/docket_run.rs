@@ -51,7 +51,7 @@ fn lines_of_a_file_are_documents_with_metadata_and_conditions() {
         "pipeline.yaml",
         PLAIN
             .replace("name: head, pool: readers,", "name: head, pool: readers, when: document.metadata.wanted,")
-            .replace("stages.head.text", "(stages.head.text or \"none\")")
+            .replace("stages.head.text", "(stages.head.text if stages.head else \"none\")")
             .as_str(),
     );
     place.write("b.txt", "by path");
