@@ -131,7 +131,7 @@ def main():
     }
     del llama, exact
     llama, exact = server(arguments.gemma3), Exact(arguments.gemma3)
-    models["gemma-3-270m"] = {
+    models["gemma3-270m"] = {
         "sha256": digest(arguments.gemma3),
         "cases": [case(llama, exact, name, prompt, arguments.tokens) for name, prompt in PLAIN.items()],
     }

@@ -9,7 +9,7 @@ use engine::generation::{
 use generation_support::{SMOLLM2, model, request, settings, smollm2};
 use serde_json::Value;
 
-const GEMMA3: &str = "gemma-3-270m";
+const GEMMA3: &str = "gemma3-270m";
 
 fn golden(name: &str) -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/generation.json");

@@ -114,7 +114,7 @@ pub struct Completion {
     pub score: Option<f64>,
     /// Whether the cache answered.
     pub cached: bool,
-    /// Seconds of work, queueing left out.
+    /// Seconds from the start of the work to its output; waiting for the queue is left out, for the engine not.
     pub seconds: f64,
     /// Tokens read.
     pub prompt_tokens: u64,
