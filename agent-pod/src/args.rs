@@ -114,7 +114,7 @@ pub struct RunArguments {
     #[command(flatten)]
     pub models: ModelArguments,
     /// Continues the last run of this pipeline in the state folder.
-    #[arg(long, env = "DOCKET_RESUME")]
+    #[arg(long, env = "DOCKET_RESUME", value_parser = clap::builder::FalseyValueParser::new())]
     pub resume: bool,
     /// Takes only the first so many documents.
     #[arg(long, env = "DOCKET_LIMIT", value_name = "N")]

@@ -263,3 +263,71 @@ impl FinalizeText for blake3::Hasher {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
+
+/// Lines of which one is a document and three cannot be taken.
+fn with_refused(place: &Place) {
+    place.write("in.jsonl", "{\"id\": \"a\", \"text\": \"one\"}\n{\"id\": \"a\", \"text\": \"two\"}\n{\"id\": \"a#2\", \"text\": \"three\"}\n{\"id\": \"gone\", \"path\": \"nowhere.txt\"}\n");
+}
+
+fn ends(ran: &support::Ran) -> Vec<String> {
+    let mut ends: Vec<String> = ran
+        .lines()
+        .iter()
+        .map(|line| {
+            let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            format!("{} {} {}", word(&line["document"]), word(&line["outcome"]), word(&line["deadLetter"]["reason"]))
+        })
+        .collect();
+    ends.sort();
+    ends
+}
+
+const REFUSED: [&str; 4] = [
+    "a succeeded -",
+    "a#2 dead-lettered DuplicateId",
+    "a#2#2 dead-lettered DuplicateId",
+    "gone dead-lettered DocumentUnreadable",
+];
+
+#[test]
+fn a_refused_document_stays_refused_where_the_first_stage_is_optional_or_the_pipeline_suspended() {
+    let place = Place::new();
+    with_refused(&place);
+    place.write(
+        "pipeline.yaml",
+        PLAIN.replace("{name: parse, pool: readers,", "{name: parse, pool: readers, optional: true,"),
+    );
+    let run = ["run", "-f", "pipeline.yaml", "--input", "in.jsonl", "--format", "jsonl"];
+    assert_eq!(ends(&place.docket(&run).code(1)), REFUSED);
+    place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", "spec:\n  suspend: true\n  stages:"));
+    place.docket(&run).code(1);
+    place.write("pipeline.yaml", PLAIN);
+    assert_eq!(ends(&place.docket(&[&run[..], &["--resume"]].concat()).code(1)), REFUSED);
+    place.docket(&["dlq", "replay", "gone"]).code(2).says("mend the input");
+    assert_eq!(place.docket(&["dlq", "list", "--format", "jsonl"]).code(0).lines().len(), 3);
+}
+
+#[test]
+fn a_pipe_in_the_input_stops_nothing() {
+    let place = Place::new();
+    place.write("in/b.txt", "b");
+    let made = std::process::Command::new("mkfifo").arg(place.path("in/a.pipe")).status().expect("mkfifo");
+    assert!(made.success());
+    place.write("pipeline.yaml", PLAIN);
+    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--format", "jsonl"]).code(1);
+    assert_eq!(ends(&ran), ["a.pipe dead-lettered DocumentUnreadable", "b.txt succeeded -"]);
+}
+
+#[test]
+fn a_run_that_cannot_start_leaves_the_last_one_as_it_was() {
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    place.write("in/empty.txt", "");
+    place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out"]).code(1);
+    place.write("pipeline.yaml", with_model("{catalog: minilm}"));
+    let models = place.path("no-models");
+    let models = models.to_str().expect("UTF-8");
+    place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out", "--models", models]).code(2);
+    assert_eq!(place.results("out/results.jsonl").len(), 1);
+    assert_eq!(place.docket(&["dlq", "list", "--format", "jsonl"]).code(0).lines().len(), 1);
+}

@@ -11,6 +11,7 @@ use super::{
         report::{self, Reporter},
         results::Keep,
         session::{Session, Settings},
+        submit::REFUSED_BY,
         summary::{one_line, word},
     },
     table,
@@ -65,8 +66,29 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     let (state, driver) = last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
     let dead = dead_letters(&driver).await?;
     let wanted: HashSet<&str> = arguments.documents.iter().map(String::as_str).collect();
-    let chosen: Vec<&DocumentRecord> =
-        dead.iter().filter(|record| arguments.all || wanted.contains(record.submission.document.as_str())).collect();
+    let refused = |record: &&DocumentRecord| {
+        let letter = record.end.as_ref().and_then(|end| end.dead_letter.as_ref());
+        letter.is_some_and(|letter| letter.cause.worker == REFUSED_BY)
+    };
+    let unreadable: Vec<String> = dead
+        .iter()
+        .filter(refused)
+        .map(|record| &record.submission.document)
+        .filter(|document| arguments.all || wanted.contains(document.as_str()))
+        .map(|document| {
+            format!("\"{document}\" could not be read and has nothing to work on: mend the input and run again")
+        })
+        .collect();
+    if arguments.all {
+        unreadable.iter().for_each(|line| note(line));
+    } else if !unreadable.is_empty() {
+        return Err(Error::Usage(unreadable));
+    }
+    let chosen: Vec<&DocumentRecord> = dead
+        .iter()
+        .filter(|record| !refused(record))
+        .filter(|record| arguments.all || wanted.contains(record.submission.document.as_str()))
+        .collect();
     let found: HashSet<&str> = chosen.iter().map(|record| record.submission.document.as_str()).collect();
     let missing: Vec<String> =
         wanted.difference(&found).map(|document| format!("\"{document}\" is not a dead letter of this run")).collect();
@@ -82,13 +104,19 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     let run = driver.run.clone();
     let again: HashSet<String> = documents.iter().cloned().collect();
     let keep = Keep::AllBut(&again);
+    let mut replayed = Vec::new();
+    for record in &chosen {
+        replayed.push(driver.plan(record).await.map_err(Error::system("read the documents' plan"))?);
+    }
+    let models = arguments.models.folder.clone();
+    let settings = Settings { state, run: run.clone(), plan: (*plan).clone(), replayed, models, suspended: false };
+    // Nothing changes before the work can begin.
+    let session = Arc::new(Session::start(settings).await?);
     let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, &keep)?;
     for document in &documents {
-        driver.apply(document, flow::Event::Replay).await.map_err(Error::system(format!("replay \"{document}\"")))?;
+        let replayed = session.driver.apply(document, flow::Event::Replay).await;
+        replayed.map_err(Error::system(format!("replay \"{document}\"")))?;
     }
-    let plan = (*plan).clone();
-    let session = Session::start(Settings { state, run, plan, models: arguments.models.folder.clone() }).await?;
-    let session = Arc::new(session);
     session.work(std::iter::empty::<Input>(), false, &mut reporter).await?;
     let summary = reporter.finish(&session).await?;
     Ok(if summary.dead_lettered() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })

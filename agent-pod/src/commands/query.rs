@@ -4,7 +4,7 @@ use std::{io::BufRead as _, path::Path, process::ExitCode, sync::Arc};
 
 use crds::RetrievalStep;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     ingest, print,
@@ -46,6 +46,7 @@ pub(super) async fn query(arguments: QueryArguments) -> Result<ExitCode> {
         })
         .collect();
     let mut rows = Vec::new();
+    let mut found = Vec::new();
     for query in &queries {
         let hits = stages::search(&services, &base, &query.text, arguments.top_k as usize, &steps, TENANT).await;
         let hits = hits.map_err(|failure| match failure {
@@ -62,18 +63,17 @@ pub(super) async fn query(arguments: QueryArguments) -> Result<ExitCode> {
                     format!("{}:{}-{}", hit.document, hit.start, hit.end),
                     one_line(&hit.text),
                 ]),
-                Format::Json | Format::Jsonl => print(
-                    &json!({
-                        "query": query.id, "document": hit.document, "chunk": hit.chunk, "rank": hit.rank,
-                        "score": hit.score, "text": hit.text, "start": hit.start, "end": hit.end,
-                    })
-                    .to_string(),
-                ),
+                Format::Json | Format::Jsonl => found.push(json!({
+                    "query": query.id, "document": hit.document, "chunk": hit.chunk, "rank": hit.rank,
+                    "score": hit.score, "text": hit.text, "start": hit.start, "end": hit.end,
+                })),
             }
         }
     }
-    if arguments.format == Format::Table {
-        print(&table(&["QUERY", "RANK", "SCORE", "PLACE", "TEXT"], &rows));
+    match arguments.format {
+        Format::Table => print(&table(&["QUERY", "RANK", "SCORE", "PLACE", "TEXT"], &rows)),
+        Format::Json => print(&Value::Array(found).to_string()),
+        Format::Jsonl => found.iter().for_each(|hit| print(&hit.to_string())),
     }
     Ok(ExitCode::SUCCESS)
 }

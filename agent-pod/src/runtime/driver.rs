@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flow::{DocumentRecord, Effect, Event, Plan, Submission, Task, Timer, Transition};
+use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submission, Task, Timer, Transition};
 use queue::{Alarm, Message, Ports};
 use tokio::sync::mpsc;
 
@@ -98,16 +98,12 @@ impl Driver {
         let document = submission.document.clone();
         let payload = submission.payload.clone();
         let mut first = flow::submit(plan, submission, now());
-        if let (Some(cause), Some(stage)) = (refusal, plan.stages().first()) {
-            let event = Event::StageFailed {
-                stage: stage.name.clone(),
-                round: 0,
-                epoch: 0,
-                attempt: 1,
-                cause,
-                transient: false,
-            };
-            let record = flow::transition(plan, &first.record, event, now()).record;
+        if let Some(cause) = refusal {
+            // Whatever the first stage may tolerate: there are no bytes to work on.
+            let mut record = first.record;
+            let stage = plan.stages().first().map(|stage| stage.name.clone());
+            let dead_letter = Some(DeadLetter { stage, attempts: 0, cause });
+            record.end = Some(End { outcome: Outcome::DeadLettered, at: now(), dead_letter });
             first = Transition { effects: record.outbox(plan), record, changed: true };
         }
         match self.ports.records.create(&self.key(&document), Bytes::from(first.record.encode())).await {

@@ -67,6 +67,11 @@ fn read_file(path: &Path, limit: u64) -> std::result::Result<Bytes, Refusal> {
         reason: "DocumentUnreadable",
         message: format!("failed to read {}: {error}", path.display()),
     };
+    // Opening a pipe would wait for its writer.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        let message = format!("failed to read {}: it is not a regular file", path.display());
+        return Err(Refusal { reason: "DocumentUnreadable", message });
+    }
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let too_large = |size: u64| Refusal {
@@ -120,11 +125,16 @@ pub fn inputs(paths: &[PathBuf]) -> Result<impl Iterator<Item = Input> + Send + 
 
 /// A second document of the same id is refused under a name of its own: it must not replace the first, nor vanish.
 fn distinct(mut input: Input, seen: &mut BTreeMap<String, u32>) -> Input {
-    let count = seen.entry(input.id.clone()).and_modify(|count| *count += 1).or_insert(1);
-    if *count > 1 {
+    let count = *seen.entry(input.id.clone()).and_modify(|count| *count += 1).or_insert(1);
+    if count > 1 {
         let message = format!("another document of this run has the id \"{}\"; ids must be unique", input.id);
-        input.id = format!("{}#{count}", input.id);
-        input.content = Content::Refused(Refusal { reason: "DuplicateId", message });
+        // The new name may be another document's own.
+        let free = (count..).map(|number| format!("{}#{number}", input.id)).find(|id| !seen.contains_key(id));
+        input.id = free.unwrap_or_default();
+        seen.insert(input.id.clone(), 1);
+        if !matches!(input.content, Content::Refused(_)) {
+            input.content = Content::Refused(Refusal { reason: "DuplicateId", message });
+        }
     }
     input
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
@@ -111,7 +111,7 @@ impl Services {
             Error::usage(format!("pool \"{pool}\" holds no model \"{}\", which embeds \"{name}\"", spec.embedder))
         })?;
         let folder = if spec.uri == "default" { self.folder.join("knowledge") } else { PathBuf::from(&spec.uri) };
-        let key = format!("{}/{name}", folder.display());
+        let key = format!("{}/{name} by {model}", folder.display());
         let mut bases = self.bases.lock().await;
         let base = match bases.get(&key) {
             Some(base) => base.clone(),
@@ -124,7 +124,8 @@ impl Services {
                 opened
             }
         };
-        Ok(Base { base, model, chunking: spec.chunking.clone() })
+        let identity = identity(&folder.join(format!("{name}.id"))).map_err(Error::system(action()))?;
+        Ok(Base { base, identity, model, chunking: spec.chunking.clone() })
     }
 
     /// A payload as JSON.
@@ -144,10 +145,24 @@ impl Services {
 pub struct Base {
     /// The table.
     pub base: KnowledgeBase,
+    /// Another one for a table that was deleted and made again, whose versions count from the start.
+    pub identity: String,
     /// The engine's name of its embedder.
     pub model: String,
     /// How text is cut.
     pub chunking: crds::Chunking,
+}
+
+/// The random name beside a table, made with it and deleted with its folder.
+fn identity(path: &Path) -> std::io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let identity = uuid::Uuid::now_v7().to_string();
+            std::fs::write(path, &identity)?;
+            Ok(identity)
+        }
+        other => other,
+    }
 }
 
 /// The engine as the knowledge crate wants it.

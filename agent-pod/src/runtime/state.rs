@@ -35,12 +35,22 @@ pub struct Run {
     pub started_at: u64,
 }
 
+impl Run {
+    /// A run that nothing knows of yet.
+    pub fn new(pipeline: &str, now: u64) -> Self {
+        Self { id: uuid::Uuid::now_v7().simple().to_string(), pipeline: pipeline.to_owned(), started_at: now }
+    }
+}
+
 const RUNS: &str = "runs/";
 
 impl State {
     /// Opens the folder, making it where there is none.
     pub fn open(folder: &Path) -> Result<Self> {
         let action = || format!("open the state folder {}", folder.display());
+        if folder.exists() && !folder.is_dir() {
+            return Err(Error::usage(format!("--state {}: not a folder", folder.display())));
+        }
         std::fs::create_dir_all(folder).map_err(Error::system(action()))?;
         let store = queue::embedded::open(folder).map_err(Error::system(action()))?;
         Ok(Self { folder: folder.to_path_buf(), ports: store.ports.clone(), _store: store })
@@ -57,13 +67,14 @@ impl State {
         Self::open(folder)
     }
 
-    /// Begins a run.
-    pub async fn begin_run(&self, pipeline: &str, now: u64) -> Result<Run> {
-        let run = Run { id: uuid::Uuid::now_v7().simple().to_string(), pipeline: pipeline.to_owned(), started_at: now };
-        let bytes = serde_json::to_vec(&run).map_err(Error::system("write the run"))?;
-        let key = format!("{RUNS}{pipeline}/{}", run.id);
-        self.ports.records.create(&key, Bytes::from(bytes)).await.map_err(Error::system("write the run"))?;
-        Ok(run)
+    /// Writes a run down: from now on it is the pipeline's last one. An existing run stays as it is.
+    pub async fn begin_run(ports: &Ports, run: &Run) -> Result<()> {
+        let bytes = serde_json::to_vec(run).map_err(Error::system("write the run"))?;
+        let key = format!("{RUNS}{}/{}", run.pipeline, run.id);
+        match ports.records.create(&key, Bytes::from(bytes)).await {
+            Ok(_) | Err(queue::Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(Error::system("write the run")(error)),
+        }
     }
 
     /// The last run of a pipeline, or of the only pipeline where none is named.

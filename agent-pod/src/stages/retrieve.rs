@@ -53,7 +53,7 @@ pub(super) async fn prepare(
 impl Job for RetrieveJob {
     fn key(&self, services: &Services) -> Option<Vec<String>> {
         let model = services.engine.digest(&self.base.model).unwrap_or_default().to_owned();
-        Some(vec![model, self.version.to_string(), self.query.clone()])
+        Some(vec![model, self.base.identity.clone(), self.version.to_string(), self.query.clone()])
     }
 
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {

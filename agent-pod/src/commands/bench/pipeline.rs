@@ -15,7 +15,7 @@ use crate::{
     runtime::{
         inputs::{Content, Input},
         now,
-        state::State,
+        state::{Run, State},
     },
 };
 
@@ -88,9 +88,19 @@ async fn once(way: Way, models: Option<&Path>, folder: &Path, round: usize) -> R
     let plan = flow::compile(pipeline.name(), 1, &spec, &pools.collect())
         .map_err(|problems| Error::Usage(problems.iter().map(|p| format!("{}: {}", p.field, p.message)).collect()))?;
     let state = State::open(folder)?;
-    let run = state.begin_run(&plan.name, now()).await?;
+    let run = Run::new(&plan.name, now());
     let mut reporter = Reporter::silent(&run, &plan, Format::Json);
-    let session = Arc::new(Session::start(Settings { state, run, plan, models: models.map(Path::to_path_buf) }).await?);
+    let session = Arc::new(
+        Session::start(Settings {
+            state,
+            run,
+            plan,
+            replayed: Vec::new(),
+            models: models.map(Path::to_path_buf),
+            suspended: false,
+        })
+        .await?,
+    );
     let (begun, cpu) = (Instant::now(), measure::cpu_seconds());
     session.work(documents(round).into_iter(), false, &mut reporter).await?;
     let hit_milliseconds = reporter.cached_seconds().map(|seconds| seconds * 1_000.0).collect();

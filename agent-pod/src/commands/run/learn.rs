@@ -88,6 +88,9 @@ pub(crate) fn read_feedback(path: &Path) -> Result<Vec<Feedback>> {
     let mut problems = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match serde_json::from_str::<Feedback>(line) {
+            Ok(Feedback { score: Some(score), .. }) if !(0.0..=1.0).contains(&score) => {
+                problems.push(format!("{}:{}: \"score\" must lie between 0 and 1", path.display(), number + 1));
+            }
             Ok(line) if line.label.is_some() != line.score.is_some() => lines.push(line),
             Ok(_) => {
                 problems.push(format!("{}:{}: set exactly one of \"label\" and \"score\"", path.display(), number + 1))
@@ -143,6 +146,10 @@ pub(crate) async fn learn(
                 made
             }
         };
+        if vectors.is_empty() {
+            note(&format!("head \"{}\" has nothing to learn from: no document of the input has text", head.name));
+            continue;
+        }
         learned.0.push(train(session, head, &vectors, &feedback)?);
     }
     Ok(learned)

@@ -18,7 +18,10 @@ use super::{note, validate};
 use crate::{
     Error, Result,
     args::RunArguments,
-    runtime::{inputs, now, state::State},
+    runtime::{
+        inputs, now,
+        state::{Run, State},
+    },
 };
 
 /// Runs the pipeline; exit code 1 where documents were dead-lettered.
@@ -31,17 +34,19 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         true => state.last_run(Some(&plan.name)).await?,
         false => None,
     };
-    let keep = if run.is_some() { Keep::All } else { Keep::Nothing };
-    let run = match run {
-        Some(run) => run,
-        None => state.begin_run(&plan.name, now()).await?,
-    };
-    let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, &keep)?;
-    let session = Session::start(Settings { state, run, plan, models: arguments.models.folder.clone() }).await?;
+    let run = run.unwrap_or_else(|| Run::new(&plan.name, now()));
     let limit = arguments.limit.unwrap_or(usize::MAX);
-    if session.plan.spec.heads.is_empty() && feedback.is_some() {
-        return Err(Error::usage(format!("--feedback: pipeline \"{}\" has no heads to train", session.plan.name)));
+    if plan.spec.heads.is_empty() && feedback.is_some() {
+        return Err(Error::usage(format!("--feedback: pipeline \"{}\" has no heads to train", plan.name)));
     }
+    let suspended = plan.spec.suspend;
+    let models = arguments.models.folder.clone();
+    let session =
+        Session::start(Settings { state, run: run.clone(), plan, replayed: Vec::new(), models, suspended }).await?;
+    // Nothing of an earlier run is touched before this one can begin.
+    State::begin_run(&session.services.ports, &run).await?;
+    let output = arguments.output.as_deref();
+    let mut reporter = Reporter::open(&run, &session.plan, output, arguments.format, &Keep::Nothing)?;
     if !session.plan.spec.heads.is_empty() {
         let again = inputs::inputs(&arguments.input)?.take(limit);
         let learned = learn::learn(&session, again, feedback.unwrap_or_default()).await?;

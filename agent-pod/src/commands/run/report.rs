@@ -127,7 +127,16 @@ pub(crate) async fn result(
         let (mut cached, mut seconds) = (false, 0.0);
         match &state.status {
             StageStatus::Done(completion) => {
-                output = services.json(&completion.output).await?;
+                output = match services.json(&completion.output).await {
+                    Ok(output) => output,
+                    // The document has ended; that its output cannot be shown must not hold up the others.
+                    Err(error @ (queue::Error::NotFound { .. } | queue::Error::Damaged { .. })) => {
+                        stage
+                            .insert("error".to_owned(), json!({"reason": "PayloadLost", "message": error.to_string()}));
+                        Value::Null
+                    }
+                    Err(error) => return Err(error),
+                };
                 (cached, seconds) = (completion.cached, completion.seconds);
                 prompt_tokens += completion.prompt_tokens;
                 completion_tokens += completion.completion_tokens;

@@ -19,10 +19,8 @@ pub(crate) struct Results {
 
 /// Which lines of an earlier process stay.
 pub(crate) enum Keep<'a> {
-    /// None: a new run.
+    /// None: a run reports all its documents, also those that ended before it was resumed.
     Nothing,
-    /// All: the run goes on.
-    All,
     /// All but those of documents that are worked again.
     AllBut(&'a HashSet<String>),
 }

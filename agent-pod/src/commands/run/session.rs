@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use flow::{DocumentRecord, Event, Plan};
@@ -29,6 +30,8 @@ use crate::{
 
 /// Documents that are in flight for each one that can be in work: enough that no pool waits for the submitter.
 const CREDITS_PER_SLOT: usize = 4;
+/// How long workers may take to acknowledge what they have in hand after the last document has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Records that are read at once.
 const PAGE: usize = 500;
 
@@ -37,7 +40,11 @@ pub(crate) struct Settings {
     pub(crate) state: State,
     pub(crate) run: Run,
     pub(crate) plan: Plan,
+    /// Plans of documents that are about to be replayed.
+    pub(crate) replayed: Vec<Arc<Plan>>,
     pub(crate) models: Option<PathBuf>,
+    /// Whether documents are only accepted.
+    pub(crate) suspended: bool,
 }
 
 /// A run that is being worked.
@@ -45,6 +52,7 @@ pub(crate) struct Session {
     pub(crate) plan: Arc<Plan>,
     pub(crate) driver: Arc<Driver>,
     pub(crate) services: Arc<Services>,
+    suspended: bool,
     ended: Mutex<mpsc::UnboundedReceiver<Ended>>,
     pools: BTreeMap<String, usize>,
     _state: State,
@@ -53,10 +61,11 @@ pub(crate) struct Session {
 impl Session {
     /// Loads the models and opens everything; nothing is worked yet.
     pub(crate) async fn start(settings: Settings) -> Result<Self> {
-        let Settings { state, run, plan, models } = settings;
+        let Settings { state, run, plan, replayed, models, suspended } = settings;
         let (driver, ended) = Driver::new(run, state.ports.clone());
         let plan = driver.plans.put(plan).await?;
         let mut plans = vec![Arc::clone(&plan)];
+        plans.extend(replayed.into_iter().filter(|replayed| replayed.digest != plan.digest));
         for record in unfinished(&driver).await? {
             let kept = driver.plan(&record).await.map_err(Error::system("read the plans of unfinished documents"))?;
             if !plans.iter().any(|known| known.digest == kept.digest) {
@@ -69,7 +78,7 @@ impl Session {
         }
         let (engine, names) = models::start(&plans, models.as_deref()).await?;
         let services = Arc::new(Services::open(&state, engine, names)?);
-        Ok(Self { plan, driver, services, ended: Mutex::new(ended), pools, _state: state })
+        Ok(Self { plan, driver, services, suspended, ended: Mutex::new(ended), pools, _state: state })
     }
 
     /// Works `documents` and whatever the run has left unfinished, until all have ended. Documents that had ended before
@@ -84,7 +93,7 @@ impl Session {
         for record in all(&self.driver).await? {
             if record.end.is_none() {
                 self.driver.publish_outstanding(&record).await.map_err(Error::system("continue the run"))?;
-                if record.suspended && !self.plan.spec.suspend {
+                if record.suspended && !self.suspended {
                     let resumed = self.driver.apply(&record.submission.document, Event::Resume).await;
                     resumed.map_err(Error::system("continue the run"))?;
                 }
@@ -105,10 +114,14 @@ impl Session {
             parts.abort_all();
             return worked;
         }
-        while let Some(part) = parts.join_next().await {
-            part.map_err(Error::system("stop a part of the process"))??;
-        }
-        Ok(())
+        // What is still in work (a branch that lost, a stage past its document's deadline) can change nothing any more.
+        let ending = async {
+            while let Some(part) = parts.join_next().await {
+                part.map_err(Error::system("stop a part of the process"))??;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(LAST_WORDS, ending).await.unwrap_or(Ok(()))
     }
 
     async fn follow(
@@ -125,7 +138,7 @@ impl Session {
         let mut ended = self.ended.lock().await;
         let mut all_submitted = false;
         loop {
-            if all_submitted && (progress.open.is_empty() || self.plan.spec.suspend) {
+            if all_submitted && (progress.open.is_empty() || self.suspended) {
                 return Ok(());
             }
             tokio::select! {
@@ -158,7 +171,7 @@ impl Session {
     fn spawn(&self, shutdown: &CancellationToken) -> JoinSet<Result<()>> {
         let mut parts = JoinSet::new();
         let alone = Arc::new(RwLock::new(()));
-        if !self.plan.spec.suspend {
+        if !self.suspended {
             for (pool, concurrency) in &self.pools {
                 let worker = Worker {
                     pool: pool.clone(),
@@ -212,7 +225,7 @@ async fn submit_all(
 ) -> Result<()> {
     for input in documents {
         // Documents of a suspended pipeline do not end, so they give no credit back.
-        if !session.plan.spec.suspend {
+        if !session.suspended {
             credits.acquire().await.map_err(Error::system("wait for room"))?.forget();
         }
         let document = input.id.clone();

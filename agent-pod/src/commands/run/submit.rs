@@ -18,6 +18,9 @@ use crate::{
 /// Tenant of everything that one person runs on their own machine.
 pub(crate) const TENANT: &str = "local";
 
+/// Who finds that a document cannot be taken: such a dead letter has no bytes that could be worked again.
+pub(crate) const REFUSED_BY: &str = "submit";
+
 /// Submits one document; whether it is to be waited for.
 pub(crate) async fn submit(session: &Session, input: Input) -> Result<bool> {
     let limit =
@@ -49,7 +52,7 @@ pub(crate) async fn submit(session: &Session, input: Input) -> Result<bool> {
     let cause = refusal.map(|Refusal { reason, message }| Cause {
         reason: reason.to_owned(),
         message,
-        worker: "submit".to_owned(),
+        worker: REFUSED_BY.to_owned(),
         model: None,
     });
     let submitted = session.driver.submit(&session.plan, submission, cause).await.map_err(Error::system(action()))?;
