@@ -38,7 +38,7 @@ build: setup ## Builds everything, tests included
 models: build
 	@$(DOCKET) model pull $(MODELS)
 
-demo: models ## Reviews the licences of all dependencies: 10 minutes on two cores after the build
+demo: models ## Reviews the licences of all dependencies: a few minutes after the build
 	@CORPUS=$(CORPUS) DOCKET=$(DOCKET) DEMO=$(DEMO) SAMPLE=$(SAMPLE) scripts/demo.sh
 
 test: models ## Runs everything that passes or fails
