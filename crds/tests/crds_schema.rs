@@ -35,7 +35,7 @@ fn all(mut visit: impl FnMut(&str, &Value)) {
 
 #[test]
 fn the_committed_definitions_are_fresh() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/crd");
+    let folder = Path::new("../config/crd");
     let mut written = BTreeSet::new();
     for definition in crds::definitions() {
         let (name, text) = crds::manifest(&definition);

@@ -12,7 +12,7 @@ use serde_json::Value;
 const GEMMA3: &str = "gemma3-270m";
 
 fn golden(name: &str) -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/generation.json");
+    let path = "tests/golden/generation.json";
     let text = std::fs::read_to_string(path).expect("the golden file is readable");
     let mut golden: Value = serde_json::from_str(&text).expect("the golden file is JSON");
     golden["models"][name]["cases"].take()
