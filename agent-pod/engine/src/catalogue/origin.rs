@@ -102,6 +102,8 @@ pub(super) fn describe(source: &Source) -> String {
 
 /// A client whose every wait has an end, so that a machine without a network fails in seconds.
 pub(super) fn client(settings: &PullSettings) -> Result<Client, FetchError> {
+    // The client is built without a provider of its own. Whoever installed one first is right too.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.read_timeout)
