@@ -109,7 +109,15 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
         replayed.push(driver.plan(record).await.map_err(Error::system("read the documents' plan"))?);
     }
     let models = arguments.models.folder.clone();
-    let settings = Settings { state, run: run.clone(), plan: (*plan).clone(), replayed, models, suspended: false };
+    let settings = Settings {
+        state,
+        run: run.clone(),
+        plan: (*plan).clone(),
+        replayed,
+        models,
+        suspended: false,
+        in_flight: None,
+    };
     // Nothing changes before the work can begin.
     let session = Arc::new(Session::start(settings).await?);
     let mut reporter = Reporter::open(&run, &plan, arguments.output.as_deref(), arguments.format, &keep)?;

@@ -41,8 +41,16 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     }
     let suspended = plan.spec.suspend;
     let models = arguments.models.folder.clone();
-    let session =
-        Session::start(Settings { state, run: run.clone(), plan, replayed: Vec::new(), models, suspended }).await?;
+    let session = Session::start(Settings {
+        state,
+        run: run.clone(),
+        plan,
+        replayed: Vec::new(),
+        models,
+        suspended,
+        in_flight: None,
+    })
+    .await?;
     // Nothing of an earlier run is touched before this one can begin.
     State::begin_run(&session.services.ports, &run).await?;
     let output = arguments.output.as_deref();

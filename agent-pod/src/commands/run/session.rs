@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) models: Option<PathBuf>,
     /// Whether documents are only accepted.
     pub(crate) suspended: bool,
+    /// Documents in flight at once; as many as keep all pools busy where it is not given.
+    pub(crate) in_flight: Option<usize>,
 }
 
 /// A run that is being worked.
@@ -53,6 +55,7 @@ pub(crate) struct Session {
     pub(crate) driver: Arc<Driver>,
     pub(crate) services: Arc<Services>,
     suspended: bool,
+    in_flight: usize,
     ended: Mutex<mpsc::UnboundedReceiver<Ended>>,
     pools: BTreeMap<String, usize>,
     _state: State,
@@ -61,7 +64,7 @@ pub(crate) struct Session {
 impl Session {
     /// Loads the models and opens everything; nothing is worked yet.
     pub(crate) async fn start(settings: Settings) -> Result<Self> {
-        let Settings { state, run, plan, replayed, models, suspended } = settings;
+        let Settings { state, run, plan, replayed, models, suspended, in_flight } = settings;
         let (driver, ended) = Driver::new(run, state.ports.clone());
         let plan = driver.plans.put(plan).await?;
         let mut plans = vec![Arc::clone(&plan)];
@@ -78,7 +81,8 @@ impl Session {
         }
         let (engine, names) = models::start(&plans, models.as_deref()).await?;
         let services = Arc::new(Services::open(&state, engine, names)?);
-        Ok(Self { plan, driver, services, suspended, ended: Mutex::new(ended), pools, _state: state })
+        let in_flight = in_flight.unwrap_or(pools.values().sum::<usize>().max(1) * CREDITS_PER_SLOT);
+        Ok(Self { plan, driver, services, suspended, in_flight, ended: Mutex::new(ended), pools, _state: state })
     }
 
     /// Works `documents` and whatever the run has left unfinished, until all have ended. Documents that had ended before
@@ -131,7 +135,7 @@ impl Session {
         progress: &mut Progress,
         parts: &mut JoinSet<Result<()>>,
     ) -> Result<()> {
-        let credits = Arc::new(Semaphore::new(self.pools.values().sum::<usize>().max(1) * CREDITS_PER_SLOT));
+        let credits = Arc::new(Semaphore::new(self.in_flight));
         let (submitted, mut accepted) = mpsc::unbounded_channel();
         let mut submitter = JoinSet::new();
         submitter.spawn(submit_all(Arc::clone(self), documents, Arc::clone(&credits), submitted));
