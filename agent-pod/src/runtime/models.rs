@@ -73,7 +73,26 @@ pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine
         problems.dedup();
         return Err(Error::Usage(problems));
     }
-    Ok((start_engine(settings, specs).await?, names))
+    let engine = start_engine(settings, specs).await?;
+    check_chunking(plans, &engine, &names)?;
+    Ok((engine, names))
+}
+
+/// The end of a chunk that is longer than its embedder reads would be found by nobody.
+fn check_chunking(plans: &[Arc<Plan>], engine: &Engine, names: &ModelNames) -> Result<()> {
+    let mut problems = Vec::new();
+    for (plan, knowledge) in plans.iter().flat_map(|plan| plan.spec.knowledge.iter().map(move |part| (plan, part))) {
+        let models = plan.pools.keys().filter_map(|pool| names.get(plan, pool, &knowledge.embedder));
+        let Some(most) = models.filter_map(|model| engine.max_text_tokens(&model)).min() else { continue };
+        let tokens = knowledge.chunking.tokens;
+        if tokens as usize > most {
+            let (name, embedder) = (&knowledge.name, &knowledge.embedder);
+            problems.push(format!(
+                "knowledge \"{name}\": chunking.tokens is {tokens}; its embedder \"{embedder}\" reads at most {most}"
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::Usage(problems)) }
 }
 
 /// Loads models of the catalogue under their own names.
