@@ -96,6 +96,19 @@ fn every_field_is_documented() {
 }
 
 #[test]
+fn every_field_and_every_choice_is_in_the_manual() {
+    let manual = fs::read_to_string("../docs/pipeline.md").expect("the manual");
+    let words: BTreeSet<&str> = manual.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).collect();
+    all(|path, schema| {
+        let field = path.rsplit('.').next().unwrap_or(path).trim_end_matches("[]");
+        assert!(words.contains(field), "docs/pipeline.md does not name {path}");
+        for choice in schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            assert!(words.contains(choice), "docs/pipeline.md does not name {choice} of {path}");
+        }
+    });
+}
+
+#[test]
 fn what_a_field_says_of_its_default_reaches_the_schema() {
     let mut said = BTreeSet::new();
     all(|path, schema| {
