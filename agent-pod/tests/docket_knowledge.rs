@@ -122,6 +122,16 @@ fn a_knowledge_base_lies_where_its_uri_says() {
 }
 
 #[test]
+fn a_knowledge_base_at_an_address_is_refused() {
+    let place = Place::new();
+    place.write(
+        "pipeline.yaml",
+        changed(PIPELINE, &[("embedder: minilm, chunking", "embedder: minilm, uri: 's3://texts', chunking")]),
+    );
+    place.docket(&["validate", "-f", "pipeline.yaml"]).code(2).says("spec.knowledge[0].uri");
+}
+
+#[test]
 fn an_embed_stage_adds_its_document_to_the_knowledge_base_that_it_names() {
     let Some(place) = prepared(&[]) else { return };
     let line = place.result("in/tax.txt");
