@@ -82,13 +82,13 @@ pub enum ModelTask {
 pub enum Dtype {
     /// 32-bit floating point.
     F32,
-    /// 16-bit floating point; on the CPU only where a kernel exists.
+    /// 16-bit floating point; embedding models on a GPU.
     F16,
-    /// bfloat16; not on the CPU.
+    /// bfloat16; embedding models on a GPU.
     BF16,
-    /// 8-bit blocks of 32 weights with one scale.
+    /// 8-bit blocks of 32 weights with one scale; generating models.
     Q8_0,
-    /// The formats that the file holds, unchanged.
+    /// The formats that the file holds, unchanged; generating models.
     AsStored,
 }
 
@@ -150,7 +150,7 @@ pub struct Batching {
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch: Option<u32>,
-    /// How long the first request of a batch waits for company while the engine is idle. Default: 0ms.
+    /// Longest that a request to an embedding model waits for those that shared the step before. Default: 0ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Span>,
     /// Most tokens in one step. Default: learned from measured step times.

@@ -11,7 +11,7 @@ pub struct EffectivePool {
     pub concurrency: u32,
     /// Requests in one step of the engine.
     pub max_batch: u32,
-    /// How long the first request of a batch waits for company while the engine is idle.
+    /// Longest that a request to an embedding model waits for those that shared the step before.
     pub max_wait: Duration,
     /// Most tokens in one step; `None` where it is learned from measured step times.
     pub token_budget: Option<u32>,

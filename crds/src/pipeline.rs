@@ -78,6 +78,7 @@ pub enum Priority {
 /// A collection of text chunks with their vectors.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.uri.contains('://')").message("a knowledge base is kept in a folder, or at `default`; no address can be used").field_path(".uri"))]
 pub struct Knowledge {
     /// Name by which stages refer to it; unique in the pipeline.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]

@@ -73,6 +73,13 @@ fn every_rule_that_is_broken_is_reported_at_its_field() {
         "spec.stages[3].embed",
         "set exactly one of model, knowledge",
     );
+    check(
+        PIPELINE,
+        "embedder: minilm\n    chunking",
+        "embedder: minilm\n    uri: ▲s3://bucket/statutes\n    chunking",
+        "spec.knowledge[0].uri",
+        "no address can be used",
+    );
     check(PIPELINE, "overlap: 16", "overlap: ▲65", "spec.knowledge[0].chunking.overlap", "at most half");
     check(
         POOL,

@@ -177,6 +177,12 @@ impl Engine {
         }
     }
 
+    /// Most tokens of a text that an embedding model reads, without the special ones: the longest chunk that is read whole.
+    pub fn max_text_tokens(&self, model: &str) -> Option<usize> {
+        let special = self.shared.fronts.get(model)?.tokenizer.special_tokens();
+        self.max_tokens(model).map(|most| most.saturating_sub(special))
+    }
+
     pub fn models(&self) -> Vec<ModelInfo> {
         self.shared.names.iter().filter_map(|name| Some(self.shared.fronts.get(name)?.info.clone())).collect()
     }

@@ -62,9 +62,14 @@ impl TextTokenizer {
         self.tokenizer.get_vocab(true).into_values().max().map_or(0, |largest| largest as usize + 1)
     }
 
+    /// How many special tokens frame a sequence.
+    pub(crate) fn special_tokens(&self) -> usize {
+        self.prefix.len() + self.suffix.len()
+    }
+
     /// The ids of `text`, at most `limit` of them; the rest of a longer text is never looked at.
     pub(crate) fn encode(&self, text: &str, limit: usize) -> Result<TokenIds, TokenError> {
-        let room = limit.saturating_sub(self.prefix.len() + self.suffix.len());
+        let room = limit.saturating_sub(self.special_tokens());
         let mut ids = self.prefix.clone();
         let mut truncated = false;
         for piece in Pieces::of(text) {

@@ -76,10 +76,7 @@ fn read_file(path: &Path, limit: u64) -> std::result::Result<Bytes, Refusal> {
     let size = file.metadata().map_err(unreadable)?.len();
     let too_large = |size: u64| Refusal {
         reason: "DocumentTooLarge",
-        message: format!(
-            "{} has {size} bytes; the limit is {limit} (parse.maxBytes of the pipeline's first stage)",
-            path.display()
-        ),
+        message: format!("{} has {size} bytes; the limit is {limit} (parse.maxBytes)", path.display()),
     };
     if size > limit {
         return Err(too_large(size));

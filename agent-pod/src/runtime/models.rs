@@ -54,12 +54,11 @@ pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine
     let catalogue = Catalogue::load(None).map_err(Error::system("read the model catalogue"))?;
     let mut names = ModelNames::default();
     let mut specs: Vec<ModelSpec> = Vec::new();
-    let mut settings = settings(None);
+    let settings = shared(plans.iter().flat_map(|plan| plan.pools.values()));
     let mut problems = Vec::new();
     for (plan, pool_name, pool) in
         plans.iter().flat_map(|plan| plan.pools.iter().map(move |(name, pool)| (plan, name, pool)))
     {
-        settings = widest(settings, pool);
         for model in &pool.models {
             match files(&catalogue, &folder, model) {
                 Ok((base, files)) => {
@@ -74,7 +73,26 @@ pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine
         problems.dedup();
         return Err(Error::Usage(problems));
     }
-    Ok((start_engine(settings, specs).await?, names))
+    let engine = start_engine(settings, specs).await?;
+    check_chunking(plans, &engine, &names)?;
+    Ok((engine, names))
+}
+
+/// The end of a chunk that is longer than its embedder reads would be found by nobody.
+fn check_chunking(plans: &[Arc<Plan>], engine: &Engine, names: &ModelNames) -> Result<()> {
+    let mut problems = Vec::new();
+    for (plan, knowledge) in plans.iter().flat_map(|plan| plan.spec.knowledge.iter().map(move |part| (plan, part))) {
+        let models = plan.pools.keys().filter_map(|pool| names.get(plan, pool, &knowledge.embedder));
+        let Some(most) = models.filter_map(|model| engine.max_text_tokens(&model)).min() else { continue };
+        let tokens = knowledge.chunking.tokens;
+        if tokens as usize > most {
+            let (name, embedder) = (&knowledge.name, &knowledge.embedder);
+            problems.push(format!(
+                "knowledge \"{name}\": chunking.tokens is {tokens}; its embedder \"{embedder}\" reads at most {most}"
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::Usage(problems)) }
 }
 
 /// Loads models of the catalogue under their own names.
@@ -92,7 +110,7 @@ pub async fn start_catalogue(names: &[&str], folder: Option<&Path>) -> Result<En
             context_tokens: Some(CONTEXT_TOKENS),
         });
     }
-    start_engine(settings(None), specs).await
+    start_engine(shared(std::iter::empty()), specs).await
 }
 
 /// Context of a model whose pool names none, at most.
@@ -104,34 +122,35 @@ async fn start_engine(settings: Settings, specs: Vec<ModelSpec>) -> Result<Engin
         engine::Error::FindGpuSupport | engine::Error::OpenGpu(_) => {
             Error::usage(format!("device.kind Gpu: {}", chain(&error)))
         }
-        engine::Error::ChooseDtype { .. } => Error::usage(chain(&error)),
+        engine::Error::ChooseDtype { .. }
+        | engine::Error::LoadEmbedder { source: engine::embedding::LoadError::ChooseDtype { .. }, .. } => {
+            Error::usage(chain(&error))
+        }
         other => Error::system("load the models")(other),
     })
 }
 
-fn settings(pool: Option<&AgentPoolSpec>) -> Settings {
-    let effective = pool.map_or_else(|| crds::Profile::default().defaults(), AgentPoolSpec::effective);
-    Settings {
-        device: match pool.map(|pool| pool.device.kind).unwrap_or_default() {
-            DeviceKind::Cpu => engine::DeviceKind::Cpu,
-            DeviceKind::Gpu => engine::DeviceKind::Gpu,
-        },
-        threads: engine::threads::available_threads(),
-        max_batch: effective.max_batch as usize,
-        max_wait: effective.max_wait,
-        token_budget: effective.token_budget.map(|tokens| tokens as usize),
+/// In one process all pools share one engine: it takes the widest bounds that one of those with models writes, and the GPU
+/// where one of them all asks for it.
+fn shared<'a>(pools: impl Iterator<Item = &'a AgentPoolSpec>) -> Settings {
+    let (mut device, mut bounds) = (engine::DeviceKind::Cpu, Vec::new());
+    for pool in pools {
+        if pool.device.kind == DeviceKind::Gpu {
+            device = engine::DeviceKind::Gpu;
+        }
+        if !pool.models.is_empty() {
+            bounds.push(pool.effective());
+        }
     }
-}
-
-/// In one process all pools share one engine: it takes the widest bounds that one of them allows.
-fn widest(settings_so_far: Settings, pool: &AgentPoolSpec) -> Settings {
-    let own = settings(Some(pool));
+    if bounds.is_empty() {
+        bounds.push(crds::Profile::default().defaults());
+    }
     Settings {
-        device: if own.device == engine::DeviceKind::Gpu { own.device } else { settings_so_far.device },
-        threads: own.threads,
-        max_batch: if pool.models.is_empty() { settings_so_far.max_batch } else { own.max_batch },
-        max_wait: settings_so_far.max_wait.max(own.max_wait),
-        token_budget: own.token_budget.or(settings_so_far.token_budget),
+        device,
+        threads: engine::threads::available_threads(),
+        max_batch: bounds.iter().map(|pool| pool.max_batch as usize).max().unwrap_or(1),
+        max_wait: bounds.iter().map(|pool| pool.max_wait).max().unwrap_or_default(),
+        token_budget: bounds.iter().filter_map(|pool| pool.token_budget).max().map(|tokens| tokens as usize),
     }
 }
 

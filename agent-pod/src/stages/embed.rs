@@ -45,7 +45,11 @@ pub(super) async fn prepare(
         });
     }
     let model = services.models.stage_model(plan, &stage.spec.pool, embed.model.as_deref(), crds::ModelTask::Embed)?;
-    Ok(EmbedJob::Vectors { model, text, chunking: Chunking::default() })
+    let mut chunking = Chunking::default();
+    if let Some(most) = services.engine.max_text_tokens(&model).and_then(|most| u32::try_from(most).ok()) {
+        chunking.tokens = chunking.tokens.min(most);
+    }
+    Ok(EmbedJob::Vectors { model, text, chunking })
 }
 
 #[async_trait]

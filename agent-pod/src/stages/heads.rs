@@ -88,7 +88,8 @@ pub async fn document_vector(
     class: Class,
 ) -> Result<Vec<f32>, Failure> {
     let offsets = services.engine.token_offsets(model, text).map_err(|error| engine_failure(&error, model))?;
-    let mut pieces: Vec<String> = knowledge::chunk(text, &offsets, PIECE_TOKENS, 0)
+    let tokens = services.engine.max_text_tokens(model).unwrap_or(PIECE_TOKENS).min(PIECE_TOKENS);
+    let mut pieces: Vec<String> = knowledge::chunk(text, &offsets, tokens, 0)
         .iter()
         .take(MAX_PIECES)
         .map(|piece| text[piece.start..piece.end].to_owned())

@@ -44,7 +44,10 @@ impl Job for ParseJob {
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         let bytes = services.ports.payloads.get(&self.payload).await?;
         let parsed = knowledge::parse::parse(&bytes, &self.name, &self.limits, &services.parser).await;
-        let parsed = parsed.map_err(|error| Failure::permanent(error.reason(), crate::error::chain(&error)))?;
+        let parsed = parsed.map_err(|error| {
+            let (reason, message) = (error.reason(), crate::error::chain(&error));
+            if error.is_permanent() { Failure::permanent(reason, message) } else { Failure::transient(reason, message) }
+        })?;
         let text_bytes = parsed.text.len();
         let text = services.ports.payloads.put(Bytes::from(parsed.text)).await?;
         let value = json!({

@@ -49,6 +49,15 @@ impl Place {
         self.command(arguments).output().expect("docket starts").into()
     }
 
+    /// What became of the one document in `input`, whether it was given up or not.
+    #[track_caller]
+    pub(crate) fn result(&self, input: &str) -> Value {
+        let ran = self.docket(&["run", "-f", "pipeline.yaml", "--input", input, "--format", "jsonl"]);
+        let [line] = <[Value; 1]>::try_from(ran.lines()).unwrap_or_else(|_| panic!("not one result:\n{}", ran.stderr));
+        ran.code(i32::from(line["outcome"] == "dead-lettered"));
+        line
+    }
+
     /// The lines of a results file.
     pub(crate) fn results(&self, name: &str) -> Vec<Value> {
         json_lines(&fs::read_to_string(self.path(name)).expect("results"))
@@ -123,4 +132,13 @@ pub(crate) fn models(names: &[&str]) -> Option<PathBuf> {
     }
     eprintln!("skipped: {missing:?} are not in {}; get them with docket model pull", folder.display());
     None
+}
+
+/// A file with parts of it replaced; a part that is not there is a mistake of the test.
+#[track_caller]
+pub(crate) fn changed(file: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(file.to_owned(), |file, (old, new)| {
+        assert!(file.contains(old), "\"{old}\" is not in:\n{file}");
+        file.replace(old, new)
+    })
 }

@@ -28,7 +28,7 @@ pub enum LoadError {
     #[error("failed to build the encoder")]
     BuildEncoder(#[source] WeightsError),
     /// For the user: choose another dtype or device.
-    #[error("embedding models cannot run as {dtype} on this device: f32 runs everywhere, f16 and bf16 on a GPU")]
+    #[error("embedding models have no dtype {dtype} on this device: f32 runs everywhere, f16 and bf16 on a GPU")]
     ChooseDtype { dtype: Dtype },
 }
 

@@ -23,9 +23,9 @@ pub(crate) const REFUSED_BY: &str = "submit";
 
 /// Submits one document; whether it is to be waited for.
 pub(crate) async fn submit(session: &Session, input: Input) -> Result<bool> {
-    let limit =
-        session.plan.stages().iter().find_map(|stage| stage.spec.parse.as_ref()).and_then(|parse| parse.max_bytes);
-    let limit = limit.unwrap_or(MAX_BYTES);
+    // What one parse stage refuses another may take.
+    let parses = session.plan.stages().iter().filter_map(|stage| stage.spec.parse.as_ref());
+    let limit = parses.map(|parse| parse.max_bytes.unwrap_or(MAX_BYTES)).max().unwrap_or(MAX_BYTES);
     let (bytes, refusal) = match input.read(limit) {
         Ok(bytes) => (bytes, None),
         Err(refusal) => (Bytes::new(), Some(refusal)),
