@@ -1,6 +1,6 @@
 //! What a failure leads to: another attempt, a stage that is left out, or a dead letter.
 
-use crate::{Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, StageStatus};
+use crate::{Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, Spent, StageStatus};
 
 use super::{millis, open_stage};
 
@@ -24,6 +24,14 @@ const UNREPORTED_STARTS: u32 = 3;
 
 pub(super) fn cause(reason: &str, message: &str) -> Cause {
     Cause { reason: reason.to_owned(), message: message.to_owned(), ..Cause::default() }
+}
+
+/// What a worker said about an attempt that failed.
+pub(super) struct FailedAttempt {
+    pub(super) attempt: u32,
+    pub(super) cause: Cause,
+    pub(super) transient: bool,
+    pub(super) spent: Spent,
 }
 
 /// An attempt is about to start that may have been started before.
@@ -54,12 +62,13 @@ pub(super) fn fail_attempt(
     plan: &Plan,
     record: &mut DocumentRecord,
     task: (&str, u32, u32),
-    attempt: u32,
-    (cause, transient): (Cause, bool),
+    failed: FailedAttempt,
     now: Millis,
 ) -> bool {
+    let FailedAttempt { attempt, cause, transient, spent } = failed;
     match open_stage(record, task) {
         Some(state) if state.status == StageStatus::Dispatched && state.attempt == attempt => {
+            state.spent = state.spent.plus(spent);
             let retry = plan.stage(task.0).map(|planned| &planned.retry).filter(|retry| attempt < retry.max_attempts);
             match retry.filter(|_| transient) {
                 Some(retry) => {

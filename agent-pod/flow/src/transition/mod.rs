@@ -35,9 +35,11 @@ mod replay;
 pub use failure::reason;
 
 use crds::OnTimeout;
+use failure::FailedAttempt;
 
 use crate::{
-    Alarm, Cause, Completion, DocumentRecord, Effect, End, Millis, Outcome, Plan, StageState, StageStatus, Submission,
+    Alarm, Cause, Completion, DocumentRecord, Effect, End, Millis, Outcome, Plan, Spent, StageState, StageStatus,
+    Submission,
 };
 
 /// Something that happened to a document.
@@ -92,6 +94,8 @@ pub enum Event {
         cause: Cause,
         /// Whether another attempt may succeed.
         transient: bool,
+        /// What the attempt consumed, as far as that is known.
+        spent: Spent,
     },
     /// A timer rang.
     Alarm(Alarm),
@@ -176,8 +180,9 @@ fn apply(plan: &Plan, record: &mut DocumentRecord, event: Event, now: Millis) ->
             state.enter(StageStatus::Skipped);
             true
         }
-        Event::StageFailed { stage, round, epoch, attempt, cause, transient } => {
-            failure::fail_attempt(plan, record, (&stage, round, epoch), attempt, (cause, transient), now)
+        Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent } => {
+            let failed = FailedAttempt { attempt, cause, transient, spent };
+            failure::fail_attempt(plan, record, (&stage, round, epoch), failed, now)
         }
         Event::Alarm(alarm) => ring(plan, record, alarm, now),
         Event::Cancel => {
@@ -275,11 +280,12 @@ impl DocumentRecord {
         }
     }
 
-    /// Forgets what a stage did, as before its first attempt.
+    /// Forgets what a stage did, as before its first attempt, but not what that took.
     fn reset(&mut self, stage: &str, round: u32) {
         let begins = format!("{stage}: ");
         self.degraded.retain(|note| !note.starts_with(&begins));
-        self.stages.insert(stage.to_owned(), StageState::waiting(round));
+        let spent = self.stages.get(stage).map(StageState::consumed).unwrap_or_default();
+        self.stages.insert(stage.to_owned(), StageState { spent, ..StageState::waiting(round) });
     }
 }
 
@@ -295,7 +301,8 @@ impl StageState {
     }
 
     fn waiting(round: u32) -> Self {
-        Self { round, attempt: 0, unreported: 0, waiting_since: None, status: StageStatus::Waiting }
+        let (attempt, unreported, spent) = Default::default();
+        Self { round, attempt, unreported, waiting_since: None, spent, status: StageStatus::Waiting }
     }
 
     fn enter(&mut self, status: StageStatus) {

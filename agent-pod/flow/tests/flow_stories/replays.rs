@@ -3,7 +3,7 @@
 use flow::{Alarm, Completion, Event, Outcome, StageStatus, submit};
 use serde_json::json;
 
-use crate::flow_story::{Story, plain, rounds, three_and_a_join};
+use crate::flow_story::{Story, attempts, plain, rounds, three_and_a_join};
 use crate::flow_support::{plan, stage, submission};
 
 #[test]
@@ -51,6 +51,13 @@ fn a_replay_does_not_repeat_a_join_that_went_on_without_the_failed_branch() {
     story.done("a").done("last").publishes(&["tail 0/0/1"]).fails("b", false).publishes(&["DeadLettered"]);
     story.event(Event::Replay).publishes(&["b 0/1/1", "tail 0/1/1"]);
     story.done("tail").publishes(&["Succeeded"]);
+}
+
+#[test]
+fn a_replay_goes_on_with_the_account_of_what_was_consumed() {
+    let mut story = Story::stages(&[plain("a", &[]), plain("b", &["a"])]);
+    story.done("a").fails("b", false).event(Event::Replay).done("b").ended(Outcome::Succeeded);
+    assert_eq!(story.record.consumed(), attempts(3));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::JoinMode;
-use flow::{Alarm, DocumentRecord, Effect, Event, Outcome, Plan, StageState, StageStatus, Task, Timer, Transition};
+use flow::{
+    Alarm, DocumentRecord, Effect, Event, Outcome, Plan, Spent, StageState, StageStatus, Task, Timer, Transition,
+};
 
 /// A stage in one round of one epoch.
 type Run = (String, u32, u32);
@@ -30,6 +32,7 @@ impl Laws {
         self.check_effects(plan, old, next);
         check_bounds(plan, new);
         check_wire(new, &next.effects);
+        check_spent(old, event, next);
         if let Some(end) = old.and_then(|old| old.end.as_ref()) {
             let replayed = event == Some(&Event::Replay) && end.outcome == Outcome::DeadLettered;
             assert!(replayed || !next.changed, "{event:?} changed a document that has ended");
@@ -161,6 +164,17 @@ fn is_forced(
     let partial = new.degraded.iter().any(|note| note.starts_with(&format!("{stage}: started without")));
     let restarts = plan.spec.quality.as_ref().is_some_and(|quality| quality.restart_at == stage) && new.round > 0;
     timed_out || partial || (restarts && old.is_some_and(|old| old.epoch == new.epoch))
+}
+
+/// What an attempt consumed counts once, and whatever happens to its result it goes on to count.
+fn check_spent(old: Option<&DocumentRecord>, event: Option<&Event>, next: &Transition) {
+    let reported = match event {
+        Some(Event::StageCompleted { completion, .. }) if next.changed => completion.spent(),
+        Some(Event::StageFailed { spent, .. }) if next.changed => *spent,
+        _ => Spent::default(),
+    };
+    let before = old.map(DocumentRecord::consumed).unwrap_or_default();
+    assert_eq!(next.record.consumed(), before.plus(reported), "{event:?}");
 }
 
 fn check_join(planned: &flow::PlannedStage, record: &DocumentRecord) {
