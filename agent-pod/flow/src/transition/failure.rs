@@ -2,7 +2,7 @@
 
 use crate::{Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, Spent, StageStatus};
 
-use super::{millis, open_stage};
+use super::{millis, open_stage, readiness};
 
 /// Reasons of causes that the flow itself finds; the others come from workers.
 pub mod reason {
@@ -89,15 +89,16 @@ fn wait(retry: &crds::Retry, attempt: u32) -> Millis {
     (millis(retry.backoff.initial.0) as f64 * retry.backoff.factor.powi(exponent)) as Millis
 }
 
-/// A stage will not be tried again: an optional one is left out, any other ends the document.
+/// A stage will not be tried again. One that is optional, or that nothing waits for any more, is left out; any other ends
+/// the document.
 pub(super) fn fail_for_good(plan: &Plan, record: &mut DocumentRecord, stage: &str, cause: Cause, now: Millis) {
-    if plan.stage(stage).is_some_and(|planned| planned.spec.optional) {
-        record.note(stage, &format!("left out, {}: {}", cause.reason, cause.message));
-        if let Some(state) = record.stages.get_mut(stage) {
-            state.enter(StageStatus::Failed(cause));
-        }
-    } else {
-        dead_letter(record, Some(stage), cause, now);
+    let optional = plan.stage(stage).is_some_and(|planned| planned.spec.optional);
+    if !optional && readiness::matters(plan, record, stage) {
+        return dead_letter(record, Some(stage), cause, now);
+    }
+    record.note(stage, &format!("left out, {}: {}", cause.reason, cause.message));
+    if let Some(state) = record.stages.get_mut(stage) {
+        state.enter(StageStatus::Failed(cause));
     }
 }
 

@@ -19,6 +19,8 @@
 //! - Idempotent: an event that was applied, or that belongs to an older round, epoch or attempt, changes nothing. The one
 //!   exception is [`Event::AttemptStarted`], which counts: each start is another one.
 //! - A result that comes late is a result: a completion of an older attempt counts while the stage has not ended.
+//! - A failure ends the document only while something still waits for the stage: what loses a join that has started
+//!   without it may fail.
 //! - A join starts at most once a round and epoch; rounds stay within `maxRounds`; a document ends exactly once, and after
 //!   its end only [`Event::Replay`] of a dead letter changes it.
 //!
@@ -241,8 +243,10 @@ fn give_up_waiting(
     let missing = readiness::missing(plan, record, stage).join(", ");
     let cause = failure::cause(reason::JOIN_TIMEOUT, &format!("waited {timeout} in vain for {missing}"));
     match policy {
-        OnTimeout::Fail => failure::fail_for_good(plan, record, stage, cause, now),
-        OnTimeout::DeadLetter => failure::dead_letter(record, Some(stage), cause, now),
+        OnTimeout::DeadLetter if readiness::matters(plan, record, stage) => {
+            failure::dead_letter(record, Some(stage), cause, now);
+        }
+        OnTimeout::DeadLetter | OnTimeout::Fail => failure::fail_for_good(plan, record, stage, cause, now),
         OnTimeout::Partial => {
             record.note(stage, &format!("started without {missing} after {timeout}"));
             if let Some(state) = record.stages.get_mut(stage) {
