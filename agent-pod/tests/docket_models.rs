@@ -212,3 +212,40 @@ fn a_prompt_longer_than_the_context_is_a_dead_letter_that_names_both_lengths() {
     assert!(long["deadLetter"]["message"].as_str().expect("a message").contains("1024"), "{}", long["deadLetter"]);
     assert_eq!(lines.iter().filter(|line| line["outcome"] == "succeeded").count(), 6);
 }
+
+/// One document through stages of the pool `agents`; what is printed about it.
+fn one_document(stages: &str) -> Ran {
+    let place = Place::new();
+    let (pool, _) = PIPELINE.split_once("---").expect("two resources");
+    let head = "---\napiVersion: docket.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: counted}\nspec:\n";
+    place.write("pipeline.yaml", format!("{pool}{head}{stages}"));
+    place.write("a.txt", TEXTS[0].2);
+    place.docket(&["run", "-f", "pipeline.yaml", "--input", "a.txt", "--format", "jsonl", "--output", "out"])
+}
+
+#[test]
+fn tokens_of_all_rounds_count() {
+    if models(MODELS).is_none() {
+        return;
+    }
+    let rounds = |more: u64| {
+        let ran = one_document(&format!(
+            r#"
+  quality: {{stage: judge, threshold: 0.5, maxRounds: {more}, restartAt: judge}}
+  stages:
+  - name: judge
+    pool: agents
+    cache: None
+    score: {{path: score}}
+    extract: {{prompt: "How good is this?", maxTokens: 40, schema: {{type: object, additionalProperties: false, required: [score], properties: {{score: {{enum: [0.1]}}}}}}}}
+"#
+        ));
+        let line = ran.code(0).lines().remove(0);
+        assert_eq!(line["stages"]["judge"]["rounds"], 1 + more, "{line}");
+        let count = |kind: &str| line["tokens"][kind].as_u64().expect("a number");
+        (count("prompt"), count("completion"))
+    };
+    let (read, written) = rounds(0);
+    assert!(read > 0 && written > 0);
+    assert_eq!(rounds(2), (3 * read, 3 * written));
+}

@@ -129,6 +129,17 @@ fn a_dead_letter_is_listed_shown_explained_and_replayed() {
 }
 
 #[test]
+fn the_time_of_a_failed_attempt_counts() {
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    place.write("empty.txt", "");
+    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "empty.txt", "--format", "jsonl"]).code(1);
+    let stage = &ran.lines()[0]["stages"]["parse"];
+    assert_eq!(stage["outcome"], "failed");
+    assert!(stage["seconds"].as_f64() > Some(0.0), "{stage}");
+}
+
+#[test]
 fn help_names_every_command_and_exit_code() {
     let place = Place::new();
     let ran = place.docket(&["--help"]).code(0);

@@ -7,10 +7,12 @@
 
 mod plan;
 mod record;
+mod spent;
 mod transition;
 mod wire;
 
 pub use plan::{Plan, PlannedStage, Problem, compile};
 pub use record::*;
+pub use spent::Spent;
 pub use transition::{Event, Transition, reason, submit, transition};
 pub use wire::DecodeError;

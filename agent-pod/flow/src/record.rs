@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crds::Priority;
 use serde::{Deserialize, Serialize};
 
+use crate::Spent;
+
 /// Milliseconds since the Unix epoch; the caller's clock.
 pub type Millis = u64;
 
@@ -77,6 +79,8 @@ pub struct StageState {
     pub unreported: u32,
     /// When the first predecessor delivered, where a join with a time-out waits.
     pub waiting_since: Option<Millis>,
+    /// What earlier rounds and failed attempts consumed. What the present output took is in its completion.
+    pub spent: Spent,
     /// The state itself.
     pub status: StageStatus,
 }

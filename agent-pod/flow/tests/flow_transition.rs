@@ -4,7 +4,7 @@ mod flow_stories;
 mod flow_story;
 mod flow_support;
 
-use flow::{Alarm, Cause, Completion, Event, Outcome, StageStatus};
+use flow::{Alarm, Cause, Completion, Event, Outcome, Spent, StageStatus};
 use flow_story::{Story, plain};
 use flow_support::stage;
 use serde_json::json;
@@ -79,8 +79,8 @@ fn a_late_result_of_an_older_attempt_is_a_result() {
 fn a_failure_of_an_older_attempt_changes_nothing() {
     let mut story = Story::stages(&[plain("a", &[])]);
     story.fails("a", true).fails("a", true).changes_nothing().retry_rings("a");
-    let cause = Cause::default();
-    let old = Event::StageFailed { stage: "a".to_owned(), round: 0, epoch: 0, attempt: 1, cause, transient: false };
+    let (stage, cause, spent) = ("a".to_owned(), Cause::default(), Spent::default());
+    let old = Event::StageFailed { stage, round: 0, epoch: 0, attempt: 1, cause, transient: false, spent };
     story.event(old).changes_nothing();
 }
 

@@ -2,7 +2,7 @@
 
 mod flow_support;
 
-use flow::{Alarm, DecodeError, DocumentRecord, Plan, Task, Timer, submit};
+use flow::{Alarm, DecodeError, DocumentRecord, Plan, Spent, Task, Timer, submit};
 use flow_support::{plan, stage, submission};
 use serde_json::json;
 
@@ -43,6 +43,21 @@ fn a_field_of_a_later_minor_form_is_passed_over() {
     // Field 100, a number.
     bytes.extend([0xa0, 0x06, 7]);
     assert_eq!(DocumentRecord::decode(&bytes).expect("an unknown field does no harm"), record);
+}
+
+/// A record in its second round with one stage that is done, written before records kept an account of earlier rounds.
+const WITHOUT_ACCOUNT: &str = "0801122c0a0b6c656173652f372e74787412056c6567616c1a10646f63732f6c656173652f372e7478742202616230031a09\
+    636f6e747261637473220263642801380140e80748e80750d00f621f0a0161121a080110024a140a02656621000000000000\
+    e03f280a30013a0177";
+
+#[test]
+fn a_record_without_an_account_of_earlier_rounds_has_that_of_its_last_one() {
+    let byte = |place| u8::from_str_radix(&WITHOUT_ACCOUNT[place..place + 2], 16).expect("two digits");
+    let bytes: Vec<u8> = (0..WITHOUT_ACCOUNT.len()).step_by(2).map(byte).collect();
+    let record = DocumentRecord::decode(&bytes).expect("it was written by an earlier version");
+    assert_eq!(record.stages["a"].spent, Spent::default());
+    assert_eq!(record.consumed(), Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1 });
+    assert_eq!(record.encode(), bytes);
 }
 
 #[test]

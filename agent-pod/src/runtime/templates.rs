@@ -1,4 +1,9 @@
 //! Templates over a document and what its stages have made.
+//!
+//! A template computes: it is rendered on a thread that may block, so whoever waits for it can stop waiting (its stage's
+//! time-out) and the others go on. The thread is done when the fuel is.
+
+use std::{future, panic, sync::Arc};
 
 use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
@@ -7,7 +12,7 @@ const FUEL: u64 = 5_000_000;
 
 /// Renders prompts, queries and values.
 pub struct Templates {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
 }
 
 impl Default for Templates {
@@ -17,19 +22,39 @@ impl Default for Templates {
         // A misspelt name must not become an empty prompt.
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.add_filter("head", head);
-        Self { environment }
+        Self { environment: Arc::new(environment) }
     }
 }
 
 impl Templates {
     /// Renders a template.
-    pub fn render(&self, template: &str, context: &Value) -> Result<String, Error> {
-        self.environment.render_str(template, context)
+    pub async fn render(&self, template: &str, context: &Value) -> Result<String, Error> {
+        let (template, context) = (template.to_owned(), context.clone());
+        self.compute(move |environment| environment.render_str(&template, context)).await
     }
 
     /// Whether an expression (`when`) is true.
-    pub fn holds(&self, expression: &str, context: &Value) -> Result<bool, Error> {
-        self.environment.compile_expression(expression)?.eval(context).map(|value| value.is_true())
+    pub async fn holds(&self, expression: &str, context: &Value) -> Result<bool, Error> {
+        let (expression, context) = (expression.to_owned(), context.clone());
+        self.compute(move |environment| {
+            environment.compile_expression(&expression)?.eval(context).map(|value| value.is_true())
+        })
+        .await
+    }
+
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Environment<'static>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let environment = Arc::clone(&self.environment);
+        match tokio::task::spawn_blocking(move || work(&environment)).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panicked) => panic::resume_unwind(panicked),
+                // The runtime is being shut down: what waits here is about to be dropped.
+                Err(_) => future::pending().await,
+            },
+        }
     }
 
     /// Compiles a template without running it.
@@ -53,8 +78,13 @@ fn head(text: &str, characters: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, time::Duration};
+
     use super::*;
     use minijinja::context;
+
+    /// Longer than any machine makes a thread wait.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
     fn head_ends_at_a_word() {
@@ -63,16 +93,38 @@ mod tests {
         assert_eq!(head("äöü", 2), "äö");
     }
 
-    #[test]
-    fn a_misspelt_name_is_an_error() {
+    #[tokio::test]
+    async fn a_misspelt_name_is_an_error() {
         let templates = Templates::default();
-        let error = templates.render("{{ documnt.text }}", &context! { document => context! { text => "x" } });
-        assert!(error.is_err());
+        let context = context! { document => context! { text => "x" } };
+        assert!(templates.render("{{ documnt.text }}", &context).await.is_err());
     }
 
-    #[test]
-    fn a_template_that_runs_too_long_is_stopped() {
+    #[tokio::test]
+    async fn a_template_that_runs_too_long_is_stopped() {
         let loops = "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
-        assert!(Templates::default().render(loops, &context! {}).is_err());
+        let error = Templates::default().render(loops, &context! {}).await.expect_err("its fuel is burnt");
+        assert_eq!(error.kind(), minijinja::ErrorKind::OutOfFuel);
+    }
+
+    /// A runtime of one thread: what blocks it blocks its clock too.
+    #[tokio::test]
+    async fn a_slow_template_holds_up_neither_time_outs_nor_other_templates() {
+        let templates = Templates::default();
+        let (release, released) = mpsc::channel::<()>();
+        let released = std::sync::Mutex::new(released);
+        let slow = Value::from_function(move || {
+            let waited = released.lock().map(|released| released.recv_timeout(PATIENCE).is_ok());
+            waited.unwrap_or(false)
+        });
+        let context = context! { slow };
+        for in_time in [
+            tokio::time::timeout(Duration::from_millis(1), templates.render("{{ slow() }}", &context)).await.is_ok(),
+            tokio::time::timeout(Duration::from_millis(1), templates.holds("slow()", &context)).await.is_ok(),
+        ] {
+            assert!(!in_time, "the template was waited for");
+        }
+        assert_eq!(templates.render("{{ 1 + 1 }}", &context).await.expect("it is quick"), "2");
+        release.send(()).expect("the first template waits");
     }
 }

@@ -3,9 +3,12 @@
 //! The delivery is acknowledged after the record is written and its effects are published, never before; so a crash
 //! repeats work and loses none.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use flow::{Cause, DocumentRecord, Event, Task};
+use flow::{Cause, DocumentRecord, Event, Spent, Task};
 use queue::{Delivery, Queue, Receipt};
 use tokio::{
     sync::{RwLock, Semaphore},
@@ -174,6 +177,7 @@ impl Worker {
     async fn attempt(&self, task: &Task, record: &DocumentRecord) -> Result<(), Error> {
         let plan = self.driver.plan(record).await.map_err(Error::Driver)?;
         let limit = plan.stage(&task.stage).map_or(Duration::MAX, |stage| stage.timeout);
+        let begun = Instant::now();
         let executed = stages::execute(&self.services, &plan, record, task);
         let executed = tokio::time::timeout(limit, executed).await.unwrap_or_else(|_| {
             let message = format!("the stage took longer than its time-out of {}", crds::Span(limit));
@@ -188,7 +192,9 @@ impl Worker {
             Ok(Executed::Skipped) => Event::StageSkipped { stage, round, epoch },
             Err(Failure::Document { reason, message, transient, model }) => {
                 let cause = Cause { reason: reason.to_owned(), message, worker: worker_name(), model };
-                Event::StageFailed { stage, round, epoch, attempt, cause, transient }
+                // The tokens of an answer that never came are not known.
+                let spent = Spent { seconds: begun.elapsed().as_secs_f64(), ..Spent::default() };
+                Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent }
             }
             Err(Failure::System(message)) => {
                 return Err(Error::System { stage, document: task.document.clone(), message });

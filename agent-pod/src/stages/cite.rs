@@ -40,14 +40,14 @@ struct Place {
     text: String,
 }
 
-pub(super) fn prepare(
+pub(super) async fn prepare(
     services: &Services,
     plan: &Plan,
     stage: &PlannedStage,
     cite: &Cite,
     context: &Context,
 ) -> Result<CiteJob, Failure> {
-    let text = context.render(services, "cite.text", &cite.text)?;
+    let text = context.render(services, "cite.text", &cite.text).await?;
     let claims = knowledge::sentences(&text).into_iter().map(|(start, end)| text[start..end].to_owned());
     let claims = claims.filter(|claim| words(claim).len() >= MIN_WORDS).take(MAX_CLAIMS).collect();
     let mut places = Vec::new();

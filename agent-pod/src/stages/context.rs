@@ -93,18 +93,20 @@ impl Context {
     }
 
     /// Renders a template; what is wrong in it is the pipeline's fault and cannot be retried.
-    pub fn render(&self, services: &Services, field: &str, template: &str) -> Result<String, Failure> {
+    pub async fn render(&self, services: &Services, field: &str, template: &str) -> Result<String, Failure> {
         services
             .templates
             .render(template, &self.template)
+            .await
             .map_err(|error| Failure::permanent("TemplateFailed", format!("{field}: {}", crate::error::chain(&error))))
     }
 
     /// Whether the stage's `when` holds.
-    pub fn holds(&self, services: &Services, expression: &str) -> Result<bool, Failure> {
+    pub async fn holds(&self, services: &Services, expression: &str) -> Result<bool, Failure> {
         services
             .templates
             .holds(expression, &self.template)
+            .await
             .map_err(|error| Failure::permanent("TemplateFailed", format!("when: {}", crate::error::chain(&error))))
     }
 

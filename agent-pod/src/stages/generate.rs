@@ -22,7 +22,7 @@ pub(super) struct GenerateJob {
     stream: Option<String>,
 }
 
-pub(super) fn prepare(
+pub(super) async fn prepare(
     services: &Services,
     plan: &Plan,
     stage: &PlannedStage,
@@ -30,10 +30,10 @@ pub(super) fn prepare(
     context: &Context,
 ) -> Result<GenerateJob, Failure> {
     let system = match &generate.system {
-        Some(template) => context.render(services, "generate.system", template)?,
+        Some(template) => context.render(services, "generate.system", template).await?,
         None => system_prompt(generate.role).to_owned(),
     };
-    let prompt = context.render(services, "generate.prompt", &generate.prompt)?;
+    let prompt = context.render(services, "generate.prompt", &generate.prompt).await?;
     Ok(GenerateJob {
         model: services.models.stage_model(plan, &stage.spec.pool, generate.model.as_deref(), ModelTask::Generate)?,
         request: GenerateRequest {
@@ -47,7 +47,7 @@ pub(super) fn prepare(
     })
 }
 
-pub(super) fn prepare_extract(
+pub(super) async fn prepare_extract(
     services: &Services,
     plan: &Plan,
     stage: &PlannedStage,
@@ -55,11 +55,11 @@ pub(super) fn prepare_extract(
     context: &Context,
 ) -> Result<GenerateJob, Failure> {
     let system = match &extract.system {
-        Some(template) => context.render(services, "extract.system", template)?,
+        Some(template) => context.render(services, "extract.system", template).await?,
         None => system_prompt(Role::Extraction).to_owned(),
     };
     let prompt = match &extract.prompt {
-        Some(template) => context.render(services, "extract.prompt", template)?,
+        Some(template) => context.render(services, "extract.prompt", template).await?,
         None => context.text.text.to_string(),
     };
     Ok(GenerateJob {

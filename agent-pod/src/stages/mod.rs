@@ -106,7 +106,7 @@ pub async fn execute(
     })?;
     let context = Context::load(services, plan, record, stage, task).await?;
     if let Some(condition) = &stage.spec.when
-        && !context.holds(services, condition)?
+        && !context.holds(services, condition).await?
     {
         return Ok(Executed::Skipped);
     }
@@ -142,12 +142,12 @@ async fn prepare(
         Work::Parse(parse) => Box::new(parse::prepare(parse, context)),
         Work::Embed(embed) => Box::new(embed::prepare(services, plan, stage, embed, context).await?),
         Work::Retrieve(retrieve) => Box::new(retrieve::prepare(services, plan, stage, retrieve, context).await?),
-        Work::Generate(generate) => Box::new(generate::prepare(services, plan, stage, generate, context)?),
-        Work::Extract(extract) => Box::new(generate::prepare_extract(services, plan, stage, extract, context)?),
+        Work::Generate(generate) => Box::new(generate::prepare(services, plan, stage, generate, context).await?),
+        Work::Extract(extract) => Box::new(generate::prepare_extract(services, plan, stage, extract, context).await?),
         Work::Classify(classify) => Box::new(heads::prepare(services, plan, stage, &classify.head, context)?),
         Work::Score(head) => Box::new(heads::prepare(services, plan, stage, head, context)?),
-        Work::Cite(cite) => Box::new(cite::prepare(services, plan, stage, cite, context)?),
-        Work::Transform(transform) => Box::new(transform::prepare(services, transform, context)?),
+        Work::Cite(cite) => Box::new(cite::prepare(services, plan, stage, cite, context).await?),
+        Work::Transform(transform) => Box::new(transform::prepare(services, transform, context).await?),
     })
 }
 

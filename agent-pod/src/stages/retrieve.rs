@@ -31,7 +31,7 @@ pub(super) async fn prepare(
     retrieve: &Retrieve,
     context: &Context,
 ) -> Result<RetrieveJob, Failure> {
-    let query = context.render(services, "retrieve.query", &retrieve.query)?;
+    let query = context.render(services, "retrieve.query", &retrieve.query).await?;
     if query.trim().is_empty() {
         return Err(Failure::permanent("EmptyQuery", "retrieve.query renders to nothing".to_owned()));
     }

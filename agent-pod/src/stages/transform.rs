@@ -13,8 +13,12 @@ pub(super) struct TransformJob {
     value: Value,
 }
 
-pub(super) fn prepare(services: &Services, transform: &Transform, context: &Context) -> Result<TransformJob, Failure> {
-    let text = context.render(services, "transform.template", &transform.template)?;
+pub(super) async fn prepare(
+    services: &Services,
+    transform: &Transform,
+    context: &Context,
+) -> Result<TransformJob, Failure> {
+    let text = context.render(services, "transform.template", &transform.template).await?;
     let value = match transform.format {
         TransformFormat::Text => json!({ "text": text }),
         TransformFormat::Json => serde_json::from_str(&text).map_err(|error| {

@@ -1,8 +1,8 @@
 //! What a failure leads to: another attempt, a stage that is left out, or a dead letter.
 
-use crate::{Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, StageStatus};
+use crate::{Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, Spent, StageStatus};
 
-use super::{millis, open_stage};
+use super::{millis, open_stage, readiness};
 
 /// Reasons of causes that the flow itself finds; the others come from workers.
 pub mod reason {
@@ -24,6 +24,14 @@ const UNREPORTED_STARTS: u32 = 3;
 
 pub(super) fn cause(reason: &str, message: &str) -> Cause {
     Cause { reason: reason.to_owned(), message: message.to_owned(), ..Cause::default() }
+}
+
+/// What a worker said about an attempt that failed.
+pub(super) struct FailedAttempt {
+    pub(super) attempt: u32,
+    pub(super) cause: Cause,
+    pub(super) transient: bool,
+    pub(super) spent: Spent,
 }
 
 /// An attempt is about to start that may have been started before.
@@ -54,12 +62,13 @@ pub(super) fn fail_attempt(
     plan: &Plan,
     record: &mut DocumentRecord,
     task: (&str, u32, u32),
-    attempt: u32,
-    (cause, transient): (Cause, bool),
+    failed: FailedAttempt,
     now: Millis,
 ) -> bool {
+    let FailedAttempt { attempt, cause, transient, spent } = failed;
     match open_stage(record, task) {
         Some(state) if state.status == StageStatus::Dispatched && state.attempt == attempt => {
+            state.spent = state.spent.plus(spent);
             let retry = plan.stage(task.0).map(|planned| &planned.retry).filter(|retry| attempt < retry.max_attempts);
             match retry.filter(|_| transient) {
                 Some(retry) => {
@@ -80,15 +89,16 @@ fn wait(retry: &crds::Retry, attempt: u32) -> Millis {
     (millis(retry.backoff.initial.0) as f64 * retry.backoff.factor.powi(exponent)) as Millis
 }
 
-/// A stage will not be tried again: an optional one is left out, any other ends the document.
+/// A stage will not be tried again. One that is optional, or that nothing waits for any more, is left out; any other ends
+/// the document.
 pub(super) fn fail_for_good(plan: &Plan, record: &mut DocumentRecord, stage: &str, cause: Cause, now: Millis) {
-    if plan.stage(stage).is_some_and(|planned| planned.spec.optional) {
-        record.note(stage, &format!("left out, {}: {}", cause.reason, cause.message));
-        if let Some(state) = record.stages.get_mut(stage) {
-            state.enter(StageStatus::Failed(cause));
-        }
-    } else {
-        dead_letter(record, Some(stage), cause, now);
+    let optional = plan.stage(stage).is_some_and(|planned| planned.spec.optional);
+    if !optional && readiness::matters(plan, record, stage) {
+        return dead_letter(record, Some(stage), cause, now);
+    }
+    record.note(stage, &format!("left out, {}: {}", cause.reason, cause.message));
+    if let Some(state) = record.stages.get_mut(stage) {
+        state.enter(StageStatus::Failed(cause));
     }
 }
 

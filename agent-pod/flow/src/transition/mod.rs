@@ -19,6 +19,8 @@
 //! - Idempotent: an event that was applied, or that belongs to an older round, epoch or attempt, changes nothing. The one
 //!   exception is [`Event::AttemptStarted`], which counts: each start is another one.
 //! - A result that comes late is a result: a completion of an older attempt counts while the stage has not ended.
+//! - A failure ends the document only while something still waits for the stage: what loses a join that has started
+//!   without it may fail.
 //! - A join starts at most once a round and epoch; rounds stay within `maxRounds`; a document ends exactly once, and after
 //!   its end only [`Event::Replay`] of a dead letter changes it.
 //!
@@ -35,9 +37,11 @@ mod replay;
 pub use failure::reason;
 
 use crds::OnTimeout;
+use failure::FailedAttempt;
 
 use crate::{
-    Alarm, Cause, Completion, DocumentRecord, Effect, End, Millis, Outcome, Plan, StageState, StageStatus, Submission,
+    Alarm, Cause, Completion, DocumentRecord, Effect, End, Millis, Outcome, Plan, Spent, StageState, StageStatus,
+    Submission,
 };
 
 /// Something that happened to a document.
@@ -92,6 +96,8 @@ pub enum Event {
         cause: Cause,
         /// Whether another attempt may succeed.
         transient: bool,
+        /// What the attempt consumed, as far as that is known.
+        spent: Spent,
     },
     /// A timer rang.
     Alarm(Alarm),
@@ -176,8 +182,9 @@ fn apply(plan: &Plan, record: &mut DocumentRecord, event: Event, now: Millis) ->
             state.enter(StageStatus::Skipped);
             true
         }
-        Event::StageFailed { stage, round, epoch, attempt, cause, transient } => {
-            failure::fail_attempt(plan, record, (&stage, round, epoch), attempt, (cause, transient), now)
+        Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent } => {
+            let failed = FailedAttempt { attempt, cause, transient, spent };
+            failure::fail_attempt(plan, record, (&stage, round, epoch), failed, now)
         }
         Event::Alarm(alarm) => ring(plan, record, alarm, now),
         Event::Cancel => {
@@ -236,8 +243,10 @@ fn give_up_waiting(
     let missing = readiness::missing(plan, record, stage).join(", ");
     let cause = failure::cause(reason::JOIN_TIMEOUT, &format!("waited {timeout} in vain for {missing}"));
     match policy {
-        OnTimeout::Fail => failure::fail_for_good(plan, record, stage, cause, now),
-        OnTimeout::DeadLetter => failure::dead_letter(record, Some(stage), cause, now),
+        OnTimeout::DeadLetter if readiness::matters(plan, record, stage) => {
+            failure::dead_letter(record, Some(stage), cause, now);
+        }
+        OnTimeout::DeadLetter | OnTimeout::Fail => failure::fail_for_good(plan, record, stage, cause, now),
         OnTimeout::Partial => {
             record.note(stage, &format!("started without {missing} after {timeout}"));
             if let Some(state) = record.stages.get_mut(stage) {
@@ -275,11 +284,12 @@ impl DocumentRecord {
         }
     }
 
-    /// Forgets what a stage did, as before its first attempt.
+    /// Forgets what a stage did, as before its first attempt, but not what that took.
     fn reset(&mut self, stage: &str, round: u32) {
         let begins = format!("{stage}: ");
         self.degraded.retain(|note| !note.starts_with(&begins));
-        self.stages.insert(stage.to_owned(), StageState::waiting(round));
+        let spent = self.stages.get(stage).map(StageState::consumed).unwrap_or_default();
+        self.stages.insert(stage.to_owned(), StageState { spent, ..StageState::waiting(round) });
     }
 }
 
@@ -295,7 +305,8 @@ impl StageState {
     }
 
     fn waiting(round: u32) -> Self {
-        Self { round, attempt: 0, unreported: 0, waiting_since: None, status: StageStatus::Waiting }
+        let (attempt, unreported, spent) = Default::default();
+        Self { round, attempt, unreported, waiting_since: None, spent, status: StageStatus::Waiting }
     }
 
     fn enter(&mut self, status: StageStatus) {

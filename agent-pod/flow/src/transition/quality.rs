@@ -15,11 +15,15 @@ pub(super) fn complete(
     let judged = plan.spec.quality.as_ref().filter(|quality| quality.stage == stage);
     let score = completion.score.filter(|score| score.is_finite());
     if judged.is_some() && score.is_none() {
+        let spent = completion.spent();
         let cause = crate::Cause {
             worker: completion.worker,
             model: completion.model,
             ..failure::cause(failure::reason::NO_SCORE, "the stage delivered no score, so its quality cannot be judged")
         };
+        if let Some(state) = record.stages.get_mut(stage) {
+            state.spent = state.spent.plus(spent);
+        }
         failure::fail_for_good(plan, record, stage, cause, now);
         return true;
     }

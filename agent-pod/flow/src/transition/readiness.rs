@@ -1,5 +1,7 @@
 //! Which stages can start, which never will, and whether the document has ended.
 
+use std::collections::BTreeSet;
+
 use crds::JoinMode;
 
 use crate::{DocumentRecord, End, Millis, Outcome, Plan, PlannedStage, StageState, StageStatus};
@@ -19,7 +21,10 @@ enum Readiness {
 struct Count {
     done: usize,
     skipped: usize,
-    failed: usize,
+    /// Failed, and optional.
+    left_out: usize,
+    /// Failed when nothing waited for them, and not optional: what comes to need them after all cannot have them.
+    lost: usize,
     open: usize,
 }
 
@@ -45,8 +50,24 @@ pub(super) fn missing<'a>(plan: &'a Plan, record: &DocumentRecord, stage: &str) 
     predecessors.iter().filter(open).map(String::as_str).collect()
 }
 
+/// Whether the outcome of a stage can still change anything: it is a last one, it is judged, or a stage that waits for it
+/// matters itself. The losers of a join that has started do not.
+pub(super) fn matters(plan: &Plan, record: &DocumentRecord, stage: &str) -> bool {
+    let judged = plan.spec.quality.as_ref().map(|quality| quality.stage.as_str());
+    let waits = |name: &str| record.stages.get(name).is_none_or(|state| state.status == StageStatus::Waiting);
+    let mut mattering = BTreeSet::new();
+    for planned in plan.stages().iter().rev() {
+        let name = planned.name.as_str();
+        let needed = planned.successors.iter().any(|next| waits(next) && mattering.contains(next.as_str()));
+        if planned.successors.is_empty() || judged == Some(name) || needed {
+            mattering.insert(name);
+        }
+    }
+    mattering.contains(stage)
+}
+
 fn settle_stage(plan: &Plan, record: &mut DocumentRecord, planned: &PlannedStage, now: Millis) {
-    let count = Count::of(record, planned);
+    let count = Count::of(plan, record, planned);
     let round = if planned.repeats { record.round } else { 0 };
     let state = record.stages.entry(planned.name.clone()).or_insert_with(|| StageState::waiting(round));
     if state.status != StageStatus::Waiting {
@@ -70,13 +91,15 @@ fn settle_stage(plan: &Plan, record: &mut DocumentRecord, planned: &PlannedStage
 }
 
 impl Count {
-    fn of(record: &DocumentRecord, planned: &PlannedStage) -> Self {
+    fn of(plan: &Plan, record: &DocumentRecord, planned: &PlannedStage) -> Self {
+        let optional = |name: &str| plan.stage(name).is_some_and(|planned| planned.spec.optional);
         let mut count = Self::default();
         for name in &planned.predecessors {
             match record.stages.get(name).map(|state| &state.status) {
                 Some(StageStatus::Done(_)) => count.done += 1,
                 Some(StageStatus::Skipped) => count.skipped += 1,
-                Some(StageStatus::Failed(_)) => count.failed += 1,
+                Some(StageStatus::Failed(_)) if optional(name) => count.left_out += 1,
+                Some(StageStatus::Failed(_)) => count.lost += 1,
                 _ => count.open += 1,
             }
         }
@@ -105,15 +128,16 @@ impl Count {
     }
 
     fn all(&self) -> Readiness {
-        match self.open {
-            0 if self.all_skipped() => Readiness::Skipped,
-            0 => Readiness::Ready,
-            _ => Readiness::Waits,
+        match (self.lost, self.open) {
+            (0, 0) if self.all_skipped() => Readiness::Skipped,
+            (0, 0) => Readiness::Ready,
+            (0, _) => Readiness::Waits,
+            _ => Readiness::Impossible,
         }
     }
 
     fn all_skipped(&self) -> bool {
-        self.skipped > 0 && self.done + self.failed + self.open == 0
+        self.skipped > 0 && self.done + self.left_out + self.lost + self.open == 0
     }
 }
 

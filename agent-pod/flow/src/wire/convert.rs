@@ -5,8 +5,8 @@ use super::{
     proto::{self, stage_state::Status, timer},
 };
 use crate::{
-    Alarm, Cause, Completion, DeadLetter, DocumentRecord, End, Outcome, StageState, StageStatus, Submission, Task,
-    Timer,
+    Alarm, Cause, Completion, DeadLetter, DocumentRecord, End, Outcome, Spent, StageState, StageStatus, Submission,
+    Task, Timer,
 };
 
 fn missing(what: &'static str, field: &'static str) -> DecodeError {
@@ -111,6 +111,7 @@ impl From<&StageState> for proto::StageState {
             unreported: state.unreported,
             waiting_since: state.waiting_since,
             status: Some(status),
+            spent: (state.spent != Spent::default()).then(|| (&state.spent).into()),
         }
     }
 }
@@ -131,8 +132,9 @@ impl TryFrom<proto::StageState> for StageState {
             Status::Skipped(_) => StageStatus::Skipped,
             Status::Failed(cause) => StageStatus::Failed(cause.into()),
         };
+        let spent = state.spent.map(Spent::from).unwrap_or_default();
         let proto::StageState { round, attempt, unreported, waiting_since, .. } = state;
-        Ok(Self { round, attempt, unreported, waiting_since, status })
+        Ok(Self { round, attempt, unreported, waiting_since, spent, status })
     }
 }
 
@@ -155,6 +157,7 @@ macro_rules! same_fields {
 
 same_fields!(Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model);
 same_fields!(Cause: reason, message, worker, model);
+same_fields!(Spent: seconds, prompt_tokens, completion_tokens);
 
 impl From<&End> for proto::End {
     fn from(end: &End) -> Self {

@@ -3,7 +3,10 @@
 use flow::{Outcome, StageStatus};
 use serde_json::{Value, json};
 
-use crate::flow_story::{Story, plain, three_and_a_join};
+use crate::{
+    flow_story::{Story, plain, three_and_a_join},
+    flow_support::stage,
+};
 
 #[test]
 fn branches_run_side_by_side_and_their_join_fires_exactly_once() {
@@ -94,4 +97,70 @@ fn a_partial_join_fires_once_and_later_deliveries_do_not_fire_it_again() {
     story.done("a").join_rings("last").publishes(&["last 0/0/1"]).join_rings("last").changes_nothing();
     story.done("b").publishes(&[]).done("c").publishes(&[]).done("last").ended(Outcome::Partial);
     assert_eq!(story.record.degraded, ["last: started without b, c after 1m"]);
+}
+
+/// Two branches; `last` takes the first, `tail` follows it.
+fn race() -> Vec<Value> {
+    let first = json!({"join": {"mode": "Any"}});
+    vec![plain("a", &[]), plain("b", &[]), stage("last", &["a", "b"], first), plain("tail", &["last"])]
+}
+
+#[test]
+fn a_branch_that_lost_its_join_may_fail_and_is_noted() {
+    let mut story = Story::stages(&race());
+    story.done("a").publishes(&["last 0/0/1"]).fails("b", false).publishes(&[]);
+    story.done("last").publishes(&["tail 0/0/1"]).done("tail").publishes(&["Partial"]);
+    assert_eq!(story.record.degraded, ["b: left out, Broken: it broke"]);
+
+    let partial = json!({"join": {"timeout": "60s", "onTimeout": "Partial"}});
+    let mut story = Story::stages(&[plain("a", &[]), plain("b", &[]), stage("last", &["a", "b"], partial)]);
+    story.done("a").join_rings("last").publishes(&["last 0/0/1"]).fails("b", false).publishes(&[]);
+    story.done("last").ended(Outcome::Partial);
+}
+
+#[test]
+fn a_branch_that_fails_while_its_join_waits_ends_the_document() {
+    let mut story = Story::stages(&race());
+    story.fails("b", false).publishes(&["DeadLettered"]);
+    assert_eq!(story.dead_letter(), (Some("b"), 1, "Broken"));
+}
+
+#[test]
+fn a_branch_that_lost_one_join_and_leads_to_another_end_is_still_needed() {
+    let mut stages = race();
+    stages.extend([plain("beside", &["b"]), plain("report", &["beside"])]);
+    let mut story = Story::stages(&stages);
+    story.done("a").done("last").done("tail").fails("b", false).publishes(&["DeadLettered"]);
+}
+
+#[test]
+fn what_follows_a_lost_branch_does_not_run_without_it() {
+    let first = json!({"join": {"mode": "Any"}});
+    let stages = [
+        plain("a", &[]),
+        plain("b", &[]),
+        plain("c", &[]),
+        plain("middle", &["b", "c"]),
+        stage("last", &["a", "middle"], first),
+    ];
+    let mut story = Story::stages(&stages);
+    story.done("a").publishes(&["last 0/0/1"]).fails("b", false).publishes(&[]).done("c").publishes(&[]);
+    assert!(matches!(story.status("middle"), StageStatus::Failed(cause) if cause.reason == "JoinImpossible"));
+    story.done("last").ended(Outcome::Partial);
+}
+
+#[test]
+fn a_join_that_nothing_waits_for_may_wait_too_long() {
+    let first = json!({"join": {"mode": "Any"}});
+    let both = json!({"join": {"timeout": "60s", "onTimeout": "DeadLetter"}});
+    let stages = [
+        plain("a", &[]),
+        plain("b", &[]),
+        plain("c", &[]),
+        stage("both", &["b", "c"], both),
+        stage("last", &["a", "both"], first),
+    ];
+    let mut story = Story::stages(&stages);
+    story.done("b").publishes(&["join both at 61000"]).done("a").publishes(&["last 0/0/1"]);
+    story.join_rings("both").publishes(&[]).done("last").ended(Outcome::Partial);
 }

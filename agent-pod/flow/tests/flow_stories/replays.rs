@@ -3,7 +3,7 @@
 use flow::{Alarm, Completion, Event, Outcome, StageStatus, submit};
 use serde_json::json;
 
-use crate::flow_story::{Story, plain, rounds, three_and_a_join};
+use crate::flow_story::{Story, attempts, plain, rounds, three_and_a_join};
 use crate::flow_support::{plan, stage, submission};
 
 #[test]
@@ -48,9 +48,26 @@ fn a_replay_starts_what_failed_and_what_follows_and_keeps_what_is_done() {
 fn a_replay_does_not_repeat_a_join_that_went_on_without_the_failed_branch() {
     let any = stage("last", &["a", "b"], json!({"join": {"mode": "Any"}}));
     let mut story = Story::stages(&[plain("a", &[]), plain("b", &[]), any, plain("tail", &["last"])]);
-    story.done("a").done("last").publishes(&["tail 0/0/1"]).fails("b", false).publishes(&["DeadLettered"]);
-    story.event(Event::Replay).publishes(&["b 0/1/1", "tail 0/1/1"]);
-    story.done("tail").publishes(&["Succeeded"]);
+    story.done("a").done("last").publishes(&["tail 0/0/1"]).fails("b", false).fails("tail", false);
+    story.publishes(&["DeadLettered"]).event(Event::Replay).publishes(&["tail 0/1/1"]);
+    story.done("tail").publishes(&["Partial"]);
+}
+
+#[test]
+fn a_replay_of_a_join_in_work_starts_the_branches_that_it_went_on_without() {
+    let join = stage("last", &["middle", "a"], json!({"join": {"timeout": "60s", "onTimeout": "Partial"}}));
+    let stages = [plain("a", &[]), plain("b", &[]), plain("middle", &["b"]), join];
+    let mut story = Story::of(json!({"stages": stages, "deadline": "10m"}));
+    story.done("a").join_rings("last").fails("b", false).publishes(&[]).deadline_rings().publishes(&["DeadLettered"]);
+    story.event(Event::Replay).publishes(&["b 0/1/1", "join last at 61000", "deadline of 1 at 601000"]);
+    story.done("b").done("middle").publishes(&["last 0/1/1"]).done("last").ended(Outcome::Succeeded);
+}
+
+#[test]
+fn a_replay_goes_on_with_the_account_of_what_was_consumed() {
+    let mut story = Story::stages(&[plain("a", &[]), plain("b", &["a"])]);
+    story.done("a").fails("b", false).event(Event::Replay).done("b").ended(Outcome::Succeeded);
+    assert_eq!(story.record.consumed(), attempts(3));
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use flow::{Completion, Event, Outcome};
 use serde_json::json;
 
-use crate::flow_story::{Story, rounds};
+use crate::{
+    flow_story::{Story, attempts, plain, rounds},
+    flow_support::stage,
+};
 
 #[test]
 fn a_low_score_starts_a_new_round_of_the_repeated_part() {
@@ -56,4 +59,45 @@ fn a_quality_stage_without_a_score_has_failed() {
     let mut story = Story::of(written);
     story.done("research").done("draft").done("check").done("review").publishes(&["last 0/0/1"]);
     story.done("last").ended(Outcome::Partial);
+}
+
+#[test]
+fn what_earlier_rounds_and_failed_attempts_consumed_still_counts() {
+    let mut story = Story::of(rounds(2));
+    story.done("research").fails("draft", true).retry_rings("draft").done("draft").scores("review", 0.5);
+    assert_eq!((story.record.round, story.record.consumed()), (1, attempts(4)));
+    story.done("draft").done("check").scores("review", 0.9).done("last").ended(Outcome::Succeeded);
+    assert_eq!(story.record.consumed(), attempts(8));
+    assert_eq!(story.record.stages["draft"].consumed(), attempts(3));
+    assert_eq!(story.record.stages["draft"].spent, attempts(2));
+}
+
+#[test]
+fn an_output_that_is_refused_for_want_of_a_score_has_its_cost() {
+    let mut story = Story::of(rounds(1));
+    story.done("research").done("draft").done("review").publishes(&["DeadLettered"]);
+    assert_eq!(story.record.stages["review"].consumed(), attempts(1));
+}
+
+#[test]
+fn a_stage_that_is_judged_is_needed_even_where_its_join_went_on_without_it() {
+    let mut written = rounds(1);
+    written["stages"][4] = stage("last", &["review", "check"], json!({"join": {"mode": "Any"}}));
+    let mut story = Story::of(written);
+    story.done("research").done("draft").done("check").publishes(&["last 0/0/1"]);
+    story.fails("review", false).publishes(&["DeadLettered"]);
+}
+
+#[test]
+fn a_round_that_needs_a_branch_which_was_lost_before_it_cannot_have_it() {
+    let join = json!({"join": {"timeout": "60s", "onTimeout": "Partial"}});
+    let mut story = Story::of(json!({
+        "stages": [plain("draft", &[]), plain("slow", &[]), stage("both", &["draft", "slow"], join),
+                   stage("review", &["both"], json!({"score": {"path": "score"}}))],
+        "quality": {"stage": "review", "threshold": 0.8, "maxRounds": 1, "restartAt": "draft"},
+    }));
+    story.done("draft").join_rings("both").publishes(&["both 0/0/1"]).fails("slow", false).publishes(&[]);
+    story.done("both").scores("review", 0.1).publishes(&["DeadLettered"]);
+    assert_eq!(story.dead_letter(), (Some("both"), 0, "JoinImpossible"));
+    story.event(Event::Replay).publishes(&["draft 1/1/1", "slow 0/1/1"]);
 }

@@ -1,7 +1,8 @@
 //! A document on its way, told step by step.
 
 use flow::{
-    Alarm, Cause, Completion, DocumentRecord, Effect, Event, Outcome, Plan, StageStatus, Timer, submit, transition,
+    Alarm, Cause, Completion, DocumentRecord, Effect, Event, Outcome, Plan, Spent, StageStatus, Timer, submit,
+    transition,
 };
 use serde_json::{Value, json};
 
@@ -50,8 +51,11 @@ impl Story {
         (state.round, self.record.epoch, state.attempt)
     }
 
+    /// The stage delivers at the cost of one attempt; see [`attempts`].
     pub(crate) fn completes(&mut self, stage: &str, completion: Completion) -> &mut Self {
         let (round, epoch, attempt) = self.place(stage);
+        let Spent { seconds, prompt_tokens, completion_tokens } = attempts(1);
+        let completion = Completion { seconds, prompt_tokens, completion_tokens, ..completion };
         self.event(Event::StageCompleted { stage: stage.to_owned(), round, epoch, attempt, completion })
     }
 
@@ -69,10 +73,12 @@ impl Story {
         self.event(Event::StageSkipped { stage: stage.to_owned(), round, epoch })
     }
 
+    /// The attempt fails at the cost of one; see [`attempts`].
     pub(crate) fn fails(&mut self, stage: &str, transient: bool) -> &mut Self {
         let (round, epoch, attempt) = self.place(stage);
         let cause = Cause { reason: "Broken".to_owned(), message: "it broke".to_owned(), ..Cause::default() };
-        self.event(Event::StageFailed { stage: stage.to_owned(), round, epoch, attempt, cause, transient })
+        let (stage, spent) = (stage.to_owned(), attempts(1));
+        self.event(Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent })
     }
 
     pub(crate) fn starts(&mut self, stage: &str) -> &mut Self {
@@ -133,6 +139,12 @@ impl Story {
     pub(crate) fn status(&self, stage: &str) -> &StageStatus {
         &self.record.stages[stage].status
     }
+}
+
+/// What so many attempts consume. Halves add up exactly.
+pub(crate) fn attempts(number: u32) -> Spent {
+    let seconds = 0.5 * f64::from(number);
+    Spent { seconds, prompt_tokens: 10 * u64::from(number), completion_tokens: u64::from(number) }
 }
 
 /// A task as `stage round/epoch/attempt`, a timer with its time, a report with its outcome.

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::JoinMode;
-use flow::{Alarm, DocumentRecord, Effect, Event, Outcome, Plan, StageState, StageStatus, Task, Timer, Transition};
+use flow::{
+    Alarm, DocumentRecord, Effect, Event, Outcome, Plan, Spent, StageState, StageStatus, Task, Timer, Transition,
+    reason,
+};
 
 /// A stage in one round of one epoch.
 type Run = (String, u32, u32);
@@ -30,6 +33,8 @@ impl Laws {
         self.check_effects(plan, old, next);
         check_bounds(plan, new);
         check_wire(new, &next.effects);
+        check_spent(old, event, next);
+        check_failures(plan, old, new);
         if let Some(end) = old.and_then(|old| old.end.as_ref()) {
             let replayed = event == Some(&Event::Replay) && end.outcome == Outcome::DeadLettered;
             assert!(replayed || !next.changed, "{event:?} changed a document that has ended");
@@ -50,7 +55,7 @@ impl Laws {
             let first = state.attempt == 1 && before.is_none_or(|before| before.attempt == 0);
             let started = first && state.status == StageStatus::Dispatched;
             if started && !is_forced(plan, event, old, new, &planned.name) {
-                check_join(planned, new);
+                check_join(plan, planned, new);
             }
         }
     }
@@ -163,12 +168,53 @@ fn is_forced(
     timed_out || partial || (restarts && old.is_some_and(|old| old.epoch == new.epoch))
 }
 
-fn check_join(planned: &flow::PlannedStage, record: &DocumentRecord) {
+/// What an attempt consumed counts once, and whatever happens to its result it goes on to count.
+fn check_spent(old: Option<&DocumentRecord>, event: Option<&Event>, next: &Transition) {
+    let reported = match event {
+        Some(Event::StageCompleted { completion, .. }) if next.changed => completion.spent(),
+        Some(Event::StageFailed { spent, .. }) if next.changed => *spent,
+        _ => Spent::default(),
+    };
+    let before = old.map(DocumentRecord::consumed).unwrap_or_default();
+    assert_eq!(next.record.consumed(), before.plus(reported), "{event:?}");
+}
+
+/// A stage that fails ends the document if something waits for it and it is not optional, and only then; else it is noted.
+fn check_failures(plan: &Plan, old: Option<&DocumentRecord>, new: &DocumentRecord) {
+    let failed = |record: &DocumentRecord, stage: &str| {
+        record.stages.get(stage).is_some_and(|state| matches!(state.status, StageStatus::Failed(_)))
+    };
+    for planned in plan.stages().iter().filter(|planned| failed(new, &planned.name)) {
+        let (stage, letter) = (&planned.name, new.end.as_ref().and_then(|end| end.dead_letter.as_ref()));
+        if let Some(letter) = letter.filter(|letter| letter.stage.as_ref() == Some(stage)) {
+            let quarantined = letter.cause.reason == reason::QUARANTINED;
+            assert!(quarantined || is_awaited(plan, new, stage), "nothing waited for {stage}: {new:#?}");
+            continue;
+        }
+        assert!(new.degraded.iter().any(|note| note.starts_with(&format!("{stage}: left out"))), "{stage}: {new:#?}");
+        if old.is_some_and(|old| old.epoch != new.epoch || !failed(old, stage)) {
+            assert!(planned.spec.optional || !is_awaited(plan, new, stage), "{stage} was awaited: {new:#?}");
+        }
+    }
+}
+
+/// Whether the document cannot end well without the stage, or stages that wait lead from it to one like that.
+fn is_awaited(plan: &Plan, record: &DocumentRecord, stage: &str) -> bool {
+    let judged = plan.spec.quality.as_ref().is_some_and(|quality| quality.stage == stage);
+    let planned = plan.stage(stage).expect("the stage is planned");
+    let waits = |next: &String| record.stages[next].status == StageStatus::Waiting && is_awaited(plan, record, next);
+    judged || planned.successors.is_empty() || planned.successors.iter().any(waits)
+}
+
+fn check_join(plan: &Plan, planned: &flow::PlannedStage, record: &DocumentRecord) {
     let states: Vec<&StageState> = planned.predecessors.iter().map(|name| &record.stages[name]).collect();
     let done = states.iter().filter(|state| matches!(state.status, StageStatus::Done(_))).count();
     let join = planned.spec.join.as_ref();
     let satisfied = match join.map(|join| join.mode).unwrap_or_default() {
-        JoinMode::All => states.iter().all(|state| state.has_ended()),
+        JoinMode::All => planned.predecessors.iter().all(|name| match &record.stages[name].status {
+            StageStatus::Failed(_) => plan.stage(name).is_some_and(|before| before.spec.optional),
+            _ => record.stages[name].has_ended(),
+        }),
         JoinMode::Any => done >= 1,
         JoinMode::Quorum => done >= join.and_then(|join| join.quorum).unwrap_or(1) as usize,
     };

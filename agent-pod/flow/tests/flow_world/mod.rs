@@ -7,7 +7,7 @@ mod laws;
 use std::collections::{BTreeMap, VecDeque};
 
 use flow::{
-    Alarm, Cause, Completion, DocumentRecord, Effect, Event, Plan, Task, Timer, Transition, submit, transition,
+    Alarm, Cause, Completion, DocumentRecord, Effect, Event, Plan, Spent, Task, Timer, Transition, submit, transition,
 };
 use proptest::prelude::*;
 
@@ -204,9 +204,12 @@ impl World {
 
     fn event(&self, task: &Task, report: Report) -> Event {
         let Task { stage, round, epoch, attempt, .. } = task.clone();
+        // Halves add up exactly, in whatever order.
+        let spent = Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1 };
         let completes = |score| {
-            let output = format!("{stage} {round}");
-            Completion { output, score, worker: "worker-1".to_owned(), ..Completion::default() }
+            let (output, worker) = (format!("{stage} {round}"), "worker-1".to_owned());
+            let Spent { seconds, prompt_tokens, completion_tokens } = spent;
+            Completion { output, score, worker, seconds, prompt_tokens, completion_tokens, ..Completion::default() }
         };
         let cause = Cause { reason: "Broken".to_owned(), ..Cause::default() };
         match report {
@@ -219,8 +222,8 @@ impl World {
                 Event::StageCompleted { stage, round, epoch, attempt, completion }
             }
             Report::Skipped => Event::StageSkipped { stage, round, epoch },
-            Report::Transient => Event::StageFailed { stage, round, epoch, attempt, cause, transient: true },
-            Report::Permanent => Event::StageFailed { stage, round, epoch, attempt, cause, transient: false },
+            Report::Transient => Event::StageFailed { stage, round, epoch, attempt, cause, transient: true, spent },
+            Report::Permanent => Event::StageFailed { stage, round, epoch, attempt, cause, transient: false, spent },
         }
     }
 
@@ -302,7 +305,10 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
     (task, kind).prop_map(|((stage, round, epoch, attempt), (kind, score, transient))| match kind {
         0 => Event::AttemptStarted { stage, round, epoch, attempt, worker: String::new() },
         1 => Event::StageSkipped { stage, round, epoch },
-        2 => Event::StageFailed { stage, round, epoch, attempt, cause: Cause::default(), transient },
+        2 => {
+            let (cause, spent) = (Cause::default(), Spent { completion_tokens: u64::MAX, ..Spent::default() });
+            Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent }
+        }
         3 => Event::Alarm(Alarm::Retry { stage, round, epoch, attempt }),
         4 => Event::Alarm(Alarm::JoinTimeout { stage, round, epoch }),
         5 => Event::Alarm(Alarm::Deadline { epoch }),
@@ -315,7 +321,7 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
             }
         }
         _ => {
-            let completion = Completion { score, ..Completion::default() };
+            let completion = Completion { score, completion_tokens: u64::MAX, ..Completion::default() };
             Event::StageCompleted { stage, round, epoch, attempt, completion }
         }
     })

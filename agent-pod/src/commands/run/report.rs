@@ -116,7 +116,7 @@ pub(crate) async fn result(
     let mut stages = Map::new();
     let mut outputs = Map::new();
     let mut citations = Vec::new();
-    let (mut prompt_tokens, mut completion_tokens) = (0, 0);
+    let consumed = record.consumed();
     for planned in plan.stages() {
         let Some(state) = record.stages.get(&planned.name) else { continue };
         let mut stage = Map::new();
@@ -124,7 +124,7 @@ pub(crate) async fn result(
         stage.insert("rounds".to_owned(), json!(if state.attempt == 0 { state.round } else { state.round + 1 }));
         stage.insert("attempts".to_owned(), json!(state.attempt));
         let mut output = Value::Null;
-        let (mut cached, mut seconds) = (false, 0.0);
+        let mut cached = false;
         match &state.status {
             StageStatus::Done(completion) => {
                 output = match services.json(&completion.output).await {
@@ -137,9 +137,7 @@ pub(crate) async fn result(
                     }
                     Err(error) => return Err(error),
                 };
-                (cached, seconds) = (completion.cached, completion.seconds);
-                prompt_tokens += completion.prompt_tokens;
-                completion_tokens += completion.completion_tokens;
+                cached = completion.cached;
                 if let Some(Value::Array(found)) = output.get("citations") {
                     citations.extend(found.iter().cloned());
                 }
@@ -153,7 +151,7 @@ pub(crate) async fn result(
             _ => {}
         }
         stage.insert("cached".to_owned(), json!(cached));
-        stage.insert("seconds".to_owned(), json!(seconds));
+        stage.insert("seconds".to_owned(), json!(state.consumed().seconds));
         stage.insert("output".to_owned(), output);
         stages.insert(planned.name.clone(), Value::Object(stage));
     }
@@ -172,7 +170,7 @@ pub(crate) async fn result(
         "output": output,
         "citations": citations,
         "quality": record.quality,
-        "tokens": {"prompt": prompt_tokens, "completion": completion_tokens},
+        "tokens": {"prompt": consumed.prompt_tokens, "completion": consumed.completion_tokens},
         "seconds": ended_at.saturating_sub(record.submitted_at) as f64 / 1_000.0,
         "plan": record.plan,
     });

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::atomic::Ordering, time::Instant};
 
-use flow::{DocumentRecord, Outcome, Plan, StageStatus};
+use flow::{DocumentRecord, Outcome, Plan, Spent, StageStatus};
 use serde_json::{Value, json};
 
 use super::{learn::Learned, report, session::Session};
@@ -22,8 +22,7 @@ pub(crate) struct Collector {
     outcomes: BTreeMap<&'static str, u64>,
     stages: BTreeMap<String, StageNumbers>,
     dead_letters: Vec<Value>,
-    prompt_tokens: u64,
-    completion_tokens: u64,
+    consumed: Spent,
     citations: u64,
 }
 
@@ -53,8 +52,7 @@ impl Collector {
             outcomes: BTreeMap::new(),
             stages: BTreeMap::new(),
             dead_letters: Vec::new(),
-            prompt_tokens: 0,
-            completion_tokens: 0,
+            consumed: Spent::default(),
             citations: 0,
         }
     }
@@ -80,14 +78,13 @@ impl Collector {
             letter["document"] = json!(record.submission.document);
             self.dead_letters.push(letter);
         }
+        self.consumed = self.consumed.plus(record.consumed());
         for (name, state) in &record.stages {
             let numbers = self.stages.entry(name.clone()).or_default();
             match &state.status {
                 StageStatus::Done(completion) => {
                     numbers.seconds.push(completion.seconds);
                     numbers.cached_seconds.extend(completion.cached.then_some(completion.seconds));
-                    self.prompt_tokens += completion.prompt_tokens;
-                    self.completion_tokens += completion.completion_tokens;
                 }
                 StageStatus::Skipped => numbers.skipped += 1,
                 StageStatus::Failed(_) => numbers.failed += 1,
@@ -122,7 +119,7 @@ impl Collector {
             "documentsPerSecond": round(documents as f64 / seconds.max(0.001)),
             "heads": self.learned.json(),
             "stages": stages,
-            "tokens": {"prompt": self.prompt_tokens, "completion": self.completion_tokens},
+            "tokens": {"prompt": self.consumed.prompt_tokens, "completion": self.consumed.completion_tokens},
             "citations": self.citations,
             "cache": {
                 "memoryHits": cache.memory_hits.load(Ordering::Relaxed),
