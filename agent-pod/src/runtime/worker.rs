@@ -19,8 +19,6 @@ use super::{
 };
 use crate::stages::{self, Executed, Failure};
 
-/// How long a worker may be silent before its task goes to another.
-const LEASE: Duration = Duration::from_secs(30);
 /// Longest wait for work before the loop looks around again.
 const WAIT: Duration = Duration::from_secs(5);
 /// Wait before a task that the store refused to settle is pulled again.
@@ -89,7 +87,7 @@ impl Worker {
                     settle(done)?;
                     continue;
                 }
-                pulled = worker.queue().pull(&pool, free, LEASE, WAIT) => {
+                pulled = worker.queue().pull(&pool, free, WAIT) => {
                     pulled.map_err(|source| Error::Queue { action: "pull tasks", source })?
                 }
             };
@@ -201,8 +199,8 @@ impl Worker {
 /// Starts the lease again every third of it; ends only by being dropped or by failing.
 async fn keep_lease(queue: Arc<dyn Queue>, receipt: Receipt) -> Result<(), Error> {
     loop {
-        tokio::time::sleep(LEASE / 3).await;
-        match queue.extend(&receipt, LEASE).await {
+        tokio::time::sleep(queue.lease() / 3).await;
+        match queue.extend(&receipt).await {
             // The work goes on: its result counts whoever reports it first.
             Ok(()) | Err(queue::Error::LeaseOver { .. }) => {}
             Err(source) => return Err(Error::Queue { action: "extend a lease", source }),
