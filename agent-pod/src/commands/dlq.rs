@@ -19,7 +19,11 @@ use super::{
 use crate::{
     Error, Result,
     args::{DlqCommand, Format, ReplayArguments, StateArguments},
-    runtime::{driver::Driver, inputs::Input, state::State},
+    runtime::{
+        driver::Driver,
+        inputs::Input,
+        state::{Run, State},
+    },
 };
 
 /// Records that are read at once.
@@ -63,7 +67,7 @@ async fn show(document: &str, state: &StateArguments, pipeline: Option<&str>) ->
 }
 
 async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
-    let (state, driver) = last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
+    let (state, run, driver) = open_last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
     let dead = dead_letters(&driver).await?;
     let wanted: HashSet<&str> = arguments.documents.iter().map(String::as_str).collect();
     let refused = |record: &&DocumentRecord| {
@@ -101,7 +105,6 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     };
     let plan = driver.plan(first).await.map_err(Error::system("read the documents' plan"))?;
     let documents: Vec<String> = chosen.iter().map(|record| record.submission.document.clone()).collect();
-    let run = driver.run.clone();
     let again: HashSet<String> = documents.iter().cloned().collect();
     let keep = Keep::AllBut(&again);
     let mut replayed = Vec::new();
@@ -124,10 +127,15 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
 
 /// The state folder and a driver on its last run.
 pub(super) async fn last_run(state: &StateArguments, pipeline: Option<&str>) -> Result<(State, Arc<Driver>)> {
+    let (state, _run, driver) = open_last_run(state, pipeline).await?;
+    Ok((state, driver))
+}
+
+async fn open_last_run(state: &StateArguments, pipeline: Option<&str>) -> Result<(State, Run, Arc<Driver>)> {
     let state = State::open_existing(&state.folder)?;
     let run = state.require_last_run(pipeline).await?;
-    let (driver, _ended) = Driver::new(run, state.ports.clone());
-    Ok((state, driver))
+    let (driver, _ended) = Driver::new(run.clone(), state.ports.clone());
+    Ok((state, run, driver))
 }
 
 async fn dead_letters(driver: &Driver) -> Result<Vec<DocumentRecord>> {
@@ -159,7 +167,7 @@ fn letter(record: &DocumentRecord) -> Value {
 /// A document that is not there is the user's mistake, anything else the system's.
 pub(super) fn unknown(error: crate::runtime::driver::Error) -> Error {
     match error {
-        crate::runtime::driver::Error::Unknown(_) => Error::usage(error.to_string()),
+        crate::runtime::driver::Error::Unknown { .. } => Error::usage(error.to_string()),
         other => Error::system("read the document")(other),
     }
 }
