@@ -10,6 +10,7 @@ mod events;
 mod faults;
 pub mod jetstream;
 pub mod memory;
+pub mod payloads;
 mod ports;
 mod redelivery;
 mod signals;

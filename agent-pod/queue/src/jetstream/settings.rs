@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{DEDUPLICATION_WINDOW, LEASE};
+use super::{failure::Failure, names};
+use crate::{DEDUPLICATION_WINDOW, LEASE, redelivery::REDELIVERY};
+
+/// Shorter times than this say more about the network than about a worker.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// How the broker is reached and what is asked of it.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Settings {
     pub deduplication_window: Duration,
     /// Tasks under a lease at once, a pool and priority.
     pub max_in_work: u32,
+    /// How long an alarm that was delivered is given to be done, before it is delivered again.
+    pub redelivery: Duration,
     /// Where payloads lie: `nats:` (a stream of the broker), `file:///folder` (shared by all processes), `s3://bucket/prefix`
     /// (credentials and endpoint from the usual `AWS_…` variables), or `memory:` (one process, tests).
     pub payloads: String,
@@ -61,9 +67,32 @@ impl Settings {
             lease: LEASE,
             deduplication_window: DEDUPLICATION_WINDOW,
             max_in_work: 10_000,
+            redelivery: REDELIVERY,
             payloads: "nats:".to_owned(),
             credentials: None,
             timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Fails where a value makes no sense.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let wrong = |setting, problem: &str| Err(Failure::Setting { setting, problem: problem.to_owned() });
+        if !names::is_plain(&self.bucket_prefix) {
+            return wrong("bucket_prefix", "is not 1 to 64 letters, digits, \"-\" and \"_\"");
+        }
+        if !(1..=5).contains(&self.replicas) {
+            return wrong("replicas", "is not 1 to 5");
+        }
+        let times = [
+            ("lease", self.lease),
+            ("deduplication_window", self.deduplication_window),
+            ("redelivery", self.redelivery),
+            ("timeout", self.timeout),
+        ];
+        match times.iter().find(|(_, time)| *time < SHORTEST) {
+            Some((setting, _)) => wrong(setting, "is shorter than 100 ms"),
+            None if self.max_in_work == 0 => wrong("max_in_work", "is 0"),
+            None => Ok(()),
         }
     }
 }
