@@ -6,7 +6,7 @@ use flow::{DocumentRecord, Outcome};
 use serde_json::{Value, json};
 
 use super::{
-    note, print,
+    client, note, print,
     run::{
         report::{self, Reporter},
         results::Keep,
@@ -31,9 +31,18 @@ const PAGE: usize = 500;
 
 pub(super) async fn dlq(command: DlqCommand) -> Result<ExitCode> {
     match command {
-        DlqCommand::List { state, pipeline, format } => list(&state, pipeline.as_deref(), format).await,
-        DlqCommand::Show { document, state, pipeline } => show(&document, &state, pipeline.as_deref()).await,
-        DlqCommand::Replay(arguments) => replay(arguments).await,
+        DlqCommand::List { state, pipeline, format, remote } => match remote.client(pipeline.as_ref()) {
+            Some(client) => client::dead_letters(&client, format).await,
+            None => list(&state, pipeline.as_deref(), format).await,
+        },
+        DlqCommand::Show { document, state, pipeline, remote } => match remote.client(pipeline.as_ref()) {
+            Some(client) => client::dead_letter(&client, &document).await,
+            None => show(&document, &state, pipeline.as_deref()).await,
+        },
+        DlqCommand::Replay(arguments) => match arguments.remote.client(arguments.pipeline.as_ref()) {
+            Some(client) => client::replay(&client, &arguments.documents, arguments.format).await,
+            None => replay(arguments).await,
+        },
     }
 }
 
@@ -153,7 +162,8 @@ fn is_dead(record: &DocumentRecord) -> bool {
     record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
 }
 
-fn letter(record: &DocumentRecord) -> Value {
+/// A dead letter as a person gets it, with its document.
+pub(crate) fn letter(record: &DocumentRecord) -> Value {
     let end = record.end.as_ref();
     let mut value = end.and_then(|end| end.dead_letter.as_ref()).map_or_else(|| json!({}), report::dead_letter);
     value["document"] = json!(record.submission.document);

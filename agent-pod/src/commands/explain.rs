@@ -25,7 +25,7 @@ pub(super) async fn explain(command: ExplainCommand) -> Result<ExitCode> {
 }
 
 /// Milliseconds since the epoch as a person reads them.
-pub(super) fn time(at: u64) -> String {
+pub(crate) fn time(at: u64) -> String {
     let millis = i64::try_from(at).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| at.to_string(), |time| time.to_string())
 }

@@ -22,7 +22,8 @@ const EVERY: Duration = Duration::from_secs(30);
 const SHARE: u32 = 20;
 /// Longer than a lease: a redelivery comes first.
 const QUIET_MILLIS: u64 = 60_000;
-const PAGE: usize = 500;
+/// Large, because a broker lists all names for each page.
+const PAGE: usize = 2_000;
 
 /// Sweeps the record of a run until it is asked to stop.
 pub async fn run(driver: Arc<Driver>, stop: Stop) -> Result<(), Error> {

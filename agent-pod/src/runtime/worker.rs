@@ -178,6 +178,7 @@ impl Worker {
             error = self.keep_lease(&delivery.receipt) => Err(error),
             () = stop.handing_back() => {
                 self.drivers.metrics().interrupted(&self.pool);
+                tracing::info!(task = %delivery.message.id, "handed back unfinished");
                 self.hand_back(&delivery.receipt, &entered, Duration::ZERO).await;
                 return Ok(());
             }
