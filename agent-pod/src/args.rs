@@ -44,6 +44,20 @@ pub enum Command {
     Model(ModelCommand),
     /// Measures this build on this machine.
     Bench(BenchArguments),
+    /// Works the tasks of one pool, beside any number of other workers.
+    Worker(WorkerArguments),
+    /// Takes documents over HTTP and gRPC and gives results.
+    Gateway(GatewayArguments),
+    /// Sends documents to a gateway and prints what came of them.
+    Submit(SubmitArguments),
+    /// Follows a document at a gateway: its stages, the text that is being written, its end.
+    Watch(WatchArguments),
+    /// Prints the results of documents at a gateway.
+    Get(GetArguments),
+    /// Lists the documents of a pipeline at a gateway.
+    List(ListArguments),
+    /// Gives documents up.
+    Cancel(CancelArguments),
     /// Parses one document from standard input under limits. Run by docket itself.
     #[command(hide = true)]
     ParseChild,
@@ -199,6 +213,8 @@ pub enum DlqCommand {
         /// How they are printed.
         #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
         format: Format,
+        #[command(flatten)]
+        remote: RemoteArguments,
     },
     /// Shows one dead letter whole.
     Show {
@@ -209,6 +225,8 @@ pub enum DlqCommand {
         /// Pipeline whose last run is meant, where the state folder holds several.
         #[arg(long, env = "DOCKET_PIPELINE")]
         pipeline: Option<String>,
+        #[command(flatten)]
+        remote: RemoteArguments,
     },
     /// Works dead-lettered documents again from the stage that failed, with the plan that they began with.
     Replay(ReplayArguments),
@@ -236,6 +254,8 @@ pub struct ReplayArguments {
     /// Folder for results.jsonl and summary.json.
     #[arg(long, env = "DOCKET_OUTPUT", value_name = "DIR")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub remote: RemoteArguments,
 }
 
 /// `docket explain`.
@@ -302,4 +322,170 @@ pub enum Suite {
     Pipeline,
     /// Ingestion and search.
     Retrieval,
+}
+
+/// What `docket worker` and `docket gateway` have in common.
+#[derive(Args, Debug, Clone)]
+pub struct ServeArguments {
+    /// File with the configuration; what follows wins over it. See docs/running-distributed.md.
+    #[arg(long, env = "DOCKET_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Name of this process, unique. Default: the host's name and the process's number.
+    #[arg(long, env = "DOCKET_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// URLs of NATS servers, separated by commas.
+    #[arg(long, env = "DOCKET_NATS", value_name = "URLS")]
+    pub nats: Option<String>,
+    /// Where documents' bytes lie: nats:, file:///folder or s3://bucket/prefix.
+    #[arg(long, env = "DOCKET_PAYLOADS", value_name = "URL")]
+    pub payloads: Option<String>,
+    /// Folder for the cache, knowledge and heads.
+    #[arg(id = "serve_state", long = "state", env = "DOCKET_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub models: ModelArguments,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<String>,
+}
+
+/// `docket worker`.
+#[derive(Args, Debug, Clone)]
+pub struct WorkerArguments {
+    #[command(flatten)]
+    pub serve: ServeArguments,
+    /// The AgentPool that this worker belongs to.
+    #[arg(long, env = "DOCKET_POOL", value_name = "NAME")]
+    pub pool: Option<String>,
+}
+
+/// `docket gateway`.
+#[derive(Args, Debug, Clone)]
+pub struct GatewayArguments {
+    #[command(flatten)]
+    pub serve: ServeArguments,
+    /// Address of the HTTP interface.
+    #[arg(long, env = "DOCKET_HTTP", value_name = "ADDRESS")]
+    pub http: Option<String>,
+    /// Address of the gRPC interface.
+    #[arg(long, env = "DOCKET_GRPC", value_name = "ADDRESS")]
+    pub grpc: Option<String>,
+}
+
+/// Which gateway, and which of its pipelines.
+#[derive(Args, Debug, Clone)]
+pub struct ClientArguments {
+    /// The gateway's address.
+    #[arg(long, env = "DOCKET_GATEWAY", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub gateway: String,
+    /// Bearer token.
+    #[arg(long, env = "DOCKET_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// The pipeline; the gateway's only one where none is named.
+    #[arg(id = "client_pipeline", long = "pipeline", env = "DOCKET_PIPELINE", value_name = "NAME")]
+    pub pipeline: Option<String>,
+}
+
+/// Documents at a gateway instead of those of a state folder.
+#[derive(Args, Debug, Clone)]
+pub struct RemoteArguments {
+    /// The gateway's address; documents of the pipeline there are meant instead of the last run in the state folder.
+    #[arg(id = "remote_gateway", long = "gateway", env = "DOCKET_GATEWAY", value_name = "URL")]
+    pub gateway: Option<String>,
+    /// Bearer token of the gateway.
+    #[arg(id = "remote_token", long = "token", env = "DOCKET_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+}
+
+impl RemoteArguments {
+    /// The gateway, if one is meant.
+    pub fn client(&self, pipeline: Option<&String>) -> Option<ClientArguments> {
+        let gateway = self.gateway.clone()?;
+        Some(ClientArguments { gateway, token: self.token.clone(), pipeline: pipeline.cloned() })
+    }
+}
+
+/// `docket submit`.
+#[derive(Args, Debug, Clone)]
+pub struct SubmitArguments {
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// Documents: files, folders or .jsonl files with a document a line.
+    #[arg(long, required = true, env = "DOCKET_INPUT", num_args = 1.., value_name = "PATH")]
+    pub input: Vec<PathBuf>,
+    /// Begins the id of every document, so that a folder can be submitted again after its files have changed.
+    #[arg(long, env = "DOCKET_PREFIX", default_value = "", value_name = "TEXT")]
+    pub prefix: String,
+    /// Owner of the documents, where the token leaves it open.
+    #[arg(long, env = "DOCKET_TENANT", value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Does not wait for the documents to end; prints what was accepted.
+    #[arg(long, env = "DOCKET_DETACH", value_parser = clap::builder::FalseyValueParser::new())]
+    pub detach: bool,
+    /// Documents that are sent at once.
+    #[arg(long, env = "DOCKET_AT_ONCE", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub at_once: u16,
+    /// Takes only the first so many documents.
+    #[arg(long, env = "DOCKET_LIMIT", value_name = "N")]
+    pub limit: Option<usize>,
+    /// Folder for results.jsonl.
+    #[arg(long, env = "DOCKET_OUTPUT", value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// table: a summary; json: the summary as JSON; jsonl: one object a document, as they end.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket watch`.
+#[derive(Args, Debug, Clone)]
+pub struct WatchArguments {
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// The document.
+    pub document: String,
+    /// table: lines for people; jsonl: one object an event.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket get`.
+#[derive(Args, Debug, Clone)]
+pub struct GetArguments {
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// The documents.
+    #[arg(required = true)]
+    pub documents: Vec<String>,
+    /// Waits until they have ended.
+    #[arg(long)]
+    pub wait: bool,
+    /// How they are printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket list`.
+#[derive(Args, Debug, Clone)]
+pub struct ListArguments {
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// Only documents with this outcome: succeeded, partial, dead-lettered, cancelled or unfinished.
+    #[arg(long, env = "DOCKET_OUTCOME", value_name = "WORD")]
+    pub outcome: Option<String>,
+    /// How they are printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket cancel`.
+#[derive(Args, Debug, Clone)]
+pub struct CancelArguments {
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// The documents.
+    #[arg(required = true)]
+    pub documents: Vec<String>,
+    /// How what became of them is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
 }

@@ -1,12 +1,13 @@
 //! The data plane: runs pipelines on a laptop; the only crate that names concrete queues, models and tables.
 //!
 //! `commands` is what a person calls, `runtime` carries documents (driver, workers, timers), `stages` does the work of
-//! each stage kind. This crate must not hold a Kubernetes client.
+//! each stage kind, `serve` the processes of a cluster. This crate must not hold a Kubernetes client.
 
 mod args;
 mod commands;
 mod error;
 mod runtime;
+mod serve;
 mod stages;
 
 use std::{ffi::OsString, io, os::unix::process::CommandExt as _, process::ExitCode};
@@ -28,6 +29,8 @@ pub fn main() -> ExitCode {
     if let Err(error) = with_thread_environment(arguments.threads.map(usize::from)) {
         return report(&Error::system("set thread counts")(error));
     }
+    // Whoever installs one twice is wrong; here it is the process's first act with TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

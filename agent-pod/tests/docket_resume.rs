@@ -9,7 +9,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use support::{PLAIN, Place};
+use support::{
+    PLAIN, Place,
+    processes::{Process, wait_for},
+};
 
 /// `DOCKET_TEST_DOCUMENTS=500 DOCKET_TEST_KILLS=20` is the long campaign.
 fn number(variable: &str, otherwise: usize) -> usize {
@@ -49,4 +52,39 @@ fn a_run_that_is_killed_again_and_again_ends_every_document_once() {
     assert!(count.values().all(|&count| count == 1), "no document has two");
     assert_eq!(ran.lines().len(), documents, "the last run tells of all");
     eprintln!("{documents} documents, {interrupted} of {kills} runs killed in the middle: each ended once");
+}
+
+#[test]
+fn a_run_that_is_interrupted_again_and_again_says_so_and_counts_against_no_document() {
+    let place = Place::new();
+    let slow =
+        "{% for a in range(60) %}{% for b in range(1000) %}{% endfor %}{% endfor %}{{ document.text | head(20) }}";
+    let uncached = PLAIN.replace("spec:\n  stages:", "spec:\n  cache: {levels: []}\n  stages:");
+    place.write("pipeline.yaml", uncached.replace("{{ document.text | head(20) }}", slow));
+    let documents = 40;
+    for n in 0..documents {
+        place.write(&format!("in/{n:03}.txt"), format!("document number {n}"));
+    }
+    let run = ["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out", "--resume", "--log", "info"];
+    let (mut interrupted, mut handed_back) = (0, 0);
+    // More often than starts without a report are forgiven.
+    for _ in 0..6 {
+        let mut running = Process::start(&place, &run);
+        let ended = || place.path("out/results.jsonl").exists();
+        wait_for("the run to begin", || ended().then_some(()));
+        thread::sleep(random_moment() / 4);
+        running.signal("-INT");
+        let code = running.ends().code();
+        if code == Some(3) {
+            interrupted += 1;
+            assert!(running.said().contains("it was interrupted; run it again with --resume"), "{}", running.said());
+        } else {
+            assert_eq!(code, Some(0), "{}", running.said());
+        }
+        handed_back += running.said().matches("handed back unfinished").count();
+    }
+    let ran = place.docket(&[&run[..], &["--format", "jsonl"]].concat()).code(0);
+    assert!(ran.lines().iter().all(|line| line["outcome"] == "succeeded"));
+    assert_eq!(ran.lines().len(), documents);
+    assert!(interrupted > 0 && handed_back > 0, "{interrupted} interruptions, {handed_back} tasks handed back");
 }

@@ -22,3 +22,6 @@ pub use effective::*;
 pub use pipeline::*;
 pub use stage::*;
 pub use work::*;
+
+/// For types of settings that [`file::settings`] reads.
+pub use schemars;

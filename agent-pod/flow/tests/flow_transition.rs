@@ -117,6 +117,21 @@ fn a_suspended_pipeline_accepts_documents_and_holds_them() {
 }
 
 #[test]
+fn attempts_that_are_handed_back_do_not_count_as_starts_without_a_report() {
+    let interrupted = || Event::AttemptInterrupted { stage: "a".to_owned(), round: 0, epoch: 0, attempt: 1 };
+    let mut story = Story::stages(&[plain("a", &[])]);
+    story.event(interrupted()).changes_nothing();
+    for _ in 0..10 {
+        story.starts("a").event(interrupted());
+    }
+    assert!(story.record.end.is_none());
+    story.starts("a").starts("a").event(interrupted()).starts("a").starts("a");
+    assert!(story.record.end.is_none());
+    story.starts("a");
+    assert_eq!(story.dead_letter(), (Some("a"), 1, "Quarantined"));
+}
+
+#[test]
 fn three_starts_without_a_report_quarantine_the_document() {
     let mut story = Story::stages(&[stage("a", &[], json!({"optional": true}))]);
     story.starts("a").publishes(&[]).starts("a").starts("a").owes(&["a 0/0/1"]);

@@ -14,7 +14,8 @@ use crate::{Events, Result};
 /// What a watcher may lag behind: enough for a burst of tokens, little enough to forget about.
 const RING: usize = 1024;
 
-type Event = (String, Bytes);
+/// A subject and what was said about it.
+pub(crate) type Event = (String, Bytes);
 
 /// Events that reach the watchers of this process.
 #[derive(Default)]
@@ -27,10 +28,12 @@ struct Watcher {
     ring: Arc<Ring>,
 }
 
+/// What waits for one watcher: bounded, the oldest goes first.
 #[derive(Default)]
-struct Ring {
+pub(crate) struct Ring {
     state: Mutex<RingState>,
     changed: Notify,
+    left: Notify,
 }
 
 #[derive(Default)]
@@ -68,7 +71,8 @@ impl Drop for Watcher {
 }
 
 impl Ring {
-    fn push(&self, event: Event) {
+    /// Adds an event, in place of the oldest if there is no room.
+    pub(crate) fn push(&self, event: Event) {
         let mut state = self.lock();
         if state.events.len() == RING {
             state.events.pop_front();
@@ -78,9 +82,16 @@ impl Ring {
         self.changed.notify_one();
     }
 
-    fn close(&self) {
+    /// No more will come, or nobody takes it any more.
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
+        self.left.notify_one();
+    }
+
+    /// Returns when the ring was closed, to the one who fills it.
+    pub(crate) async fn closed(&self) {
+        self.left.notified().await;
     }
 
     /// The oldest event, waiting for one; `None` when no more will come.
@@ -105,7 +116,7 @@ impl Ring {
 }
 
 /// Hands events over one by one, each taken from the ring only when the watcher has room for it.
-async fn forward(ring: Arc<Ring>, sender: mpsc::Sender<Event>) {
+pub(crate) async fn forward(ring: Arc<Ring>, sender: mpsc::Sender<Event>) {
     while let Ok(place) = sender.reserve().await {
         let event = tokio::select! {
             event = ring.next() => event,

@@ -1,13 +1,16 @@
 //! The five ports that carry documents, and their implementations.
 //!
 //! Ports know nothing of plans or records: they carry bytes under names. [`memory`] serves tests, [`embedded`] one process
-//! on a laptop (redb and files, durable). One contract suite in `tests/` runs on every implementation.
+//! on a laptop (redb and files, durable), [`jetstream`] many processes on a cluster (NATS). One contract suite in `tests/`
+//! runs on every implementation.
 
 pub mod clock;
 pub mod embedded;
 mod events;
 mod faults;
+pub mod jetstream;
 pub mod memory;
+pub mod payloads;
 mod ports;
 mod redelivery;
 mod signals;

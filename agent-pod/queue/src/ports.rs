@@ -108,8 +108,12 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// How long an acknowledged id is remembered.
+/// How long an acknowledged id is remembered, unless the store is opened with another window.
 pub const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(120);
+
+/// How long a lease lasts, unless the store is opened with another: a worker extends it several times in that time, and
+/// a document waits no longer than that for the successor of a worker that died.
+pub const LEASE: Duration = Duration::from_secs(30);
 
 /// A message in the hands of a worker, under a lease.
 #[derive(Clone, Debug)]
@@ -155,22 +159,28 @@ impl Depth {
 
 /// Tasks. Delivered at least once; a message leaves only by `ack`.
 ///
-/// A lease lasts `lease` from the pull or the last `extend`; when it ends without either, the message is delivered again.
-/// Redelivery is without limit: limits live in the record.
+/// How long a lease lasts is a property of the open store, because a broker keeps one time for all who pull. It runs from
+/// the pull or the last `extend`; when it ends, the message is delivered again. Redelivery is without limit: limits live in
+/// the record.
+///
+/// A broker judges by what the process knows that pulled: a receipt that was settled, that it never saw or whose time is
+/// over is refused, even where the server would still have taken it.
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Stores messages; they are durable when this returns. Never refuses for lack of room.
     async fn publish(&self, messages: Vec<Message>) -> Result<()>;
     /// Takes up to `max` messages of a pool, the most urgent by weight; waits up to `wait` for the first.
-    async fn pull(&self, pool: &str, max: usize, lease: Duration, wait: Duration) -> Result<Vec<Delivery>>;
+    async fn pull(&self, pool: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
     /// Starts the lease again.
-    async fn extend(&self, receipt: &Receipt, lease: Duration) -> Result<()>;
+    async fn extend(&self, receipt: &Receipt) -> Result<()>;
     /// Removes the message for good.
     async fn ack(&self, receipt: &Receipt) -> Result<()>;
     /// Hands the message back; it can be pulled again after `delay`.
     async fn release(&self, receipt: &Receipt, delay: Duration) -> Result<()>;
     /// What waits.
     async fn depth(&self, pool: &str) -> Result<Depth>;
+    /// How long a message stays with who pulled it, unless it is extended.
+    fn lease(&self) -> Duration;
 }
 
 /// A record's bytes and the revision to name when changing them.

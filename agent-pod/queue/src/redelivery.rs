@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 use crate::{Millis, clock::after};
 
 /// How long a delivered alarm is given to be `done`; stated by the port.
-const REDELIVERY: Duration = Duration::from_secs(30);
+pub(crate) const REDELIVERY: Duration = Duration::from_secs(30);
 
 /// The alarms that were delivered and are not done.
 #[derive(Default)]

@@ -29,6 +29,12 @@ impl WeightedChoice {
         self.paid[class as usize] = standing + TURN / u64::from(class.weight());
         Some(class)
     }
+
+    /// Gives turns back that found nothing: the class was thought to wait and did not.
+    pub(crate) fn refund(&mut self, class: Priority, turns: usize) {
+        let paid = &mut self.paid[class as usize];
+        *paid = paid.saturating_sub(TURN / u64::from(class.weight()) * turns as u64);
+    }
 }
 
 #[cfg(test)]
@@ -53,5 +59,18 @@ mod tests {
         }
         let low = (0..90).filter(|_| choice.choose([true, false, false, true]) == Some(Priority::Low)).count();
         assert_eq!(low, 10);
+    }
+
+    #[test]
+    fn a_class_that_is_asked_in_vain_loses_nothing() {
+        let mut choice = WeightedChoice::default();
+        for _ in 0..100 {
+            assert_eq!(choice.choose([true; 4]).inspect(|class| choice.refund(*class, 1)), Some(Priority::Critical));
+        }
+        let mut served = [0; 4];
+        for _ in 0..150 {
+            served[choice.choose([true; 4]).expect("all wait") as usize] += 1;
+        }
+        assert_eq!(served, [80, 40, 20, 10]);
     }
 }

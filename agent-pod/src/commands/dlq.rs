@@ -6,7 +6,7 @@ use flow::{DocumentRecord, Outcome};
 use serde_json::{Value, json};
 
 use super::{
-    note, print,
+    client, note, print,
     run::{
         report::{self, Reporter},
         results::Keep,
@@ -19,7 +19,11 @@ use super::{
 use crate::{
     Error, Result,
     args::{DlqCommand, Format, ReplayArguments, StateArguments},
-    runtime::{driver::Driver, inputs::Input, state::State},
+    runtime::{
+        driver::Driver,
+        inputs::Input,
+        state::{Run, State},
+    },
 };
 
 /// Records that are read at once.
@@ -27,9 +31,18 @@ const PAGE: usize = 500;
 
 pub(super) async fn dlq(command: DlqCommand) -> Result<ExitCode> {
     match command {
-        DlqCommand::List { state, pipeline, format } => list(&state, pipeline.as_deref(), format).await,
-        DlqCommand::Show { document, state, pipeline } => show(&document, &state, pipeline.as_deref()).await,
-        DlqCommand::Replay(arguments) => replay(arguments).await,
+        DlqCommand::List { state, pipeline, format, remote } => match remote.client(pipeline.as_ref()) {
+            Some(client) => client::dead_letters(&client, format).await,
+            None => list(&state, pipeline.as_deref(), format).await,
+        },
+        DlqCommand::Show { document, state, pipeline, remote } => match remote.client(pipeline.as_ref()) {
+            Some(client) => client::dead_letter(&client, &document).await,
+            None => show(&document, &state, pipeline.as_deref()).await,
+        },
+        DlqCommand::Replay(arguments) => match arguments.remote.client(arguments.pipeline.as_ref()) {
+            Some(client) => client::replay(&client, &arguments.documents, arguments.format).await,
+            None => replay(arguments).await,
+        },
     }
 }
 
@@ -63,7 +76,7 @@ async fn show(document: &str, state: &StateArguments, pipeline: Option<&str>) ->
 }
 
 async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
-    let (state, driver) = last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
+    let (state, run, driver) = open_last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
     let dead = dead_letters(&driver).await?;
     let wanted: HashSet<&str> = arguments.documents.iter().map(String::as_str).collect();
     let refused = |record: &&DocumentRecord| {
@@ -101,7 +114,6 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     };
     let plan = driver.plan(first).await.map_err(Error::system("read the documents' plan"))?;
     let documents: Vec<String> = chosen.iter().map(|record| record.submission.document.clone()).collect();
-    let run = driver.run.clone();
     let again: HashSet<String> = documents.iter().cloned().collect();
     let keep = Keep::AllBut(&again);
     let mut replayed = Vec::new();
@@ -132,10 +144,15 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
 
 /// The state folder and a driver on its last run.
 pub(super) async fn last_run(state: &StateArguments, pipeline: Option<&str>) -> Result<(State, Arc<Driver>)> {
+    let (state, _run, driver) = open_last_run(state, pipeline).await?;
+    Ok((state, driver))
+}
+
+async fn open_last_run(state: &StateArguments, pipeline: Option<&str>) -> Result<(State, Run, Arc<Driver>)> {
     let state = State::open_existing(&state.folder)?;
     let run = state.require_last_run(pipeline).await?;
-    let (driver, _ended) = Driver::new(run, state.ports.clone());
-    Ok((state, driver))
+    let (driver, _ended) = Driver::new(run.clone(), state.ports.clone());
+    Ok((state, run, driver))
 }
 
 async fn dead_letters(driver: &Driver) -> Result<Vec<DocumentRecord>> {
@@ -153,7 +170,8 @@ fn is_dead(record: &DocumentRecord) -> bool {
     record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
 }
 
-fn letter(record: &DocumentRecord) -> Value {
+/// A dead letter as a person gets it, with its document.
+pub(crate) fn letter(record: &DocumentRecord) -> Value {
     let end = record.end.as_ref();
     let mut value = end.and_then(|end| end.dead_letter.as_ref()).map_or_else(|| json!({}), report::dead_letter);
     value["document"] = json!(record.submission.document);
@@ -167,7 +185,7 @@ fn letter(record: &DocumentRecord) -> Value {
 /// A document that is not there is the user's mistake, anything else the system's.
 pub(super) fn unknown(error: crate::runtime::driver::Error) -> Error {
     match error {
-        crate::runtime::driver::Error::Unknown(_) => Error::usage(error.to_string()),
+        crate::runtime::driver::Error::Unknown { .. } => Error::usage(error.to_string()),
         other => Error::system("read the document")(other),
     }
 }

@@ -9,6 +9,7 @@ use super::{dlq, print, run::report, run::summary::one_line, table};
 use crate::{
     Error, Result,
     args::{ExplainCommand, Format},
+    runtime::progress::status_word,
 };
 
 pub(super) async fn explain(command: ExplainCommand) -> Result<ExitCode> {
@@ -24,7 +25,7 @@ pub(super) async fn explain(command: ExplainCommand) -> Result<ExitCode> {
 }
 
 /// Milliseconds since the epoch as a person reads them.
-pub(super) fn time(at: u64) -> String {
+pub(crate) fn time(at: u64) -> String {
     let millis = i64::try_from(at).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| at.to_string(), |time| time.to_string())
 }
@@ -37,7 +38,7 @@ fn value(plan: &Plan, record: &DocumentRecord) -> Value {
         .map(|(stage, state)| {
             json!({
                 "name": stage.name, "after": stage.predecessors, "pool": stage.spec.pool,
-                "state": report::outcome_word(&state.status), "round": state.round, "attempt": state.attempt,
+                "state": status_word(&state.status), "round": state.round, "attempt": state.attempt,
                 "unreported": state.unreported, "why": why(&state.status, record, stage.predecessors.as_slice()),
             })
         })
@@ -105,7 +106,7 @@ fn text(plan: &Plan, record: &DocumentRecord) -> String {
         .map(|(stage, state)| {
             vec![
                 stage.name.clone(),
-                report::outcome_word(&state.status).to_owned(),
+                status_word(&state.status).to_owned(),
                 (state.round + 1).to_string(),
                 state.attempt.to_string(),
                 one_line(&why(&state.status, record, &stage.predecessors)),

@@ -1,19 +1,21 @@
 //! What a person calls: each command in a file of its own, from arguments to exit code.
 
 mod bench;
-mod dlq;
-mod explain;
+mod client;
+pub(crate) mod dlq;
+pub(crate) mod explain;
 mod ingest;
 mod model;
 mod query;
-mod run;
-mod validate;
+pub(crate) mod run;
+pub(crate) mod validate;
 
 use std::process::ExitCode;
 
 use crate::{
     Result,
     args::{Arguments, Command},
+    serve,
 };
 
 /// Runs the command that was asked for.
@@ -27,6 +29,13 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Explain(command) => explain::explain(command).await,
         Command::Model(command) => model::model(command).await,
         Command::Bench(arguments) => bench::bench(arguments).await,
+        Command::Worker(arguments) => serve::worker(arguments).await,
+        Command::Gateway(arguments) => serve::gateway(arguments).await,
+        Command::Submit(arguments) => client::submit(arguments).await,
+        Command::Watch(arguments) => client::watch(arguments).await,
+        Command::Get(arguments) => client::get(arguments).await,
+        Command::List(arguments) => client::list(arguments).await,
+        Command::Cancel(arguments) => client::cancel(arguments).await,
         Command::ParseChild => Ok(ExitCode::SUCCESS),
     }
 }

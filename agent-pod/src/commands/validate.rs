@@ -1,6 +1,6 @@
 //! `docket validate`, and the plan that every command starts from.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use crds::file::{FileError, Located, Resources};
 use flow::Plan;
@@ -42,8 +42,30 @@ pub(super) fn plan(arguments: &FileArguments) -> Result<Plan> {
     }
 }
 
+/// The plans of all pipelines of the files, by name.
+pub(crate) fn all_plans(files: &[PathBuf]) -> Result<BTreeMap<String, Plan>> {
+    let resources = read_files(files)?;
+    if resources.pipelines.is_empty() {
+        return Err(Error::usage("the files hold no Pipeline"));
+    }
+    let mut plans = BTreeMap::new();
+    let mut problems = Vec::new();
+    for pipeline in &resources.pipelines {
+        match compile(pipeline, &resources) {
+            Ok(plan) => drop(plans.insert(plan.name.clone(), plan)),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(plans) } else { Err(usage(problems)) }
+}
+
+/// What files of resources hold.
+pub(crate) fn read_files(files: &[PathBuf]) -> Result<Resources> {
+    crds::file::read(files).map_err(usage)
+}
+
 fn read(arguments: &FileArguments) -> Result<Resources> {
-    crds::file::read(&arguments.files).map_err(usage)
+    read_files(&arguments.files)
 }
 
 fn chosen<'a>(resources: &'a Resources, arguments: &FileArguments) -> Result<Vec<&'a Located<crds::Pipeline>>> {
@@ -104,6 +126,7 @@ fn templates(pipeline: &Located<crds::Pipeline>) -> Vec<FileError> {
     problems
 }
 
-fn usage(problems: Vec<FileError>) -> Error {
+/// What is wrong in files, as the user's error.
+pub(crate) fn usage(problems: Vec<FileError>) -> Error {
     Error::Usage(problems.iter().map(ToString::to_string).collect())
 }

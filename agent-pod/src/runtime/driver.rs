@@ -11,7 +11,7 @@ use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submis
 use queue::{Alarm, Message, Ports};
 use tokio::sync::mpsc;
 
-use super::{now, plans::Plans, state::Run};
+use super::{metrics::Metrics, now, plans::Plans, progress, state::Run};
 use crate::error::chain;
 
 /// What the driver could not do; the document stays as it was.
@@ -35,15 +35,47 @@ pub enum Error {
         #[source]
         source: flow::DecodeError,
     },
-    /// There is no such document in the run.
-    #[error("there is no document \"{0}\" in this run")]
-    Unknown(String),
+    /// There is no such document in the run or pipeline.
+    #[error("there is no document \"{document}\" in {scope}")]
+    Unknown {
+        /// Its name.
+        document: String,
+        /// Where it was looked for, in words.
+        scope: String,
+    },
     /// The plan cannot be had.
     #[error("failed to get the document's plan: {0}")]
     Plan(String),
 }
 
 type Result<T> = std::result::Result<T, Error>;
+
+/// Whose records a driver moves.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// One run of one pipeline in one process.
+    Run(Run),
+    /// A pipeline by its name, served by many processes.
+    Pipeline(String),
+}
+
+impl Scope {
+    /// What begins the names of everything that belongs to it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Run(run) => &run.id,
+            Self::Pipeline(name) => name,
+        }
+    }
+
+    /// The queue's name of a pool. Tasks of an earlier run are not taken by this one; pipelines share their pools.
+    pub fn pool(&self, pool: &str) -> String {
+        match self {
+            Self::Run(run) => format!("{}/{pool}", run.id),
+            Self::Pipeline(_) => pool.to_owned(),
+        }
+    }
+}
 
 /// A document that has ended.
 #[derive(Clone, Debug)]
@@ -52,14 +84,24 @@ pub struct Ended {
     pub record: DocumentRecord,
 }
 
-/// Applies events to the records of one run.
+/// Who is told how documents go on.
+pub enum Listener {
+    /// This process alone: ends only, none is lost.
+    Process(mpsc::UnboundedSender<Ended>),
+    /// Whoever watches the events: ends and every step, and some may be lost. The record tells the same.
+    Watchers,
+}
+
+/// Applies events to the records of one scope.
 pub struct Driver {
-    /// The run.
-    pub run: Run,
+    /// Whose records.
+    pub scope: Scope,
     /// The plans of its documents.
-    pub plans: Plans,
-    ports: Ports,
-    ended: mpsc::UnboundedSender<Ended>,
+    pub plans: Arc<Plans>,
+    /// Counts ends.
+    pub metrics: Arc<Metrics>,
+    pub(super) ports: Ports,
+    listener: Listener,
 }
 
 /// What became of a submission.
@@ -77,20 +119,29 @@ pub enum Submitted {
 }
 
 impl Driver {
-    /// A driver and the documents that end under it.
+    /// A driver of one run and the documents that end under it.
     pub fn new(run: Run, ports: Ports) -> (Arc<Self>, mpsc::UnboundedReceiver<Ended>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let plans = Plans::new(Arc::clone(&ports.records));
-        (Arc::new(Self { run, plans, ports, ended: sender }), receiver)
+        let plans = Arc::new(Plans::new(Arc::clone(&ports.records)));
+        let (metrics, listener) = (Arc::new(Metrics::default()), Listener::Process(sender));
+        (Arc::new(Self { scope: Scope::Run(run), plans, metrics, ports, listener }), receiver)
     }
 
-    /// The queue's name of a pool: tasks of an earlier run are not taken by this one.
-    pub fn pool(&self, pool: &str) -> String {
-        format!("{}/{pool}", self.run.id)
+    /// A driver of a pipeline's documents.
+    pub fn of_pipeline(pipeline: &str, ports: Ports, plans: Arc<Plans>, metrics: Arc<Metrics>) -> Self {
+        Self { scope: Scope::Pipeline(pipeline.to_owned()), plans, metrics, ports, listener: Listener::Watchers }
     }
 
     fn key(&self, document: &str) -> String {
-        format!("documents/{}/{document}", self.run.id)
+        format!("documents/{}/{document}", self.scope.name())
+    }
+
+    fn unknown(&self, document: &str) -> Error {
+        let scope = match &self.scope {
+            Scope::Run(_) => "this run".to_owned(),
+            Scope::Pipeline(name) => format!("pipeline \"{name}\""),
+        };
+        Error::Unknown { document: document.to_owned(), scope }
     }
 
     /// Accepts a document. `refusal` ends it at once at its first stage: nothing that a person submits is dropped silently.
@@ -109,6 +160,7 @@ impl Driver {
         match self.ports.records.create(&self.key(&document), Bytes::from(first.record.encode())).await {
             Ok(_) => {
                 self.publish(&first.record, first.effects).await?;
+                self.tell(&first.record).await;
                 Ok(Submitted::New)
             }
             Err(queue::Error::Conflict { .. }) => {
@@ -126,7 +178,7 @@ impl Driver {
     pub async fn get(&self, document: &str) -> Result<DocumentRecord> {
         let stored = self.ports.records.get(&self.key(document)).await;
         let stored = stored.map_err(|source| Error::Store { action: "read a record", source })?;
-        let stored = stored.ok_or_else(|| Error::Unknown(document.to_owned()))?;
+        let stored = stored.ok_or_else(|| self.unknown(document))?;
         decode(document, &stored.bytes)
     }
 
@@ -136,7 +188,7 @@ impl Driver {
         loop {
             let stored = self.ports.records.get(&key).await;
             let stored = stored.map_err(|source| Error::Store { action: "read a record", source })?;
-            let stored = stored.ok_or_else(|| Error::Unknown(document.to_owned()))?;
+            let stored = stored.ok_or_else(|| self.unknown(document))?;
             let record = decode(document, &stored.bytes)?;
             let plan = self.plan(&record).await?;
             let Transition { record, effects, changed } = flow::transition(&plan, &record, event.clone(), now());
@@ -148,6 +200,10 @@ impl Driver {
             match self.ports.records.update(&key, stored.revision, Bytes::from(record.encode())).await {
                 Ok(_) => {
                     self.publish(&record, effects).await?;
+                    if record.end.is_some() {
+                        self.metrics.document(&record);
+                    }
+                    self.tell(&record).await;
                     return Ok(record);
                 }
                 Err(queue::Error::Conflict { .. }) => {}
@@ -167,24 +223,25 @@ impl Driver {
         self.plans.get(&record.plan).await.map_err(|error| Error::Plan(chain(&error)))
     }
 
-    /// All records of the run, page by page.
+    /// All records of the scope, page by page.
     pub async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<DocumentRecord>> {
         let prefix = self.key("");
         let after = after.map(|document| self.key(document));
         let page = self.ports.records.scan(&prefix, after.as_deref(), limit).await;
         let page = page.map_err(|source| Error::Store { action: "read the records", source })?;
-        page.iter().map(|(key, stored)| decode(key.trim_start_matches(&prefix), &stored.bytes)).collect()
+        page.iter().map(|(key, stored)| decode(key.strip_prefix(&prefix).unwrap_or(key), &stored.bytes)).collect()
     }
 
     async fn publish(&self, record: &DocumentRecord, effects: Vec<Effect>) -> Result<()> {
         let mut messages = Vec::new();
         let mut alarms = Vec::new();
         for effect in effects {
-            match effect {
-                Effect::Publish(task) => messages.push(self.message(&task)),
-                Effect::SetTimer(timer) => alarms.push(self.alarm(&timer)),
+            match (effect, &self.listener) {
+                (Effect::Publish(task), _) => messages.push(self.message(&task)),
+                (Effect::SetTimer(timer), _) => alarms.push(self.alarm(&timer)),
                 // The listener is gone only when the process is ending; the next one finds the end in the record.
-                Effect::Report(_) => drop(self.ended.send(Ended { record: record.clone() })),
+                (Effect::Report(_), Listener::Process(ended)) => drop(ended.send(Ended { record: record.clone() })),
+                (Effect::Report(_), Listener::Watchers) => {}
             }
         }
         if !alarms.is_empty() {
@@ -200,17 +257,29 @@ impl Driver {
         Ok(())
     }
 
+    /// Tells watchers where the document stands. It may be lost: who must know reads the record.
+    async fn tell(&self, record: &DocumentRecord) {
+        if !matches!(self.listener, Listener::Watchers) {
+            return;
+        }
+        let subject = progress::subject(&record.pipeline, &record.submission.document);
+        let body = Bytes::from(progress::body(record).to_string());
+        if let Err(error) = self.ports.events.publish(&subject, body).await {
+            tracing::debug!(%error, "an event was not passed on");
+        }
+    }
+
     fn message(&self, task: &Task) -> Message {
         Message {
-            id: format!("{}/{}", self.run.id, task.id()),
-            pool: self.pool(&task.pool),
+            id: format!("{}/{}", self.scope.name(), task.id()),
+            pool: self.scope.pool(&task.pool),
             priority: priority(task.priority),
             body: Bytes::from(task.encode()),
         }
     }
 
     fn alarm(&self, timer: &Timer) -> Alarm {
-        Alarm { id: format!("{}/{}", self.run.id, timer.id()), at: timer.at, body: Bytes::from(timer.encode()) }
+        Alarm { id: format!("{}/{}", self.scope.name(), timer.id()), at: timer.at, body: Bytes::from(timer.encode()) }
     }
 }
 

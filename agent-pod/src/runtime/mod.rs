@@ -2,12 +2,16 @@
 
 pub mod cache;
 pub mod driver;
+pub mod drivers;
 pub mod heads;
 pub mod inputs;
+pub mod metrics;
 pub mod models;
 pub mod plans;
+pub mod progress;
 pub mod services;
 pub mod state;
+pub mod stop;
 pub mod sweeper;
 pub mod templates;
 pub mod timers;

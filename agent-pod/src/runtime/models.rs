@@ -15,16 +15,18 @@ use flow::Plan;
 
 use crate::{Error, Result, error::chain, stages::Failure};
 
-/// Which of the engine's models a pool's model is.
+/// Which of the engine's models a pool's model is. What a pool calls a model and in which plan does not matter, only what
+/// the model is: so a plan that came later finds the models that it shares with the ones that were loaded.
 #[derive(Clone, Debug, Default)]
 pub struct ModelNames {
-    names: BTreeMap<(String, String, String), String>,
+    names: BTreeMap<String, String>,
 }
 
 impl ModelNames {
     /// The engine's name of a pool's model.
     pub fn get(&self, plan: &Plan, pool: &str, model: &str) -> Option<String> {
-        self.names.get(&(plan.digest.clone(), pool.to_owned(), model.to_owned())).cloned()
+        let model = plan.pools.get(pool)?.models.iter().find(|candidate| candidate.name == model)?;
+        self.names.get(&identity(model)).cloned()
     }
 
     /// The engine's name of the model that a stage uses: the one it names, or its pool's first of the task.
@@ -48,22 +50,37 @@ impl ModelNames {
     }
 }
 
+/// A model without the name that a pool gives it.
+fn identity(model: &Model) -> String {
+    let unnamed = Model { name: String::new(), ..model.clone() };
+    serde_json::to_string(&unnamed).expect("a model is read from JSON or YAML, so JSON can hold it")
+}
+
 /// Loads the models of all pools of the plans.
 pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine, ModelNames)> {
+    let (engine, names) = start_pools(plans.iter().flat_map(|plan| &plan.pools), folder).await?;
+    check_chunking(plans, &engine, &names)?;
+    Ok((engine, names))
+}
+
+/// Loads the models of pools.
+pub async fn start_pools<'a>(
+    pools: impl Iterator<Item = (&'a String, &'a AgentPoolSpec)>,
+    folder: Option<&Path>,
+) -> Result<(Engine, ModelNames)> {
     let folder = folder.map_or_else(catalogue::models_folder, Path::to_path_buf);
     let catalogue = Catalogue::load(None).map_err(Error::system("read the model catalogue"))?;
     let mut names = ModelNames::default();
     let mut specs: Vec<ModelSpec> = Vec::new();
-    let settings = shared(plans.iter().flat_map(|plan| plan.pools.values()));
+    let pools: Vec<(&String, &AgentPoolSpec)> = pools.collect();
+    let settings = shared(pools.iter().map(|(_, pool)| *pool));
     let mut problems = Vec::new();
-    for (plan, pool_name, pool) in
-        plans.iter().flat_map(|plan| plan.pools.iter().map(move |(name, pool)| (plan, name, pool)))
-    {
+    for (pool_name, pool) in pools {
         for model in &pool.models {
             match files(&catalogue, &folder, model) {
                 Ok((base, files)) => {
                     let name = add(&mut specs, base, model, files);
-                    names.names.insert((plan.digest.clone(), pool_name.clone(), model.name.clone()), name);
+                    names.names.insert(identity(model), name);
                 }
                 Err(problem) => problems.push(format!("model \"{}\" of pool \"{pool_name}\": {problem}", model.name)),
             }
@@ -73,9 +90,7 @@ pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine
         problems.dedup();
         return Err(Error::Usage(problems));
     }
-    let engine = start_engine(settings, specs).await?;
-    check_chunking(plans, &engine, &names)?;
-    Ok((engine, names))
+    Ok((start_engine(settings, specs).await?, names))
 }
 
 /// The end of a chunk that is longer than its embedder reads would be found by nobody.

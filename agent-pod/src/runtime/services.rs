@@ -12,7 +12,7 @@ use bytes::Bytes;
 use engine::{Class, Engine};
 use flow::Plan;
 use knowledge::{KnowledgeBase, parse::ChildCommand};
-use queue::Ports;
+use queue::{Payloads, Ports};
 use tokio::sync::Mutex;
 
 use super::{
@@ -47,25 +47,30 @@ pub struct Services {
 impl Services {
     /// Opens everything in the state folder.
     pub fn open(state: &State, engine: Engine, models: ModelNames) -> Result<Self> {
-        let cache = StageCache::open(&state.folder.join("cache")).map_err(Error::system("open the cache"))?;
+        Self::open_at(&state.folder, state.ports.clone(), engine, models)
+    }
+
+    /// Opens everything that is derived in a folder, beside ports that may lie elsewhere.
+    pub fn open_at(folder: &Path, ports: Ports, engine: Engine, models: ModelNames) -> Result<Self> {
+        let cache = StageCache::open(&folder.join("cache")).map_err(Error::system("open the cache"))?;
         let mut vectors = BTreeMap::new();
         for model in engine.models() {
             if let (Some(digest), Some(dimensions)) = (engine.digest(&model.name), engine.dimensions(&model.name)) {
-                let log = Vectors::open(&state.folder.join("vectors"), digest, dimensions);
+                let log = Vectors::open(&folder.join("vectors"), digest, dimensions);
                 let log = log.map_err(Error::system("open the kept vectors"))?;
                 vectors.insert(model.name.clone(), Arc::new(log));
             }
         }
         let program = std::env::current_exe().map_err(Error::system("find the docket program"))?;
         Ok(Self {
-            ports: state.ports.clone(),
-            heads: Heads::open(state.folder.join("heads")),
+            ports,
+            heads: Heads::open(folder.join("heads")),
             engine,
             models,
             cache,
             templates: Templates::default(),
             parser: ChildCommand { program, args: vec!["parse-child".into()] },
-            folder: state.folder.clone(),
+            folder: folder.to_path_buf(),
             vectors,
             bases: Mutex::default(),
         })
@@ -130,14 +135,22 @@ impl Services {
 
     /// A payload as JSON.
     pub async fn json(&self, digest: &str) -> std::result::Result<serde_json::Value, queue::Error> {
-        let bytes = self.ports.payloads.get(digest).await?;
-        serde_json::from_slice(&bytes).map_err(|_| queue::Error::Damaged { digest: digest.to_owned() })
+        payload_json(self.ports.payloads.as_ref(), digest).await
     }
 
     /// Stores a JSON value.
     pub async fn put_json(&self, value: &serde_json::Value) -> std::result::Result<String, queue::Error> {
         self.ports.payloads.put(Bytes::from(value.to_string())).await
     }
+}
+
+/// A payload as JSON.
+pub async fn payload_json(
+    payloads: &dyn Payloads,
+    digest: &str,
+) -> std::result::Result<serde_json::Value, queue::Error> {
+    let bytes = payloads.get(digest).await?;
+    serde_json::from_slice(&bytes).map_err(|_| queue::Error::Damaged { digest: digest.to_owned() })
 }
 
 /// An open knowledge base with what is needed to add to it.

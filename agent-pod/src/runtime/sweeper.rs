@@ -3,43 +3,67 @@
 //! A writer that dies between its write and its publish leaves a record with something outstanding and nobody who knows.
 //! Usually the redelivery of the task it was working repairs that; the sweeper does where there is none.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio_util::sync::CancellationToken;
+use flow::DocumentRecord;
 
 use super::{
     driver::{Driver, Error},
     now,
+    stop::Stop,
 };
 
-/// How often all records of the run are looked at.
+/// How often all records are looked at.
 const EVERY: Duration = Duration::from_secs(30);
+/// A sweep of many records takes at most this part of the time: one in so many.
+const SHARE: u32 = 20;
 /// Longer than a lease: a redelivery comes first.
 const QUIET_MILLIS: u64 = 60_000;
-const PAGE: usize = 500;
+/// Large, because a broker lists all names for each page.
+const PAGE: usize = 2_000;
 
-/// Sweeps until `shutdown`.
-pub async fn run(driver: Arc<Driver>, shutdown: CancellationToken) -> Result<(), Error> {
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        sweep(&driver, now()).await?;
+/// Sweeps the record of a run until it is asked to stop.
+pub async fn run(driver: Arc<Driver>, stop: Stop) -> Result<(), Error> {
+    let mut pause = EVERY;
+    while rest(pause, &stop).await {
+        let begun = Instant::now();
+        sweep(&driver, now(), |_| {}).await?;
+        pause = pause_after(begun.elapsed());
+    }
+    Ok(())
+}
+
+/// Waits; whether there is to be another sweep.
+pub async fn rest(pause: Duration, stop: &Stop) -> bool {
+    tokio::select! {
+        () = stop.cordoned() => false,
+        () = tokio::time::sleep(pause) => true,
     }
 }
 
-/// One sweep; how many documents were quiet and unfinished. Publishing twice is harmless: ids tell.
-async fn sweep(driver: &Driver, now: u64) -> Result<usize, Error> {
+/// How long to rest after a sweep that took so long.
+pub fn pause_after(took: Duration) -> Duration {
+    EVERY.max(took.saturating_mul(SHARE))
+}
+
+/// One sweep, which shows every unfinished document to `unfinished`; how many were quiet. Publishing twice is harmless:
+/// ids tell.
+pub async fn sweep(driver: &Driver, now: u64, mut unfinished: impl FnMut(&DocumentRecord)) -> Result<usize, Error> {
     let mut after: Option<String> = None;
     let mut quiet = 0;
     loop {
         let page = driver.scan(after.as_deref(), PAGE).await?;
         let Some(last) = page.last() else { return Ok(quiet) };
         after = Some(last.submission.document.clone());
-        for record in page.iter().filter(|record| record.end.is_none() && record.changed_at + QUIET_MILLIS <= now) {
-            driver.publish_outstanding(record).await?;
-            quiet += 1;
+        for record in page.iter().filter(|record| record.end.is_none()) {
+            unfinished(record);
+            if record.changed_at + QUIET_MILLIS <= now {
+                driver.publish_outstanding(record).await?;
+                quiet += 1;
+            }
         }
     }
 }
@@ -77,10 +101,10 @@ mod tests {
         // The record is written and its writer dies.
         let record = flow::submit(&plan, submission, 1_000).record;
         ports.records.create("documents/run/d", Bytes::from(record.encode())).await.expect("written");
-        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS - 1).await.expect("swept"), 0);
+        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS - 1, |_| {}).await.expect("swept"), 0);
         assert_eq!(ports.queue.depth("run/q").await.expect("depth").total(), 0);
-        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS).await.expect("swept"), 1);
-        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS).await.expect("swept"), 1);
+        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS, |_| {}).await.expect("swept"), 1);
+        assert_eq!(sweep(&driver, 1_000 + QUIET_MILLIS, |_| {}).await.expect("swept"), 1);
         assert_eq!(ports.queue.depth("run/q").await.expect("depth").total(), 1, "twice is once");
     }
 }

@@ -1,10 +1,12 @@
 //! Works the tasks of one pool: pull by free slots, keep the lease, do the stage, write the record, acknowledge.
 //!
 //! The delivery is acknowledged after the record is written and its effects are published, never before; so a crash
-//! repeats work and loses none.
+//! repeats work and loses none. A worker that is asked to stop hands back what it cannot finish, and that does not count
+//! against the document.
 
 use std::{
-    sync::Arc,
+    pin::pin,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -14,20 +16,25 @@ use tokio::{
     sync::{RwLock, Semaphore},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     driver::{self, Driver},
+    drivers::Drivers,
     services::Services,
+    stop::Stop,
 };
-use crate::stages::{self, Executed, Failure};
+use crate::{
+    error::chain,
+    stages::{self, Executed, Failure},
+};
 
-/// How long a worker may be silent before its task goes to another.
-const LEASE: Duration = Duration::from_secs(30);
-/// Longest wait for work before the loop looks around again.
-const WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for work before the loop looks around again. A pull is not given up half-way, so that an idle worker takes
+/// up to this long to stop.
+const WAIT: Duration = Duration::from_secs(2);
 /// Wait before a task that the store refused to settle is pulled again.
 const HAND_BACK: Duration = Duration::from_millis(200);
+/// Wait of a worker that goes on after the system failed: long enough for a broker to come back.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Why a worker stops; the documents stay where they are and go on with the next worker.
 #[derive(Debug, thiserror::Error)]
@@ -56,70 +63,125 @@ pub enum Error {
     },
 }
 
+/// What a worker does when the system fails: its disk, its store, its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It stops: a person waits for the run and must know.
+    Stop,
+    /// It hands the task back and goes on: the broker of many workers comes back.
+    GoOn,
+}
+
 /// One pool's worker.
 pub struct Worker {
+    /// Who, in records.
+    pub name: String,
     /// The pool's name.
     pub pool: String,
     /// Documents in work at once.
     pub concurrency: usize,
-    /// Moves documents on.
-    pub driver: Arc<Driver>,
+    /// Move documents on.
+    pub drivers: Drivers,
     /// Does the work.
     pub services: Arc<Services>,
     /// Shared by all workers of the process: a task that may have killed a worker is worked while no other is.
     pub alone: Arc<RwLock<()>>,
+    /// What is done when the system fails.
+    pub on_failure: OnFailure,
+}
+
+/// A start that was entered in a record, and what takes it back.
+struct Entered {
+    driver: Arc<Driver>,
+    document: String,
+    taken_back_by: Event,
 }
 
 impl Worker {
-    /// Works until `shutdown`, then finishes what it has in hand.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    /// Works until it is cordoned, then finishes what it has in hand, unless it must hand that back.
+    pub async fn run(self, stop: Stop) -> Result<(), Error> {
         let worker = Arc::new(self);
         let slots = Arc::new(Semaphore::new(worker.concurrency));
-        let pool = worker.driver.pool(&worker.pool);
         let mut in_work: JoinSet<Result<(), Error>> = JoinSet::new();
         loop {
+            worker.drivers.metrics().utilization(&worker.pool, in_work.len(), worker.concurrency);
             let free = tokio::select! {
-                () = shutdown.cancelled() => break,
+                () = stop.cordoned() => break,
                 Some(done) = in_work.join_next(), if !in_work.is_empty() => {
-                    settle(done)?;
+                    worker.settle(done)?;
                     continue;
                 }
                 permit = slots.acquire() => { drop(permit); slots.available_permits() }
             };
-            let deliveries = tokio::select! {
-                () = shutdown.cancelled() => break,
-                Some(done) = in_work.join_next(), if !in_work.is_empty() => {
-                    settle(done)?;
-                    continue;
-                }
-                pulled = worker.queue().pull(&pool, free, LEASE, WAIT) => {
-                    pulled.map_err(|source| Error::Queue { action: "pull tasks", source })?
-                }
-            };
+            let deliveries = worker.pull(free, &mut in_work, &stop).await?;
             for delivery in deliveries {
-                let worker = Arc::clone(&worker);
+                let (worker, stop) = (Arc::clone(&worker), stop.clone());
                 let permit = Arc::clone(&slots).try_acquire_owned();
                 in_work.spawn(async move {
                     let _permit = permit;
-                    worker.work(delivery).await
+                    worker.work(delivery, &stop).await
                 });
             }
         }
         while let Some(done) = in_work.join_next().await {
-            settle(done)?;
+            worker.settle(done)?;
+            worker.drivers.metrics().utilization(&worker.pool, in_work.len(), worker.concurrency);
         }
         Ok(())
+    }
+
+    /// Takes tasks for the free slots while those in work end.
+    async fn pull(
+        &self,
+        free: usize,
+        in_work: &mut JoinSet<Result<(), Error>>,
+        stop: &Stop,
+    ) -> Result<Vec<Delivery>, Error> {
+        let pool = self.drivers.pool(&self.pool);
+        let mut pull = pin!(self.queue().pull(&pool, free, WAIT));
+        let pulled = loop {
+            tokio::select! {
+                pulled = &mut pull => break pulled,
+                Some(done) = in_work.join_next(), if !in_work.is_empty() => self.settle(done)?,
+                // A broker may already have sent what a pull that is given up would lose until its lease ends; the store
+                // of a run hands nothing out before it is taken.
+                () = stop.cordoned(), if self.on_failure == OnFailure::Stop => return Ok(Vec::new()),
+            }
+        };
+        match pulled {
+            Ok(deliveries) if stop.is_cordoned() => {
+                for delivery in deliveries {
+                    self.release(&delivery.receipt, Duration::ZERO).await;
+                }
+                Ok(Vec::new())
+            }
+            Ok(deliveries) => Ok(deliveries),
+            Err(source) => {
+                self.failed(Error::Queue { action: "pull tasks", source })?;
+                tokio::select! {
+                    () = stop.cordoned() => {}
+                    () = tokio::time::sleep(AFTER_FAILURE) => {}
+                }
+                Ok(Vec::new())
+            }
+        }
     }
 
     fn queue(&self) -> &dyn Queue {
         self.services.ports.queue.as_ref()
     }
 
-    async fn work(&self, delivery: Delivery) -> Result<(), Error> {
-        let keep_alive = keep_lease(Arc::clone(&self.services.ports.queue), delivery.receipt.clone());
+    async fn work(&self, delivery: Delivery, stop: &Stop) -> Result<(), Error> {
+        let entered = OnceLock::new();
         let worked = tokio::select! {
-            worked = self.work_under_lease(&delivery) => worked,
-            never = keep_alive => never,
+            worked = self.work_under_lease(&delivery, &entered) => worked,
+            error = self.keep_lease(&delivery.receipt) => Err(error),
+            () = stop.handing_back() => {
+                self.drivers.metrics().interrupted(&self.pool);
+                tracing::info!(task = %delivery.message.id, "handed back unfinished");
+                self.hand_back(&delivery.receipt, &entered, Duration::ZERO).await;
+                return Ok(());
+            }
         };
         match worked {
             Ok(()) => match self.queue().ack(&delivery.receipt).await {
@@ -128,54 +190,72 @@ impl Worker {
                 Err(source) => Err(Error::Queue { action: "acknowledge a task", source }),
             },
             Err(error) => {
-                // Best effort: without it the lease ends by itself.
-                let _ = self.queue().release(&delivery.receipt, HAND_BACK).await;
+                let delay = if self.on_failure == OnFailure::Stop { HAND_BACK } else { AFTER_FAILURE };
+                self.hand_back(&delivery.receipt, &entered, delay).await;
                 Err(error)
             }
         }
     }
 
-    async fn work_under_lease(&self, delivery: &Delivery) -> Result<(), Error> {
+    /// Gives a task up unfinished; that it was started does not count against its document.
+    async fn hand_back(&self, receipt: &Receipt, entered: &OnceLock<Entered>, delay: Duration) {
+        if let Some(entered) = entered.get() {
+            let taken_back = entered.driver.apply(&entered.document, entered.taken_back_by.clone()).await;
+            if let Err(error) = taken_back {
+                tracing::warn!(error = %chain(&error), document = %entered.document, "a start stays counted");
+            }
+        }
+        self.release(receipt, delay).await;
+    }
+
+    /// Best effort: without it the lease ends by itself.
+    async fn release(&self, receipt: &Receipt, delay: Duration) {
+        if let Err(error) = self.queue().release(receipt, delay).await {
+            tracing::debug!(error = %chain(&error), task = %receipt.id, "a task could not be handed back");
+        }
+    }
+
+    async fn work_under_lease(&self, delivery: &Delivery, entered: &OnceLock<Entered>) -> Result<(), Error> {
         let task = match Task::decode(&delivery.message.body) {
             Ok(task) => task,
             Err(error) => {
-                tracing::error!(id = %delivery.message.id, %error, "a task cannot be read and is dropped");
+                tracing::error!(id = %delivery.message.id, error = %chain(&error), "a task cannot be read and is dropped");
                 return Ok(());
             }
         };
-        let mut record = match self.driver.get(&task.document).await {
+        let driver = self.drivers.of(&task.pipeline);
+        let mut record = match driver.get(&task.document).await {
             Ok(record) => record,
-            Err(driver::Error::Unknown(document)) => {
+            Err(driver::Error::Unknown { document, .. }) => {
                 tracing::warn!(%document, "a task of a document that is gone is dropped");
                 return Ok(());
             }
             Err(error) => return Err(Error::Driver(error)),
         };
         if record.is_stale(&task) {
-            return self.driver.publish_outstanding(&record).await.map_err(Error::Driver);
+            return driver.publish_outstanding(&record).await.map_err(Error::Driver);
         }
         if delivery.deliveries > 1 {
-            let event = Event::AttemptStarted {
-                stage: task.stage.clone(),
-                round: task.round,
-                epoch: task.epoch,
-                attempt: task.attempt,
-                worker: worker_name(),
-            };
-            record = self.driver.apply(&task.document, event).await.map_err(Error::Driver)?;
+            let (stage, round, epoch, attempt) = (task.stage.clone(), task.round, task.epoch, task.attempt);
+            let worker = self.name.clone();
+            let event = Event::AttemptStarted { stage: stage.clone(), round, epoch, attempt, worker };
+            record = driver.apply(&task.document, event).await.map_err(Error::Driver)?;
             if record.is_stale(&task) {
                 return Ok(());
             }
+            let taken_back_by = Event::AttemptInterrupted { stage, round, epoch, attempt };
+            let (driver, document) = (Arc::clone(&driver), task.document.clone());
+            let _ = entered.set(Entered { driver, document, taken_back_by });
             let _alone = self.alone.write().await;
-            self.attempt(&task, &record).await
+            self.attempt(&self.drivers.of(&task.pipeline), &task, &record).await
         } else {
             let _shared = self.alone.read().await;
-            self.attempt(&task, &record).await
+            self.attempt(&driver, &task, &record).await
         }
     }
 
-    async fn attempt(&self, task: &Task, record: &DocumentRecord) -> Result<(), Error> {
-        let plan = self.driver.plan(record).await.map_err(Error::Driver)?;
+    async fn attempt(&self, driver: &Driver, task: &Task, record: &DocumentRecord) -> Result<(), Error> {
+        let plan = driver.plan(record).await.map_err(Error::Driver)?;
         let limit = plan.stage(&task.stage).map_or(Duration::MAX, |stage| stage.timeout);
         let begun = Instant::now();
         let executed = stages::execute(&self.services, &plan, record, task);
@@ -186,12 +266,14 @@ impl Worker {
         let (stage, round, epoch, attempt) = (task.stage.clone(), task.round, task.epoch, task.attempt);
         let event = match executed {
             Ok(Executed::Done(mut completion)) => {
-                completion.worker = worker_name();
+                completion.worker.clone_from(&self.name);
+                self.drivers.metrics().stage(&task.pipeline, &stage, &completion);
                 Event::StageCompleted { stage, round, epoch, attempt, completion }
             }
             Ok(Executed::Skipped) => Event::StageSkipped { stage, round, epoch },
             Err(Failure::Document { reason, message, transient, model }) => {
-                let cause = Cause { reason: reason.to_owned(), message, worker: worker_name(), model };
+                self.drivers.metrics().stage_failed(&task.pipeline, &stage, reason);
+                let cause = Cause { reason: reason.to_owned(), message, worker: self.name.clone(), model };
                 // The tokens of an answer that never came are not known.
                 let spent = Spent { seconds: begun.elapsed().as_secs_f64(), ..Spent::default() };
                 Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent }
@@ -200,34 +282,46 @@ impl Worker {
                 return Err(Error::System { stage, document: task.document.clone(), message });
             }
         };
-        self.driver.apply(&task.document, event).await.map(drop).map_err(Error::Driver)
+        driver.apply(&task.document, event).await.map(drop).map_err(Error::Driver)
     }
-}
 
-/// Starts the lease again every third of it; ends only by being dropped or by failing.
-async fn keep_lease(queue: Arc<dyn Queue>, receipt: Receipt) -> Result<(), Error> {
-    loop {
-        tokio::time::sleep(LEASE / 3).await;
-        match queue.extend(&receipt, LEASE).await {
-            // The work goes on: its result counts whoever reports it first.
-            Ok(()) | Err(queue::Error::LeaseOver { .. }) => {}
-            Err(source) => return Err(Error::Queue { action: "extend a lease", source }),
+    /// Starts the lease again every third of it; ends only by being dropped or by failing.
+    async fn keep_lease(&self, receipt: &Receipt) -> Error {
+        loop {
+            tokio::time::sleep(self.queue().lease() / 3).await;
+            match self.queue().extend(receipt).await {
+                // The work goes on: its result counts whoever reports it first.
+                Ok(()) | Err(queue::Error::LeaseOver { .. }) => {}
+                Err(source) if self.on_failure == OnFailure::Stop => {
+                    return Error::Queue { action: "extend a lease", source };
+                }
+                Err(error) => tracing::warn!(error = %chain(&error), task = %receipt.id, "a lease was not extended"),
+            }
         }
     }
-}
 
-fn settle(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
-    match done {
-        Ok(result) => result,
-        // A panic in a stage is this program's fault: the task is not acknowledged, its lease ends, and the record
-        // counts the attempts that never reported until the document is quarantined.
-        Err(error) => {
-            tracing::error!(%error, "a task panicked");
-            Ok(())
+    fn settle(&self, done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => self.failed(error),
+            // A panic in a stage is this program's fault: the task is not acknowledged, its lease ends, and the record
+            // counts the attempts that never reported until the document is quarantined.
+            Err(error) => {
+                tracing::error!(%error, "a task panicked");
+                Ok(())
+            }
         }
     }
-}
 
-fn worker_name() -> String {
-    format!("local-{}", std::process::id())
+    /// The error back, unless the worker goes on after it.
+    fn failed(&self, error: Error) -> Result<(), Error> {
+        match self.on_failure {
+            OnFailure::Stop => Err(error),
+            OnFailure::GoOn => {
+                tracing::error!(error = %chain(&error), pool = %self.pool, "the worker goes on");
+                self.drivers.metrics().error(&self.pool);
+                Ok(())
+            }
+        }
+    }
 }

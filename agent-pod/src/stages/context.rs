@@ -8,7 +8,7 @@ use minijinja::{Value as TemplateValue, value::Serde};
 use serde_json::{Map, Value};
 
 use super::Failure;
-use crate::runtime::services::Services;
+use crate::runtime::{progress, services::Services};
 
 /// The view of one stage on its document.
 pub(super) struct Context {
@@ -86,7 +86,10 @@ impl Context {
             tenant: record.submission.tenant.clone(),
             payload: record.submission.payload.clone(),
             text,
-            stream: plan.spec.streaming.then(|| format!("tokens/{}/{}", record.submission.document, stage.name)),
+            stream: plan
+                .spec
+                .streaming
+                .then(|| progress::tokens_subject(&plan.name, &record.submission.document, &stage.name)),
             template,
             outputs,
         })

@@ -1,6 +1,8 @@
 //! Runs the `docket` that was just built on files that the test writes.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod processes;
+
 use std::{
     fs,
     path::{Path, PathBuf},

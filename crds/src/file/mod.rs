@@ -13,6 +13,7 @@ mod place;
 mod resource;
 mod scalar;
 mod schemas;
+mod settings;
 mod tree;
 
 use std::{
@@ -25,6 +26,7 @@ use std::{
 pub use error::FileError;
 pub use located::Located;
 pub use nearest::nearest;
+pub use settings::{parse_settings, settings};
 
 use crate::{AgentPool, Pipeline};
 use resource::Resource;

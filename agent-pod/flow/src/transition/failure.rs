@@ -57,6 +57,17 @@ pub(super) fn start(
     }
 }
 
+/// An attempt that was entered is handed back unfinished.
+pub(super) fn interrupt(record: &mut DocumentRecord, task: (&str, u32, u32), attempt: u32) -> bool {
+    match open_stage(record, task) {
+        Some(state) if state.status == StageStatus::Dispatched && state.attempt == attempt && state.unreported > 0 => {
+            state.unreported -= 1;
+            true
+        }
+        _ => false,
+    }
+}
+
 /// An attempt reported a failure.
 pub(super) fn fail_attempt(
     plan: &Plan,

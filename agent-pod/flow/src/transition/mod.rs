@@ -16,8 +16,9 @@
 //!
 //! # Guarantees
 //! - Pure and total: no event and no record makes it panic, stages unknown to the plan included.
-//! - Idempotent: an event that was applied, or that belongs to an older round, epoch or attempt, changes nothing. The one
-//!   exception is [`Event::AttemptStarted`], which counts: each start is another one.
+//! - Idempotent: an event that was applied, or that belongs to an older round, epoch or attempt, changes nothing. The two
+//!   exceptions are [`Event::AttemptStarted`], which counts (each start is another one), and [`Event::AttemptInterrupted`],
+//!   which takes one start back.
 //! - A result that comes late is a result: a completion of an older attempt counts while the stage has not ended.
 //! - A failure ends the document only while something still waits for the stage: what loses a join that has started
 //!   without it may fail.
@@ -59,6 +60,18 @@ pub enum Event {
         attempt: u32,
         /// Who starts.
         worker: String,
+    },
+    /// A worker hands an attempt back unfinished, through no fault of the document (it stops, or its store failed): the
+    /// start that was entered for it does not count.
+    AttemptInterrupted {
+        /// The stage.
+        stage: String,
+        /// Its round.
+        round: u32,
+        /// The record's epoch.
+        epoch: u32,
+        /// The attempt.
+        attempt: u32,
     },
     /// An attempt delivered.
     StageCompleted {
@@ -169,6 +182,9 @@ fn apply(plan: &Plan, record: &mut DocumentRecord, event: Event, now: Millis) ->
     match event {
         Event::AttemptStarted { stage, round, epoch, attempt, worker } => {
             failure::start(record, (&stage, round, epoch), attempt, worker, now)
+        }
+        Event::AttemptInterrupted { stage, round, epoch, attempt } => {
+            failure::interrupt(record, (&stage, round, epoch), attempt)
         }
         Event::StageCompleted { stage, round, epoch, attempt, completion } => {
             let reported = open_stage(record, (&stage, round, epoch));

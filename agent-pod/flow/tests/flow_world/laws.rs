@@ -114,6 +114,7 @@ impl Laws {
 fn is_current(record: &DocumentRecord, event: &Event) -> bool {
     match event {
         Event::AttemptStarted { stage, round, epoch, .. }
+        | Event::AttemptInterrupted { stage, round, epoch, .. }
         | Event::StageCompleted { stage, round, epoch, .. }
         | Event::StageSkipped { stage, round, epoch }
         | Event::StageFailed { stage, round, epoch, .. }

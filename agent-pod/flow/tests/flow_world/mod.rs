@@ -251,7 +251,7 @@ impl World {
         self.laws.check(&self.plan, Some(&self.record), Some(event), &next);
         // A start counts each time. A document that fails again as soon as it is replayed can be replayed again.
         let repeatable = match event {
-            Event::AttemptStarted { .. } => true,
+            Event::AttemptStarted { .. } | Event::AttemptInterrupted { .. } => true,
             Event::Replay => next.record.end.is_some(),
             _ => false,
         };
@@ -301,7 +301,7 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
     let stage = || prop_oneof![(0..7_u8).prop_map(|place| format!("s{place}")), Just("nowhere".to_owned())];
     let number = || prop_oneof![6 => 0..3_u32, 1 => Just(u32::MAX)];
     let task = (stage(), number(), number(), number());
-    let kind = (0..10_u8, prop::option::of(prop_oneof![Just(0.0), Just(1.0)]), any::<bool>());
+    let kind = (0..11_u8, prop::option::of(prop_oneof![Just(0.0), Just(1.0)]), any::<bool>());
     (task, kind).prop_map(|((stage, round, epoch, attempt), (kind, score, transient))| match kind {
         0 => Event::AttemptStarted { stage, round, epoch, attempt, worker: String::new() },
         1 => Event::StageSkipped { stage, round, epoch },
@@ -313,6 +313,7 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         4 => Event::Alarm(Alarm::JoinTimeout { stage, round, epoch }),
         5 => Event::Alarm(Alarm::Deadline { epoch }),
         6 => Event::Replay,
+        10 => Event::AttemptInterrupted { stage, round, epoch, attempt },
         7 => {
             if transient {
                 Event::Suspend

@@ -82,11 +82,7 @@ pub(super) fn grant(
 
 pub(super) fn extend(batch: &mut Batch<'_>, receipt: &Receipt, lease: Lease) -> Result<(), Stop> {
     let (sequence, mut row) = running(batch, receipt, lease.now)?;
-    let shorter = row.until.is_some_and(|until| lease.until < until);
     move_to(batch, &receipt.pool, sequence, &mut row, Some(receipt.lease), Some(lease.until))?;
-    if shorter {
-        batch.wake.pools.insert(receipt.pool.clone());
-    }
     Ok(())
 }
 

@@ -9,7 +9,6 @@
 //!
 //! A process that is killed loses nothing that returned. Leases end with the process; delivery counts do not.
 
-mod encoding;
 mod failure;
 mod leases;
 mod payload_files;
@@ -25,11 +24,12 @@ mod writer;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use self::{failure::OpenState, payload_files::PayloadFiles, state_file::StateFile, writer::Store};
 use crate::{
-    Error, Faults, Ports, Result,
+    Error, Faults, LEASE, Ports, Result,
     clock::{Clock, SystemClock},
     events::LocalEvents,
 };
@@ -49,24 +49,29 @@ pub struct Embedded {
 ///
 /// Blocks for as long as the disk takes. Fails with [`Error::Store`] where another process has the folder open.
 pub fn open(folder: &Path) -> Result<Embedded> {
-    open_at(folder, Arc::new(SystemClock::default()), Faults::default())
+    open_at(folder, Arc::new(SystemClock::default()), LEASE, Faults::default())
 }
 
-/// Opens the state with a clock and with failures of the disk that a test chooses.
-pub fn open_at(folder: &Path, clock: Arc<dyn Clock>, faults: Faults) -> Result<Embedded> {
-    let ports = open_ports(folder, clock, faults)
+/// Opens the state with a clock, a length of leases and failures of the disk that a test chooses.
+pub fn open_at(folder: &Path, clock: Arc<dyn Clock>, lease: Duration, faults: Faults) -> Result<Embedded> {
+    let ports = open_ports(folder, clock, lease, faults)
         .map_err(|source| Error::Store { action: "open the state folder", source: Box::new(source) })?;
     Ok(Embedded { ports, folder: folder.to_owned() })
 }
 
-fn open_ports(folder: &Path, clock: Arc<dyn Clock>, faults: Faults) -> std::result::Result<Ports, OpenState> {
+fn open_ports(
+    folder: &Path,
+    clock: Arc<dyn Clock>,
+    lease: Duration,
+    faults: Faults,
+) -> std::result::Result<Ports, OpenState> {
     std::fs::create_dir_all(folder).map_err(|source| OpenState::create(folder, source))?;
     // The state file first: its lock is what keeps a second process from tidying up files that the first one writes.
     let state = StateFile::open(folder, faults)?;
     let files = PayloadFiles::open(&folder.join(PAYLOADS_FOLDER))?;
     let store = Arc::new(Store::start(state)?);
     Ok(Ports {
-        queue: Arc::new(queue::EmbeddedQueue::new(Arc::clone(&store), Arc::clone(&clock))),
+        queue: Arc::new(queue::EmbeddedQueue::new(Arc::clone(&store), Arc::clone(&clock), lease)),
         records: Arc::new(records::EmbeddedRecords::new(Arc::clone(&store))),
         payloads: Arc::new(payloads::EmbeddedPayloads::new(Arc::clone(&store), files)),
         timers: Arc::new(timers::EmbeddedTimers::new(store, clock)),

@@ -1,14 +1,17 @@
 //! Payloads: small ones in the state file, where one commit stores many; large ones as files.
 
-use std::{borrow::Cow, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use async_trait::async_trait;
 use blake3::Hash;
 use bytes::Bytes;
 use redb::ReadableTable;
 
-use super::{encoding, payload_files::PayloadFiles, schema::PAYLOADS, writer::Store};
-use crate::{Error, Payloads, Result};
+use super::{payload_files::PayloadFiles, schema::PAYLOADS, writer::Store};
+use crate::{
+    Error, Payloads, Result,
+    payloads::{blocking, encoding, name, parse},
+};
 
 /// Encoded payloads up to this size go to the state file: a file of its own would cost two syncs each.
 const SMALL: usize = 64 << 10;
@@ -91,7 +94,7 @@ impl Payloads for EmbeddedPayloads {
         let not_found = || Error::NotFound { name: digest.to_owned() };
         let hash = parse(digest).ok_or_else(not_found)?;
         let stored = self.stored(hash).await?.ok_or_else(not_found)?;
-        blocking("read a payload", move || encoding::decode(Cow::Owned(stored), &hash))
+        blocking("read a payload", move || encoding::decode(stored.into(), &hash))
             .await?
             .ok_or_else(|| Error::Damaged { digest: digest.to_owned() })
     }
@@ -134,18 +137,4 @@ impl Payloads for EmbeddedPayloads {
         digests.dedup();
         Ok(digests)
     }
-}
-
-fn name(digest: Hash) -> String {
-    digest.to_hex().to_string()
-}
-
-/// A digest as this port writes it; anything else names nothing, least of all a path.
-fn parse(digest: &str) -> Option<Hash> {
-    Hash::from_hex(digest).ok().filter(|hash| hash.to_hex().as_str() == digest)
-}
-
-/// Work that would hold up other tasks of the runtime: hashing, compression, files.
-async fn blocking<T: Send + 'static>(action: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|source| Error::Store { action, source: source.into() })
 }

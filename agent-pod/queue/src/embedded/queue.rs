@@ -24,15 +24,17 @@ const FORGET_AT_ONCE: usize = 4;
 pub(super) struct EmbeddedQueue {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
+    lease: Duration,
 }
 
 impl EmbeddedQueue {
-    pub(super) fn new(store: Arc<Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub(super) fn new(store: Arc<Store>, clock: Arc<dyn Clock>, lease: Duration) -> Self {
+        Self { store, clock, lease }
     }
 
-    async fn look(&self, pool: &str, max: usize, lease: Duration) -> Result<Attempt<Delivery>> {
-        let (pool, clock, mailbox) = (pool.to_owned(), Arc::clone(&self.clock), self.store.mailbox());
+    async fn look(&self, pool: &str, max: usize) -> Result<Attempt<Delivery>> {
+        let (pool, clock, lease, mailbox) =
+            (pool.to_owned(), Arc::clone(&self.clock), self.lease, self.store.mailbox());
         let pulled = move |batch: &mut Batch<'_>| {
             let now = clock.now();
             let found = pull(batch, &pool, max, Lease::granted(now, lease))?;
@@ -51,17 +53,17 @@ impl Queue for EmbeddedQueue {
         self.store.write("publish messages", move |batch| publish(batch, &messages, clock.now())).await
     }
 
-    async fn pull(&self, pool: &str, max: usize, lease: Duration, wait: Duration) -> Result<Vec<Delivery>> {
+    async fn pull(&self, pool: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         if max == 0 {
             return Ok(Vec::new());
         }
         let deadline = after(self.clock.now(), wait);
         let signal = self.store.signals().pools.of(pool);
-        until_found(self.clock.as_ref(), &signal, deadline, || self.look(pool, max, lease)).await
+        until_found(self.clock.as_ref(), &signal, deadline, || self.look(pool, max)).await
     }
 
-    async fn extend(&self, receipt: &Receipt, lease: Duration) -> Result<()> {
-        let (receipt, clock) = (receipt.clone(), Arc::clone(&self.clock));
+    async fn extend(&self, receipt: &Receipt) -> Result<()> {
+        let (receipt, clock, lease) = (receipt.clone(), Arc::clone(&self.clock), self.lease);
         self.store
             .write("extend a lease", move |batch| {
                 let now = clock.now();
@@ -87,6 +89,10 @@ impl Queue for EmbeddedQueue {
 
     async fn depth(&self, pool: &str) -> Result<Depth> {
         self.store.read("read the depth of a pool", |transaction| depth(transaction, pool, self.clock.now())).await
+    }
+
+    fn lease(&self) -> Duration {
+        self.lease
     }
 }
 

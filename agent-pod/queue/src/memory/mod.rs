@@ -5,10 +5,10 @@ mod queue;
 mod records;
 mod timers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Error, Faults, Ports, Result,
+    Error, Faults, LEASE, Ports, Result,
     clock::{Clock, SystemClock},
     events::LocalEvents,
 };
@@ -20,13 +20,13 @@ pub fn open() -> Ports {
 
 /// Ports whose writes fail as `faults` says: a call that fails has no effect.
 pub fn open_with(faults: Faults) -> Ports {
-    open_at(Arc::new(SystemClock::default()), faults)
+    open_at(Arc::new(SystemClock::default()), LEASE, faults)
 }
 
-/// Ports that read the time from `clock`.
-pub fn open_at(clock: Arc<dyn Clock>, faults: Faults) -> Ports {
+/// Ports that read the time from `clock` and whose queue grants leases of this length.
+pub fn open_at(clock: Arc<dyn Clock>, lease: Duration, faults: Faults) -> Ports {
     Ports {
-        queue: Arc::new(queue::MemoryQueue::new(Arc::clone(&clock), faults.clone())),
+        queue: Arc::new(queue::MemoryQueue::new(Arc::clone(&clock), lease, faults.clone())),
         records: Arc::new(records::MemoryRecords::new(faults.clone())),
         payloads: Arc::new(payloads::MemoryPayloads::new(faults.clone())),
         timers: Arc::new(timers::MemoryTimers::new(clock, faults)),

@@ -22,6 +22,7 @@ pub(super) struct MemoryQueue {
     state: Mutex<State>,
     signals: PoolSignals,
     clock: Arc<dyn Clock>,
+    lease: Duration,
     faults: Faults,
 }
 
@@ -62,8 +63,8 @@ enum Place {
 }
 
 impl MemoryQueue {
-    pub(super) fn new(clock: Arc<dyn Clock>, faults: Faults) -> Self {
-        Self { state: Mutex::default(), signals: PoolSignals::default(), clock, faults }
+    pub(super) fn new(clock: Arc<dyn Clock>, lease: Duration, faults: Faults) -> Self {
+        Self { state: Mutex::default(), signals: PoolSignals::default(), clock, lease, faults }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,7 +177,7 @@ impl Pool {
 }
 
 impl MemoryQueue {
-    fn look(&self, pool: &str, max: usize, lease: Duration) -> Result<Attempt<Delivery>> {
+    fn look(&self, pool: &str, max: usize) -> Result<Attempt<Delivery>> {
         let now = self.clock.now();
         let mut state = self.lock();
         let state = &mut *state;
@@ -190,7 +191,7 @@ impl MemoryQueue {
         let mut found = Vec::new();
         while found.len() < max {
             state.count += 1;
-            match pool.take(now, after(now, lease), state.count) {
+            match pool.take(now, after(now, self.lease), state.count) {
                 Some(delivery) => found.push(delivery),
                 None => break,
             }
@@ -213,24 +214,23 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    async fn pull(&self, pool: &str, max: usize, lease: Duration, wait: Duration) -> Result<Vec<Delivery>> {
+    async fn pull(&self, pool: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
         if max == 0 {
             return Ok(Vec::new());
         }
         let deadline = after(self.clock.now(), wait);
         let signal = self.signals.of(pool);
-        until_found(self.clock.as_ref(), &signal, deadline, || async { self.look(pool, max, lease) }).await
+        until_found(self.clock.as_ref(), &signal, deadline, || async { self.look(pool, max) }).await
     }
 
-    async fn extend(&self, receipt: &Receipt, lease: Duration) -> Result<()> {
+    async fn extend(&self, receipt: &Receipt) -> Result<()> {
         let now = self.clock.now();
         {
             let mut state = self.lock();
             count_write(&self.faults, "extend a lease")?;
             let (pool, sequence) = state.leased(receipt, now)?;
-            pool.put(sequence, Place::Leased { until: after(now, lease).max(now + 1), lease: receipt.lease });
+            pool.put(sequence, Place::Leased { until: after(now, self.lease).max(now + 1), lease: receipt.lease });
         }
-        self.signals.wake(&receipt.pool);
         Ok(())
     }
 
@@ -257,5 +257,9 @@ impl Queue for MemoryQueue {
     async fn depth(&self, pool: &str) -> Result<Depth> {
         let now = self.clock.now();
         Ok(self.lock().pools.get(pool).map(|pool| pool.depth(now)).unwrap_or_default())
+    }
+
+    fn lease(&self) -> Duration {
+        self.lease
     }
 }

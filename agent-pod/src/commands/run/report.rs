@@ -4,6 +4,7 @@ use std::path::Path;
 
 use flow::{DocumentRecord, Outcome, Plan, StageStatus};
 use indicatif::{ProgressBar, ProgressStyle};
+use queue::Payloads;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -16,7 +17,7 @@ use crate::{
     Error, Result,
     args::Format,
     commands::{note, print},
-    runtime::{services::Services, state::Run},
+    runtime::{progress::status_word, services::payload_json, state::Run},
 };
 
 /// Writes results as documents end.
@@ -73,7 +74,8 @@ impl Reporter {
     pub(crate) async fn document(&mut self, session: &Session, record: &DocumentRecord) -> Result<()> {
         let plan = session.driver.plan(record).await.map_err(Error::system("read a document's plan"))?;
         let action = || format!("write the result of \"{}\"", record.submission.document);
-        let line = result(&session.services, &plan, record).await.map_err(Error::system(action()))?;
+        let line =
+            result(session.services.ports.payloads.as_ref(), &plan, record).await.map_err(Error::system(action()))?;
         if let Some(results) = &mut self.results {
             results.write(&record.submission.document, &line).map_err(Error::system(action()))?;
         }
@@ -109,7 +111,7 @@ impl Reporter {
 
 /// The result of a document as a person gets it.
 pub(crate) async fn result(
-    services: &Services,
+    payloads: &dyn Payloads,
     plan: &Plan,
     record: &DocumentRecord,
 ) -> std::result::Result<Value, queue::Error> {
@@ -120,14 +122,14 @@ pub(crate) async fn result(
     for planned in plan.stages() {
         let Some(state) = record.stages.get(&planned.name) else { continue };
         let mut stage = Map::new();
-        stage.insert("outcome".to_owned(), json!(outcome_word(&state.status)));
+        stage.insert("outcome".to_owned(), json!(status_word(&state.status)));
         stage.insert("rounds".to_owned(), json!(if state.attempt == 0 { state.round } else { state.round + 1 }));
         stage.insert("attempts".to_owned(), json!(state.attempt));
         let mut output = Value::Null;
         let mut cached = false;
         match &state.status {
             StageStatus::Done(completion) => {
-                output = match services.json(&completion.output).await {
+                output = match payload_json(payloads, &completion.output).await {
                     Ok(output) => output,
                     // The document has ended; that its output cannot be shown must not hold up the others.
                     Err(error @ (queue::Error::NotFound { .. } | queue::Error::Damaged { .. })) => {
@@ -189,19 +191,6 @@ pub(crate) fn dead_letter(letter: &flow::DeadLetter) -> Value {
         "stage": letter.stage, "reason": letter.cause.reason, "message": letter.cause.message,
         "attempts": letter.attempts, "worker": letter.cause.worker, "model": letter.cause.model,
     })
-}
-
-/// The word for a stage's state.
-pub(crate) fn outcome_word(status: &StageStatus) -> &'static str {
-    match status {
-        StageStatus::Waiting => "waiting",
-        StageStatus::Held => "held",
-        StageStatus::Dispatched => "dispatched",
-        StageStatus::Backoff { .. } => "backoff",
-        StageStatus::Done(_) => "succeeded",
-        StageStatus::Skipped => "skipped",
-        StageStatus::Failed(_) => "failed",
-    }
 }
 
 /// The word for a document's end.

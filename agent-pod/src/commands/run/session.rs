@@ -12,19 +12,20 @@ use tokio::{
     sync::{Mutex, RwLock, Semaphore, mpsc},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{report::Reporter, submit};
 use crate::{
     Error, Result,
     runtime::{
         driver::{Driver, Ended},
+        drivers::Drivers,
         inputs::Input,
         models,
         services::Services,
         state::{Run, State},
+        stop::{Signals, Stop},
         sweeper, timers,
-        worker::Worker,
+        worker::{OnFailure, Worker},
     },
 };
 
@@ -110,22 +111,41 @@ impl Session {
             }
         }
         reporter.begin(progress.open.len());
-        let shutdown = CancellationToken::new();
-        let mut parts = self.spawn(&shutdown);
-        let worked = self.follow(documents, reporter, &mut progress, &mut parts).await;
-        shutdown.cancel();
-        if worked.is_err() {
+        let mut signals = Signals::listen().map_err(Error::system("listen for signals"))?;
+        let stop = Stop::default();
+        let mut parts = self.spawn(&stop);
+        let followed = tokio::select! {
+            followed = self.follow(documents, reporter, &mut progress, &mut parts) => Some(followed),
+            () = signals.next() => None,
+        };
+        if matches!(followed, Some(Err(_))) {
             parts.abort_all();
-            return worked;
         }
-        // What is still in work (a branch that lost, a stage past its document's deadline) can change nothing any more.
+        match &followed {
+            // What is still in work (a branch that lost, a stage past its document's deadline) can change nothing any more.
+            Some(_) => stop.cordon(),
+            // Handed back, the tasks wait for --resume and count as never started.
+            None => stop.hand_back(),
+        }
         let ending = async {
             while let Some(part) = parts.join_next().await {
                 part.map_err(Error::system("stop a part of the process"))??;
             }
             Ok(())
         };
-        tokio::time::timeout(LAST_WORDS, ending).await.unwrap_or(Ok(()))
+        let interrupted = || Err(Error::system("finish")("it was interrupted; run it again with --resume"));
+        match followed {
+            Some(Err(error)) => Err(error),
+            Some(Ok(())) => tokio::time::timeout(LAST_WORDS, ending).await.unwrap_or(Ok(())),
+            None => {
+                // A second signal does not wait.
+                tokio::select! {
+                    _ = tokio::time::timeout(LAST_WORDS, ending) => {}
+                    () = signals.next() => {}
+                }
+                interrupted()
+            }
+        }
     }
 
     async fn follow(
@@ -165,36 +185,36 @@ impl Session {
                     }
                 }
                 Some(part) = parts.join_next() => part.map_err(Error::system("run a part of the process"))??,
-                _ = tokio::signal::ctrl_c() => {
-                    return Err(Error::system("finish")("it was interrupted; run it again with --resume"));
-                }
             }
         }
     }
 
-    fn spawn(&self, shutdown: &CancellationToken) -> JoinSet<Result<()>> {
+    fn spawn(&self, stop: &Stop) -> JoinSet<Result<()>> {
         let mut parts = JoinSet::new();
         let alone = Arc::new(RwLock::new(()));
+        let drivers = Drivers::of_run(&self.driver);
         if !self.suspended {
             for (pool, concurrency) in &self.pools {
                 let worker = Worker {
+                    name: format!("local-{}", std::process::id()),
                     pool: pool.clone(),
                     concurrency: *concurrency,
-                    driver: Arc::clone(&self.driver),
+                    drivers: drivers.clone(),
                     services: Arc::clone(&self.services),
                     alone: Arc::clone(&alone),
+                    on_failure: OnFailure::Stop,
                 };
-                let (pool, shutdown) = (pool.clone(), shutdown.clone());
+                let (pool, stop) = (pool.clone(), stop.clone());
                 parts.spawn(async move {
-                    worker.run(shutdown).await.map_err(Error::system(format!("work the tasks of pool \"{pool}\"")))
+                    worker.run(stop).await.map_err(Error::system(format!("work the tasks of pool \"{pool}\"")))
                 });
             }
         }
-        let (driver, port) = (Arc::clone(&self.driver), Arc::clone(&self.services.ports.timers));
-        let (sweeping, until) = (Arc::clone(&self.driver), shutdown.clone());
+        let port = Arc::clone(&self.services.ports.timers);
+        let (sweeping, until) = (Arc::clone(&self.driver), stop.clone());
         parts.spawn(async move { sweeper::run(sweeping, until).await.map_err(Error::system("sweep the records")) });
-        let shutdown = shutdown.clone();
-        parts.spawn(async move { timers::run(driver, port, shutdown).await.map_err(Error::system("deliver timers")) });
+        let stop = stop.clone();
+        parts.spawn(async move { timers::run(&drivers, &port, &stop).await.map_err(Error::system("deliver timers")) });
         parts
     }
 }

@@ -1,6 +1,6 @@
-//! How a payload lies on disk: one byte that says how, then the bytes.
+//! How a payload is stored: one byte that says how, then the bytes.
 
-use std::{borrow::Cow, io::Read};
+use std::io::Read;
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ const LEVEL: i32 = 3;
 const LENGTH_BYTES: usize = 8;
 
 /// The bytes to store.
-pub(super) fn encode(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(payload: &[u8]) -> Vec<u8> {
     if payload.len() >= COMPRESS_FROM {
         // A payload that cannot be compressed is stored as it is, whatever the reason.
         if let Ok(compressed) = zstd::bulk::compress(payload, LEVEL)
@@ -35,12 +35,9 @@ pub(super) fn encode(payload: &[u8]) -> Vec<u8> {
 }
 
 /// The payload, if the stored bytes are what `encode` made of one with this digest.
-pub(super) fn decode(stored: Cow<'_, [u8]>, digest: &blake3::Hash) -> Option<Bytes> {
+pub(crate) fn decode(stored: Bytes, digest: &blake3::Hash) -> Option<Bytes> {
     let payload = match *stored.first()? {
-        RAW => match stored {
-            Cow::Borrowed(stored) => Bytes::copy_from_slice(&stored[1..]),
-            Cow::Owned(stored) => Bytes::from(stored).slice(1..),
-        },
+        RAW => stored.slice(1..),
         ZSTD => decompress(&stored[1..])?,
         _ => return None,
     };

@@ -1,0 +1,188 @@
+//! The connection, and what every port asks of it: requests with a time limit, durable publishes, reads from a stream's
+//! leader.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions, HeaderMap, Message, Request, ServerAddr,
+    jetstream::{self, Context, message::StreamMessage},
+};
+use bytes::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::{
+    Settings,
+    failure::{Failure, Refusal},
+    names,
+    settings::Credentials,
+};
+
+/// Message schedules exist since this version.
+const NEEDED: (i64, i64, i64) = (2, 12, 0);
+const NEEDED_TEXT: &str = "2.12.0";
+
+/// Added to the client's own time limit, which does not cover the time in which a lost connection is made again.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A connection to the broker.
+pub(super) struct Broker {
+    pub(super) client: Client,
+    pub(super) context: Context,
+    /// Begins every name.
+    pub(super) prefix: String,
+    /// Copies of what is made.
+    pub(super) replicas: usize,
+    /// For work that outlives the call that began it.
+    pub(super) runtime: Handle,
+    timeout: Duration,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Published {
+    seq: u64,
+}
+
+#[derive(Deserialize)]
+struct SubjectsPage {
+    #[serde(default)]
+    total: usize,
+    state: SubjectsState,
+}
+
+#[derive(Deserialize)]
+struct SubjectsState {
+    #[serde(default)]
+    subjects: Option<HashMap<String, u64>>,
+}
+
+impl Broker {
+    pub(super) async fn connect(settings: &Settings) -> Result<Self, Failure> {
+        let mut servers = Vec::new();
+        for server in settings.servers.split(',').map(str::trim).filter(|server| !server.is_empty()) {
+            servers.push(server.parse::<ServerAddr>().map_err(|error| Failure::Setting {
+                setting: "servers",
+                problem: format!("\"{server}\" is no address of a server ({error})"),
+            })?);
+        }
+        let mut options = ConnectOptions::new()
+            .name(&settings.name)
+            .connection_timeout(settings.timeout)
+            .request_timeout(Some(settings.timeout))
+            .event_callback(async |event| tracing::info!(%event, "the connection to the broker changed"));
+        options = match &settings.credentials {
+            None => options,
+            Some(Credentials::Token(token)) => options.token(token.clone()),
+            Some(Credentials::User { name, password }) => options.user_and_password(name.clone(), password.clone()),
+            Some(Credentials::File(path)) => options
+                .credentials_file(path)
+                .await
+                .map_err(|source| Failure::Credentials { path: path.display().to_string(), source })?,
+        };
+        let connected = options.connect(servers).await;
+        let client = connected
+            .map_err(|error| Failure::Connect { servers: settings.servers.clone(), source: Box::new(error) })?;
+        if !client.is_server_compatible(NEEDED.0, NEEDED.1, NEEDED.2) {
+            return Err(Failure::Version { version: client.server_info().version, needed: NEEDED_TEXT });
+        }
+        let context = jetstream::ContextBuilder::new().timeout(settings.timeout).build(client.clone());
+        Ok(Self {
+            client,
+            context,
+            prefix: settings.bucket_prefix.clone(),
+            replicas: settings.replicas,
+            runtime: Handle::current(),
+            timeout: settings.timeout,
+        })
+    }
+
+    /// A request and its answer, whatever it says.
+    pub(super) async fn request(&self, subject: &str, body: Bytes) -> Result<Message, Failure> {
+        self.send(subject, Request::new().payload(body)).await
+    }
+
+    async fn send(&self, subject: &str, request: Request) -> Result<Message, Failure> {
+        let answer = self.client.send_request(subject.to_owned(), request);
+        match tokio::time::timeout(self.timeout + GRACE, answer).await {
+            Ok(answer) => answer.map_err(|error| Failure::request(error, subject, self.timeout)),
+            Err(_) => Err(Failure::Silent(self.timeout)),
+        }
+    }
+
+    /// A request to the broker's API.
+    pub(super) async fn api<T: DeserializeOwned>(&self, name: &str, body: &serde_json::Value) -> Result<T, Failure> {
+        let subject = format!("$JS.API.{name}");
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        read(&self.request(&subject, body).await?)
+    }
+
+    /// Publishes to a stream. The message is durable when this returns its sequence.
+    pub(super) async fn publish(&self, subject: &str, headers: HeaderMap, body: Bytes) -> Result<u64, Failure> {
+        if subject.len() > names::LONGEST {
+            let problem = format!("the name is too long by {} bytes", subject.len() - names::LONGEST);
+            return Err(Failure::Request(problem.into()));
+        }
+        let request = Request::new().headers(headers).payload(body);
+        let published: Published = read(&self.send(subject, request).await?)?;
+        Ok(published.seq)
+    }
+
+    /// The newest message of a subject, read from the stream's leader.
+    pub(super) async fn last(&self, stream: &str, subject: &str) -> Result<Option<StreamMessage>, Failure> {
+        let stream = self
+            .context
+            .get_stream_no_info(stream)
+            .await
+            .map_err(|error| Failure::Setting { setting: "bucket_prefix", problem: error.to_string() })?;
+        match tokio::time::timeout(self.timeout + GRACE, stream.get_last_raw_message_by_subject(subject)).await {
+            Ok(Ok(message)) => Ok(Some(message)),
+            Ok(Err(error)) => Failure::last_message(error).map_or(Ok(None), Err),
+            Err(_) => Err(Failure::Silent(self.timeout)),
+        }
+    }
+
+    /// Removes what lies on matching subjects, if `below` is given only what is older than that sequence.
+    pub(super) async fn purge(&self, stream: &str, filter: &str, below: Option<u64>) -> Result<(), Failure> {
+        let mut body = json!({ "filter": filter });
+        if let Some(below) = below {
+            body["seq"] = json!(below);
+        }
+        let _: serde_json::Value = self.api(&format!("STREAM.PURGE.{stream}"), &body).await?;
+        Ok(())
+    }
+
+    /// Hands every subject that matches to `each`, in no order, a page of the broker at a time.
+    pub(super) async fn subjects(
+        &self,
+        stream: &str,
+        filter: &str,
+        mut each: impl FnMut(String) + Send,
+    ) -> Result<(), Failure> {
+        let mut offset = 0;
+        loop {
+            let body = json!({ "subjects_filter": filter, "offset": offset });
+            let page: SubjectsPage = self.api(&format!("STREAM.INFO.{stream}"), &body).await?;
+            let subjects = page.state.subjects.unwrap_or_default();
+            offset += subjects.len();
+            let ended = subjects.is_empty() || offset >= page.total;
+            subjects.into_keys().for_each(&mut each);
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, Failure> {
+    let refused: Answer = serde_json::from_slice(&answer.payload).map_err(Failure::Answer)?;
+    if let Some(refusal) = refused.error {
+        return Err(Failure::Refused(refusal));
+    }
+    serde_json::from_slice(&answer.payload).map_err(Failure::Answer)
+}

@@ -1,0 +1,95 @@
+//! All five ports over NATS JetStream, for many processes on many machines.
+//!
+//! ```text
+//! PREFIX-tasks-POOL      a work queue a pool, a consumer a priority, a subject a message
+//! KV_PREFIX-BUCKET       records, a bucket a pipeline
+//! PREFIX-timers          alarms, which the server delivers at their time
+//! PREFIX-payloads        payloads, where no object store is given
+//! PREFIX.events.…        events: plain subjects, stored nowhere
+//! ```
+//! Streams are made on first use and checked when they exist: one that promises less than the settings ask for is an error.
+//! A failure of the broker is an error, never an empty answer, and every call has a time limit. A call that fails for want
+//! of an answer may have taken effect; each can be repeated without harm. Connections that break are made again by the
+//! client; until then calls fail.
+//!
+//! Needs nats-server 2.12 or later. The reasons for leases and deduplication: `docs/adr/0005`.
+
+mod asking;
+mod broker;
+mod events;
+mod failure;
+mod leases;
+mod look;
+mod names;
+mod payloads;
+mod pool;
+mod queue;
+mod records;
+mod rfc3339;
+mod settings;
+mod stash;
+mod streams;
+mod timers;
+mod watch;
+
+use std::sync::Arc;
+
+pub use settings::{Credentials, Settings};
+
+use self::{
+    broker::Broker, events::JetStreamEvents, failure::Failure, payloads::JetStreamPayloads, queue::JetStreamQueue,
+    records::JetStreamRecords, timers::JetStreamTimers,
+};
+use crate::{Payloads, Ports, Records, Result};
+
+/// Payloads in the broker itself.
+const IN_BROKER: &str = "nats:";
+
+/// A connection to the broker. It is closed when the last of the ports is dropped.
+pub struct JetStream {
+    /// The ports.
+    pub ports: Ports,
+    broker: Arc<Broker>,
+}
+
+/// Connects, and makes or checks the streams of records, timers and payloads. Pools' streams are made on first use.
+///
+/// Fails with [`crate::Error::Store`] where no server answers, the settings make no sense, or what exists is weaker than
+/// they ask.
+pub async fn open(settings: Settings) -> Result<JetStream> {
+    let payloads = match settings.payloads.as_str() {
+        IN_BROKER => None,
+        url => Some(crate::payloads::open(url)?),
+    };
+    open_ports(settings, payloads).await.map_err(|failure| failure.during("open the broker's ports"))
+}
+
+async fn open_ports(
+    settings: Settings,
+    payloads: Option<Arc<dyn Payloads>>,
+) -> std::result::Result<JetStream, Failure> {
+    settings.check()?;
+    let broker = Arc::new(Broker::connect(&settings).await?);
+    let payloads = match payloads {
+        Some(payloads) => payloads,
+        None => Arc::new(JetStreamPayloads::open(Arc::clone(&broker)).await?),
+    };
+    let ports = Ports {
+        records: Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings.records).await?),
+        timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), settings.redelivery).await?),
+        events: Arc::new(JetStreamEvents::new(Arc::clone(&broker))),
+        queue: Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings)),
+        payloads,
+    };
+    Ok(JetStream { ports, broker })
+}
+
+impl JetStream {
+    /// The records of another bucket, over the same connection: a process that serves several pipelines has one each.
+    pub async fn records(&self, bucket: &str) -> Result<Arc<dyn Records>> {
+        match JetStreamRecords::open(Arc::clone(&self.broker), bucket).await {
+            Ok(records) => Ok(Arc::new(records)),
+            Err(failure) => Err(failure.during("open the records")),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! One pool: a stream, a consumer a priority, and what this process knows of them.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Subject,
+    jetstream::stream::{Config, RetentionPolicy},
+};
+use futures::future::try_join_all;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::{
+    Settings,
+    broker::Broker,
+    failure::{Failure, code},
+    names,
+    stash::Stash,
+    streams::Puller,
+    watch::Watch,
+};
+use crate::{Depth, Priority, weights::WeightedChoice};
+
+/// Where the priority stands in a task's subject: `PREFIX.tasks.POOL.PRIORITY.ID`.
+const PRIORITY_TOKEN: usize = 3;
+
+/// A pool of the broker.
+pub(super) struct Pool {
+    pub(super) broker: Arc<Broker>,
+    pub(super) name: String,
+    pub(super) stream: String,
+    /// Whose turn it is, among the priorities.
+    pub(super) choice: Mutex<WeightedChoice>,
+    /// Messages that arrived and that nobody holds yet.
+    pub(super) stash: Mutex<Stash>,
+    pub(super) watch: Mutex<Watch>,
+    /// Something was stashed, or there is trouble: waiting pulls look again.
+    pub(super) arrived: Notify,
+    /// The demand or the stash changed: the watch looks again.
+    pub(super) changed: Notify,
+    /// Counts failures of the watch.
+    pub(super) trouble: AtomicU64,
+    subjects: String,
+    lease: Duration,
+    max_in_work: u32,
+    window: Duration,
+    ready: AtomicBool,
+    making: tokio::sync::Mutex<()>,
+}
+
+#[derive(Deserialize)]
+struct ConsumerState {
+    num_pending: u64,
+    num_ack_pending: u64,
+}
+
+#[derive(Deserialize)]
+struct StreamInfo {
+    state: StreamState,
+    ts: String,
+}
+
+#[derive(Deserialize)]
+struct StreamState {
+    messages: u64,
+    first_ts: String,
+}
+
+/// Name of a priority's consumer, and its token in subjects.
+pub(super) fn class_name(class: Priority) -> &'static str {
+    match class {
+        Priority::Critical => "critical",
+        Priority::High => "high",
+        Priority::Normal => "normal",
+        Priority::Low => "low",
+    }
+}
+
+/// The priority of a task's subject, as its place in [`Priority::ALL`].
+pub(super) fn class_of(subject: &Subject) -> Option<usize> {
+    let token = subject.split('.').nth(PRIORITY_TOKEN)?;
+    Priority::ALL.iter().position(|class| class_name(*class) == token)
+}
+
+impl Pool {
+    pub(super) fn new(broker: Arc<Broker>, name: &str, settings: &Settings) -> Self {
+        let token = names::token(name);
+        Self {
+            stream: format!("{}-tasks-{token}", broker.prefix),
+            subjects: format!("{}.tasks.{token}", broker.prefix),
+            broker,
+            name: name.to_owned(),
+            choice: Mutex::default(),
+            stash: Mutex::default(),
+            watch: Mutex::default(),
+            arrived: Notify::new(),
+            changed: Notify::new(),
+            trouble: AtomicU64::new(0),
+            lease: settings.lease,
+            max_in_work: settings.max_in_work,
+            window: settings.deduplication_window,
+            ready: AtomicBool::new(false),
+            making: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The subject of a message: its own, so that the broker can see whether it is there.
+    pub(super) fn subject(&self, class: Priority, id: &str) -> String {
+        format!("{}.{}.{}", self.subjects, class_name(class), names::digest(id))
+    }
+
+    /// Makes the stream and its consumers, once.
+    pub(super) async fn ensure(&self) -> Result<(), Failure> {
+        if self.ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _making = self.making.lock().await;
+        if self.ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let stream = Config {
+            retention: RetentionPolicy::WorkQueue,
+            duplicate_window: self.window,
+            ..self.broker.stream(&self.stream, &format!("{}.*.*", self.subjects))
+        };
+        self.broker.ensure_stream(&stream).await?;
+        let pullers = Priority::ALL.map(|class| Puller {
+            stream: &self.stream,
+            name: class_name(class),
+            filter: format!("{}.{}.*", self.subjects, class_name(class)),
+            ack_wait: self.lease,
+            max_in_work: self.max_in_work,
+        });
+        try_join_all(pullers.iter().map(|puller| self.broker.ensure_puller(puller))).await?;
+        self.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Nobody answered for the pool: its stream or a consumer may have been removed, so the next call makes them again.
+    pub(super) fn doubt(&self) {
+        self.ready.store(false, Ordering::Release);
+    }
+
+    /// Whether the pool's consumers answer at all.
+    pub(super) async fn is_there(&self) -> Result<(), Failure> {
+        self.consumer(Priority::Normal).await.map(drop)
+    }
+
+    async fn consumer(&self, class: Priority) -> Result<ConsumerState, Failure> {
+        let name = format!("CONSUMER.INFO.{}.{}", self.stream, class_name(class));
+        self.broker.api(&name, &json!(null)).await
+    }
+
+    pub(super) async fn depth(&self) -> Result<Depth, Failure> {
+        match self.counted().await {
+            // Nothing was ever published to this pool.
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok(Depth::default()),
+            // Another process is just making the pool, or somebody removed a consumer.
+            Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) => {
+                self.doubt();
+                self.ensure().await?;
+                self.counted().await
+            }
+            counted => counted,
+        }
+    }
+
+    async fn counted(&self) -> Result<Depth, Failure> {
+        let info: StreamInfo = self.broker.api(&format!("STREAM.INFO.{}", self.stream), &json!(null)).await?;
+        let consumers = try_join_all(Priority::ALL.map(|class| self.consumer(class))).await?;
+        let mut depth = Depth::default();
+        for (class, consumer) in consumers.iter().enumerate() {
+            depth.pending[class] = consumer.num_pending;
+            depth.in_work += consumer.num_ack_pending;
+        }
+        if info.state.messages > 0 {
+            // Both times are the server's: ours may go wrong.
+            let (first, now) = (nanoseconds(&info.state.first_ts), nanoseconds(&info.ts));
+            depth.oldest = first
+                .zip(now)
+                .map(|(first, now)| Duration::from_nanos(u64::try_from(now.saturating_sub(first)).unwrap_or_default()));
+        }
+        Ok(depth)
+    }
+}
+
+fn nanoseconds(time: &str) -> Option<i128> {
+    async_nats::datetime::parse_rfc3339(time).ok().map(|time| time.unix_timestamp_nanos())
+}

@@ -1,0 +1,204 @@
+//! One gateway, one pipeline, one token.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde_json::Value;
+
+use crate::{Error, Result, args::ClientArguments, error::chain};
+
+/// How long a gateway that does not answer is asked again: it may be starting or moving to another node.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause before it is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Seconds that one request waits for a document's end.
+const WAIT_SECONDS: &str = "30";
+/// Bytes of an answer that is no JSON which are shown.
+const SHOWN: usize = 200;
+
+/// A gateway and the pipeline that is meant.
+#[derive(Clone)]
+pub(super) struct Connection {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+    pub(super) pipeline: String,
+    /// Bytes of the largest document that it takes.
+    pub(super) max_bytes: u64,
+}
+
+/// What the gateway said no to.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) reason: String,
+    pub(super) message: String,
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::usage(format!("the gateway refused it: {}: {}", refused.reason, refused.message))
+    }
+}
+
+impl Connection {
+    /// Finds the gateway and the pipeline there: its only one where none was named.
+    pub(super) async fn open(arguments: &ClientArguments) -> Result<Self> {
+        let unusable = |why: &str| Error::usage(format!("--gateway {}: {why}", arguments.gateway));
+        let base: Url = arguments.gateway.parse().map_err(|_| unusable("is not a URL; write http://host:port"))?;
+        if base.cannot_be_a_base() || !matches!(base.scheme(), "http" | "https") {
+            return Err(unusable("is not a URL of a web server; write http://host:port"));
+        }
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).build();
+        let http = http.map_err(Error::system("make an HTTP client"))?;
+        let token = arguments.token.clone();
+        let mut connection = Self { http, base, token, pipeline: String::new(), max_bytes: 0 };
+        connection.choose_pipeline(arguments.pipeline.as_deref()).await?;
+        Ok(connection)
+    }
+
+    async fn choose_pipeline(&mut self, wanted: Option<&str>) -> Result<()> {
+        let answer = self.ask(|| self.request(Method::GET, &["v1", "pipelines"], &[])).await??;
+        let pipelines = answer["pipelines"].as_array().map_or(&[][..], Vec::as_slice);
+        let names: Vec<&str> = pipelines.iter().filter_map(|pipeline| pipeline["name"].as_str()).collect();
+        let chosen = match (wanted, names.as_slice()) {
+            (Some(wanted), names) => names.iter().position(|name| *name == wanted),
+            (None, [_]) => Some(0),
+            (None, names) => {
+                let names = names.join(", ");
+                return Err(Error::usage(format!("the gateway serves {names}: name one with --pipeline")));
+            }
+        };
+        let Some((name, pipeline)) = chosen.and_then(|place| Some((names.get(place)?, pipelines.get(place)?))) else {
+            let wanted = wanted.unwrap_or_default();
+            let names = names.join(", ");
+            return Err(Error::usage(format!("the gateway has no pipeline \"{wanted}\" for you; it has: {names}")));
+        };
+        self.pipeline = (*name).to_owned();
+        self.max_bytes = pipeline["maxBytes"].as_u64().unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    /// A request below the pipeline.
+    pub(super) fn of_pipeline(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        self.request(method, &[&["v1", "pipelines", self.pipeline.as_str()], path].concat(), query)
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Asks until there is an answer: a gateway that is full or away is asked again, since every request may be repeated.
+    pub(super) async fn ask(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<std::result::Result<Value, Refused>> {
+        let response = self.send(request).await?;
+        Ok(match response {
+            Ok(response) => {
+                let text = response.text().await.map_err(Error::system("read the gateway's answer"))?;
+                Ok(serde_json::from_str(&text).map_err(|_| {
+                    let begin: String = text.chars().take(SHOWN).collect();
+                    Error::usage(format!("what answers at {} is no gateway: {begin}", self.base))
+                })?)
+            }
+            Err(refused) => Err(refused),
+        })
+    }
+
+    /// As [`Self::ask`], with the answer's body still to come.
+    pub(super) async fn send(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<std::result::Result<Response, Refused>> {
+        let begun = Instant::now();
+        loop {
+            let (pause, problem) = match request().send().await {
+                Ok(response) if response.status().is_success() => return Ok(Ok(response)),
+                Ok(response) => {
+                    let status = response.status();
+                    let pause = retry_after(&response);
+                    let refused = refusal(response).await;
+                    match status {
+                        // The gateway says when there is room; documents before this one are being worked meanwhile.
+                        StatusCode::TOO_MANY_REQUESTS => {
+                            tokio::time::sleep(pause.unwrap_or(PAUSE)).await;
+                            continue;
+                        }
+                        status if !status.is_server_error() => return Ok(Err(refused)),
+                        _ => (pause.unwrap_or(PAUSE), refused.message),
+                    }
+                }
+                Err(error) => (PAUSE, chain(&error)),
+            };
+            if begun.elapsed() > PATIENCE {
+                return Err(Error::system(format!("reach the gateway at {}", self.base))(problem));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// A document's result, once it has ended.
+    pub(super) async fn end_of(&self, document: &str) -> Result<std::result::Result<Value, Refused>> {
+        loop {
+            let wait = || self.of_pipeline(Method::GET, &["documents", document], &[("wait", WAIT_SECONDS)]);
+            match self.ask(wait).await? {
+                Ok(result) if result["outcome"] == "unfinished" => {}
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// All items of a list that comes in parts.
+    pub(super) async fn all(&self, path: &str, key: &str, query: &[(&str, &str)]) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut whole = [query, &[("limit", "1000")]].concat();
+            whole.extend(after.as_deref().map(|after| ("after", after)));
+            let part = || self.of_pipeline(Method::GET, &[path], &whole);
+            let mut answer = self.ask(part).await??;
+            if let Value::Array(part) = answer[key].take() {
+                items.extend(part);
+            }
+            match answer["next"].as_str() {
+                Some(next) => after = Some(next.to_owned()),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// A body with the bytes of a document.
+    pub(super) fn with_bytes(request: RequestBuilder, bytes: &Bytes) -> RequestBuilder {
+        request.header(header::CONTENT_TYPE, "application/octet-stream").body(bytes.clone())
+    }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+async fn refusal(response: Response) -> Refused {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let word = |key: &str| value["error"][key].as_str().map(str::to_owned);
+    Refused {
+        reason: word("reason").unwrap_or_else(|| status.to_string()),
+        message: word("message").unwrap_or_else(|| text.chars().take(SHOWN).collect()),
+    }
+}

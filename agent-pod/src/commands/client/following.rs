@@ -1,0 +1,141 @@
+//! `docket watch`: server-sent events as they come.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::{connection::Connection, exit_code};
+use crate::{
+    Error, Result,
+    args::{Format, WatchArguments},
+    commands::{print, run::summary::word},
+};
+
+/// Longest event that is read: a result holds what all stages made.
+const MAX_EVENT: usize = 64 << 20;
+
+/// Follows a document to its end, beginning again where the connection breaks; exit code 1 where it is given up.
+pub(in crate::commands) async fn watch(arguments: WatchArguments) -> Result<ExitCode> {
+    let connection = Connection::open(&arguments.client).await?;
+    let mut shown = Shown { format: arguments.format, stages: Map::new(), writing: None };
+    loop {
+        let request = || connection.of_pipeline(Method::GET, &["documents", &arguments.document, "events"], &[]);
+        let mut body = connection.send(request).await??.bytes_stream();
+        let mut lines = Lines::default();
+        while let Some(Ok(chunk)) = body.next().await {
+            for (name, data) in lines.take(&chunk)? {
+                shown.event(&name, &data);
+                if name == "end" {
+                    return Ok(exit_code([&data]));
+                }
+            }
+        }
+    }
+}
+
+/// What of a stream of events has come.
+#[derive(Default)]
+struct Lines {
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    /// The events that are whole with these bytes: name and data.
+    fn take(&mut self, chunk: &Bytes) -> Result<Vec<(String, Value)>> {
+        self.pending.extend_from_slice(chunk);
+        if self.pending.len() > MAX_EVENT {
+            return Err(Error::system("follow the document")("an event is too large"));
+        }
+        let mut events = Vec::new();
+        while let Some(end) = self.pending.windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<u8> = self.pending.drain(..end + 2).collect();
+            events.extend(event(&String::from_utf8_lossy(&block)));
+        }
+        Ok(events)
+    }
+}
+
+/// `None` for comments, which only keep the connection open.
+fn event(block: &str) -> Option<(String, Value)> {
+    let field = |name: &str| {
+        let values = block.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let values: Vec<&str> = values.map(|value| value.strip_prefix(' ').unwrap_or(value)).collect();
+        (!values.is_empty()).then(|| values.join("\n"))
+    };
+    Some((field("event")?, serde_json::from_str(&field("data")?).ok()?))
+}
+
+/// What has been shown.
+struct Shown {
+    format: Format,
+    stages: Map<String, Value>,
+    writing: Option<String>,
+}
+
+impl Shown {
+    fn event(&mut self, name: &str, data: &Value) {
+        if self.format != Format::Table {
+            return print(&json!({"event": name, "data": data}).to_string());
+        }
+        match name {
+            "progress" => {
+                let Value::Object(stages) = &data["stages"] else { return };
+                let news: Vec<String> = stages
+                    .iter()
+                    .filter(|(stage, state)| self.stages.get(*stage) != Some(*state) && *state != "waiting")
+                    .map(|(stage, state)| format!("{stage} {}", word(state)))
+                    .collect();
+                if !news.is_empty() {
+                    self.end_text();
+                    print(&news.join(", "));
+                }
+                self.stages.clone_from(stages);
+            }
+            "token" => {
+                let stage = word(&data["stage"]);
+                if self.writing.as_ref() != Some(&stage) {
+                    self.end_text();
+                    print(&format!("{stage} writes:"));
+                    self.writing = Some(stage);
+                }
+                let mut out = io::stdout().lock();
+                // A reader that has gone away ends the output, not the program.
+                let _ = write!(out, "{}", data["text"].as_str().unwrap_or_default()).and_then(|()| out.flush());
+            }
+            "end" => {
+                self.end_text();
+                print(&format!("{} after {} s", word(&data["outcome"]), data["seconds"]));
+            }
+            _ => {}
+        }
+    }
+
+    fn end_text(&mut self) {
+        if self.writing.take().is_some() {
+            print("");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read_wherever_the_network_cuts_them() {
+        let text = ":\n\nevent: progress\ndata: {\"stages\":{}}\n\nevent: end\ndata: {\"outcome\":\"succeeded\"}\n\n";
+        for cut in 0..text.len() {
+            let mut lines = Lines::default();
+            let mut events = lines.take(&Bytes::copy_from_slice(text[..cut].as_bytes())).expect("small");
+            events.extend(lines.take(&Bytes::copy_from_slice(text[cut..].as_bytes())).expect("small"));
+            let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["progress", "end"], "cut at {cut}");
+        }
+    }
+}

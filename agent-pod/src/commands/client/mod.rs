@@ -1,0 +1,22 @@
+//! Commands against a gateway: the same documents, the same formats as `docket run`, elsewhere.
+
+mod connection;
+mod dead_letters;
+mod following;
+mod reading;
+mod submit;
+
+use serde_json::Value;
+
+pub(super) use self::{
+    dead_letters::{list as dead_letters, replay, show as dead_letter},
+    following::watch,
+    reading::{cancel, get, list},
+    submit::submit,
+};
+
+/// The exit code that results ask for: 1 where a document was given up.
+fn exit_code<'a>(results: impl IntoIterator<Item = &'a Value>) -> std::process::ExitCode {
+    let given_up = results.into_iter().any(|result| result["outcome"] == "dead-lettered");
+    if given_up { std::process::ExitCode::from(1) } else { std::process::ExitCode::SUCCESS }
+}

@@ -1,0 +1,451 @@
+//! What clients can ask for, whichever protocol they speak.
+
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use crds::Priority;
+use flow::{DocumentRecord, Event, Outcome, Plan, Submission};
+use futures::{Stream, StreamExt as _};
+use queue::Ports;
+use serde_json::{Map, Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    credits::Credits,
+    refusal::Refusal,
+    tokens::{Caller, Tokens},
+};
+use crate::{
+    commands::{dlq, explain::time, run::report, run::submit::TENANT},
+    runtime::{
+        driver::{Driver, Submitted},
+        drivers::Drivers,
+        now,
+        progress::status_word,
+        stop::Stop,
+    },
+    serve::config::Limits,
+    stages::MAX_BYTES,
+};
+
+/// Unit of the room for documents that are being received.
+const ROOM_UNIT: u64 = 1 << 10;
+/// Longest id of a document in bytes: names in stores and brokers are made of it.
+const MAX_ID_BYTES: usize = 512;
+/// Largest metadata of a document in bytes: every stage reads it.
+const MAX_METADATA_BYTES: usize = 256 << 10;
+/// Most records that one request looks through for those that it wants.
+const LOOKED_THROUGH: usize = 5_000;
+const PAGE: usize = 500;
+/// What a document may have come to.
+const OUTCOMES: [&str; 5] = ["succeeded", "partial", "dead-lettered", "cancelled", "unfinished"];
+/// Wait that is asked of clients whose document finds no room in memory.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// Everything that requests need.
+pub(super) struct Api {
+    pub(super) drivers: Drivers,
+    pub(super) ports: Ports,
+    pub(super) plans: BTreeMap<String, Arc<Plan>>,
+    pub(super) credits: Arc<Credits>,
+    pub(super) tokens: Tokens,
+    pub(super) limits: Limits,
+    pub(super) watchers: Arc<Semaphore>,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) stop: Stop,
+}
+
+/// What is said of a document before its bytes come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    pub(super) pipeline: String,
+    pub(super) id: Option<String>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) priority: Option<Priority>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) metadata: Map<String, Value>,
+    /// How many bytes are announced.
+    pub(super) length: Option<u64>,
+}
+
+/// A document that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    pub(super) document: String,
+    /// Whether an earlier submission brought it.
+    pub(super) repeated: bool,
+}
+
+/// A part of a list.
+pub(super) struct Listed {
+    pub(super) items: Vec<Value>,
+    /// Where the next part begins.
+    pub(super) next: Option<String>,
+}
+
+impl Api {
+    /// The room for documents that are being received, in units.
+    pub(super) fn room(limits: &Limits) -> Arc<Semaphore> {
+        let units = (limits.buffered_bytes / ROOM_UNIT).max(1);
+        Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)))
+    }
+
+    /// Who calls.
+    pub(super) fn caller(&self, authorization: Option<&str>) -> Result<Caller, Refusal> {
+        let token = authorization.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        self.tokens.caller(token).ok_or(Refusal::Unauthenticated)
+    }
+
+    /// The plan of a pipeline that the caller may use.
+    pub(super) fn plan(&self, caller: &Caller, pipeline: &str) -> Result<&Arc<Plan>, Refusal> {
+        let allowed = caller.pipelines.as_ref().is_none_or(|names| names.iter().any(|name| name == pipeline));
+        let plan = self.plans.get(pipeline).filter(|_| allowed);
+        plan.ok_or_else(|| Refusal::NotFound(format!("there is no pipeline \"{pipeline}\"")))
+    }
+
+    /// The pipelines that the caller may use.
+    pub(super) fn pipelines(&self, caller: &Caller) -> Vec<Value> {
+        let allowed = self.plans.values().filter(|plan| self.plan(caller, &plan.name).is_ok());
+        let describe = |plan: &Arc<Plan>| {
+            let stages: Vec<Value> = plan
+                .stages()
+                .iter()
+                .map(|stage| json!({"name": stage.name, "pool": stage.spec.pool, "after": stage.predecessors}))
+                .collect();
+            json!({
+                "name": plan.name, "plan": plan.digest, "suspended": plan.spec.suspend, "maxBytes": self.largest(plan),
+                "stages": stages,
+            })
+        };
+        allowed.map(describe).collect()
+    }
+
+    /// Takes a document: payload, record, first tasks, in this order; only then the caller gets its id.
+    pub(super) async fn submit<E: Display>(
+        &self,
+        caller: &Caller,
+        head: Head,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Accepted, Refusal> {
+        let pipeline = head.pipeline.clone();
+        let taken = self.take(caller, head, body).await;
+        let result = match &taken {
+            Ok(Accepted { repeated: false, .. }) => "accepted",
+            Ok(Accepted { repeated: true, .. }) => "repeated",
+            Err(refusal) => refusal.reason(),
+        };
+        // A name that a client made up must not become a label.
+        let pipeline = if self.plans.contains_key(&pipeline) { pipeline.as_str() } else { "" };
+        self.drivers.metrics().submission(pipeline, result);
+        taken
+    }
+
+    async fn take<E: Display>(
+        &self,
+        caller: &Caller,
+        head: Head,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Accepted, Refusal> {
+        if self.stop.is_cordoned() {
+            return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
+        }
+        let plan = self.plan(caller, &head.pipeline)?;
+        let tenant = tenant(caller, head.tenant.as_deref())?;
+        let document = document_id(&head, &tenant)?;
+        let reservation = self.credits.reserve(&plan.name, &tenant, &document).map_err(|spent| Refusal::Busy {
+            message: format!(
+                "tenant \"{tenant}\" has {} documents in flight in pipeline \"{}\", which is the limit",
+                self.limits.in_flight, plan.name
+            ),
+            retry_after: spent.retry_after,
+        })?;
+        let (bytes, room) = self.receive(self.largest(plan), head.length, body).await?;
+        let payload = self.ports.payloads.put(bytes).await?;
+        drop(room);
+        let metadata = match head.metadata.is_empty() {
+            true => None,
+            false => Some(self.ports.payloads.put(Bytes::from(Value::Object(head.metadata).to_string())).await?),
+        };
+        let submission = Submission {
+            document: document.clone(),
+            tenant: tenant.clone(),
+            source: head.source.unwrap_or_else(|| document.clone()),
+            payload,
+            metadata,
+            priority: head.priority.unwrap_or(plan.spec.priority_default),
+            deadline: head
+                .deadline
+                .map(|span| now().saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))),
+        };
+        let driver = self.drivers.of(&plan.name);
+        let taken_by_another = || {
+            let message = format!("another document has the id \"{document}\"; choose another id or key");
+            Refusal::Conflict(message)
+        };
+        let repeated = match driver.submit(plan, submission, None).await? {
+            Submitted::New => false,
+            Submitted::OtherPayload => return Err(taken_by_another()),
+            Submitted::Known { ended } => {
+                let record = driver.get(&document).await?;
+                if record.submission.tenant != tenant {
+                    return Err(taken_by_another());
+                }
+                if ended {
+                    return Ok(Accepted { document, repeated: true });
+                }
+                // The first try may have died between its record and its first tasks.
+                driver.publish_outstanding(&record).await?;
+                true
+            }
+        };
+        reservation.keep();
+        Ok(Accepted { document, repeated })
+    }
+
+    /// Most bytes of a document of this plan.
+    fn largest(&self, plan: &Plan) -> u64 {
+        let parse = plan.stages().iter().find_map(|stage| stage.spec.parse.as_ref());
+        let parsed = parse.map_or(u64::MAX, |parse| parse.max_bytes.unwrap_or(MAX_BYTES));
+        self.limits.document_bytes.min(parsed)
+    }
+
+    /// The bytes of a document, with the room that they take up; never more than `largest`, never longer than is allowed.
+    async fn receive<E: Display>(
+        &self,
+        largest: u64,
+        announced: Option<u64>,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+        let too_large = || Refusal::TooLarge(format!("the document has more than {largest} bytes, which is the limit"));
+        if announced.is_some_and(|length| length > largest) {
+            return Err(too_large());
+        }
+        let receiving = async {
+            let mut body = std::pin::pin!(body);
+            let mut bytes = BytesMut::new();
+            let mut room: Option<OwnedSemaphorePermit> = None;
+            let mut units = 0;
+            while let Some(chunk) = body.next().await {
+                let chunk = chunk.map_err(|error| Refusal::Invalid(format!("the document broke off: {error}")))?;
+                let total = (bytes.len() + chunk.len()) as u64;
+                if total > largest {
+                    return Err(too_large());
+                }
+                let needed = total.div_ceil(ROOM_UNIT);
+                if needed > units {
+                    let more = u32::try_from(needed - units).unwrap_or(u32::MAX);
+                    let permit = Arc::clone(&self.room).try_acquire_many_owned(more).map_err(|_| Refusal::Busy {
+                        message: "the gateway receives as many bytes at once as it may".to_owned(),
+                        retry_after: ROOM_RETRY,
+                    })?;
+                    match &mut room {
+                        Some(room) => room.merge(permit),
+                        None => room = Some(permit),
+                    }
+                    units = needed;
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok((bytes.freeze(), room))
+        };
+        let limit = self.limits.request_time.0;
+        tokio::time::timeout(limit, receiving).await.unwrap_or_else(|_| {
+            Err(Refusal::TooSlow(format!("the document did not come within {}", self.limits.request_time)))
+        })
+    }
+
+    /// A document's record, if it is the caller's.
+    pub(super) async fn record(
+        &self,
+        caller: &Caller,
+        pipeline: &str,
+        document: &str,
+    ) -> Result<(Arc<Driver>, DocumentRecord), Refusal> {
+        self.plan(caller, pipeline)?;
+        let driver = self.drivers.of(pipeline);
+        let record = driver.get(document).await?;
+        if !may_see(caller, &record) {
+            let message = format!("there is no document \"{document}\" in pipeline \"{pipeline}\"");
+            return Err(Refusal::NotFound(message));
+        }
+        Ok((driver, record))
+    }
+
+    /// A document as `docket run` prints it.
+    pub(super) async fn result(&self, driver: &Driver, record: &DocumentRecord) -> Result<Value, Refusal> {
+        let plan = driver.plan(record).await?;
+        Ok(report::result(self.ports.payloads.as_ref(), &plan, record).await?)
+    }
+
+    /// Gives a document up; one that has ended stays as it is.
+    pub(super) async fn cancel(&self, caller: &Caller, pipeline: &str, document: &str) -> Result<Value, Refusal> {
+        let (driver, record) = self.record(caller, pipeline, document).await?;
+        let record = if record.end.is_some() { record } else { driver.apply(document, Event::Cancel).await? };
+        self.result(&driver, &record).await
+    }
+
+    /// Works a dead letter again.
+    pub(super) async fn replay(&self, caller: &Caller, pipeline: &str, document: &str) -> Result<Value, Refusal> {
+        let (driver, record) = self.record(caller, pipeline, document).await?;
+        if !is_dead(&record) {
+            return Err(Refusal::Conflict(format!("\"{document}\" is not a dead letter")));
+        }
+        let tenant = &record.submission.tenant;
+        let reservation = self.credits.reserve(pipeline, tenant, document).map_err(|spent| Refusal::Busy {
+            message: format!("tenant \"{tenant}\" has as many documents in flight as it may"),
+            retry_after: spent.retry_after,
+        })?;
+        let record = driver.apply(document, Event::Replay).await?;
+        reservation.keep();
+        self.result(&driver, &record).await
+    }
+
+    /// Documents of a pipeline in the order of their ids, in short.
+    pub(super) async fn list(
+        &self,
+        caller: &Caller,
+        pipeline: &str,
+        (after, limit, outcome): (Option<String>, usize, Option<&str>),
+    ) -> Result<Listed, Refusal> {
+        if let Some(word) = outcome.filter(|word| !OUTCOMES.contains(word)) {
+            let message = format!("outcome: \"{word}\" is not one of {}", OUTCOMES.join(", "));
+            return Err(Refusal::Invalid(message));
+        }
+        let wanted = |record: &DocumentRecord| {
+            let found = record.end.as_ref().map_or("unfinished", |end| report::end_word(end.outcome));
+            outcome.is_none_or(|outcome| outcome == found)
+        };
+        self.look_through(caller, pipeline, (after, limit), wanted, in_short).await
+    }
+
+    /// Dead letters of a pipeline in the order of their documents' ids.
+    pub(super) async fn dead_letters(
+        &self,
+        caller: &Caller,
+        pipeline: &str,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Listed, Refusal> {
+        self.look_through(caller, pipeline, (after, limit), is_dead, dlq::letter).await
+    }
+
+    async fn look_through(
+        &self,
+        caller: &Caller,
+        pipeline: &str,
+        (mut after, limit): (Option<String>, usize),
+        wanted: impl Fn(&DocumentRecord) -> bool,
+        describe: impl Fn(&DocumentRecord) -> Value,
+    ) -> Result<Listed, Refusal> {
+        self.plan(caller, pipeline)?;
+        let driver = self.drivers.of(pipeline);
+        let mut items = Vec::new();
+        let mut seen = 0;
+        while seen < LOOKED_THROUGH {
+            let page = driver.scan(after.as_deref(), PAGE).await?;
+            if page.is_empty() {
+                return Ok(Listed { items, next: None });
+            }
+            seen += page.len();
+            for record in page {
+                after = Some(record.submission.document.clone());
+                if may_see(caller, &record) && wanted(&record) {
+                    items.push(describe(&record));
+                }
+                if items.len() == limit {
+                    return Ok(Listed { items, next: after });
+                }
+            }
+        }
+        Ok(Listed { items, next: after })
+    }
+}
+
+fn is_dead(record: &DocumentRecord) -> bool {
+    record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
+}
+
+fn may_see(caller: &Caller, record: &DocumentRecord) -> bool {
+    caller.tenant.as_ref().is_none_or(|tenant| *tenant == record.submission.tenant)
+}
+
+fn in_short(record: &DocumentRecord) -> Value {
+    let stages: Map<String, Value> =
+        record.stages.iter().map(|(name, state)| (name.clone(), json!(status_word(&state.status)))).collect();
+    let end = record.end.as_ref();
+    json!({
+        "document": record.submission.document,
+        "source": record.submission.source,
+        "tenant": record.submission.tenant,
+        "outcome": end.map_or("unfinished", |end| report::end_word(end.outcome)),
+        "submitted": time(record.submitted_at),
+        "changed": time(record.changed_at),
+        "round": record.round,
+        "stages": stages,
+        "plan": record.plan,
+    })
+}
+
+/// The tenant that a document belongs to.
+fn tenant(caller: &Caller, asked: Option<&str>) -> Result<String, Refusal> {
+    let tenant = match (&caller.tenant, asked) {
+        (Some(own), Some(asked)) if own != asked => {
+            return Err(Refusal::Forbidden(format!("the token is of tenant \"{own}\", not \"{asked}\"")));
+        }
+        (Some(own), _) => own,
+        (None, asked) => asked.unwrap_or(TENANT),
+    };
+    named("tenant", tenant, 253)
+}
+
+/// The id: as it was given, or made of the key, or new.
+fn document_id(head: &Head, tenant: &str) -> Result<String, Refusal> {
+    match (&head.id, &head.idempotency_key) {
+        // Neither can be written in an address.
+        (Some(id), _) if id == "." || id == ".." => Err(Refusal::Invalid(format!("id: \"{id}\" is not a name"))),
+        (Some(id), _) => named("id", id, MAX_ID_BYTES),
+        (None, Some(key)) => {
+            let key = named("Idempotency-Key", key, MAX_ID_BYTES)?;
+            let mut hasher = blake3::Hasher::new();
+            // Lengths keep ("ab", "c") and ("a", "bc") apart.
+            for part in [head.pipeline.as_str(), tenant, &key] {
+                hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+            }
+            Ok(hasher.finalize().to_hex().as_str()[..32].to_owned())
+        }
+        (None, None) => Ok(uuid::Uuid::now_v7().simple().to_string()),
+    }
+}
+
+/// Metadata that is not too large.
+pub(super) fn metadata(text: &str) -> Result<Map<String, Value>, Refusal> {
+    if text.len() > MAX_METADATA_BYTES {
+        return Err(Refusal::Invalid(format!("metadata: has more than {MAX_METADATA_BYTES} bytes")));
+    }
+    serde_json::from_str(text).map_err(|error| Refusal::Invalid(format!("metadata: is not a JSON object: {error}")))
+}
+
+/// A priority by its word.
+pub(super) fn priority(word: &str) -> Result<Priority, Refusal> {
+    let all = [Priority::Critical, Priority::High, Priority::Normal, Priority::Low];
+    let found = all.into_iter().find(|priority| format!("{priority:?}").eq_ignore_ascii_case(word));
+    found.ok_or_else(|| Refusal::Invalid(format!("priority: \"{word}\" is not one of Critical, High, Normal, Low")))
+}
+
+fn named(what: &str, text: &str, longest: usize) -> Result<String, Refusal> {
+    let problem = if text.is_empty() {
+        "must not be empty".to_owned()
+    } else if text.len() > longest {
+        format!("has {} bytes, at most {longest} are allowed", text.len())
+    } else if text.chars().any(char::is_control) {
+        "must not hold control characters".to_owned()
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err(Refusal::Invalid(format!("{what}: {problem}")))
+}

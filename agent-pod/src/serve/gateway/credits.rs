@@ -1,0 +1,167 @@
+//! Admission: how many documents a tenant may have in flight in a pipeline.
+//!
+//! The gateway remembers which documents it let in and forgets them when it hears of their end. Events may be lost and
+//! there may be other gateways, so the sweep of the records puts the numbers right every half minute.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Weight of the newest interval in the mean time between ends.
+const NEWEST: f64 = 0.2;
+/// Longest time that a client is asked to stay away: within it the sweep has counted anew.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+type Account = (String, String);
+
+/// Who has how many documents in flight.
+pub(super) struct Credits {
+    limit: usize,
+    accounts: Mutex<HashMap<Account, Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    documents: HashMap<String, Instant>,
+    last_end: Option<Instant>,
+    seconds_between_ends: Option<f64>,
+}
+
+/// All credits are spent; one may come free after this time.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) retry_after: Duration,
+}
+
+/// A credit that comes back when it is dropped without having been kept.
+pub(super) struct Reservation {
+    credits: Arc<Credits>,
+    account: Account,
+    document: Option<String>,
+}
+
+impl Credits {
+    pub(super) fn new(limit: u32) -> Arc<Self> {
+        Arc::new(Self { limit: limit as usize, accounts: Mutex::default() })
+    }
+
+    /// Takes a credit for a document; one that is in flight already needs none.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        pipeline: &str,
+        tenant: &str,
+        document: &str,
+    ) -> Result<Reservation, Spent> {
+        let account = (pipeline.to_owned(), tenant.to_owned());
+        let mut accounts = self.lock();
+        let open = accounts.entry(account.clone()).or_default();
+        let mut reservation = Reservation { credits: Arc::clone(self), account, document: None };
+        if !open.documents.contains_key(document) {
+            if open.documents.len() >= self.limit {
+                let seconds = open.seconds_between_ends.unwrap_or(1.0);
+                let retry_after = Duration::from_secs_f64(seconds.clamp(1.0, LONGEST_WAIT.as_secs_f64()).ceil());
+                drop(accounts);
+                return Err(Spent { retry_after });
+            }
+            open.documents.insert(document.to_owned(), Instant::now());
+            reservation.document = Some(document.to_owned());
+        }
+        drop(accounts);
+        Ok(reservation)
+    }
+
+    /// A document has ended.
+    pub(super) fn ended(&self, pipeline: &str, tenant: &str, document: &str) {
+        let mut accounts = self.lock();
+        let Some(open) = accounts.get_mut(&(pipeline.to_owned(), tenant.to_owned())) else { return };
+        if open.documents.remove(document).is_some() {
+            let now = Instant::now();
+            if let Some(last) = open.last_end.replace(now) {
+                let seconds = now.duration_since(last).as_secs_f64();
+                let mean = open.seconds_between_ends.unwrap_or(seconds);
+                open.seconds_between_ends = Some(mean + NEWEST * (seconds - mean));
+            }
+        }
+    }
+
+    /// A sweep that began at `began` found these documents of a pipeline unfinished, as (tenant, document). How many are in
+    /// flight now.
+    pub(super) fn recount(&self, pipeline: &str, began: Instant, unfinished: HashSet<(String, String)>) -> usize {
+        let mut accounts = self.lock();
+        for ((_, tenant), open) in accounts.iter_mut().filter(|((name, _), _)| name == pipeline) {
+            // What was let in while the sweep ran may have been behind it.
+            open.documents
+                .retain(|document, since| *since >= began || unfinished.contains(&(tenant.clone(), document.clone())));
+        }
+        for (tenant, document) in unfinished {
+            accounts.entry((pipeline.to_owned(), tenant)).or_default().documents.entry(document).or_insert(began);
+        }
+        accounts.retain(|_, open| !open.documents.is_empty() || open.last_end.is_some_and(|end| end >= began));
+        accounts.iter().filter(|((name, _), _)| name == pipeline).map(|(_, open)| open.documents.len()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Account, Open>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservation {
+    /// The document was accepted: its end gives the credit back.
+    pub(super) fn keep(mut self) {
+        self.document = None;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(document) = self.document.take() {
+            let mut accounts = self.credits.lock();
+            if let Some(open) = accounts.get_mut(&self.account) {
+                open.documents.remove(&document);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credit_is_spent_until_its_document_ends_and_tenants_do_not_share() {
+        let credits = Credits::new(1);
+        credits.reserve("p", "a", "one").expect("a credit").keep();
+        assert!(credits.reserve("p", "a", "two").is_err());
+        credits.reserve("p", "a", "one").expect("the same document needs no second one").keep();
+        credits.reserve("p", "b", "two").expect("another tenant's").keep();
+        credits.reserve("q", "a", "two").expect("another pipeline's").keep();
+        credits.ended("p", "a", "one");
+        credits.ended("p", "a", "one");
+        assert!(credits.reserve("p", "a", "two").is_ok());
+    }
+
+    #[test]
+    fn a_submission_that_fails_gives_its_credit_back() {
+        let credits = Credits::new(1);
+        drop(credits.reserve("p", "a", "one").expect("a credit"));
+        credits.reserve("p", "a", "two").expect("it came back").keep();
+        // A repeat that fails must not give back what the first submission holds.
+        drop(credits.reserve("p", "a", "two").expect("the same document"));
+        assert!(credits.reserve("p", "a", "three").is_err());
+    }
+
+    #[test]
+    fn the_sweep_puts_the_numbers_right() {
+        let credits = Credits::new(2);
+        credits.reserve("p", "a", "lost its end").expect("a credit").keep();
+        let began = Instant::now();
+        credits.reserve("p", "a", "new").expect("a credit").keep();
+        let unfinished = HashSet::from([("a".to_owned(), "of another gateway".to_owned())]);
+        assert_eq!(credits.recount("p", began, unfinished), 2);
+        assert!(credits.reserve("p", "a", "more").is_err());
+        assert_eq!(credits.recount("p", Instant::now(), HashSet::new()), 0);
+        assert!(credits.reserve("p", "a", "more").is_ok());
+    }
+}

@@ -1,0 +1,191 @@
+//! HTTP with JSON. `openapi.json` beside this file is its description and is served as it is.
+
+mod stream;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    api::{self, Api, Head},
+    refusal::Refusal,
+    tokens::Caller,
+    watch,
+};
+
+/// Most items of one answer.
+const MAX_ITEMS: usize = 1_000;
+/// Items of one answer where none are asked for.
+const ITEMS: usize = 100;
+/// Longest that a request may wait for a document's end: proxies give up on longer silence.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+type Caught = State<Arc<Api>>;
+type Answer = Result<Json<Value>, Refusal>;
+
+/// All routes.
+pub(super) fn routes(api: &Arc<Api>) -> Router {
+    let documents = Router::new()
+        .route("/v1/pipelines", get(pipelines))
+        .route("/v1/pipelines/{pipeline}/documents", post(submit).get(list))
+        .route("/v1/pipelines/{pipeline}/documents/{document}", get(document))
+        .route("/v1/pipelines/{pipeline}/documents/{document}/events", get(stream::events))
+        .route("/v1/pipelines/{pipeline}/documents/{document}/cancel", post(cancel))
+        .route("/v1/pipelines/{pipeline}/documents/{document}/replay", post(replay))
+        .route("/v1/pipelines/{pipeline}/dead-letters", get(dead_letters))
+        .layer(middleware::from_fn_with_state(Arc::clone(api), authenticate));
+    Router::new()
+        .route("/", get(async || Html(include_str!("page.html"))))
+        .route(
+            "/openapi.json",
+            get(async || ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))),
+        )
+        .merge(documents)
+        .fallback(async || Refusal::NotFound("there is nothing here; see /openapi.json".to_owned()))
+        .method_not_allowed_fallback(async || {
+            let body = json!({"error": {"reason": "MethodNotAllowed", "message": "see /openapi.json"}});
+            (StatusCode::METHOD_NOT_ALLOWED, Json(body))
+        })
+        .with_state(Arc::clone(api))
+}
+
+/// Lets in who has a token, before anything of the request is read.
+async fn authenticate(State(api): Caught, mut request: Request, next: Next) -> Result<Response, Refusal> {
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let caller = api.caller(authorization)?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+async fn pipelines(State(api): Caught, Extension(caller): Extension<Caller>) -> Json<Value> {
+    Json(json!({"pipelines": api.pipelines(&caller)}))
+}
+
+/// What is said of a document in the address.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubmitQuery {
+    id: Option<String>,
+    source: Option<String>,
+    tenant: Option<String>,
+    priority: Option<String>,
+    deadline: Option<String>,
+    metadata: Option<String>,
+}
+
+async fn submit(
+    State(api): Caught,
+    Extension(caller): Extension<Caller>,
+    Path(pipeline): Path<String>,
+    query: Result<Query<SubmitQuery>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Query(query) = query.map_err(|error| Refusal::Invalid(error.body_text()))?;
+    let header = |name: &str| {
+        let value = headers.get(name).map(|value| value.to_str().map(str::to_owned));
+        value.transpose().map_err(|_| Refusal::Invalid(format!("{name}: is not plain text")))
+    };
+    let deadline = query.deadline.as_deref().map(str::parse::<crds::Span>).transpose();
+    let head = Head {
+        pipeline: pipeline.clone(),
+        id: query.id,
+        idempotency_key: header("idempotency-key")?,
+        source: query.source,
+        tenant: query.tenant,
+        priority: query.priority.as_deref().map(api::priority).transpose()?,
+        deadline: deadline.map_err(|error| Refusal::Invalid(format!("deadline: {error}")))?.map(|span| span.0),
+        metadata: query.metadata.as_deref().map(api::metadata).transpose()?.unwrap_or_default(),
+        length: header("content-length")?.and_then(|length| length.parse().ok()),
+    };
+    let accepted = api.submit(&caller, head, body.into_data_stream()).await?;
+    // A repeat has made nothing new.
+    let status = if accepted.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let answer = json!({"document": accepted.document, "pipeline": pipeline, "repeated": accepted.repeated});
+    Ok((status, Json(answer)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentQuery {
+    /// Seconds.
+    wait: Option<u64>,
+}
+
+async fn document(
+    State(api): Caught,
+    Extension(caller): Extension<Caller>,
+    Path((pipeline, document)): Path<(String, String)>,
+    query: Result<Query<DocumentQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Refusal::Invalid(error.body_text()))?;
+    let at_most = Duration::from_secs(query.wait.unwrap_or(0)).min(MAX_WAIT);
+    watch::wait(&api, &caller, (&pipeline, &document), at_most).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+    outcome: Option<String>,
+}
+
+impl ListQuery {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(ITEMS).clamp(1, MAX_ITEMS)
+    }
+}
+
+async fn list(
+    State(api): Caught,
+    Extension(caller): Extension<Caller>,
+    Path(pipeline): Path<String>,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Refusal::Invalid(error.body_text()))?;
+    let limit = query.limit();
+    let listed = api.list(&caller, &pipeline, (query.after, limit, query.outcome.as_deref())).await?;
+    Ok(Json(json!({"documents": listed.items, "next": listed.next})))
+}
+
+async fn dead_letters(
+    State(api): Caught,
+    Extension(caller): Extension<Caller>,
+    Path(pipeline): Path<String>,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Refusal::Invalid(error.body_text()))?;
+    let limit = query.limit();
+    let listed = api.dead_letters(&caller, &pipeline, query.after, limit).await?;
+    Ok(Json(json!({"deadLetters": listed.items, "next": listed.next})))
+}
+
+async fn cancel(
+    State(api): Caught,
+    Extension(caller): Extension<Caller>,
+    Path((pipeline, document)): Path<(String, String)>,
+) -> Answer {
+    api.cancel(&caller, &pipeline, &document).await.map(Json)
+}
+
+async fn replay(
+    State(api): Caught,
+    Extension(caller): Extension<Caller>,
+    Path((pipeline, document)): Path<(String, String)>,
+) -> Answer {
+    api.replay(&caller, &pipeline, &document).await.map(Json)
+}
+
+/// Errors of streams that cannot fail.
+type Sure<T> = Result<T, Infallible>;

@@ -1,0 +1,119 @@
+//! What happens beside requests: timers, the sweep, the counting of what is in flight and of what waits.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{super::parts::Parts, api::Api};
+use crate::{
+    error::chain,
+    runtime::{driver::Error, now, progress, sweeper, timers},
+};
+
+/// Pause after the store failed; everything here is tried again for as long as the process runs.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How often the depth of the queues is asked for.
+const DEPTH: Duration = Duration::from_secs(5);
+
+/// Starts it all.
+pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>) {
+    let ring = Arc::clone(api);
+    parts.spawn(async move {
+        while let Err(error) = timers::run(&ring.drivers, &ring.ports.timers, &ring.stop).await {
+            tracing::error!(error = %chain(&error), "timers are delivered late");
+            if !sweeper::rest(AFTER_FAILURE, &ring.stop).await {
+                break;
+            }
+        }
+        Ok(())
+    });
+    let sweep = Arc::clone(api);
+    parts.spawn(async move {
+        let mut pause = sweeper::pause_after(Duration::ZERO);
+        while sweeper::rest(pause, &sweep.stop).await {
+            let begun = Instant::now();
+            if let Err(error) = count(&sweep).await {
+                tracing::error!(error = %chain(&error), "the records could not be swept");
+            }
+            pause = sweeper::pause_after(begun.elapsed());
+        }
+        Ok(())
+    });
+    let ends = Arc::clone(api);
+    parts.spawn(async move {
+        while !ends.stop.is_cordoned() {
+            follow_ends(&ends).await;
+            sweeper::rest(AFTER_FAILURE, &ends.stop).await;
+        }
+        Ok(())
+    });
+    let depth = Arc::clone(api);
+    parts.spawn(async move {
+        while sweeper::rest(DEPTH, &depth.stop).await {
+            measure_depth(&depth).await;
+        }
+        Ok(())
+    });
+    let tokens = Arc::clone(api);
+    parts.spawn(async move {
+        tokens.tokens.follow(&tokens.stop).await;
+        Ok(())
+    });
+}
+
+/// Sweeps the records of all pipelines and counts those in flight.
+pub(super) async fn count(api: &Api) -> Result<(), Error> {
+    for name in api.plans.keys() {
+        let began = Instant::now();
+        let mut unfinished = HashSet::new();
+        sweeper::sweep(&api.drivers.of(name), now(), |record| {
+            unfinished.insert((record.submission.tenant.clone(), record.submission.document.clone()));
+        })
+        .await?;
+        let open = api.credits.recount(name, began, unfinished);
+        api.drivers.metrics().open(name, open);
+    }
+    Ok(())
+}
+
+/// Gives credits back as documents end.
+async fn follow_ends(api: &Api) {
+    let mut events = match api.ports.events.watch(&progress::prefix(None)).await {
+        Ok(events) => events,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "ends of documents are not heard of");
+            return;
+        }
+    };
+    loop {
+        let body = tokio::select! {
+            () = api.stop.cordoned() => return,
+            event = events.recv() => match event {
+                Some((_, body)) => body,
+                None => return,
+            },
+        };
+        let Ok(body) = serde_json::from_slice::<Value>(&body) else { continue };
+        if let (Some(pipeline), Some(tenant), Some(document)) =
+            (body["pipeline"].as_str(), body["tenant"].as_str(), body["document"].as_str())
+            && body["outcome"] != "unfinished"
+        {
+            api.credits.ended(pipeline, tenant, document);
+        }
+    }
+}
+
+async fn measure_depth(api: &Api) {
+    let pools: BTreeSet<&String> = api.plans.values().flat_map(|plan| plan.pools.keys()).collect();
+    for pool in pools {
+        match api.ports.queue.depth(pool).await {
+            Ok(depth) => api.drivers.metrics().depth(pool, &depth),
+            // Without a number the last one stays; a wrong zero would be worse.
+            Err(error) => tracing::debug!(error = %chain(&error), %pool, "the depth is not known"),
+        }
+    }
+}
