@@ -89,34 +89,43 @@ fn pools_that_share_an_engine_have_the_widest_bounds_of_them() {
     }
 }
 
-/// Many short documents behind a long one, so that some share a step; the last document then asks alone. The seconds that
-/// its stages took.
-fn seconds_of_the_last(batching: &str) -> Option<f64> {
+/// Short pages behind a long text, so that some of them share a step; then one of them asks once more, alone. The most
+/// seconds that a stage of a page took.
+fn longest_stage(batching: &str) -> Option<f64> {
     models(&["minilm"])?;
     let place = Place::new();
-    let alone = "embed: {model: minilm}}\n  - {name: alone, pool: agents, after: [vectors], when: document.metadata.last, \
-                 cite: {text: A sentence that nobody else has asked for.}}";
-    let spec = format!("{SPEC}  {batching}\n");
-    place.write("pipeline.yaml", changed(VECTORS, &[("embed: {model: minilm}}", alone), (SPEC, &spec)]));
-    let text = |n: usize, sentences: usize| -> String {
-        (0..sentences).map(|m| format!("Sentence {m} of text {n} has its own words. ")).collect()
-    };
-    let lines = (0..8).map(|n| {
-        let text = text(n, if n == 0 { 800 } else { 1 });
-        json!({"id": n.to_string(), "text": text, "metadata": {"last": n == 7}}).to_string() + "\n"
-    });
-    place.write("in.jsonl", lines.collect::<String>());
+    let stages = "
+  - {name: parse, pool: agents, parse: {}}
+  - {name: vectors, pool: agents, after: [parse], embed: {model: minilm}}
+  - {name: again, pool: agents, after: [vectors], when: document.metadata.again, cite: {text: Nobody else asks for this.}}";
+    let spec = format!("{SPEC}  batching: {batching}\n");
+    let only = "\n  - {name: vectors, pool: agents, embed: {model: minilm}}";
+    place.write("pipeline.yaml", changed(VECTORS, &[(only, stages), (SPEC, &spec)]));
+    let long: String = (0..800).map(|n| format!("Sentence number {n} has its own words. ")).collect();
+    let mut lines = vec![json!({"id": "long", "text": long})];
+    for n in 0..7 {
+        // Parsed in a process of its own, so that the long text is first.
+        place.write(
+            &format!("{n}.html"),
+            format!("<html><body><p>Page number {n} has its own words.</p></body></html>"),
+        );
+        lines.push(json!({"id": n.to_string(), "path": format!("{n}.html"), "metadata": {"again": n == 6}}));
+    }
+    place.write("in.jsonl", lines.iter().map(|line| format!("{line}\n")).collect::<String>());
     let lines =
         place.docket(&["run", "-f", "pipeline.yaml", "--input", "in.jsonl", "--format", "jsonl"]).code(0).lines();
-    let last = lines.iter().find(|line| line["document"] == "7").expect("the last document");
-    assert_eq!(last["stages"]["alone"]["outcome"], "succeeded", "{last}");
-    ["vectors", "alone"].into_iter().map(|stage| last["stages"][stage]["seconds"].as_f64()).sum()
+    let asked = lines.iter().find(|line| line["document"] == "6").expect("the last page");
+    assert_eq!(asked["stages"]["again"]["outcome"], "succeeded", "{asked}");
+    let pages = lines.iter().filter(|line| line["document"] != "long");
+    let seconds = pages.flat_map(|line| ["vectors", "again"].map(|stage| line["stages"][stage]["seconds"].as_f64()));
+    seconds.flatten().max_by(f64::total_cmp)
 }
 
 #[test]
 fn a_request_waits_for_those_that_shared_the_step_before_as_long_as_max_wait_says() {
-    let Some(patient) = seconds_of_the_last("batching: {maxWait: 5s}") else { return };
-    assert!(patient >= 5.0, "the last request had company before and waited for it, but took {patient} s");
-    let usual = seconds_of_the_last("batching: {}").expect("models");
+    // With room for all in one step, nothing but the time ends the wait of the last.
+    let Some(patient) = longest_stage("{maxBatch: 1024, maxWait: 5s}") else { return };
+    assert!(patient >= 5.0, "a request that had company before waited for it, but none took more than {patient} s");
+    let usual = longest_stage("{maxBatch: 1024}").expect("models");
     assert!(usual < patient, "{usual} s without waiting, {patient} s with");
 }
