@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration};
 use queue::{Error, Faults, Ports, clock::SystemClock, embedded};
 use tempfile::TempDir;
 
-use crate::{chain, message, pull};
+use crate::{LEASE, chain, message, pull};
 
 fn open(folder: &TempDir, faults: &Faults) -> Ports {
-    embedded::open_at(folder.path(), Arc::new(SystemClock::default()), faults.clone()).expect("open").ports
+    embedded::open_at(folder.path(), Arc::new(SystemClock::default()), LEASE, faults.clone()).expect("open").ports
 }
 
 /// Whether it succeeded; a failure must be the store's.
