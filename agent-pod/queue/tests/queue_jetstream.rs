@@ -46,7 +46,7 @@ impl Broker {
     }
 
     fn kill(&mut self) {
-        self.server.take().expect("a running server").kill();
+        drop(self.server.take().expect("a running server"));
     }
 
     fn start_again(&mut self) {

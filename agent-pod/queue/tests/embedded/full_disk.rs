@@ -113,8 +113,7 @@ async fn leases_and_waiting_pulls_survive_a_refused_write() {
     ports.queue.publish(vec![message("a")]).await.expect("publish");
     let delivery = pull(&ports, 1).await.remove(0);
     let queue = ports.queue.clone();
-    let waiting =
-        tokio::spawn(async move { queue.pull("readers", 1, Duration::from_secs(60), Duration::from_secs(60)).await });
+    let waiting = tokio::spawn(async move { queue.pull("readers", 1, Duration::from_secs(60)).await });
     tokio::task::yield_now().await;
 
     faults.fail_write(1);

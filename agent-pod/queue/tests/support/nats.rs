@@ -1,6 +1,8 @@
 //! A real nats-server for tests: on a free port of this machine, with a folder of its own, gone when the test's process is,
 //! however that ends.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::{
     env,
     io::{BufRead, BufReader, Read},
@@ -34,7 +36,7 @@ pub struct Server {
     pub port: u16,
     process: u32,
     keeper: Child,
-    _alive: ChildStdin,
+    alive: Option<ChildStdin>,
 }
 
 /// The program, if there is one. Without it a test says that it skips; `make test` fetches it.
@@ -87,19 +89,10 @@ impl Server {
         let mut line = String::new();
         BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut line).expect("the server's process");
         let process = line.trim().parse().expect("a process id");
-        let alive = keeper.stdin.take().expect("piped");
-        let server = Self { url: format!("nats://127.0.0.1:{port}"), port, process, keeper, _alive: alive };
+        let alive = keeper.stdin.take();
+        let server = Self { url: format!("nats://127.0.0.1:{port}"), port, process, keeper, alive };
         server.wait_until_ready();
         server
-    }
-
-    /// Kills the server as a power cut would, and returns when it is gone.
-    pub fn kill(self) {
-        let killed = Command::new("kill").args(["-9", &self.process.to_string()]).status().expect("kill");
-        assert!(killed.success());
-        let Self { mut keeper, _alive: alive, .. } = self;
-        drop(alive);
-        keeper.wait().expect("the server has ended");
     }
 
     fn wait_until_ready(&self) {
@@ -116,6 +109,19 @@ impl Server {
                 _ => assert!(started.elapsed() < READY, "the server does not answer"),
             }
             thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Kills the server as a power cut would, and returns when it is gone.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let killed = Command::new("kill").args(["-9", &self.process.to_string()]).status();
+        self.alive = None;
+        let ended = self.keeper.wait();
+        if !std::thread::panicking() {
+            assert!(killed.expect("kill").success());
+            ended.expect("the server has ended");
         }
     }
 }
