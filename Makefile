@@ -23,7 +23,7 @@ MODELS := minilm smollm2-135m-instruct
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models demo test fmt lint crds golden bench clean-demo
+.PHONY: help setup build models servers demo test fmt lint crds golden bench clean-demo
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
@@ -38,10 +38,13 @@ build: setup ## Builds everything, tests included
 models: build
 	@$(DOCKET) model pull $(MODELS)
 
+servers: ## Fetches the message broker that the tests use
+	@scripts/nats-server.sh
+
 demo: models ## Reviews the licences of all dependencies: a few minutes after the build
 	@CORPUS=$(CORPUS) DOCKET=$(DOCKET) DEMO=$(DEMO) SAMPLE=$(SAMPLE) scripts/demo.sh
 
-test: models ## Runs everything that passes or fails
+test: models servers ## Runs everything that passes or fails
 	cargo test $(SELECTION)
 
 fmt: ## Formats the code

@@ -51,7 +51,8 @@ pub enum Error {
         /// The digest.
         digest: String,
     },
-    /// The store failed: disk full, broken file. Nothing of the operation took effect. Its operator can fix it.
+    /// The store failed: disk full, broken file, no answer. Nothing of the operation took effect, except where a broker's
+    /// answer was lost: then it may have, and can be repeated without harm. Its operator can fix it.
     #[error("failed to {action}")]
     Store {
         /// What was tried.
@@ -97,8 +98,9 @@ impl Priority {
 /// Something to be worked once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Unique: a second publish of the same id is swallowed while the first is queued, in work, or was acknowledged
-    /// within [`DEDUPLICATION_WINDOW`].
+    /// Unique in its pool: a second publish of the same id is swallowed while the first is queued or in work, however long
+    /// that is, and within [`DEDUPLICATION_WINDOW`] of its publish. Stores of one process count the window from the
+    /// acknowledgement, and see ids in all pools. An id always has the same priority.
     pub id: String,
     /// Queue that it lies in.
     pub pool: String,
@@ -108,7 +110,7 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// How long an acknowledged id is remembered, unless the store is opened with another window.
+/// How long the id of a message that is gone is remembered, unless the store is opened with another window.
 pub const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(120);
 
 /// How long a lease lasts, unless the store is opened with another: a worker extends it several times in that time, and
@@ -122,7 +124,7 @@ pub struct Delivery {
     pub message: Message,
     /// Names this delivery, not the message: after the lease has ended it is worth nothing.
     pub receipt: Receipt,
-    /// 1 for the first delivery.
+    /// 1 for the first delivery. A broker also counts one that found nobody there any more.
     pub deliveries: u32,
     /// When the message was published.
     pub published_at: Millis,
@@ -144,7 +146,8 @@ pub struct Receipt {
 pub struct Depth {
     /// Messages not delivered, by class in the order of [`Priority::ALL`].
     pub pending: [u64; 4],
-    /// Messages under a lease.
+    /// Messages under a lease. A broker counts here, until they are pulled again, what was in work when its lease ended and
+    /// what waits out a delay.
     pub in_work: u64,
     /// Age of the oldest message that is not acknowledged.
     pub oldest: Option<Duration>,
@@ -203,7 +206,8 @@ pub trait Records: Send + Sync {
     async fn update(&self, key: &str, revision: u64, bytes: Bytes) -> Result<u64>;
     /// Removes a key; removing nothing is no error.
     async fn delete(&self, key: &str) -> Result<()>;
-    /// Keys that begin with `prefix`, in order, after `after`, at most `limit`.
+    /// Keys that begin with `prefix`, in order, after `after`, at most `limit`. A broker looks at all keys of the prefix for
+    /// each page (and at no value that is not on it): read large pages.
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>>;
 }
 
@@ -218,7 +222,7 @@ pub trait Payloads: Send + Sync {
     async fn contains(&self, digest: &str) -> Result<bool>;
     /// Removes them; removing nothing is no error.
     async fn delete(&self, digest: &str) -> Result<()>;
-    /// All digests.
+    /// All digests, also those of which a process that died while it stored them has left something.
     async fn list(&self) -> Result<Vec<String>>;
 }
 
@@ -239,7 +243,8 @@ pub trait Timers: Send + Sync {
     /// Sets alarms; they are durable when this returns.
     async fn set(&self, alarms: Vec<Alarm>) -> Result<()>;
     /// Alarms whose time has come, oldest first, at most `max`; waits up to `wait` for the first. An alarm that is not
-    /// `done` within 30 s is delivered again.
+    /// `done` within 30 s is delivered again. A broker goes by its own clock, not by `now`, and may be a quarter of a second
+    /// late.
     async fn due(&self, now: Millis, max: usize, wait: Duration) -> Result<Vec<Alarm>>;
     /// Removes a delivered alarm, unless it was set again meanwhile with another time.
     async fn done(&self, alarm: &Alarm) -> Result<()>;

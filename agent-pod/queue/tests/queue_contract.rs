@@ -1,27 +1,48 @@
 //! What every implementation of the ports promises, run on each of them.
 
 mod contract;
+#[path = "support/nats.rs"]
+mod nats;
 
 use contract::Fixture;
 
+/// Tests in a module each implementation that opens at once.
+macro_rules! run_on {
+    ([$($implementation:ident = $open:ident),+] $tests:tt) => {
+        $(run_on!(@ $implementation $open $tests);)+
+    };
+    (@ $implementation:ident $open:ident { $($subject:ident { $($test:ident)+ })+ }) => {
+        mod $implementation {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::contract::$subject::$test(&super::Fixture::$open()).await;
+                }
+            )+)+
+        }
+    };
+}
+
+/// Tests on a real broker.
+macro_rules! run_on_jetstream {
+    ({ $($subject:ident { $($test:ident)+ })+ }) => {
+        mod jetstream {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    if let Some(fixture) = super::Fixture::jetstream(stringify!($subject)).await {
+                        super::contract::$subject::$test(&fixture).await;
+                    }
+                }
+            )+)+
+        }
+    };
+}
+
 macro_rules! on_every_implementation {
-    ($($subject:ident { $($test:ident)+ })+) => {
-        mod memory {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::contract::$subject::$test(&super::Fixture::memory()).await;
-                }
-            )+)+
-        }
-        mod embedded {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::contract::$subject::$test(&super::Fixture::embedded()).await;
-                }
-            )+)+
-        }
+    ($($tests:tt)+) => {
+        run_on!([memory = memory, embedded = embedded] { $($tests)+ });
+        run_on_jetstream!({ $($tests)+ });
     };
 }
 
@@ -34,20 +55,20 @@ on_every_implementation! {
         a_waiting_pull_ends_when_its_time_is_over
         a_pull_that_was_given_up_takes_no_message_along
         pools_are_separate
-        depth_counts_what_waits_what_is_in_work_and_the_oldest
+        depth_counts_what_is_not_acknowledged
         workers_in_parallel_deliver_each_message_once
     }
     deduplication {
         an_id_that_is_queued_is_swallowed
         an_id_that_is_in_work_is_swallowed
-        an_id_is_swallowed_for_a_while_after_its_acknowledgement
+        an_id_that_is_in_work_for_long_is_swallowed
+        an_id_is_swallowed_for_a_while_after_it_was_worked_at_once
         an_id_given_twice_in_one_call_is_published_once
     }
     leases {
         a_lease_that_ends_delivers_the_message_again
         a_waiting_pull_wakes_when_a_lease_ends
         extending_keeps_the_message
-        a_shortened_lease_wakes_a_waiting_pull
         after_its_lease_a_receipt_changes_nothing
         a_receipt_of_an_earlier_delivery_changes_nothing
         acknowledging_twice_is_refused
@@ -82,6 +103,7 @@ on_every_implementation! {
         a_waiting_call_wakes_when_an_alarm_becomes_due
         a_waiting_call_wakes_when_a_due_alarm_is_set
         setting_again_replaces_time_and_body
+        an_alarm_that_is_due_is_replaced_before_it_is_delivered
         a_cancelled_alarm_is_not_delivered
         an_alarm_that_is_not_done_is_delivered_again
         done_keeps_an_alarm_that_was_set_again
@@ -94,6 +116,27 @@ on_every_implementation! {
         a_watcher_that_left_disturbs_nobody
     }
 }
+
+// What only those promise that keep the books themselves.
+run_on!([memory_exactly = memory, embedded_exactly = embedded] {
+    delivery { depth_counts_what_waits_what_is_in_work_and_the_oldest }
+    deduplication {
+        an_id_that_is_queued_is_swallowed_in_every_pool
+        the_window_counts_from_the_acknowledgement
+    }
+});
+
+// Object stores have payloads alone.
+run_on!([folder = payloads_in_a_folder, object_memory = payloads_in_memory] {
+    payloads {
+        a_payload_is_named_by_its_digest_and_read_back
+        putting_twice_stores_once
+        a_payload_that_is_not_there_is_not_found
+        a_name_that_is_no_digest_is_not_found
+        deleting_removes_and_deleting_nothing_is_no_error
+        payloads_of_every_size_come_back_whole
+    }
+});
 
 #[tokio::test]
 async fn a_write_that_fails_in_memory_has_no_effect() {

@@ -20,6 +20,7 @@ use std::{error::Error as _, time::Duration};
 
 use queue::{Delivery, Message, Ports, Priority};
 
+/// A lease that does not end while a test runs.
 const LEASE: Duration = Duration::from_secs(600);
 
 fn message(id: &str) -> Message {
@@ -33,7 +34,7 @@ fn message(id: &str) -> Message {
 
 /// What can be pulled now.
 async fn pull(ports: &Ports, max: usize) -> Vec<Delivery> {
-    ports.queue.pull("readers", max, LEASE, Duration::ZERO).await.expect("pull")
+    ports.queue.pull("readers", max, Duration::ZERO).await.expect("pull")
 }
 
 /// An error with all that caused it, as a person sees it.

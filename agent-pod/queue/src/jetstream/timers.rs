@@ -1,7 +1,7 @@
 //! Timers: messages that the server delivers at their time (message schedules, since server 2.12).
 //!
 //! ```text
-//! PREFIX.timers.ID.set    the alarm as it was set; a new one takes its place; gone when its time has come
+//! PREFIX.timers.ID.set    the alarm as it was set; gone when its time has come
 //! PREFIX.timers.ID.due    what the server makes of it then: a message that lies there until it is done
 //! ```
 //! The server's clock decides, and it looks four times a second. A due alarm that was set again is stale, which shows by a
@@ -38,6 +38,8 @@ const CONSUMER: &str = "due";
 const MAX_OUT: u32 = 10_000;
 /// Alarms under way to the broker at once, a call.
 const UNDER_WAY: usize = 256;
+/// Tries to set an alarm while others set the same.
+const TRIES: usize = 5;
 /// How long an answer that usually takes a millisecond is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How much later than asked for the server's word may come.
@@ -107,7 +109,25 @@ impl Shared {
         headers.insert("Nats-Schedule-Target", self.subject(&alarm.id, "due"));
         headers.insert(ID_HEADER, names::token(&alarm.id));
         headers.insert(AT_HEADER, alarm.at.to_string());
-        self.broker.publish(&self.subject(&alarm.id, "set"), headers, alarm.body).await.map(drop)
+        // Never in place of an alarm that may be ringing: what the server makes of it then removes whatever lies on the
+        // subject, also what came after it. An alarm that is gone before the new one comes can do that no more.
+        headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
+        let subject = self.subject(&alarm.id, "set");
+        let mut tries = 0;
+        loop {
+            let published = self.broker.publish(&subject, headers.clone(), alarm.body.clone()).await;
+            let Err(failure) = published else { return Ok(()) };
+            tries += 1;
+            if !failure.is_conflict() || tries == TRIES {
+                return Err(failure);
+            }
+            let Some(before) = self.broker.last(&self.stream, &subject).await? else { continue };
+            let at = before.headers.get(AT_HEADER).and_then(|at| at.as_str().parse().ok());
+            if at == Some(alarm.at) && before.payload == alarm.body {
+                return Ok(());
+            }
+            self.broker.purge(&self.stream, &subject, Some(before.sequence + 1)).await?;
+        }
     }
 
     /// Up to `max` alarms that are due, waiting for the first.
@@ -132,8 +152,7 @@ impl Shared {
                 }
             }
             found.drop_stale().await?;
-            let left = ended.saturating_duration_since(Instant::now());
-            if !found.rung.is_empty() || left.is_zero() {
+            if !found.rung.is_empty() {
                 return Ok(found);
             }
             if silent {
@@ -141,6 +160,10 @@ impl Shared {
                 let name = format!("CONSUMER.INFO.{}.{CONSUMER}", self.stream);
                 let _: serde_json::Value = self.broker.api(&name, &serde_json::Value::Null).await?;
                 asking = Asking::begin(&self.broker, |_| Some(0)).await?;
+            }
+            let left = ended.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(found);
             }
             patience = (Patience::UntilFirst(left), left + LATE);
         }

@@ -24,9 +24,14 @@ pub async fn watchers_see_the_subjects_of_their_prefix(fixture: &Fixture) {
 pub async fn a_slow_watcher_loses_the_oldest(fixture: &Fixture) {
     const EVENTS: usize = 10_000;
     let mut watcher = fixture.ports.events.watch("token/").await.expect("watch");
+    let mut fast = fixture.ports.events.watch("token/").await.expect("watch");
+    let last = format!("token/{}", EVENTS - 1);
+    let arrived = tokio::spawn(async move { while fast.recv().await.expect("an event").0 != last {} });
     for number in 0..EVENTS {
         publish(fixture, &format!("token/{number}"), "").await;
     }
+    // All have come by now: the slow watcher has slept through them.
+    soon(arrived).await.expect("the fast watcher sees the last");
     let mut seen = Vec::new();
     loop {
         let (subject, _) = soon(watcher.recv()).await.expect("an event");

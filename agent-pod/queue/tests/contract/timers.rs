@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use queue::{Alarm, Millis};
 
-use super::{Fixture, LONG, START, soon};
-
-const REDELIVERY: Millis = 30_000;
+use super::{Fixture, LONG, soon};
 
 fn alarm(id: &str, at: Millis) -> Alarm {
     Alarm { id: id.to_owned(), at, body: format!("{id} at {at}").into() }
@@ -17,81 +15,140 @@ async fn set(fixture: &Fixture, alarms: &[(&str, Millis)]) {
     fixture.ports.timers.set(alarms).await.expect("set");
 }
 
-async fn due(fixture: &Fixture, now: Millis) -> Vec<Alarm> {
-    fixture.ports.timers.due(now, 100, Duration::ZERO).await.expect("due")
+/// What is due now; a broker is given time until it is `count`.
+async fn due(fixture: &Fixture, count: usize) -> Vec<Alarm> {
+    let wait = if count == 0 { Duration::ZERO } else { fixture.patience() };
+    let mut found = Vec::new();
+    soon(async {
+        loop {
+            found.extend(fixture.ports.timers.due(fixture.now(), 100, wait).await.expect("due"));
+            if wait.is_zero() || found.len() >= count {
+                break;
+            }
+        }
+    })
+    .await;
+    found
 }
 
-fn spawn_due(fixture: &Fixture, now: Millis) -> tokio::task::JoinHandle<Vec<Alarm>> {
-    let timers = fixture.ports.timers.clone();
+/// A moment after now. Moments lie far enough apart for the implementation to tell them apart.
+fn moment(fixture: &Fixture, number: u64) -> Millis {
+    fixture.now() + number * fixture.scaled(100, 1_000)
+}
+
+fn spawn_due(fixture: &Fixture) -> tokio::task::JoinHandle<Vec<Alarm>> {
+    let (timers, now) = (fixture.ports.timers.clone(), fixture.now());
     tokio::spawn(async move { timers.due(now, 100, LONG).await.expect("due") })
 }
 
 pub async fn alarms_are_delivered_oldest_first_when_their_time_has_come(fixture: &Fixture) {
-    set(fixture, &[("c", 300), ("a", 200), ("b", 100), ("d", 400)]).await;
-    assert!(due(fixture, 99).await.is_empty());
-    assert_eq!(due(fixture, 300).await, [alarm("b", 100), alarm("a", 200), alarm("c", 300)]);
-    assert_eq!(due(fixture, 400).await, [alarm("d", 400)]);
+    let times = [1, 2, 3, 8].map(|number| moment(fixture, number));
+    set(fixture, &[("c", times[2]), ("a", times[1]), ("b", times[0]), ("d", times[3])]).await;
+    assert!(due(fixture, 0).await.is_empty());
+    fixture.reach(times[2]).await;
+    fixture.alarms(3).await;
+    assert_eq!(due(fixture, 3).await, [alarm("b", times[0]), alarm("a", times[1]), alarm("c", times[2])]);
+    for (id, at) in [("a", times[1]), ("b", times[0]), ("c", times[2])] {
+        fixture.ports.timers.done(&alarm(id, at)).await.expect("done");
+    }
+    fixture.reach(times[3]).await;
+    assert_eq!(due(fixture, 1).await, [alarm("d", times[3])]);
 }
 
 pub async fn a_waiting_call_wakes_when_an_alarm_becomes_due(fixture: &Fixture) {
-    set(fixture, &[("a", START + 5_000)]).await;
-    let waiting = spawn_due(fixture, START);
+    let time = moment(fixture, 2);
+    set(fixture, &[("a", time)]).await;
+    let waiting = spawn_due(fixture);
     fixture.sleepers(1).await;
-    fixture.clock.advance(Duration::from_secs(5));
-    assert_eq!(soon(waiting).await.expect("the call ends well"), [alarm("a", START + 5_000)]);
+    fixture.reach(time).await;
+    assert_eq!(soon(waiting).await.expect("the call ends well"), [alarm("a", time)]);
 }
 
 pub async fn a_waiting_call_wakes_when_a_due_alarm_is_set(fixture: &Fixture) {
     for round in 0..10 {
-        let waiting = spawn_due(fixture, START);
+        let waiting = spawn_due(fixture);
         fixture.sleepers(1).await;
-        let id = format!("a{round}");
-        set(fixture, &[(&id, START)]).await;
-        assert_eq!(soon(waiting).await.expect("the call ends well"), [alarm(&id, START)]);
+        let set_now = alarm(&format!("a{round}"), fixture.now());
+        fixture.ports.timers.set(vec![set_now.clone()]).await.expect("set");
+        assert_eq!(soon(waiting).await.expect("the call ends well"), [set_now.clone()]);
+        fixture.ports.timers.done(&set_now).await.expect("done");
     }
 }
 
 pub async fn setting_again_replaces_time_and_body(fixture: &Fixture) {
-    set(fixture, &[("a", 100)]).await;
-    set(fixture, &[("a", 200)]).await;
-    assert!(due(fixture, 100).await.is_empty());
-    assert_eq!(due(fixture, 200).await, [alarm("a", 200)]);
-    let other_body = Alarm { body: "other".into(), ..alarm("a", 200) };
+    let [first, between, second] = [1, 2, 3].map(|number| moment(fixture, number));
+    set(fixture, &[("a", first)]).await;
+    set(fixture, &[("a", second)]).await;
+    fixture.reach(between).await;
+    assert!(due(fixture, 0).await.is_empty());
+    fixture.reach(second).await;
+    assert_eq!(due(fixture, 1).await, [alarm("a", second)]);
+    let other_body = Alarm { body: "other".into(), ..alarm("a", second) };
     fixture.ports.timers.set(vec![other_body.clone()]).await.expect("set");
-    assert_eq!(due(fixture, 200).await, [other_body]);
+    assert_eq!(due(fixture, 1).await, [other_body]);
+}
+
+pub async fn an_alarm_that_is_due_is_replaced_before_it_is_delivered(fixture: &Fixture) {
+    let [first, second] = [0, 2].map(|number| moment(fixture, number));
+    set(fixture, &[("a", first)]).await;
+    fixture.alarms(1).await;
+    set(fixture, &[("a", second)]).await;
+    assert!(due(fixture, 0).await.is_empty());
+    fixture.reach(second).await;
+    assert_eq!(due(fixture, 1).await, [alarm("a", second)]);
 }
 
 pub async fn a_cancelled_alarm_is_not_delivered(fixture: &Fixture) {
-    set(fixture, &[("a", 100), ("b", 100)]).await;
+    let time = moment(fixture, 1);
+    set(fixture, &[("a", time), ("b", time)]).await;
     fixture.ports.timers.cancel("a").await.expect("cancel");
     fixture.ports.timers.cancel("a").await.expect("cancelling nothing");
-    assert_eq!(due(fixture, 100).await, [alarm("b", 100)]);
+    fixture.reach(time).await;
+    assert_eq!(due(fixture, 1).await, [alarm("b", time)]);
+    fixture.ports.timers.cancel("b").await.expect("cancel what is out for delivery");
+    fixture.pass(fixture.redelivery).await;
+    assert!(due(fixture, 0).await.is_empty());
 }
 
 pub async fn an_alarm_that_is_not_done_is_delivered_again(fixture: &Fixture) {
-    set(fixture, &[("a", 100), ("b", 100)]).await;
-    assert_eq!(due(fixture, 100).await.len(), 2);
-    fixture.ports.timers.done(&alarm("b", 100)).await.expect("done");
-    assert!(due(fixture, 100 + REDELIVERY - 1).await.is_empty());
-    assert_eq!(due(fixture, 100 + REDELIVERY).await, [alarm("a", 100)]);
-    assert!(due(fixture, 100 + REDELIVERY).await.is_empty());
-    assert_eq!(due(fixture, 100 + 2 * REDELIVERY).await, [alarm("a", 100)]);
+    let time = fixture.now();
+    set(fixture, &[("a", time), ("b", time)]).await;
+    fixture.alarms(2).await;
+    assert_eq!(due(fixture, 2).await.len(), 2);
+    fixture.ports.timers.done(&alarm("b", time)).await.expect("done");
+    fixture.almost_pass(fixture.redelivery).await;
+    assert!(due(fixture, 0).await.is_empty());
+    fixture.pass_the_rest(fixture.redelivery).await;
+    assert_eq!(due(fixture, 1).await, [alarm("a", time)]);
+    assert!(due(fixture, 0).await.is_empty());
+    fixture.pass(fixture.redelivery).await;
+    assert_eq!(due(fixture, 1).await, [alarm("a", time)]);
 }
 
 pub async fn done_keeps_an_alarm_that_was_set_again(fixture: &Fixture) {
-    set(fixture, &[("a", 100)]).await;
-    let delivered = due(fixture, 100).await;
-    set(fixture, &[("a", 150)]).await;
+    let [first, second] = [0, 2].map(|number| moment(fixture, number));
+    set(fixture, &[("a", first)]).await;
+    let delivered = due(fixture, 1).await;
+    set(fixture, &[("a", second)]).await;
     fixture.ports.timers.done(&delivered[0]).await.expect("done");
-    assert_eq!(due(fixture, 150).await, [alarm("a", 150)]);
-    fixture.ports.timers.done(&alarm("a", 150)).await.expect("done");
-    assert!(due(fixture, Millis::MAX / 2).await.is_empty());
+    fixture.reach(second).await;
+    assert_eq!(due(fixture, 1).await, [alarm("a", second)]);
+    fixture.ports.timers.done(&alarm("a", second)).await.expect("done");
+    fixture.pass(fixture.redelivery * 2).await;
+    assert!(due(fixture, 0).await.is_empty());
 }
 
 pub async fn no_more_than_max_are_delivered_at_once(fixture: &Fixture) {
-    set(fixture, &[("a", 100), ("b", 101), ("c", 102)]).await;
+    let start = fixture.now();
+    let alarms = [("a", start), ("b", start + 1), ("c", start + 2)];
+    set(fixture, &alarms).await;
+    fixture.reach(start + 2).await;
+    fixture.alarms(3).await;
     let timers = &fixture.ports.timers;
-    assert_eq!(timers.due(200, 2, LONG).await.expect("due"), [alarm("a", 100), alarm("b", 101)]);
-    assert_eq!(timers.due(200, 2, LONG).await.expect("due"), [alarm("c", 102)]);
-    assert!(timers.due(200, 0, LONG).await.expect("due").is_empty());
+    let first = timers.due(fixture.now(), 2, LONG).await.expect("due");
+    let second = timers.due(fixture.now(), 2, LONG).await.expect("due");
+    assert_eq!((first.len(), second.len()), (2, 1));
+    let delivered: Vec<Alarm> = first.into_iter().chain(second).collect();
+    assert_eq!(delivered, alarms.map(|(id, at)| alarm(id, at)));
+    assert!(timers.due(fixture.now(), 0, LONG).await.expect("due").is_empty());
 }

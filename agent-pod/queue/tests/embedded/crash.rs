@@ -5,10 +5,11 @@ use std::{
     env,
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-use queue::{Ports, embedded};
+use queue::{Faults, Ports, clock::SystemClock, embedded};
 
 use crate::{LEASE, message, pull};
 
@@ -18,7 +19,8 @@ const CHILD_FOLDER: &str = "QUEUE_TEST_CHILD_FOLDER";
 #[test]
 fn child_publishes_and_acknowledges_until_it_is_killed() {
     let Some(folder) = env::var_os(CHILD_FOLDER) else { return };
-    let ports = embedded::open(folder.as_ref()).expect("open").ports;
+    let clock = Arc::new(SystemClock::default());
+    let ports = embedded::open_at(folder.as_ref(), clock, LEASE, Faults::default()).expect("open").ports;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -47,7 +49,7 @@ async fn publish_without_end(ports: Ports, publisher: usize, first_round: bool) 
 /// Acknowledges two of three messages and keeps the third in work.
 async fn work_without_end(ports: Ports) {
     for turn in 0.. {
-        for delivery in ports.queue.pull("readers", 1, LEASE, Duration::from_millis(50)).await.expect("pull") {
+        for delivery in ports.queue.pull("readers", 1, Duration::from_millis(50)).await.expect("pull") {
             let id = &delivery.message.id;
             say("delivered", id);
             if turn % 3 != 0 {

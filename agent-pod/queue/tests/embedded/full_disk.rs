@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration};
 use queue::{Error, Faults, Ports, clock::SystemClock, embedded};
 use tempfile::TempDir;
 
-use crate::{chain, message, pull};
+use crate::{LEASE, chain, message, pull};
 
 fn open(folder: &TempDir, faults: &Faults) -> Ports {
-    embedded::open_at(folder.path(), Arc::new(SystemClock::default()), faults.clone()).expect("open").ports
+    embedded::open_at(folder.path(), Arc::new(SystemClock::default()), LEASE, faults.clone()).expect("open").ports
 }
 
 /// Whether it succeeded; a failure must be the store's.
@@ -113,8 +113,7 @@ async fn leases_and_waiting_pulls_survive_a_refused_write() {
     ports.queue.publish(vec![message("a")]).await.expect("publish");
     let delivery = pull(&ports, 1).await.remove(0);
     let queue = ports.queue.clone();
-    let waiting =
-        tokio::spawn(async move { queue.pull("readers", 1, Duration::from_secs(60), Duration::from_secs(60)).await });
+    let waiting = tokio::spawn(async move { queue.pull("readers", 1, Duration::from_secs(60)).await });
     tokio::task::yield_now().await;
 
     faults.fail_write(1);

@@ -14,9 +14,9 @@ const START: Millis = 1_000_000;
 #[derive(Clone, Debug)]
 enum Operation {
     Publish { ids: Vec<u8>, pool: bool, class: usize },
-    Pull { pool: bool, max: usize, lease: u64 },
+    Pull { pool: bool, max: usize },
     Acknowledge(prop::sample::Index),
-    Extend(prop::sample::Index, u64),
+    Extend(prop::sample::Index),
     Release(prop::sample::Index, u64),
     Depth { pool: bool },
     Pass { time: u64 },
@@ -36,9 +36,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (prop::collection::vec(0..12_u8, 1..4), any::<bool>(), 0..4_usize)
             .prop_map(|(ids, pool, class)| O::Publish { ids, pool, class }),
-        4 => (any::<bool>(), 1..4_usize, 0..50_000_u64).prop_map(|(pool, max, lease)| O::Pull { pool, max, lease }),
+        4 => (any::<bool>(), 1..4_usize).prop_map(|(pool, max)| O::Pull { pool, max }),
         3 => index().prop_map(O::Acknowledge),
-        1 => (index(), 0..50_000_u64).prop_map(|(which, lease)| O::Extend(which, lease)),
+        1 => index().prop_map(O::Extend),
         2 => (index(), 0..50_000_u64).prop_map(|(which, delay)| O::Release(which, delay)),
         2 => any::<bool>().prop_map(|pool| O::Depth { pool }),
         2 => (0..60_000_u64).prop_map(|time| O::Pass { time }),
@@ -82,9 +82,8 @@ impl Side {
                 });
                 answer(queue.publish(messages.collect()).await)
             }
-            Operation::Pull { pool, max, lease } => {
-                let lease = Duration::from_millis(*lease);
-                let pulled = queue.pull(&pool.to_string(), *max, lease, Duration::ZERO).await;
+            Operation::Pull { pool, max } => {
+                let pulled = queue.pull(&pool.to_string(), *max, Duration::ZERO).await;
                 if let Ok(deliveries) = &pulled {
                     self.receipts.extend(deliveries.iter().map(|delivery| delivery.receipt.clone()));
                 }
@@ -97,8 +96,8 @@ impl Side {
                 Some(receipt) => answer(queue.ack(receipt).await),
                 None => String::new(),
             },
-            Operation::Extend(which, lease) => match self.receipts.get(which.index(self.receipts.len().max(1))) {
-                Some(receipt) => answer(queue.extend(receipt, Duration::from_millis(*lease)).await),
+            Operation::Extend(which) => match self.receipts.get(which.index(self.receipts.len().max(1))) {
+                Some(receipt) => answer(queue.extend(receipt).await),
                 None => String::new(),
             },
             Operation::Release(which, delay) => match self.receipts.get(which.index(self.receipts.len().max(1))) {
@@ -160,13 +159,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_implementations_answer_alike(operations in prop::collection::vec(operation(), 1..80)) {
+    fn both_implementations_answer_alike(
+        lease in 0..50_000_u64,
+        operations in prop::collection::vec(operation(), 1..80),
+    ) {
+        let lease = Duration::from_millis(lease);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let outcome: Result<(), TestCaseError> = runtime.block_on(async {
-            let mut memory = Side::new(|clock| memory::open_at(clock, Faults::default()));
+            let mut memory = Side::new(|clock| memory::open_at(clock, lease, Faults::default()));
             let mut embedded = Side::new(|clock| {
-                embedded::open_at(folder.path(), clock, Faults::default()).expect("open").ports
+                embedded::open_at(folder.path(), clock, lease, Faults::default()).expect("open").ports
             });
             for (step, operation) in operations.iter().enumerate() {
                 let (expected, found) = (memory.apply(operation).await, embedded.apply(operation).await);

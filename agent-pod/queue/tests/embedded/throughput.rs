@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use queue::{Message, embedded};
 
-use crate::{LEASE, message};
+use crate::message;
 
 const WORKERS: usize = 16;
 const MESSAGES_EACH: usize = 100;
@@ -21,7 +21,7 @@ async fn every_worker_publishes_pulls_and_acknowledges() {
             for number in 0..MESSAGES_EACH {
                 let message = Message { id: format!("{worker}-{number}"), ..message("") };
                 queue.publish(vec![message]).await.expect("publish");
-                for delivery in queue.pull("readers", 1, LEASE, Duration::from_secs(20)).await.expect("pull") {
+                for delivery in queue.pull("readers", 1, Duration::from_secs(20)).await.expect("pull") {
                     queue.ack(&delivery.receipt).await.expect("acknowledge");
                 }
             }

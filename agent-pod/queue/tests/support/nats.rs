@@ -1,0 +1,133 @@
+//! A real nats-server for tests: on a free port of this machine, with a folder of its own, gone when the test's process is,
+//! however that ends.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The version that `scripts/nats-server.sh` fetches.
+const VERSION: &str = "2.15.1";
+/// How long a server may take to answer.
+const READY: Duration = Duration::from_secs(30);
+
+/// Runs the server; when nobody holds its standard input any more, kills it and removes its folder if told so.
+const KEEPER: &str = r#"
+remove=$1; shift
+"$@" 2> /dev/null &
+echo $!
+cat > /dev/null
+kill -9 $! 2> /dev/null
+wait $! 2> /dev/null
+[ -z "$remove" ] || rm -rf "$remove"
+"#;
+
+/// A running server.
+pub struct Server {
+    pub url: String,
+    pub port: u16,
+    process: u32,
+    keeper: Child,
+    alive: Option<ChildStdin>,
+}
+
+/// The program, if there is one. Without it a test says that it skips; `make test` fetches it.
+pub fn program() -> Option<PathBuf> {
+    let named = env::var_os("DOCKET_NATS_SERVER").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let program = named.or_else(|| {
+        let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+        Some(cache.join("docket/servers").join(format!("nats-server-{VERSION}")))
+    });
+    let found = program.filter(|program| program.is_file());
+    if found.is_none() {
+        println!("skipped: no nats-server (scripts/nats-server.sh fetches it, or set DOCKET_NATS_SERVER)");
+    }
+    found
+}
+
+/// A server for all tests of this process.
+pub fn shared() -> Option<&'static Server> {
+    static SHARED: OnceLock<Option<Server>> = OnceLock::new();
+    SHARED
+        .get_or_init(|| {
+            let program = program()?;
+            let folder = tempfile::tempdir().expect("a temporary folder").keep();
+            Some(Server::start(&program, &folder, free_port(), true))
+        })
+        .as_ref()
+}
+
+impl Server {
+    /// Starts a server whose state lies in `folder`; `temporary` removes the folder with the server.
+    pub fn start(program: &Path, folder: &Path, port: u16, temporary: bool) -> Self {
+        let settings = folder.join("nats.conf");
+        let state = folder.join("state");
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+            state.display().to_string()
+        );
+        std::fs::write(&settings, text).expect("write the server's settings");
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "sh"])
+            .arg(if temporary { folder.as_os_str() } else { "".as_ref() })
+            .arg(program)
+            .arg("-c")
+            .arg(&settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start the server");
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut line).expect("the server's process");
+        let process = line.trim().parse().expect("a process id");
+        let alive = keeper.stdin.take();
+        let server = Self { url: format!("nats://127.0.0.1:{port}"), port, process, keeper, alive };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&self) {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let started = Instant::now();
+        loop {
+            let greeted = TcpStream::connect_timeout(&address, READY).and_then(|mut stream| {
+                stream.set_read_timeout(Some(READY))?;
+                let mut greeting = [0; 5];
+                stream.read_exact(&mut greeting).map(|()| greeting == *b"INFO ")
+            });
+            match greeted {
+                Ok(true) => return,
+                _ => assert!(started.elapsed() < READY, "the server does not answer"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Kills the server as a power cut would, and returns when it is gone.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let killed = Command::new("kill").args(["-9", &self.process.to_string()]).status();
+        self.alive = None;
+        let ended = self.keeper.wait();
+        if !std::thread::panicking() {
+            assert!(killed.expect("kill").success());
+            ended.expect("the server has ended");
+        }
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
