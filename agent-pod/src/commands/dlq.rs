@@ -6,7 +6,7 @@ use flow::{DocumentRecord, Outcome};
 use serde_json::{Value, json};
 
 use super::{
-    note, print,
+    cache, note, print,
     run::{
         report::{self, Reporter},
         results::Keep,
@@ -109,6 +109,7 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
         replayed.push(driver.plan(record).await.map_err(Error::system("read the documents' plan"))?);
     }
     let models = arguments.models.folder.clone();
+    let redis = cache::redis(&arguments.redis, &plan)?;
     let settings = Settings {
         state,
         run: run.clone(),
@@ -117,6 +118,7 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
         models,
         suspended: false,
         in_flight: None,
+        redis,
     };
     // Nothing changes before the work can begin.
     let session = Arc::new(Session::start(settings).await?);

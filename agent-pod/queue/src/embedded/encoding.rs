@@ -1,4 +1,4 @@
-//! How a payload lies on disk: one byte that says how, then the bytes.
+//! How bytes lie on disk: one byte that says how, then they themselves or what compression made of them.
 
 use std::{borrow::Cow, io::Read};
 
@@ -14,8 +14,8 @@ const LEVEL: i32 = 3;
 /// Length of the payload, in front of compressed bytes.
 const LENGTH_BYTES: usize = 8;
 
-/// The bytes to store.
-pub(super) fn encode(payload: &[u8]) -> Vec<u8> {
+/// The bytes to store: compressed where that makes them smaller.
+pub fn encode(payload: &[u8]) -> Vec<u8> {
     if payload.len() >= COMPRESS_FROM {
         // A payload that cannot be compressed is stored as it is, whatever the reason.
         if let Ok(compressed) = zstd::bulk::compress(payload, LEVEL)
@@ -35,7 +35,7 @@ pub(super) fn encode(payload: &[u8]) -> Vec<u8> {
 }
 
 /// The payload, if the stored bytes are what `encode` made of one with this digest.
-pub(super) fn decode(stored: Cow<'_, [u8]>, digest: &blake3::Hash) -> Option<Bytes> {
+pub fn decode(stored: Cow<'_, [u8]>, digest: &blake3::Hash) -> Option<Bytes> {
     let payload = match *stored.first()? {
         RAW => match stored {
             Cow::Borrowed(stored) => Bytes::copy_from_slice(&stored[1..]),
@@ -45,6 +45,16 @@ pub(super) fn decode(stored: Cow<'_, [u8]>, digest: &blake3::Hash) -> Option<Byt
         _ => return None,
     };
     (blake3::hash(&payload) == *digest).then_some(payload)
+}
+
+/// The length that the stored bytes claim for their payload, `None` where they cannot be what `encode` made. `decode` never
+/// makes more of them, so a caller can refuse what would be too large.
+pub fn claimed_length(stored: &[u8]) -> Option<u64> {
+    match stored.split_first()? {
+        (&RAW, payload) => Some(payload.len() as u64),
+        (&ZSTD, rest) => rest.first_chunk::<LENGTH_BYTES>().map(|length| u64::from_le_bytes(*length)),
+        _ => None,
+    }
 }
 
 fn decompress(stored: &[u8]) -> Option<Bytes> {

@@ -9,7 +9,7 @@
 //!
 //! A process that is killed loses nothing that returned. Leases end with the process; delivery counts do not.
 
-mod encoding;
+pub mod encoding;
 mod failure;
 mod leases;
 mod payload_files;
