@@ -23,7 +23,7 @@ MODELS := minilm smollm2-135m-instruct
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models demo test fmt lint crds golden bench clean-demo
+.PHONY: help setup servers build models demo test fmt lint crds golden bench clean-demo
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
@@ -31,6 +31,9 @@ help: ## Lists the targets
 
 setup: ## Installs what the build needs and the machine lacks, or names the command
 	@scripts/setup.sh
+
+servers: ## Installs the servers that some tests talk to; without them those tests skip
+	@scripts/redis-server.sh
 
 build: setup ## Builds everything, tests included
 	cargo build $(SELECTION) --all-targets

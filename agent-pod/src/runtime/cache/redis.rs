@@ -42,6 +42,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const PINGS: usize = 3;
 /// Longest time for a store; nobody waits for it.
 const STORE: Duration = Duration::from_secs(1);
+/// Of tokio's timer.
+const TICK: Duration = Duration::from_millis(1);
 /// Results that wait to be stored; with the next one this bounds the memory that they hold.
 const WAITING: usize = 64;
 /// Largest result, in memory.
@@ -310,7 +312,9 @@ enum Failure {
 
 /// Gives a call so long and no longer.
 async fn within<T>(longest: Duration, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, Failure> {
-    timeout(longest, call).await.map_err(|_| Failure::Late)?.map_err(Failure::Redis)
+    // The timer rounds up to its next tick.
+    let wait = longest.saturating_sub(TICK).max(longest.min(TICK));
+    timeout(wait, call).await.map_err(|_| Failure::Late)?.map_err(Failure::Redis)
 }
 
 #[cfg(test)]
