@@ -9,6 +9,7 @@ mod counts;
 mod disk;
 pub mod inventory;
 mod kept;
+mod link;
 mod redis;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ use self::{
 pub use self::{
     counts::{LevelStatistics, Statistics},
     kept::Output,
-    redis::Settings as RedisSettings,
+    link::Settings as RedisSettings,
 };
 use super::now;
 
