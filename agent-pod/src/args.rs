@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use crds::Span;
 
 /// Documents through agents, on your own machine: a pipeline file in, results out.
 ///
@@ -39,6 +40,9 @@ pub enum Command {
     /// Tells what happened to a document, and why.
     #[command(subcommand)]
     Explain(ExplainCommand),
+    /// Shows and removes kept results of stages.
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Lists and fetches models of the catalogue.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -137,6 +141,8 @@ pub struct RunArguments {
     /// "split": "test" are held out and measure accuracy.
     #[arg(long, env = "DOCKET_FEEDBACK", value_name = "FILE")]
     pub feedback: Option<PathBuf>,
+    #[command(flatten)]
+    pub redis: RedisArguments,
 }
 
 /// `docket ingest`.
@@ -256,6 +262,8 @@ pub struct ReplayArguments {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub remote: RemoteArguments,
+    #[command(flatten)]
+    pub redis: RedisArguments,
 }
 
 /// `docket explain`.
@@ -486,6 +494,46 @@ pub struct CancelArguments {
     #[arg(required = true)]
     pub documents: Vec<String>,
     /// How what became of them is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// A Redis server that several processes share, as a level of the cache.
+#[derive(Args, Debug, Clone)]
+pub struct RedisArguments {
+    /// Server that keeps stage results of pipelines whose cache.levels name Redis:
+    /// redis://[user:password@]host[:port][/database].
+    #[arg(id = "redis_url", long = "redis", env = "DOCKET_REDIS", hide_env_values = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// Longest wait of a stage for Redis; after it the stage is worked.
+    #[arg(long = "redis-timeout", env = "DOCKET_REDIS_TIMEOUT", default_value = "2ms", value_name = "DURATION")]
+    pub timeout: Span,
+}
+
+/// `docket cache`.
+#[derive(Subcommand, Debug, Clone)]
+pub enum CacheCommand {
+    /// Says how many results each level keeps, and how large they are. Those in memory live as long as their process.
+    Stats(CacheArguments),
+    /// Removes kept results, for all pipelines; they are made again when they are wanted.
+    Clear {
+        /// Only results that were made so long ago or longer.
+        #[arg(long, value_name = "DURATION")]
+        older_than: Option<Span>,
+        #[command(flatten)]
+        arguments: CacheArguments,
+    },
+}
+
+/// Which levels are meant.
+#[derive(Args, Debug, Clone)]
+pub struct CacheArguments {
+    #[command(flatten)]
+    pub state: StateArguments,
+    /// Redis server whose results are meant too: redis://[user:password@]host[:port][/database].
+    #[arg(id = "redis_url", long = "redis", env = "DOCKET_REDIS", hide_env_values = true, value_name = "URL")]
+    pub redis: Option<String>,
+    /// How the numbers are printed.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
 }

@@ -236,9 +236,9 @@ pub struct Cache {
     /// Answers from the cache when specification, model and inputs are the same to the byte.
     #[serde(default)]
     pub exact: ExactCache,
-    /// Where results are kept, nearest first; empty turns the cache off.
+    /// Where results are kept, asked in the order Memory, Redis, Disk; empty turns the cache off.
     #[serde(default = "cache_levels")]
-    #[schemars(length(max = 2))]
+    #[schemars(length(max = 3))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub levels: Vec<CacheLevel>,
 }
@@ -277,6 +277,8 @@ fn cache_ttl() -> Span {
 pub enum CacheLevel {
     /// In the process, least recently used go first.
     Memory,
+    /// On the Redis server that processes share, if they are given one; while it does not answer, the level is left out.
+    Redis,
     /// In the state folder; survives a restart.
     Disk,
 }

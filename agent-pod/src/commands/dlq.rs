@@ -6,7 +6,7 @@ use flow::{DocumentRecord, Outcome};
 use serde_json::{Value, json};
 
 use super::{
-    client, note, print,
+    cache, client, note, print,
     run::{
         report::{self, Reporter},
         results::Keep,
@@ -121,6 +121,7 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
         replayed.push(driver.plan(record).await.map_err(Error::system("read the documents' plan"))?);
     }
     let models = arguments.models.folder.clone();
+    let redis = cache::redis(&arguments.redis, &plan)?;
     let settings = Settings {
         state,
         run: run.clone(),
@@ -129,6 +130,7 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
         models,
         suspended: false,
         in_flight: None,
+        redis,
     };
     // Nothing changes before the work can begin.
     let session = Arc::new(Session::start(settings).await?);

@@ -1,6 +1,7 @@
 //! What a person calls: each command in a file of its own, from arguments to exit code.
 
 mod bench;
+mod cache;
 mod client;
 pub(crate) mod dlq;
 pub(crate) mod explain;
@@ -27,6 +28,7 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Query(arguments) => query::query(arguments).await,
         Command::Dlq(command) => dlq::dlq(command).await,
         Command::Explain(command) => explain::explain(command).await,
+        Command::Cache(command) => cache::cache(command).await,
         Command::Model(command) => model::model(command).await,
         Command::Bench(arguments) => bench::bench(arguments).await,
         Command::Worker(arguments) => serve::worker(arguments).await,

@@ -6,6 +6,8 @@ use prometheus::{
     core::Collector,
 };
 
+use super::cache::{LevelStatistics, Statistics};
+
 /// Stages take from a tenth of a millisecond (a template) to minutes (a long answer).
 const STAGE_SECONDS: [f64; 16] =
     [0.0001, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0];
@@ -205,14 +207,19 @@ impl Metrics {
     }
 
     /// Brings the cache's counts up to what its own statistics say.
-    pub fn cache(&self, statistics: &super::cache::Statistics) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let counts = [
-            ("memory", "hit", statistics.memory_hits.load(Relaxed)),
-            ("disk", "hit", statistics.disk_hits.load(Relaxed)),
-            ("none", "miss", statistics.misses.load(Relaxed)),
+    pub fn cache(&self, statistics: &Statistics) {
+        let levels = [
+            ("memory", Some(&statistics.memory)),
+            ("redis", statistics.redis.as_ref()),
+            ("disk", Some(&statistics.disk)),
         ];
-        for (level, outcome, count) in counts {
+        let of_level = |(level, counts): (&'static str, Option<&LevelStatistics>)| {
+            counts.map(|counts| {
+                [(level, "hit", counts.hits), (level, "miss", counts.misses), (level, "error", counts.errors)]
+            })
+        };
+        let counts = levels.into_iter().filter_map(of_level).flatten();
+        for (level, outcome, count) in counts.chain([("none", "miss", statistics.computed)]) {
             let counter = self.cache_requests.with_label_values(&[level, outcome]);
             counter.inc_by(count.saturating_sub(counter.get()));
         }

@@ -31,7 +31,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
     let for_metrics = Arc::clone(&services);
     let health = Health::new(&stop, &metrics, move |metrics| {
         if let Some(services) = for_metrics.get() {
-            metrics.cache(&services.cache.statistics);
+            metrics.cache(&services.cache.statistics());
         }
     });
     let mut parts = Parts::default();

@@ -23,7 +23,7 @@ use self::context::Context;
 pub use self::heads::{document_vector, plain_text};
 pub(crate) use self::{parse::MAX_BYTES, retrieve::search};
 use crate::runtime::{
-    cache::{Levels, Output},
+    cache::{Levels, Output, Work as Cached},
     services::Services,
 };
 
@@ -161,30 +161,42 @@ async fn run_cached(
     let cache = &plan.spec.cache;
     let levels = Levels {
         memory: cache.levels.contains(&CacheLevel::Memory),
+        redis: cache.levels.contains(&CacheLevel::Redis),
         disk: cache.levels.contains(&CacheLevel::Disk),
         ttl: cache.exact.ttl.0,
     };
-    let wanted = stage.spec.cache != Some(StageCacheMode::None) && (levels.memory || levels.disk);
+    let wanted = stage.spec.cache != Some(StageCacheMode::None) && levels.any();
     let Some(inputs) = job.key(services).filter(|_| wanted) else {
         return Ok((job.run(services).await?, false));
     };
     let key = cache_key(&plan.stage_digest(&stage.name), &context.tenant, &inputs);
-    for last_try in [false, true] {
-        let (output, cached) = services
-            .cache
-            .get_or_compute(&key, levels, job.run(services))
-            .await
-            .map_err(|failure| Arc::unwrap_or_clone(failure))?;
-        let mut whole = true;
-        for digest in &output.references {
-            whole &= !cached || services.ports.payloads.contains(digest).await?;
+    let work = CachedJob { services, job };
+    services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))
+}
+
+/// A job as the cache wants it.
+struct CachedJob<'a> {
+    services: &'a Arc<Services>,
+    job: Box<dyn Job>,
+}
+
+#[async_trait]
+impl Cached for CachedJob<'_> {
+    type Error = Failure;
+
+    /// Payloads can be gone, or never have been in this process's store.
+    async fn usable(&self, kept: &Output) -> Result<bool, Failure> {
+        for digest in &kept.references {
+            if !self.services.ports.payloads.contains(digest).await? {
+                return Ok(false);
+            }
         }
-        if whole || last_try {
-            return Ok((output, cached));
-        }
-        services.cache.forget(&key).await;
+        Ok(true)
     }
-    Ok((job.run(services).await?, false))
+
+    async fn compute(&self) -> Result<Output, Failure> {
+        self.job.run(self.services).await
+    }
 }
 
 fn cache_key(specification: &str, tenant: &str, inputs: &[String]) -> String {
@@ -203,4 +215,26 @@ fn number_at(value: &Value, path: &str) -> Option<f64> {
         other => other.get(name),
     })?;
     found.as_f64().or_else(|| found.as_str()?.trim().parse().ok()).filter(|number| number.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_result_keeps_tenants_specifications_and_inputs_apart() {
+        let inputs = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let keys = [
+            cache_key("specification", "one", &inputs(&["a", "b"])),
+            cache_key("specification", "other", &inputs(&["a", "b"])),
+            cache_key("changed", "one", &inputs(&["a", "b"])),
+            cache_key("specification", "one", &inputs(&["ab"])),
+            cache_key("specification", "onea", &inputs(&["b"])),
+            cache_key("specification", "one", &inputs(&["a", "", "b"])),
+        ];
+        for (place, key) in keys.iter().enumerate() {
+            assert!(!keys[place + 1..].contains(key), "{place} is not alone");
+        }
+        assert_eq!(keys[0], cache_key("specification", "one", &inputs(&["a", "b"])));
+    }
 }

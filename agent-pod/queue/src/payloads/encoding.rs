@@ -15,7 +15,7 @@ const LEVEL: i32 = 3;
 const LENGTH_BYTES: usize = 8;
 
 /// The bytes to store.
-pub(crate) fn encode(payload: &[u8]) -> Vec<u8> {
+pub fn encode(payload: &[u8]) -> Vec<u8> {
     if payload.len() >= COMPRESS_FROM {
         // A payload that cannot be compressed is stored as it is, whatever the reason.
         if let Ok(compressed) = zstd::bulk::compress(payload, LEVEL)
@@ -35,13 +35,23 @@ pub(crate) fn encode(payload: &[u8]) -> Vec<u8> {
 }
 
 /// The payload, if the stored bytes are what `encode` made of one with this digest.
-pub(crate) fn decode(stored: Bytes, digest: &blake3::Hash) -> Option<Bytes> {
+pub fn decode(stored: Bytes, digest: &blake3::Hash) -> Option<Bytes> {
     let payload = match *stored.first()? {
         RAW => stored.slice(1..),
         ZSTD => decompress(&stored[1..])?,
         _ => return None,
     };
     (blake3::hash(&payload) == *digest).then_some(payload)
+}
+
+/// The length that the stored bytes claim for their payload, `None` where they cannot be what `encode` made. `decode` never
+/// makes more of them, so a caller can refuse what would be too large.
+pub fn claimed_length(stored: &[u8]) -> Option<u64> {
+    match stored.split_first()? {
+        (&RAW, payload) => Some(payload.len() as u64),
+        (&ZSTD, rest) => rest.first_chunk::<LENGTH_BYTES>().map(|length| u64::from_le_bytes(*length)),
+        _ => None,
+    }
 }
 
 fn decompress(stored: &[u8]) -> Option<Bytes> {

@@ -1,7 +1,7 @@
 //! Payloads in an object store that many processes share: a folder, S3, or memory. And what all stores of payloads have
 //! in common: names and the way bytes are encoded.
 
-pub(crate) mod encoding;
+pub mod encoding;
 mod objects;
 
 use std::{path::Path, sync::Arc};

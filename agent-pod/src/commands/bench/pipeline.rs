@@ -106,6 +106,7 @@ async fn once(way: Way, models: Option<&Path>, folder: &Path, round: usize) -> R
             models: models.map(Path::to_path_buf),
             suspended: false,
             in_flight: Some(way.in_flight),
+            redis: None,
         })
         .await?,
     );

@@ -14,7 +14,7 @@ use self::{
     results::Keep,
     session::{Session, Settings},
 };
-use super::{note, validate};
+use super::{cache, note, validate};
 use crate::{
     Error, Result,
     args::RunArguments,
@@ -27,6 +27,7 @@ use crate::{
 /// Runs the pipeline; exit code 1 where documents were dead-lettered.
 pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     let plan = validate::plan(&arguments.file)?;
+    let redis = cache::redis(&arguments.redis, &plan)?;
     let documents = inputs::inputs(&arguments.input)?;
     let feedback = arguments.feedback.as_deref().map(learn::read_feedback).transpose()?;
     let state = State::open(&arguments.state.folder)?;
@@ -49,6 +50,7 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         models,
         suspended,
         in_flight: None,
+        redis,
     })
     .await?;
     // Nothing of an earlier run is touched before this one can begin.

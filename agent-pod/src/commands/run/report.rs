@@ -1,6 +1,6 @@
 //! What came of each document: lines for programs, a bar and a table for people.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use flow::{DocumentRecord, Outcome, Plan, StageStatus};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,6 +19,9 @@ use crate::{
     commands::{note, print},
     runtime::{progress::status_word, services::payload_json, state::Run},
 };
+
+/// How long results of stages that are still on their way to a shared cache may hold up the end.
+const LAST_STORES: Duration = Duration::from_secs(1);
 
 /// Writes results as documents end.
 pub(crate) struct Reporter {
@@ -94,6 +97,7 @@ impl Reporter {
     /// Prints the summary and writes it beside the results.
     pub(crate) async fn finish(self, session: &Session) -> Result<Summary> {
         self.bar.finish_and_clear();
+        session.services.cache.settle(LAST_STORES).await;
         let summary = self.collector.finish(session);
         if let Some(folder) = &self.folder {
             let path = folder.join("summary.json");

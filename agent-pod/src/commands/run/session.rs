@@ -17,6 +17,7 @@ use super::{report::Reporter, submit};
 use crate::{
     Error, Result,
     runtime::{
+        cache::RedisSettings,
         driver::{Driver, Ended},
         drivers::Drivers,
         inputs::Input,
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) suspended: bool,
     /// Documents in flight at once; as many as keep all pools busy where it is not given.
     pub(crate) in_flight: Option<usize>,
+    /// Server that keeps results of stages, where there is one.
+    pub(crate) redis: Option<RedisSettings>,
 }
 
 /// A run that is being worked.
@@ -65,7 +68,7 @@ pub(crate) struct Session {
 impl Session {
     /// Loads the models and opens everything; nothing is worked yet.
     pub(crate) async fn start(settings: Settings) -> Result<Self> {
-        let Settings { state, run, plan, replayed, models, suspended, in_flight } = settings;
+        let Settings { state, run, plan, replayed, models, suspended, in_flight, redis } = settings;
         let (driver, ended) = Driver::new(run, state.ports.clone());
         let plan = driver.plans.put(plan).await?;
         let mut plans = vec![Arc::clone(&plan)];
@@ -81,7 +84,11 @@ impl Session {
             pools.entry(name.clone()).or_insert(pool.effective().concurrency as usize);
         }
         let (engine, names) = models::start(&plans, models.as_deref()).await?;
-        let services = Arc::new(Services::open(&state, engine, names)?);
+        let mut services = Services::open(&state, engine, names)?;
+        if let Some(settings) = redis {
+            services.cache.use_redis(settings).await;
+        }
+        let services = Arc::new(services);
         let in_flight = in_flight.unwrap_or(pools.values().sum::<usize>().max(1) * CREDITS_PER_SLOT);
         Ok(Self { plan, driver, services, suspended, in_flight, ended: Mutex::new(ended), pools, _state: state })
     }

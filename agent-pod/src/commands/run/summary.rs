@@ -1,6 +1,6 @@
 //! The numbers of a run.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::atomic::Ordering, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, time::Instant};
 
 use flow::{DocumentRecord, Outcome, Plan, Spent, StageStatus};
 use serde_json::{Value, json};
@@ -102,7 +102,6 @@ impl Collector {
         for name in &self.order {
             stages.extend(self.stages.get_mut(name).map(|numbers| numbers.json(name)));
         }
-        let cache = &session.services.cache.statistics;
         let engine = session.services.engine.statistics();
         let value = json!({
             "run": self.run,
@@ -121,11 +120,7 @@ impl Collector {
             "stages": stages,
             "tokens": {"prompt": self.consumed.prompt_tokens, "completion": self.consumed.completion_tokens},
             "citations": self.citations,
-            "cache": {
-                "memoryHits": cache.memory_hits.load(Ordering::Relaxed),
-                "diskHits": cache.disk_hits.load(Ordering::Relaxed),
-                "misses": cache.misses.load(Ordering::Relaxed),
-            },
+            "cache": session.services.cache.statistics(),
             "engine": {"batches": engine.batches, "usefulTokens": engine.useful_tokens, "processedTokens": engine.processed_tokens},
             "peakMemoryBytes": peak_memory(),
             "deadLetters": self.dead_letters,
@@ -204,15 +199,12 @@ impl Summary {
                 );
             }
         }
-        let cache = &v["cache"];
         let _ = writeln!(
             text,
-            "\ntokens: {} read, {} written   cache: {} hits in memory, {} on disk, {} misses   citations: {}   peak memory: {} MiB",
+            "\ntokens: {} read, {} written   cache: {}   citations: {}   peak memory: {} MiB",
             v["tokens"]["prompt"],
             v["tokens"]["completion"],
-            cache["memoryHits"],
-            cache["diskHits"],
-            cache["misses"],
+            cache_line(&v["cache"]),
             v["citations"],
             v["peakMemoryBytes"].as_u64().unwrap_or(0) >> 20,
         );
@@ -232,6 +224,22 @@ impl Summary {
         }
         text.trim_end().to_owned()
     }
+}
+
+/// Who answered, and what is wrong with Redis where something is.
+fn cache_line(cache: &Value) -> String {
+    let mut line = format!("{} hits in memory, ", cache["memory"]["hits"]);
+    let redis = &cache["redis"];
+    if redis.is_object() {
+        let _ = write!(line, "{} in Redis", redis["hits"]);
+        let (errors, skipped) = (&redis["errors"], &redis["skipped"]);
+        if *errors != 0 || *skipped != 0 {
+            let _ = write!(line, " ({errors} errors, {skipped} skipped, breaker {})", word(&redis["breaker"]));
+        }
+        line.push_str(", ");
+    }
+    let _ = write!(line, "{} on disk, {} computed", cache["disk"]["hits"], cache["computed"]);
+    line
 }
 
 /// A JSON value without quotes.

@@ -69,7 +69,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let for_metrics = Arc::clone(&services);
     let health = Health::new(&stop, &metrics, move |metrics| {
         if let Some(services) = for_metrics.get() {
-            metrics.cache(&services.cache.statistics);
+            metrics.cache(&services.cache.statistics());
         }
     });
     health::spawn(&health, config.process.health, &health_stop).await?;

@@ -1,0 +1,192 @@
+//! The level on a Redis server that several processes share. It may be slow, dead or full of other things at any time; that
+//! costs a lookup no more than its time-out, and nothing while the breaker is open.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::cmd;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    counts::{Counts, LevelStatistics, count},
+    kept::Kept,
+    link::{Connections, Failure, Link, Settings, within},
+};
+use crate::runtime::now;
+
+/// Begins every key; the number changes with the format of the values.
+pub(super) const PREFIX: &str = "docket:cache:1:";
+/// Longest time for a store; nobody waits for it.
+const STORE: Duration = Duration::from_secs(1);
+/// Results that wait to be stored; with the next one this bounds the memory that they hold.
+const WAITING: usize = 64;
+/// Largest result, in memory.
+const LARGEST: usize = 1 << 20;
+/// Largest value: at a gigabit a second, twice as much would not come within the time of a lookup.
+const LARGEST_VALUE: usize = 128 << 10;
+/// Results made at once do not expire at once: each loses up to a part of its time, one in so many.
+const JITTER: u64 = 10;
+/// Longest time that Redis is asked to keep anything, so that no sum overflows there.
+const LONGEST_MILLIS: u64 = 366 * 86_400_000;
+
+/// Results on a server.
+pub(super) struct Redis {
+    inner: Arc<Inner>,
+    waiting: mpsc::Sender<Message>,
+}
+
+struct Inner {
+    link: Arc<Link>,
+    answer: Duration,
+    counts: Counts,
+}
+
+enum Message {
+    Store { key: String, kept: Arc<Kept>, ttl: Duration },
+    Settle(oneshot::Sender<()>),
+}
+
+impl Redis {
+    /// Connects, and returns also where that fails.
+    pub(super) async fn open(settings: Settings) -> Self {
+        let answer = settings.answer;
+        let inner = Arc::new(Inner { link: Link::open(settings).await, answer, counts: Counts::default() });
+        let (waiting, messages) = mpsc::channel(WAITING);
+        tokio::spawn(Arc::clone(&inner).store_all(messages));
+        Self { inner, waiting }
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.inner.counts
+    }
+
+    /// What is kept under a key. All but hits are counted; whether it is a hit, the caller decides.
+    pub(super) async fn get(&self, key: &str) -> Option<Kept> {
+        let inner = &self.inner;
+        let Some(Connections { mut lookups, .. }) = inner.link.connections() else {
+            count(&inner.counts.skipped);
+            return None;
+        };
+        let (mut get, answer) = (cmd("GET"), inner.answer);
+        let bytes = match within(answer, get.arg(name(key)).query_async::<Option<Vec<u8>>>(&mut lookups)).await {
+            Ok(bytes) => bytes,
+            // Someone else's list or hash is under the name: Redis works, and has nothing for us.
+            Err(Failure::Redis(error)) if error.code() == Some("WRONGTYPE") => None,
+            Err(failure) => {
+                inner.failed("look a result up", &failure);
+                return None;
+            }
+        };
+        inner.link.succeeded();
+        let kept = bytes.and_then(|bytes| Kept::decode(key, &bytes));
+        if kept.is_none() {
+            count(&inner.counts.misses);
+        }
+        kept
+    }
+
+    /// Keeps a result, soon. It is left out where too many wait already.
+    pub(super) fn put(&self, key: &str, kept: Arc<Kept>, ttl: Duration) {
+        let fits = kept.weight() <= LARGEST;
+        if !fits || self.waiting.try_send(Message::Store { key: key.to_owned(), kept, ttl }).is_err() {
+            count(&self.inner.counts.skipped);
+        }
+    }
+
+    /// Waits until what was put so far is kept or given up, at most so long.
+    pub(super) async fn settle(&self, longest: Duration) {
+        let settled = async {
+            let (done, told) = oneshot::channel();
+            if self.waiting.send(Message::Settle(done)).await.is_ok() {
+                // An error says that the other side has ended: nothing waits any more.
+                let _ = told.await;
+            }
+        };
+        // What could not be kept in time is computed again some day.
+        let _ = timeout(longest, settled).await;
+    }
+
+    pub(super) fn statistics(&self) -> LevelStatistics {
+        LevelStatistics { breaker: Some(self.inner.link.word()), ..LevelStatistics::from(&self.inner.counts) }
+    }
+}
+
+impl Inner {
+    fn failed(&self, action: &str, failure: &Failure) {
+        count(&self.counts.errors);
+        self.link.failed(action, failure);
+    }
+
+    async fn store_all(self: Arc<Self>, mut messages: mpsc::Receiver<Message>) {
+        while let Some(message) = messages.recv().await {
+            match message {
+                Message::Store { key, kept, ttl } => self.store(key, kept, ttl).await,
+                Message::Settle(done) => {
+                    // Whoever waited may have given up.
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    async fn store(&self, key: String, kept: Arc<Kept>, ttl: Duration) {
+        let name = name(&key);
+        let lifetime = lifetime(&key, kept.made_at, ttl, now());
+        let (Some(lifetime), Some(connections)) = (lifetime, self.link.connections()) else {
+            return count(&self.counts.skipped);
+        };
+        let encoded = tokio::task::spawn_blocking(move || kept.encode(&key)).await.ok().flatten();
+        let Some(value) = encoded.filter(|value| value.len() <= LARGEST_VALUE) else {
+            return count(&self.counts.skipped);
+        };
+        let (mut set, mut stores) = (cmd("SET"), connections.stores);
+        match within(STORE, set.arg(name).arg(value).arg("PX").arg(lifetime).exec_async(&mut stores)).await {
+            // It does not make up for lookups that fail: those have far less time.
+            Ok(()) => count(&self.counts.stores),
+            Err(failure) => self.failed("store a result", &failure),
+        }
+    }
+}
+
+/// The name at the server of a key of the cache.
+fn name(key: &str) -> String {
+    format!("{PREFIX}{key}")
+}
+
+/// Milliseconds for which Redis is to keep a result, `None` where it counts no more.
+fn lifetime(key: &str, made_at: u64, ttl: Duration, now: u64) -> Option<u64> {
+    let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).min(LONGEST_MILLIS);
+    let left = ttl.saturating_sub(now.saturating_sub(made_at));
+    // Keys are digests: any part of one is as good as a random number.
+    let random = u64::from(key.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)));
+    let lost = left / JITTER * random / 255;
+    Some(left - lost).filter(|&left| left > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn results_that_were_made_at_once_expire_at_different_times_within_their_time() {
+        let mut lifetimes: Vec<u64> =
+            (0..100_u8).filter_map(|n| lifetime(&blake3::hash(&[n]).to_hex(), 5_000, HOUR, 5_000)).collect();
+        assert!(lifetimes.iter().all(|lifetime| (3_240_000..=3_600_000).contains(lifetime)), "{lifetimes:?}");
+        lifetimes.sort_unstable();
+        lifetimes.dedup();
+        assert!(lifetimes.len() > 50, "{lifetimes:?}");
+    }
+
+    #[test]
+    fn a_result_from_another_level_keeps_its_age() {
+        let whole = lifetime("key", 0, HOUR, 0).expect("a time");
+        let half = lifetime("key", 0, HOUR, 1_800_000).expect("a time");
+        assert!(half <= 1_800_000 && half < whole, "{half} of {whole}");
+        assert_eq!(lifetime("key", 0, HOUR, 3_600_000), None);
+        assert_eq!(lifetime("key", 0, Duration::ZERO, 0), None);
+    }
+}
