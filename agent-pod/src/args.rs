@@ -245,7 +245,7 @@ pub struct ReplayArguments {
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub documents: Vec<String>,
     /// All dead letters of the last run.
-    #[arg(long)]
+    #[arg(long, env = "DOCKET_ALL", value_parser = clap::builder::FalseyValueParser::new())]
     pub all: bool,
     #[command(flatten)]
     pub state: StateArguments,
@@ -315,7 +315,7 @@ pub struct BenchArguments {
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
     /// Measured rounds, after one round of warm-up.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, env = "DOCKET_ROUNDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     #[command(flatten)]
     pub models: ModelArguments,
@@ -465,7 +465,7 @@ pub struct GetArguments {
     #[arg(required = true)]
     pub documents: Vec<String>,
     /// Waits until they have ended.
-    #[arg(long)]
+    #[arg(long, env = "DOCKET_WAIT", value_parser = clap::builder::FalseyValueParser::new())]
     pub wait: bool,
     /// How they are printed.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
@@ -518,7 +518,7 @@ pub enum CacheCommand {
     /// Removes kept results, for all pipelines; they are made again when they are wanted.
     Clear {
         /// Only results that were made so long ago or longer.
-        #[arg(long, value_name = "DURATION")]
+        #[arg(long, env = "DOCKET_OLDER_THAN", value_name = "DURATION")]
         older_than: Option<Span>,
         #[command(flatten)]
         arguments: CacheArguments,

@@ -331,3 +331,43 @@ fn a_run_that_cannot_start_leaves_the_last_one_as_it_was() {
     assert_eq!(place.results("out/results.jsonl").len(), 1);
     assert_eq!(place.docket(&["dlq", "list", "--format", "jsonl"]).code(0).lines().len(), 1);
 }
+
+#[test]
+fn an_output_that_is_a_file_is_refused_before_anything_begins() {
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    place.write("in/a.txt", "a");
+    place.write("out", "precious");
+    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--output", "out"]);
+    ran.code(2).says("--output out: this is not a folder");
+    assert!(!place.path(".docket").exists());
+}
+
+#[test]
+fn labels_that_no_head_can_learn_from_are_refused_with_their_lines() {
+    let place = Place::new();
+    let heads = "spec:\n  heads:\n  - {name: kind, kind: Classifier, embedder: minilm}\n  - {name: worth, kind: Quality, embedder: minilm}\n  - {name: odd, kind: Anomaly, embedder: minilm}\n  stages:";
+    let models = "spec: {concurrency: 4, models: [{name: minilm, task: Embed, source: {catalog: minilm}}]}";
+    place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", heads).replace("spec: {concurrency: 4}", models));
+    place.write("in/a.txt", "a");
+    let labels = [
+        r#"{"document": "a.txt", "head": "kind", "label": "good"}"#,
+        r#"{"document": "a.txt", "head": "kind", "score": 0.5}"#,
+        r#"{"document": "a.txt", "head": "worth", "label": "good"}"#,
+        r#"{"document": "a.txt", "head": "odd", "label": "good"}"#,
+        r#"{"document": "a.txt", "head": "none", "label": "good"}"#,
+        r#"{"document": "a.txt", "head": "kind"}"#,
+    ];
+    place.write("labels.jsonl", labels.join("\n"));
+    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "in", "--feedback", "labels.jsonl"]).code(2);
+    let said = |line: usize, words: &str| {
+        let expected = format!("labels.jsonl:{line}: {words}");
+        assert!(ran.stderr.contains(&expected), "\"{expected}\" is not in:\n{}", ran.stderr);
+    };
+    said(2, "head \"kind\" is a Classifier: it learns from \"label\"");
+    said(3, "head \"worth\" is of kind Quality: it learns from \"score\"");
+    said(4, "head \"odd\" is of kind Anomaly");
+    said(5, "pipeline \"plain\" has no head \"none\"");
+    said(6, "set exactly one of \"label\" and \"score\"");
+    assert!(!ran.stderr.contains("labels.jsonl:1:"));
+}

@@ -16,7 +16,7 @@ use crate::proto::{
 };
 
 mod proto {
-    #![allow(clippy::all, missing_docs, unreachable_pub, dead_code, reason = "generated code")]
+    #![allow(clippy::all, missing_docs, dead_code, reason = "generated code")]
     tonic::include_proto!("docket.gateway.v1");
 }
 

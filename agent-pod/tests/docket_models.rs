@@ -249,3 +249,13 @@ fn tokens_of_all_rounds_count() {
     assert!(read > 0 && written > 0);
     assert_eq!(rounds(2), (3 * read, 3 * written));
 }
+
+#[test]
+fn labels_of_unknown_documents_are_named_and_teach_nothing() {
+    let Some(place) = prepared() else { return };
+    place.write("labels.jsonl", r#"{"document": "typo.txt", "head": "kind", "label": "cats"}"#);
+    let run =
+        ["run", "-f", "pipeline.yaml", "--input", "in/cats1.txt", "--feedback", "labels.jsonl", "--format", "jsonl"];
+    let ran = place.docket(&run).code(1).says("labels.jsonl:1 (\"typo.txt\")").says("has nothing to learn from");
+    assert_eq!(ran.lines()[0]["deadLetter"]["reason"], "HeadUntrained");
+}

@@ -69,9 +69,12 @@ fn a_run_that_is_interrupted_again_and_again_says_so_and_counts_against_no_docum
     let (mut interrupted, mut handed_back) = (0, 0);
     // More often than starts without a report are forgiven.
     for _ in 0..6 {
+        // Each run writes its results anew, and listens for signals before it writes the first.
+        let results = place.path("out/results.jsonl");
+        let _ = std::fs::remove_file(&results);
         let mut running = Process::start(&place, &run);
-        let ended = || place.path("out/results.jsonl").exists();
-        wait_for("the run to begin", || ended().then_some(()));
+        let begun = || std::fs::metadata(&results).is_ok_and(|file| file.len() > 0);
+        wait_for("the run to begin", || begun().then_some(()));
         thread::sleep(random_moment() / 4);
         running.signal("-INT");
         let code = running.ends().code();

@@ -9,7 +9,7 @@ use super::{
     cache, client, note, print,
     run::{
         report::{self, Reporter},
-        results::Keep,
+        results::{self, Keep},
         session::{Session, Settings},
         submit::REFUSED_BY,
         summary::{one_line, word},
@@ -76,6 +76,7 @@ async fn show(document: &str, state: &StateArguments, pipeline: Option<&str>) ->
 }
 
 async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
+    results::check(arguments.output.as_deref())?;
     let (state, run, driver) = open_last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
     let dead = dead_letters(&driver).await?;
     let wanted: HashSet<&str> = arguments.documents.iter().map(String::as_str).collect();

@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        runtime::{models, state::State},
+        runtime::{models, progress, state::State},
         stages::{Executed, execute},
     };
 
@@ -195,7 +195,8 @@ spec:
         };
         let first = flow::submit(&plan, submission, 1);
         let Some(Effect::Publish(task)) = first.effects.first() else { panic!("no task: {:?}", first.effects) };
-        let mut watched = services.ports.events.watch("tokens/text/draft").await.expect("a watcher");
+        let mut watched =
+            services.ports.events.watch(&progress::tokens_prefix("one", "text")).await.expect("a watcher");
         let done = match execute(&services, &plan, &first.record, task).await {
             Ok(Executed::Done(done)) => done,
             Ok(Executed::Skipped) => panic!("it has no condition"),

@@ -57,7 +57,11 @@ impl Job for RetrieveJob {
     }
 
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
-        let hits = search(services, &self.base, &self.query, self.top_k, &self.steps, &self.tenant).await?;
+        let query = query(services, &self.base, &self.query, self.top_k, &self.steps, &self.tenant).await?;
+        // What the key names, although others may have written since. If that version is gone, the next attempt takes
+        // the newest.
+        let hits = self.base.base.search_version(&query, self.version).await;
+        let hits = hits.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
         let hits: Vec<Value> = hits.iter().map(hit_json).collect();
         Ok(Output {
             value: json!({"hits": hits, "version": self.version}),
@@ -69,31 +73,42 @@ impl Job for RetrieveJob {
     }
 }
 
-/// Searches a base; also what `docket query` does.
+/// Searches the newest version of a base, for `docket query`.
 pub(crate) async fn search(
     services: &Arc<Services>,
     base: &Base,
-    query: &str,
+    text: &str,
     top_k: usize,
     steps: &[RetrievalStep],
     tenant: &str,
 ) -> Result<Vec<Hit>, Failure> {
+    let query = query(services, base, text, top_k, steps, tenant).await?;
+    base.base.search(&query).await.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))
+}
+
+async fn query(
+    services: &Arc<Services>,
+    base: &Base,
+    text: &str,
+    top_k: usize,
+    steps: &[RetrievalStep],
+    tenant: &str,
+) -> Result<Query, Failure> {
     let vector_search = steps.contains(&RetrievalStep::Ann);
     let vector = if vector_search {
-        let made = services.embed(&base.model, &[query.to_owned()], Class::Interactive, None).await;
+        let made = services.embed(&base.model, &[text.to_owned()], Class::Interactive, None).await;
         made.map_err(|error| engine_failure(&error, &base.model))?.into_iter().next()
     } else {
         None
     };
-    let query = Query {
-        text: query.to_owned(),
+    Ok(Query {
+        text: text.to_owned(),
         vector,
         top_k,
         vector_search,
         full_text: steps.contains(&RetrievalStep::FullText),
         tenant: Some(tenant.to_owned()),
-    };
-    base.base.search(&query).await.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))
+    })
 }
 
 fn hit_json(hit: &Hit) -> Value {

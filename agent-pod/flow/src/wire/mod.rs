@@ -12,7 +12,7 @@ use crate::{DocumentRecord, Task, Timer};
 
 /// The generated types.
 mod proto {
-    #![allow(unreachable_pub, clippy::all, reason = "generated code")]
+    #![allow(clippy::all, reason = "generated code")]
     include!(concat!(env!("OUT_DIR"), "/docket.v1.rs"));
 }
 

@@ -53,25 +53,36 @@ pub struct Hit {
 }
 
 impl KnowledgeBase {
-    /// The best chunks, best first. All of them, and both searches, are of one version of the table.
+    /// The best chunks, best first. All of them, and both searches, are of one version of the table: the newest.
     pub async fn search(&self, query: &Query) -> Result<Vec<Hit>, Error> {
         self.check_query(query)?;
+        let view = self.shared.views.latest(&self.shared.table).await?;
+        Self::search_in(&view, query).await
+    }
+
+    /// The best chunks of `version`, whatever was written since. A version that maintenance has removed is an error.
+    pub async fn search_version(&self, query: &Query, version: u64) -> Result<Vec<Hit>, Error> {
+        self.check_query(query)?;
+        let view = self.shared.views.at(&self.shared.table, version).await?;
+        Self::search_in(&view, query).await
+    }
+
+    async fn search_in(view: &Arc<View>, query: &Query) -> Result<Vec<Hit>, Error> {
         if query.top_k == 0 {
             return Ok(Vec::new());
         }
-        let view = self.shared.views.latest(&self.shared.table).await?;
         let depth = query.top_k.saturating_mul(DEPTH_FACTOR).max(MIN_DEPTH);
         let by_vector = match &query.vector {
-            Some(vector) if query.vector_search => Some(nearest(&view, vector, depth, query.tenant.as_deref()).await?),
+            Some(vector) if query.vector_search => Some(nearest(view, vector, depth, query.tenant.as_deref()).await?),
             _ => None,
         };
-        let by_words = if query.full_text { Some(matching(&view, query, depth).await?) } else { None };
+        let by_words = if query.full_text { Some(matching(view, query, depth).await?) } else { None };
         let found = match (by_vector, by_words) {
             (Some(by_vector), Some(by_words)) => fuse(&[by_vector, by_words], query.top_k),
             (Some(found), None) | (None, Some(found)) => best(found, query.top_k),
             (None, None) => Vec::new(),
         };
-        hits(&view, &found).await
+        hits(view, &found).await
     }
 
     fn check_query(&self, query: &Query) -> Result<(), Error> {

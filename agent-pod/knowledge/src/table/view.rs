@@ -72,6 +72,17 @@ impl Views {
         *current = Some(Arc::clone(&view));
         Ok(view)
     }
+
+    /// The view of a version. An older one than the newest is read from the disk: few ask for it, and soon none.
+    pub(super) async fn at(&self, table: &Table, version: u64) -> Result<Arc<View>, Error> {
+        let latest = self.latest(table).await?;
+        if latest.version == version {
+            return Ok(latest);
+        }
+        let table = table.checkout_current().await.map_err(Error::read)?;
+        table.checkout(version).await.map_err(Error::read)?;
+        Ok(Arc::new(View { version, table, vectors: None }))
+    }
 }
 
 /// The vectors of a version, at length one. Rows with the same vector share it.

@@ -181,3 +181,20 @@ async fn queries_that_cannot_be_answered_are_refused() {
         assert!(matches!(knowledge.search(&query).await, Err(Error::InvalidQuery { .. })));
     }
 }
+
+#[tokio::test]
+async fn a_search_of_a_version_does_not_see_what_came_later() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (knowledge, _) = filled(folder.path(), 3).await;
+    let version = knowledge.version().await.expect("version");
+    let question = "clause number 99 of the text";
+    knowledge.upsert(&document("later", &[question])).await.expect("upsert");
+    for query in [by_vector(question, 10), by_words(question, 10), by_both(question, 10)] {
+        let old = knowledge.search_version(&query, version).await.expect("search");
+        assert!(!old.is_empty() && old.iter().all(|hit| hit.document != "later"), "{old:?}");
+        let newest = knowledge.version().await.expect("version");
+        assert_eq!(knowledge.search_version(&query, newest).await.expect("search"), search(&knowledge, &query).await);
+        assert!(search(&knowledge, &query).await.iter().any(|hit| hit.document == "later"));
+    }
+    assert!(matches!(knowledge.search_version(&by_vector(question, 10), 9_999).await, Err(Error::Read { .. })));
+}

@@ -16,7 +16,7 @@ use crate::{
     commands::{
         note, print,
         run::{
-            results::{Keep, Results},
+            results::{self, Keep, Results},
             summary::{one_line, word},
         },
         table,
@@ -38,6 +38,7 @@ enum Sent {
 /// Sends the documents and, unless detached, waits for them; exit code 1 where one was refused or given up.
 pub(in crate::commands) async fn submit(arguments: SubmitArguments) -> Result<ExitCode> {
     let documents = inputs::inputs(&arguments.input)?.take(arguments.limit.unwrap_or(usize::MAX));
+    results::check(arguments.output.as_deref())?;
     let connection = Connection::open(&arguments.client).await?;
     let results = arguments.output.as_deref().map(|folder| Results::open(folder, &Keep::Nothing)).transpose()?;
     let mut report = Report::new(&connection.pipeline, arguments.format, arguments.detach, results);

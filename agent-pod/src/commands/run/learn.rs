@@ -11,6 +11,7 @@ use engine::{
     Class,
     heads::{Anomaly, Classifier, ClassifierSettings, Quality},
 };
+use flow::Plan;
 use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ use crate::{
 const AT_ONCE: usize = 16;
 /// Documents that an anomaly head learns from.
 const ANOMALY_EXAMPLES: usize = 1_000;
+/// Labels of unknown documents that a message names.
+const NAMED_UNKNOWN: usize = 3;
 /// Numbers of labels after which accuracy is measured, beside all of them.
 const MEASURED_AFTER: [usize; 3] = [20, 50, 100];
 
@@ -34,6 +37,9 @@ const MEASURED_AFTER: [usize; 3] = [20, 50, 100];
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Feedback {
+    /// Where it stands, for messages.
+    #[serde(skip)]
+    place: String,
     document: String,
     head: String,
     label: Option<String>,
@@ -80,25 +86,46 @@ impl Learned {
     }
 }
 
-/// Reads labels; a line that is not one is a usage error that names file and line.
-pub(crate) fn read_feedback(path: &Path) -> Result<Vec<Feedback>> {
+/// Reads labels; a line that is not one, or that no head can learn from, is a usage error that names file and line.
+pub(crate) fn read_feedback(path: &Path, plan: &Plan) -> Result<Vec<Feedback>> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::usage(format!("--feedback {}: {error}", path.display())))?;
+    if plan.spec.heads.is_empty() {
+        return Err(Error::usage(format!("--feedback: pipeline \"{}\" has no heads to train", plan.name)));
+    }
     let mut lines = Vec::new();
     let mut problems = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let place = format!("{}:{}", path.display(), number + 1);
         match serde_json::from_str::<Feedback>(line) {
             Ok(Feedback { score: Some(score), .. }) if !(0.0..=1.0).contains(&score) => {
-                problems.push(format!("{}:{}: \"score\" must lie between 0 and 1", path.display(), number + 1));
+                problems.push(format!("{place}: \"score\" must lie between 0 and 1"));
             }
-            Ok(line) if line.label.is_some() != line.score.is_some() => lines.push(line),
-            Ok(_) => {
-                problems.push(format!("{}:{}: set exactly one of \"label\" and \"score\"", path.display(), number + 1))
+            Ok(line) if line.label.is_some() == line.score.is_some() => {
+                problems.push(format!("{place}: set exactly one of \"label\" and \"score\""));
             }
-            Err(error) => problems.push(format!("{}:{}: not feedback: {error}", path.display(), number + 1)),
+            Ok(line) => match unfit(plan, &line) {
+                Some(problem) => problems.push(format!("{place}: {problem}")),
+                None => lines.push(Feedback { place, ..line }),
+            },
+            Err(error) => problems.push(format!("{place}: not feedback: {error}")),
         }
     }
     if problems.is_empty() { Ok(lines) } else { Err(Error::Usage(problems)) }
+}
+
+/// Why the head of a line cannot learn from it.
+fn unfit(plan: &Plan, line: &Feedback) -> Option<String> {
+    let Some(head) = plan.spec.heads.iter().find(|head| head.name == line.head) else {
+        return Some(format!("pipeline \"{}\" has no head \"{}\"", plan.name, line.head));
+    };
+    let reason = match head.kind {
+        HeadKind::Classifier if line.label.is_none() => "is a Classifier: it learns from \"label\", not from \"score\"",
+        HeadKind::Quality if line.score.is_none() => "is of kind Quality: it learns from \"score\", not from \"label\"",
+        HeadKind::Anomaly => "is of kind Anomaly: it learns from the documents alone; leave the line out",
+        HeadKind::Classifier | HeadKind::Quality => return None,
+    };
+    Some(format!("head \"{}\" {reason}", line.head))
 }
 
 /// Trains every head that has something to learn from, or that was never trained.
@@ -108,9 +135,6 @@ pub(crate) async fn learn(
     feedback: Vec<Feedback>,
 ) -> Result<Learned> {
     let plan = &session.plan;
-    if let Some(line) = feedback.iter().find(|line| plan.spec.heads.iter().all(|head| head.name != line.head)) {
-        return Err(Error::usage(format!("--feedback: pipeline \"{}\" has no head \"{}\"", plan.name, line.head)));
-    }
     let wanted: Vec<&Head> = plan
         .spec
         .heads
@@ -150,7 +174,7 @@ pub(crate) async fn learn(
             note(&format!("head \"{}\" has nothing to learn from: no document of the input has text", head.name));
             continue;
         }
-        learned.0.push(train(session, head, &vectors, &feedback)?);
+        learned.0.extend(train(session, head, &vectors, &feedback)?);
     }
     Ok(learned)
 }
@@ -196,26 +220,34 @@ async fn vectors(session: &Session, model: &str, inputs: &[Input]) -> Result<Has
         .map_err(Error::system("embed the documents that heads learn from"))
 }
 
+/// Nothing where no labelled document is there to learn from: the head stays as it was.
 fn train(
     session: &Session,
     head: &Head,
     vectors: &HashMap<String, Vec<f32>>,
     feedback: &[Feedback],
-) -> Result<LearnedHead> {
+) -> Result<Option<LearnedHead>> {
     let name = &head.name;
     let action = || format!("train head \"{name}\"");
     let lines: Vec<&Feedback> = feedback.iter().filter(|line| &line.head == name).collect();
     let unknown = lines.iter().filter(|line| !vectors.contains_key(&line.document)).count();
     if unknown > 0 {
+        let named = lines.iter().filter(|line| !vectors.contains_key(&line.document)).take(NAMED_UNKNOWN);
+        let named: Vec<String> = named.map(|line| format!("{} (\"{}\")", line.place, line.document)).collect();
         note(&format!(
-            "head \"{name}\": {unknown} of {} labels are for documents that are not in the input or have no text",
-            lines.len()
+            "head \"{name}\": {unknown} of {} labels are for documents that are not in the input or have no text: {}{}",
+            lines.len(),
+            named.join(", "),
+            if unknown > named.len() { ", ..." } else { "" }
         ));
     }
     let (trained, examples, accuracy) = match head.kind {
         HeadKind::Classifier => {
             let of = |split| labelled(&lines, vectors, split);
             let (train, test) = (of(Split::Train), of(Split::Test));
+            if train.is_empty() {
+                return Ok(untaught(name));
+            }
             let fit = |examples: &[(Vec<f32>, String)]| {
                 Classifier::train(examples, &ClassifierSettings::default()).map_err(Error::system(action()))
             };
@@ -250,6 +282,9 @@ fn train(
                 .filter(|line| line.split == Split::Train)
                 .filter_map(|line| Some((vectors.get(&line.document)?.clone(), line.score? as f32)))
                 .collect();
+            if examples.is_empty() {
+                return Ok(untaught(name));
+            }
             (
                 TrainedHead::Quality(Quality::train(&examples).map_err(Error::system(action()))?),
                 examples.len(),
@@ -258,7 +293,12 @@ fn train(
         }
     };
     session.services.heads.put(&session.plan.name, name, trained)?;
-    Ok(LearnedHead { name: name.clone(), examples, accuracy })
+    Ok(Some(LearnedHead { name: name.clone(), examples, accuracy }))
+}
+
+fn untaught(head: &str) -> Option<LearnedHead> {
+    note(&format!("head \"{head}\" has nothing to learn from: no line of split \"train\" is for a document with text"));
+    None
 }
 
 /// Labelled vectors of one side, shuffled by the digest of their ids: the first twenty are of all kinds.

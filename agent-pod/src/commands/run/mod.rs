@@ -16,7 +16,7 @@ use self::{
 };
 use super::{cache, note, validate};
 use crate::{
-    Error, Result,
+    Result,
     args::RunArguments,
     runtime::{
         inputs, now,
@@ -29,7 +29,8 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     let plan = validate::plan(&arguments.file)?;
     let redis = cache::redis(&arguments.redis, &plan)?;
     let documents = inputs::inputs(&arguments.input)?;
-    let feedback = arguments.feedback.as_deref().map(learn::read_feedback).transpose()?;
+    let feedback = arguments.feedback.as_deref().map(|path| learn::read_feedback(path, &plan)).transpose()?;
+    results::check(arguments.output.as_deref())?;
     let state = State::open(&arguments.state.folder)?;
     let run = match arguments.resume {
         true => state.last_run(Some(&plan.name)).await?,
@@ -37,9 +38,6 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     };
     let run = run.unwrap_or_else(|| Run::new(&plan.name, now()));
     let limit = arguments.limit.unwrap_or(usize::MAX);
-    if plan.spec.heads.is_empty() && feedback.is_some() {
-        return Err(Error::usage(format!("--feedback: pipeline \"{}\" has no heads to train", plan.name)));
-    }
     let suspended = plan.spec.suspend;
     let models = arguments.models.folder.clone();
     let session = Session::start(Settings {

@@ -25,6 +25,16 @@ pub(crate) enum Keep<'a> {
     AllBut(&'a HashSet<String>),
 }
 
+/// A usage error where `--output` names something that cannot hold files; asked before anything is begun.
+pub(crate) fn check(folder: Option<&Path>) -> Result<()> {
+    match folder {
+        Some(folder) if folder.exists() && !folder.is_dir() => {
+            Err(Error::usage(format!("--output {}: this is not a folder", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Results {
     /// Opens the file in `folder`. A torn last line, left by a crash, is dropped: its document is written again.
     pub(crate) fn open(folder: &Path, keep: &Keep<'_>) -> Result<Self> {

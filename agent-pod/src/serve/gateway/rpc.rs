@@ -26,7 +26,7 @@ use crate::{Error, Result};
 
 /// The generated types.
 mod proto {
-    #![allow(unreachable_pub, clippy::all, missing_docs, reason = "generated code")]
+    #![allow(clippy::all, missing_docs, reason = "generated code")]
     tonic::include_proto!("docket.gateway.v1");
     pub(super) const DESCRIPTION: &[u8] = tonic::include_file_descriptor_set!("gateway");
 }
