@@ -101,6 +101,7 @@ impl Session {
         report_ended: bool,
         reporter: &mut Reporter,
     ) -> Result<()> {
+        let mut signals = Signals::listen().map_err(Error::system("listen for signals"))?;
         let mut progress = Progress::default();
         for record in all(&self.driver).await? {
             if record.end.is_none() {
@@ -118,7 +119,6 @@ impl Session {
             }
         }
         reporter.begin(progress.open.len());
-        let mut signals = Signals::listen().map_err(Error::system("listen for signals"))?;
         let stop = Stop::default();
         let mut parts = self.spawn(&stop);
         let followed = tokio::select! {
