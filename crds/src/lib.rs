@@ -12,6 +12,7 @@ mod duration;
 mod effective;
 pub mod file;
 mod pipeline;
+mod results;
 mod stage;
 mod work;
 
@@ -20,6 +21,7 @@ pub use definition::*;
 pub use duration::*;
 pub use effective::*;
 pub use pipeline::*;
+pub use results::*;
 pub use stage::*;
 pub use work::*;
 

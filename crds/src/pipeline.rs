@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Span, Stage};
+use crate::{Results, Span, Stage};
 
 /// A graph of stages that every document passes through.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct PipelineSpec {
     /// Keeps stage results and gives them again for the same input and specification.
     #[serde(default)]
     pub cache: Cache,
+    /// Where results are written before a document ends. Default: nowhere; they can be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<Results>,
     /// Whether the branches of a document are worked side by side. `false` works one stage of a document at a time.
     #[serde(default = "yes")]
     pub parallel: bool,

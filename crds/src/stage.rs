@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cite, Classify, Embed, Extract, Generate, Parse, Retrieve, Retry, Score, Span, Transform};
+use crate::{Approve, Cite, Classify, Embed, Extract, Generate, Parse, Retrieve, Retry, Score, Span, Transform};
 
 /// One stage: a name, a pool, its place in the graph and exactly one kind of work.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,8 +17,9 @@ use crate::{Cite, Classify, Embed, Extract, Generate, Parse, Retrieve, Retry, Sc
      (has(self.classify) ? 1 : 0) + \
      (has(self.cite) ? 1 : 0) + \
      (has(self.transform) ? 1 : 0) + \
+     (has(self.approve) ? 1 : 0) + \
      (has(self.score) && has(self.score.head) ? 1 : 0) == 1")
-    .message("set exactly one of parse, embed, retrieve, generate, extract, classify, score.head, cite, transform"))]
+    .message("set exactly one of parse, embed, retrieve, generate, extract, classify, score.head, cite, transform, approve"))]
 #[x_kube(validation = Rule::new("!has(self.score) || !has(self.score.path) || has(self.generate) || has(self.extract)")
     .message("score.path reads the output of the same stage's generate or extract; this stage has neither").field_path(".score.path"))]
 pub struct Stage {
@@ -79,6 +80,9 @@ pub struct Stage {
     /// Makes a new value from earlier ones by a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform: Option<Transform>,
+    /// Waits for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Approve>,
 }
 
 /// When a stage with several predecessors starts.
@@ -155,6 +159,8 @@ pub enum Work<'a> {
     Cite(&'a Cite),
     /// See [`Transform`].
     Transform(&'a Transform),
+    /// See [`Approve`].
+    Approve(&'a Approve),
 }
 
 impl Work<'_> {
@@ -170,6 +176,7 @@ impl Work<'_> {
             Self::Score(_) => "score",
             Self::Cite(_) => "cite",
             Self::Transform(_) => "transform",
+            Self::Approve(_) => "approve",
         }
     }
 }
@@ -187,6 +194,7 @@ impl Stage {
             self.score.as_ref().and_then(|score| score.head.as_deref()).map(Work::Score),
             self.cite.as_ref().map(Work::Cite),
             self.transform.as_ref().map(Work::Transform),
+            self.approve.as_ref().map(Work::Approve),
         ]
         .into_iter()
         .flatten();

@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::Span;
+
 /// Turns bytes into text, in a child process with limits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -262,6 +264,34 @@ pub struct Cite {
 
 fn min_similarity() -> f64 {
     0.5
+}
+
+/// Waits for a person's answer; no slot of a pool is held meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Approve {
+    /// Template of what the person is asked or told; lists of pending approvals show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub reason: Option<String>,
+    /// Longest wait for an answer. Default: no limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// What happens then.
+    #[serde(default)]
+    pub on_timeout: OnApprovalTimeout,
+}
+
+/// What happens when nobody has answered in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnApprovalTimeout {
+    /// As if it were rejected: an optional stage is left out, otherwise the document is dead-lettered.
+    #[default]
+    Reject,
+    /// As if it were approved, by nobody.
+    Approve,
+    /// The document is dead-lettered.
+    DeadLetter,
 }
 
 /// Makes a new value from earlier ones by a template.

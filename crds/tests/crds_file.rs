@@ -16,7 +16,7 @@ fn a_right_file_is_read_whole() {
     assert_eq!((pools.len(), pipelines.len()), (1, 1));
     assert_eq!((pools[0].name(), pools[0].document, pools[0].file.as_str()), ("readers", 0, "all.yaml"));
     assert_eq!((pipelines[0].name(), pipelines[0].document), ("review", 1));
-    assert_eq!(pipelines[0].spec.stages.len(), 10);
+    assert_eq!(pipelines[0].spec.stages.len(), 11);
 }
 
 #[test]
@@ -81,6 +81,20 @@ fn every_rule_that_is_broken_is_reported_at_its_field() {
         "no address can be used",
     );
     check(PIPELINE, "overlap: 16", "overlap: ▲65", "spec.knowledge[0].chunking.overlap", "at most half");
+    check(
+        PIPELINE,
+        "spec:\n",
+        "spec:\n  results: ▲{anomalyThreshold: 0.5}\n",
+        "spec.results",
+        "set at least one of table, postgres",
+    );
+    check(
+        PIPELINE,
+        "spec:\n",
+        "spec:\n  results: {table: {uri: ▲s3://bucket/results}}\n",
+        "spec.results.table.uri",
+        "no address can be used",
+    );
     check(
         POOL,
         "{catalog: minilm}",

@@ -195,7 +195,7 @@ fn rules_use_only_what_every_cel_has_and_cost_little() {
         }
     });
     // Each of them is broken by a test in crds_file.
-    assert_eq!(rules.len(), 8, "{rules:#?}");
+    assert_eq!(rules.len(), 9, "{rules:#?}");
 }
 
 #[test]
@@ -383,7 +383,9 @@ fn defaults_of_the_schema_are_right_and_those_of_the_types() {
                 {"name": "c", "pool": "p", "extract": {"schema": {}}},
                 {"name": "d", "pool": "p", "cite": {"text": "t"}},
                 {"name": "e", "pool": "p", "transform": {"template": "t"}},
+                {"name": "f", "pool": "p", "approve": {}},
             ],
+            "results": {"table": {}},
         },
     });
     let [_, schema] = schemas();

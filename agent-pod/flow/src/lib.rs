@@ -11,8 +11,8 @@ mod spent;
 mod transition;
 mod wire;
 
-pub use plan::{Plan, PlannedStage, Problem, compile};
+pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, compile};
 pub use record::*;
 pub use spent::Spent;
-pub use transition::{Event, Transition, reason, submit, transition};
+pub use transition::{Answer, Event, Transition, reason, submit, transition};
 pub use wire::DecodeError;

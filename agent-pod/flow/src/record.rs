@@ -101,6 +101,15 @@ pub enum StageStatus {
         /// What failed.
         cause: Cause,
     },
+    /// A person is asked; no task is out.
+    Awaiting {
+        /// Since when.
+        since: Millis,
+        /// Payload with what is asked (JSON).
+        request: Digest,
+        /// Payload that becomes the output if nobody answers in time and that counts as approved.
+        unanswered: Digest,
+    },
     /// Ended with an output.
     Done(Completion),
     /// Left out, because `when` was false or all predecessors were skipped.
@@ -231,6 +240,15 @@ pub enum Alarm {
     },
     /// A join has waited long enough.
     JoinTimeout {
+        /// The stage that waits.
+        stage: String,
+        /// Its round.
+        round: u32,
+        /// The record's epoch.
+        epoch: u32,
+    },
+    /// A person has been waited for long enough.
+    ApprovalTimeout {
         /// The stage that waits.
         stage: String,
         /// Its round.

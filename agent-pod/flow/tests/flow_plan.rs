@@ -105,6 +105,22 @@ fn all_problems_are_reported_at_once() {
 }
 
 #[test]
+fn results_are_a_stage_after_all_last_ones_whose_name_is_taken() {
+    let mut written = review_pipeline();
+    written["results"] = json!({"postgres": {"url": "postgres://docket@db/results"}});
+    let plan = plan(written);
+    assert_eq!(names(&plan).last(), Some(&"results"));
+    let writing = plan.stage("results").expect("it is planned");
+    assert_eq!(writing.predecessors, ["citations", "odd"]);
+    let last: Vec<&str> =
+        plan.stages().iter().filter(|stage| stage.is_last()).map(|stage| stage.name.as_str()).collect();
+    assert_eq!(last, ["citations", "odd"]);
+    assert_ne!(plan.digest, flow_support::plan(review_pipeline()).digest);
+    let taken = stages(&[stage("results", &[], json!({}))]);
+    check(taken, &[("spec.stages[0].name", "ReservedName", "choose another one")]);
+}
+
+#[test]
 fn a_cycle_is_shown() {
     let written = stages(&[
         stage("start", &[], json!({})),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crds::{AgentPoolSpec, JoinMode, PipelineSpec};
 
-use super::{Problem, graph::Graph, names::unknown};
+use super::{Problem, RESULTS_STAGE, graph::Graph, names::unknown};
 
 /// The closed set of [`Problem::reason`].
 mod reason {
@@ -20,6 +20,7 @@ mod reason {
     pub(super) const NO_STAGES: &str = "NoStages";
     pub(super) const NOT_BEFORE: &str = "NotBefore";
     pub(super) const NO_SCORE: &str = "NoScore";
+    pub(super) const RESERVED_NAME: &str = "ReservedName";
     pub(super) const UNKNOWN_HEAD: &str = "UnknownHead";
     pub(super) const UNKNOWN_KNOWLEDGE: &str = "UnknownKnowledge";
     pub(super) const UNKNOWN_MODEL: &str = "UnknownModel";
@@ -65,6 +66,10 @@ fn check_names(spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>, pro
         unique("model", models, |position| format!("pools.{name}.spec.models[{position}].name"), problems);
     }
     for (position, stage) in spec.stages.iter().enumerate() {
+        if stage.name == RESULTS_STAGE {
+            let message = format!("\"{RESULTS_STAGE}\" is the name of the stage that writes results; choose another one");
+            problems.push(problem(format!("spec.stages[{position}].name"), reason::RESERVED_NAME, message));
+        }
         let field = |place| format!("spec.stages[{position}].after[{place}]");
         unique("predecessor", stage.after.iter().map(String::as_str), field, problems);
     }

@@ -31,6 +31,7 @@ pub(super) fn of_stage(plan: &Plan, stage: &str) -> Digest {
         "score": value(&stage.score),
         "cite": value(&stage.cite),
         "transform": value(&stage.transform),
+        "approve": value(&stage.approve),
         "head": value(models::head_name(stage).and_then(|(name, _)| models::head(&plan.spec, name))),
         "knowledge": value(models::knowledge_name(stage).and_then(|(name, _)| models::knowledge(&plan.spec, name))),
         "model": value(plan.model(&stage.name)),

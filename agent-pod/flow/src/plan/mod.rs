@@ -8,6 +8,7 @@ mod digest;
 mod graph;
 mod models;
 mod names;
+mod results;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -15,6 +16,8 @@ use crds::{AgentPoolSpec, Model, PipelineSpec, Retry, Stage};
 
 use crate::Digest;
 use graph::Graph;
+pub(crate) use results::LONGEST_WAIT;
+pub use results::{RESULTS_POOL, RESULTS_STAGE};
 
 /// Longest time for one attempt of a stage where neither stage nor pipeline says: long enough for a slow model's answer.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -83,7 +86,10 @@ pub fn compile(
         .filter(|(pool, _)| spec.stages.iter().any(|stage| stage.pool == **pool))
         .map(|(pool, spec)| (pool.clone(), spec.clone()))
         .collect();
-    let stages = planned_stages(spec, &graph);
+    let mut stages = planned_stages(spec, &graph);
+    if spec.results.is_some() {
+        results::append(&mut stages);
+    }
     Ok(Plan {
         name: name.to_owned(),
         generation,

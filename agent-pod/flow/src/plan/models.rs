@@ -37,7 +37,7 @@ pub(super) fn used<'a>(spec: &'a PipelineSpec, stage: &'a Stage) -> Option<UsedM
             let (name, field) = head_name(stage)?;
             embedder(&head(spec, name)?.embedder, field, format!("head \"{name}\""))
         }
-        Work::Parse(_) | Work::Transform(_) => return None,
+        Work::Parse(_) | Work::Transform(_) | Work::Approve(_) => return None,
     })
 }
 

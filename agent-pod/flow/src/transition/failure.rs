@@ -1,11 +1,15 @@
 //! What a failure leads to: another attempt, a stage that is left out, or a dead letter.
 
-use crate::{Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, Spent, StageStatus};
+use crate::{
+    Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, PlannedStage, Spent, StageStatus, plan::LONGEST_WAIT,
+};
 
 use super::{millis, open_stage, readiness};
 
 /// Reasons of causes that the flow itself finds; the others come from workers.
 pub mod reason {
+    /// Nobody answered in time.
+    pub const APPROVAL_TIMEOUT: &str = "ApprovalTimeout";
     /// The document did not end before its deadline.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// Too few predecessors of a join can still deliver.
@@ -14,6 +18,8 @@ pub mod reason {
     pub const JOIN_TIMEOUT: &str = "JoinTimeout";
     /// The quality stage delivered no score.
     pub const NO_SCORE: &str = "NoScore";
+    /// A person said no, or nobody answered and that counts as no.
+    pub const REJECTED: &str = "Rejected";
     /// Attempts of the stage started and never reported, as if the document took its workers down.
     pub const QUARANTINED: &str = "Quarantined";
 }
@@ -80,10 +86,10 @@ pub(super) fn fail_attempt(
     match open_stage(record, task) {
         Some(state) if state.status == StageStatus::Dispatched && state.attempt == attempt => {
             state.spent = state.spent.plus(spent);
-            let retry = plan.stage(task.0).map(|planned| &planned.retry).filter(|retry| attempt < retry.max_attempts);
-            match retry.filter(|_| transient) {
-                Some(retry) => {
-                    let until = now.saturating_add(wait(retry, attempt));
+            let planned = plan.stage(task.0).filter(|planned| attempt < planned.retry.max_attempts);
+            match planned.filter(|_| transient) {
+                Some(planned) => {
+                    let until = now.saturating_add(wait(planned, attempt));
                     state.enter(StageStatus::Backoff { until, cause });
                 }
                 None => fail_for_good(plan, record, task.0, cause, now),
@@ -95,9 +101,11 @@ pub(super) fn fail_attempt(
 }
 
 /// The wait after an attempt. Numbers too large for the clock become its end.
-fn wait(retry: &crds::Retry, attempt: u32) -> Millis {
+fn wait(planned: &PlannedStage, attempt: u32) -> Millis {
+    let backoff = &planned.retry.backoff;
     let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-    (millis(retry.backoff.initial.0) as f64 * retry.backoff.factor.powi(exponent)) as Millis
+    let wait = (millis(backoff.initial.0) as f64 * backoff.factor.powi(exponent)) as Millis;
+    if planned.writes_results() { wait.min(millis(LONGEST_WAIT)) } else { wait }
 }
 
 /// A stage will not be tried again. One that is optional, or that nothing waits for any more, is left out; any other ends

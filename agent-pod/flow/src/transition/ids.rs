@@ -21,6 +21,9 @@ impl Timer {
                 format!("{of}/retry/{}/{round}/{epoch}/{attempt}", escaped(stage))
             }
             Alarm::JoinTimeout { stage, round, epoch } => format!("{of}/join/{}/{round}/{epoch}", escaped(stage)),
+            Alarm::ApprovalTimeout { stage, round, epoch } => {
+                format!("{of}/approval/{}/{round}/{epoch}", escaped(stage))
+            }
             Alarm::Deadline { epoch } => format!("{of}/deadline/{epoch}"),
         }
     }

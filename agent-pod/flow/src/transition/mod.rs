@@ -25,9 +25,18 @@
 //! - A join starts at most once a round and epoch; rounds stay within `maxRounds`; a document ends exactly once, and after
 //!   its end only [`Event::Replay`] of a dead letter changes it.
 //!
+//! # Approvals
+//! A stage that waits for a person is `Awaiting`: its worker has said what is asked and acknowledged its task, so no slot is
+//! held; an answer or a timer moves it on.
+//!
+//! # Results
+//! Where the plan writes results, a document whose last stages have ended is *closing*: only the implicit stage that writes
+//! them is outstanding. What still runs, the deadline and a cancellation change nothing any more, as after the end.
+//!
 //! # Assumptions
 //! The plan is the one that the record names. Events that carry stage, round, epoch and attempt copy them from their task.
 
+mod approval;
 mod failure;
 mod ids;
 mod outbox;
@@ -35,14 +44,15 @@ mod quality;
 mod readiness;
 mod replay;
 
+pub use approval::Answer;
 pub use failure::reason;
 
 use crds::OnTimeout;
 use failure::FailedAttempt;
 
 use crate::{
-    Alarm, Cause, Completion, DocumentRecord, Effect, End, Millis, Outcome, Plan, Spent, StageState, StageStatus,
-    Submission,
+    Alarm, Cause, Completion, DocumentRecord, Effect, End, Millis, Outcome, Plan, RESULTS_STAGE, Spent, StageState,
+    StageStatus, Submission,
 };
 
 /// Something that happened to a document.
@@ -95,6 +105,32 @@ pub enum Event {
         /// The record's epoch.
         epoch: u32,
     },
+    /// An attempt has worked out what a person is to be asked; from now on the stage waits for the answer.
+    ApprovalRequested {
+        /// The stage.
+        stage: String,
+        /// Its round.
+        round: u32,
+        /// The record's epoch.
+        epoch: u32,
+        /// The attempt.
+        attempt: u32,
+        /// Payload with what is asked.
+        request: crate::Digest,
+        /// Payload that becomes the output if nobody answers in time and that counts as approved.
+        unanswered: crate::Digest,
+    },
+    /// A person has answered.
+    Answered {
+        /// The stage.
+        stage: String,
+        /// Its round.
+        round: u32,
+        /// The record's epoch.
+        epoch: u32,
+        /// What.
+        answer: Answer,
+    },
     /// An attempt failed.
     StageFailed {
         /// The stage.
@@ -122,6 +158,30 @@ pub enum Event {
     Resume,
     /// Starts a dead-lettered document again where it failed; what is done stays done, the deadline starts anew.
     Replay,
+}
+
+impl Event {
+    /// The stage that it is about.
+    pub fn stage(&self) -> Option<&str> {
+        match self {
+            Self::AttemptStarted { stage, .. }
+            | Self::AttemptInterrupted { stage, .. }
+            | Self::StageCompleted { stage, .. }
+            | Self::StageSkipped { stage, .. }
+            | Self::ApprovalRequested { stage, .. }
+            | Self::Answered { stage, .. }
+            | Self::StageFailed { stage, .. }
+            | Self::Alarm(
+                Alarm::Retry { stage, .. } | Alarm::JoinTimeout { stage, .. } | Alarm::ApprovalTimeout { stage, .. },
+            ) => Some(stage),
+            Self::Alarm(Alarm::Deadline { .. }) | Self::Cancel | Self::Suspend | Self::Resume | Self::Replay => None,
+        }
+    }
+
+    /// Whether it can change a document whose result is being written.
+    fn counts_while_closing(&self) -> bool {
+        matches!(self, Self::Suspend | Self::Resume) || self.stage() == Some(RESULTS_STAGE)
+    }
 }
 
 /// What an event leads to.
@@ -179,6 +239,9 @@ fn apply(plan: &Plan, record: &mut DocumentRecord, event: Event, now: Millis) ->
     if record.end.is_some() {
         return matches!(event, Event::Replay) && replay::replay(plan, record, now);
     }
+    if record.is_closing() && !event.counts_while_closing() {
+        return false;
+    }
     match event {
         Event::AttemptStarted { stage, round, epoch, attempt, worker } => {
             failure::start(record, (&stage, round, epoch), attempt, worker, now)
@@ -188,15 +251,20 @@ fn apply(plan: &Plan, record: &mut DocumentRecord, event: Event, now: Millis) ->
         }
         Event::StageCompleted { stage, round, epoch, attempt, completion } => {
             let reported = open_stage(record, (&stage, round, epoch));
-            let known = reported.is_some_and(|state| (1..=state.attempt).contains(&attempt));
+            let known = reported.is_some_and(|state| !state.is_awaiting() && (1..=state.attempt).contains(&attempt));
             known && quality::complete(plan, record, &stage, completion, now)
         }
         Event::StageSkipped { stage, round, epoch } => {
-            let Some(state) = open_stage(record, (&stage, round, epoch)).filter(|state| state.attempt > 0) else {
-                return false;
-            };
+            let skips = |state: &&mut StageState| state.attempt > 0 && !state.is_awaiting() && stage != RESULTS_STAGE;
+            let Some(state) = open_stage(record, (&stage, round, epoch)).filter(skips) else { return false };
             state.enter(StageStatus::Skipped);
             true
+        }
+        Event::ApprovalRequested { stage, round, epoch, attempt, request, unanswered } => {
+            approval::request(record, (&stage, round, epoch), attempt, (request, unanswered), now)
+        }
+        Event::Answered { stage, round, epoch, answer } => {
+            approval::answer(plan, record, (&stage, round, epoch), answer, now)
         }
         Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent } => {
             let failed = FailedAttempt { attempt, cause, transient, spent };
@@ -216,7 +284,8 @@ fn apply(plan: &Plan, record: &mut DocumentRecord, event: Event, now: Millis) ->
 fn ring(plan: &Plan, record: &mut DocumentRecord, alarm: Alarm, now: Millis) -> bool {
     match alarm {
         Alarm::Retry { stage, round, epoch, attempt } => {
-            let held = record.suspended;
+            // A document that is as good as ended is not held back.
+            let held = record.suspended && stage != RESULTS_STAGE;
             match open_stage(record, (&stage, round, epoch)) {
                 Some(state) if state.attempt == attempt && matches!(state.status, StageStatus::Backoff { .. }) => {
                     if held {
@@ -239,6 +308,9 @@ fn ring(plan: &Plan, record: &mut DocumentRecord, alarm: Alarm, now: Millis) -> 
                 }
                 _ => false,
             }
+        }
+        Alarm::ApprovalTimeout { stage, round, epoch } => {
+            approval::give_up_waiting(plan, record, (&stage, round, epoch), now)
         }
         Alarm::Deadline { epoch } if epoch == record.epoch && record.deadline().is_some() => {
             let cause = failure::cause(reason::DEADLINE_EXCEEDED, "the document did not end before its deadline");
@@ -293,6 +365,18 @@ impl DocumentRecord {
         Some(self.started_at.saturating_add(allowed))
     }
 
+    /// Whether all is done but for the writing of the results.
+    pub fn is_closing(&self) -> bool {
+        let written = self.stages.get(RESULTS_STAGE);
+        self.end.is_none() && written.is_some_and(|state| state.status != StageStatus::Waiting)
+    }
+
+    /// Whether nothing moves the document before this time but a person's answer.
+    pub fn waits_for_people(&self, plan: &Plan, until: Millis) -> bool {
+        let later = |effect: &Effect| matches!(effect, Effect::SetTimer(timer) if timer.at > until);
+        self.end.is_none() && self.stages.values().any(StageState::is_awaiting) && self.outbox(plan).iter().all(later)
+    }
+
     fn note(&mut self, stage: &str, message: &str) {
         let note = format!("{stage}: {message}");
         if !self.degraded.contains(&note) {
@@ -313,6 +397,11 @@ impl StageState {
     /// Whether nothing more happens to it in this round and epoch.
     pub fn has_ended(&self) -> bool {
         matches!(self.status, StageStatus::Done(_) | StageStatus::Skipped | StageStatus::Failed(_))
+    }
+
+    /// Whether a person is waited for.
+    pub fn is_awaiting(&self) -> bool {
+        matches!(self.status, StageStatus::Awaiting { .. })
     }
 
     /// Whether an attempt is out or between two attempts.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crds::JoinMode;
 
-use crate::{DocumentRecord, End, Millis, Outcome, Plan, PlannedStage, StageState, StageStatus};
+use crate::{DocumentRecord, End, Millis, Outcome, Plan, PlannedStage, RESULTS_STAGE, StageState, StageStatus};
 
 use super::failure;
 
@@ -31,14 +31,16 @@ struct Count {
 /// Draws all conclusions from the states of the stages. One pass in topological order is enough, since a stage depends on
 /// earlier ones only.
 pub(super) fn settle(plan: &Plan, record: &mut DocumentRecord, now: Millis) {
-    for planned in plan.stages() {
-        if record.end.is_some() {
-            return;
+    if !record.is_closing() {
+        for planned in plan.stages().iter().filter(|planned| !planned.writes_results()) {
+            if record.end.is_some() {
+                return;
+            }
+            settle_stage(plan, record, planned, now);
         }
-        settle_stage(plan, record, planned, now);
-    }
-    if record.end.is_none() && !record.suspended {
-        release(plan, record);
+        if record.end.is_none() && !record.suspended {
+            release(plan, record);
+        }
     }
     end_if_over(plan, record, now);
 }
@@ -156,9 +158,20 @@ fn release(plan: &Plan, record: &mut DocumentRecord) {
 }
 
 /// A document is over when its last stages are; what then still runs, such as the losers of a join of mode Any, is stale.
+/// It ends when its results are written too, where they are.
 fn end_if_over(plan: &Plan, record: &mut DocumentRecord, now: Millis) {
-    let mut last = plan.stages().iter().filter(|planned| planned.successors.is_empty());
+    let mut last = plan.stages().iter().filter(|planned| planned.is_last());
     if record.end.is_none() && last.all(|planned| record.stages.get(&planned.name).is_some_and(StageState::has_ended)) {
+        if plan.stage(RESULTS_STAGE).is_some() {
+            let writing = record.stages.entry(RESULTS_STAGE.to_owned()).or_insert_with(|| StageState::waiting(0));
+            // Neither suspension nor a branch that is still in work holds it back.
+            if writing.status == StageStatus::Waiting {
+                writing.dispatch();
+            }
+            if !writing.has_ended() {
+                return;
+            }
+        }
         let outcome = if record.degraded.is_empty() { Outcome::Succeeded } else { Outcome::Partial };
         record.end = Some(End { outcome, at: now, dead_letter: None });
     }

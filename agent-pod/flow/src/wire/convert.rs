@@ -101,6 +101,11 @@ impl From<&StageState> for proto::StageState {
             StageStatus::Backoff { until, cause } => {
                 Status::Backoff(proto::Backoff { until: *until, cause: Some(cause.into()) })
             }
+            StageStatus::Awaiting { since, request, unanswered } => Status::Awaiting(proto::Awaiting {
+                since: *since,
+                request: request.clone(),
+                unanswered: unanswered.clone(),
+            }),
             StageStatus::Done(completion) => Status::Done(completion.into()),
             StageStatus::Skipped => Status::Skipped(empty),
             StageStatus::Failed(cause) => Status::Failed(cause.into()),
@@ -128,6 +133,9 @@ impl TryFrom<proto::StageState> for StageState {
                 until: backoff.until,
                 cause: backoff.cause.ok_or(missing("record", "backoff cause"))?.into(),
             },
+            Status::Awaiting(proto::Awaiting { since, request, unanswered }) => {
+                StageStatus::Awaiting { since, request, unanswered }
+            }
             Status::Done(completion) => StageStatus::Done(completion.into()),
             Status::Skipped(_) => StageStatus::Skipped,
             Status::Failed(cause) => StageStatus::Failed(cause.into()),
@@ -231,6 +239,9 @@ impl From<&Timer> for proto::Timer {
             Alarm::JoinTimeout { stage, round, epoch } => {
                 timer::Alarm::JoinTimeout(proto::JoinTimeout { stage, round, epoch })
             }
+            Alarm::ApprovalTimeout { stage, round, epoch } => {
+                timer::Alarm::ApprovalTimeout(proto::ApprovalTimeout { stage, round, epoch })
+            }
             Alarm::Deadline { epoch } => timer::Alarm::Deadline(proto::Deadline { epoch }),
         };
         let (document, pipeline) = (timer.document.clone(), timer.pipeline.clone());
@@ -248,6 +259,9 @@ impl TryFrom<proto::Timer> for Timer {
             }
             timer::Alarm::JoinTimeout(proto::JoinTimeout { stage, round, epoch }) => {
                 Alarm::JoinTimeout { stage, round, epoch }
+            }
+            timer::Alarm::ApprovalTimeout(proto::ApprovalTimeout { stage, round, epoch }) => {
+                Alarm::ApprovalTimeout { stage, round, epoch }
             }
             timer::Alarm::Deadline(proto::Deadline { epoch }) => Alarm::Deadline { epoch },
         };

@@ -72,6 +72,7 @@ fn ids_stay_apart_whatever_a_document_is_called() {
         timer(Alarm::Deadline { epoch: 1 }),
         timer(join(stage.clone())),
         timer(join("b".to_owned())),
+        timer(Alarm::ApprovalTimeout { stage: stage.clone(), round: 0, epoch: 1 }),
         timer(Alarm::Retry { stage, round: 0, epoch: 1, attempt: 1 }),
     ];
     assert!(ids.iter().enumerate().all(|(position, id)| !ids[..position].contains(id)), "{ids:?}");

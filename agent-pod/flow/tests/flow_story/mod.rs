@@ -1,7 +1,7 @@
 //! A document on its way, told step by step.
 
 use flow::{
-    Alarm, Cause, Completion, DocumentRecord, Effect, Event, Outcome, Plan, Spent, StageStatus, Timer, submit,
+    Alarm, Answer, Cause, Completion, DocumentRecord, Effect, Event, Outcome, Plan, Spent, StageStatus, Timer, submit,
     transition,
 };
 use serde_json::{Value, json};
@@ -81,6 +81,25 @@ impl Story {
         self.event(Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent })
     }
 
+    /// The stage's attempt says what a person is to be asked.
+    pub(crate) fn asks(&mut self, stage: &str) -> &mut Self {
+        let (round, epoch, attempt) = self.place(stage);
+        let (request, unanswered) = (format!("question of {stage}"), format!("silence on {stage}"));
+        self.event(Event::ApprovalRequested { stage: stage.to_owned(), round, epoch, attempt, request, unanswered })
+    }
+
+    pub(crate) fn answers(&mut self, stage: &str, approved: bool) -> &mut Self {
+        let (round, epoch, _) = self.place(stage);
+        let (by, comment, output) = ("ann".to_owned(), Some("seen".to_owned()), format!("answer on {stage}"));
+        let answer = Answer { approved, by, comment, output };
+        self.event(Event::Answered { stage: stage.to_owned(), round, epoch, answer })
+    }
+
+    pub(crate) fn approval_rings(&mut self, stage: &str) -> &mut Self {
+        let (round, epoch, _) = self.place(stage);
+        self.event(Event::Alarm(Alarm::ApprovalTimeout { stage: stage.to_owned(), round, epoch }))
+    }
+
     pub(crate) fn starts(&mut self, stage: &str) -> &mut Self {
         let (round, epoch, attempt) = self.place(stage);
         let worker = "worker-1".to_owned();
@@ -154,6 +173,7 @@ pub(crate) fn show(effect: &Effect) -> String {
         Effect::SetTimer(Timer { at, alarm, .. }) => match alarm {
             Alarm::Retry { stage, .. } => format!("retry {stage} at {at}"),
             Alarm::JoinTimeout { stage, .. } => format!("join {stage} at {at}"),
+            Alarm::ApprovalTimeout { stage, .. } => format!("approval {stage} at {at}"),
             Alarm::Deadline { epoch } => format!("deadline of {epoch} at {at}"),
         },
         Effect::Report(end) => format!("{:?}", end.outcome),

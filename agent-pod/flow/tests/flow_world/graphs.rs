@@ -15,17 +15,20 @@ struct Seed {
     timeout: u8,
     optional: bool,
     attempts: u8,
+    /// Which policy an approval has; most stages are none.
+    approve: u8,
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
-    let numbers = (any::<u8>(), 0..3_u8, any::<u8>(), 0..6_u8, prop::bool::weighted(0.3), 1..=3_u8);
-    numbers.prop_map(|(after, mode, quorum, timeout, optional, attempts)| Seed {
+    let numbers = (any::<u8>(), 0..3_u8, any::<u8>(), 0..6_u8, prop::bool::weighted(0.3), 1..=3_u8, 0..12_u8);
+    numbers.prop_map(|(after, mode, quorum, timeout, optional, attempts, approve)| Seed {
         after,
         mode,
         quorum,
         timeout,
         optional,
         attempts,
+        approve,
     })
 }
 
@@ -33,16 +36,23 @@ fn seed() -> impl Strategy<Value = Seed> {
 pub(crate) fn plans() -> impl Strategy<Value = Plan> {
     let stages = prop::collection::vec(seed(), 1..=7);
     let quality = prop::option::of((any::<u8>(), any::<u8>(), 0..=2_u32));
-    let switches = (prop::bool::weighted(0.7), prop::bool::weighted(0.1), prop::bool::weighted(0.3));
-    (stages, quality, switches).prop_map(|(seeds, quality, (parallel, suspend, deadline))| {
+    let switches = (prop::bool::weighted(0.7), prop::bool::weighted(0.1), prop::bool::weighted(0.3), any::<bool>());
+    (stages, quality, switches).prop_map(|(seeds, quality, (parallel, suspend, deadline, results))| {
         let mut stages: Vec<Value> = seeds.iter().enumerate().map(|(place, seed)| stage(place, seed)).collect();
         let mut written = json!({"parallel": parallel, "suspend": suspend});
         if deadline {
             written["deadline"] = json!("10m");
         }
+        if results {
+            written["results"] = json!({"table": {}});
+        }
         if let Some((scoring, restart, rounds)) = quality {
             let scoring = usize::from(scoring) % stages.len();
             stages[scoring]["score"] = json!({"path": "score"});
+            // A person gives no score.
+            if stages[scoring].as_object_mut().is_some_and(|stage| stage.remove("approve").is_some()) {
+                stages[scoring]["transform"] = json!({"template": "x"});
+            }
             let before = ancestors(&stages, scoring);
             let restart = &before[usize::from(restart) % before.len()];
             written["quality"] =
@@ -61,8 +71,13 @@ fn stage(place: usize, seed: &Seed) -> Value {
     let after: Vec<String> = (0..place).filter(|&before| seed.after >> before & 1 == 1).map(name).collect();
     let mut stage = json!({
         "name": name(place), "pool": "readers", "after": after, "optional": seed.optional,
-        "retry": {"maxAttempts": seed.attempts}, "transform": {"template": "x"},
+        "retry": {"maxAttempts": seed.attempts},
     });
+    match ["Reject", "Approve", "DeadLetter"].get(usize::from(seed.approve)) {
+        Some(policy) => stage["approve"] = json!({"timeout": "20s", "onTimeout": policy}),
+        None if seed.approve == 3 => stage["approve"] = json!({}),
+        None => stage["transform"] = json!({"template": "x"}),
+    }
     if after.len() >= 2 {
         let mode = ["All", "Any", "Quorum"][usize::from(seed.mode)];
         let mut join = json!({"mode": mode});

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::JoinMode;
 use flow::{
-    Alarm, DocumentRecord, Effect, Event, Outcome, Plan, Spent, StageState, StageStatus, Task, Timer, Transition,
-    reason,
+    Alarm, DocumentRecord, Effect, Event, Outcome, Plan, RESULTS_STAGE, Spent, StageState, StageStatus, Task, Timer,
+    Transition, reason,
 };
 
 /// A stage in one round of one epoch.
@@ -35,6 +35,7 @@ impl Laws {
         check_wire(new, &next.effects);
         check_spent(old, event, next);
         check_failures(plan, old, new);
+        check_results(plan, old, new);
         if let Some(end) = old.and_then(|old| old.end.as_ref()) {
             let replayed = event == Some(&Event::Replay) && end.outcome == Outcome::DeadLettered;
             assert!(replayed || !next.changed, "{event:?} changed a document that has ended");
@@ -69,7 +70,8 @@ impl Laws {
             match effect {
                 Effect::Publish(task) => {
                     assert!(self.published.insert(task.id()), "{task:?} is published as new twice");
-                    assert!(!next.record.is_stale(task) && !next.record.suspended, "{task:?}");
+                    let held_back = next.record.suspended && task.stage != RESULTS_STAGE;
+                    assert!(!next.record.is_stale(task) && !held_back, "{task:?}");
                 }
                 Effect::Report(_) => *self.reported.entry(next.record.epoch).or_default() += 1,
                 Effect::SetTimer(_) => {}
@@ -117,8 +119,14 @@ fn is_current(record: &DocumentRecord, event: &Event) -> bool {
         | Event::AttemptInterrupted { stage, round, epoch, .. }
         | Event::StageCompleted { stage, round, epoch, .. }
         | Event::StageSkipped { stage, round, epoch }
+        | Event::ApprovalRequested { stage, round, epoch, .. }
+        | Event::Answered { stage, round, epoch, .. }
         | Event::StageFailed { stage, round, epoch, .. }
-        | Event::Alarm(Alarm::Retry { stage, round, epoch, .. } | Alarm::JoinTimeout { stage, round, epoch }) => {
+        | Event::Alarm(
+            Alarm::Retry { stage, round, epoch, .. }
+            | Alarm::JoinTimeout { stage, round, epoch }
+            | Alarm::ApprovalTimeout { stage, round, epoch },
+        ) => {
             record.epoch == *epoch && record.stages[stage].round == *round
         }
         Event::Alarm(Alarm::Deadline { epoch }) => record.epoch == *epoch,
@@ -129,7 +137,7 @@ fn is_current(record: &DocumentRecord, event: &Event) -> bool {
 fn check_bounds(plan: &Plan, record: &DocumentRecord) {
     let bound = plan.spec.quality.as_ref().map_or(0, |quality| quality.max_rounds);
     assert!(record.round <= bound, "round {} of at most {bound}", record.round);
-    let in_work = record.stages.values().filter(|state| state.is_in_work()).count();
+    let in_work = record.stages.iter().filter(|(name, state)| *name != RESULTS_STAGE && state.is_in_work()).count();
     assert!(plan.spec.parallel || in_work <= 1, "{in_work} stages are in work side by side");
     for planned in plan.stages() {
         let state = &record.stages[&planned.name];
@@ -196,6 +204,30 @@ fn check_failures(plan: &Plan, old: Option<&DocumentRecord>, new: &DocumentRecor
         if old.is_some_and(|old| old.epoch != new.epoch || !failed(old, stage)) {
             assert!(planned.spec.optional || !is_awaited(plan, new, stage), "{stage} was awaited: {new:#?}");
         }
+    }
+}
+
+/// Results are written after all last stages have ended and before the document ends well, and nothing else moves then.
+fn check_results(plan: &Plan, old: Option<&DocumentRecord>, new: &DocumentRecord) {
+    if plan.stage(RESULTS_STAGE).is_none() {
+        return;
+    }
+    let last = plan.stages().iter().filter(|planned| planned.is_last());
+    let worked = last.into_iter().all(|planned| new.stages[&planned.name].has_ended());
+    let writing = &new.stages[RESULTS_STAGE].status;
+    if *writing != StageStatus::Waiting {
+        assert!(worked, "results are written too early: {new:#?}");
+    }
+    if new.end.as_ref().is_some_and(|end| matches!(end.outcome, Outcome::Succeeded | Outcome::Partial)) {
+        assert!(matches!(writing, StageStatus::Done(_)), "it ended without its results: {new:#?}");
+    }
+    if let Some(old) = old.filter(|old| old.is_closing() && old.epoch == new.epoch) {
+        let others = |record: &DocumentRecord| {
+            let mut stages = record.stages.clone();
+            stages.remove(RESULTS_STAGE);
+            (stages, record.degraded.clone(), record.round)
+        };
+        assert_eq!(others(old), others(new), "the document has changed while its result was written");
     }
 }
 

@@ -7,7 +7,8 @@ mod laws;
 use std::collections::{BTreeMap, VecDeque};
 
 use flow::{
-    Alarm, Cause, Completion, DocumentRecord, Effect, Event, Plan, Spent, Task, Timer, Transition, submit, transition,
+    Alarm, Answer, Cause, Completion, DocumentRecord, Effect, Event, Plan, RESULTS_STAGE, Spent, Task, Timer, Transition,
+    submit, transition,
 };
 use proptest::prelude::*;
 
@@ -23,6 +24,8 @@ pub(crate) enum Step {
     Report(u16, Report, Fault),
     /// A worker dies.
     Die(u16),
+    /// A person answers, or somebody answers for a stage that nobody asks for.
+    Answer(u16, bool, Fault),
     /// A timer rings.
     Ring(u16, Fault),
     /// Something that happened is heard of once more.
@@ -74,7 +77,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         24 => any::<u16>().prop_map(Step::Take),
         24 => (any::<u16>(), report, fault.clone()).prop_map(|(which, report, fault)| Step::Report(which, report, fault)),
         4 => any::<u16>().prop_map(Step::Die),
-        6 => (any::<u16>(), fault).prop_map(|(which, fault)| Step::Ring(which, fault)),
+        6 => (any::<u16>(), fault.clone()).prop_map(|(which, fault)| Step::Ring(which, fault)),
+        6 => (any::<u16>(), prop::bool::weighted(0.8), fault).prop_map(|(which, yes, fault)| Step::Answer(which, yes, fault)),
         8 => any::<u16>().prop_map(Step::Echo),
         4 => Just(Step::Sweep),
         1 => Just(Step::Suspend),
@@ -133,6 +137,12 @@ impl World {
                     self.working.swap_remove(which);
                 }
             }
+            Step::Answer(which, approved, fault) => {
+                let stage = choose(which, self.plan.stages().len()).map(|place| self.plan.stages()[place].name.clone());
+                if let Some(stage) = stage {
+                    self.tell(self.answer(&stage, approved), fault);
+                }
+            }
             Step::Ring(which, fault) => {
                 if let Some(id) =
                     choose(which, self.timers.len()).and_then(|which| self.timers.keys().nth(which).cloned())
@@ -163,7 +173,10 @@ impl World {
                 return self.record;
             }
             self.publish(self.record.outbox(&self.plan));
-            if let Some(message) = self.queue.front() {
+            let asking = self.record.stages.iter().find(|(_, state)| state.is_awaiting()).map(|(name, _)| name.clone());
+            if let Some(stage) = asking {
+                self.tell(self.answer(&stage, true), Fault::None);
+            } else if let Some(message) = self.queue.front() {
                 let task = message.task.clone();
                 let event = self.event(&task, Report::Done(0.9));
                 self.tell(event, Fault::None);
@@ -202,8 +215,19 @@ impl World {
         }
     }
 
+    fn answer(&self, stage: &str, approved: bool) -> Event {
+        let (round, epoch) = (self.record.stages[stage].round, self.record.epoch);
+        let answer = Answer { approved, by: "ann".to_owned(), comment: None, output: format!("answer {stage} {round}") };
+        Event::Answered { stage: stage.to_owned(), round, epoch, answer }
+    }
+
     fn event(&self, task: &Task, report: Report) -> Event {
         let Task { stage, round, epoch, attempt, .. } = task.clone();
+        let asks = self.plan.stage(&stage).is_some_and(|planned| planned.spec.approve.is_some());
+        if asks && matches!(report, Report::Done(_) | Report::Scoreless) {
+            let (request, unanswered) = (format!("question {stage}"), format!("silence {stage}"));
+            return Event::ApprovalRequested { stage, round, epoch, attempt, request, unanswered };
+        }
         // Halves add up exactly, in whatever order.
         let spent = Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1 };
         let completes = |score| {
@@ -298,10 +322,10 @@ fn choose(which: u16, among: usize) -> Option<usize> {
 
 /// Events about stages that may exist, with numbers that may fit.
 pub(crate) fn events() -> impl Strategy<Value = Event> {
-    let stage = || prop_oneof![(0..7_u8).prop_map(|place| format!("s{place}")), Just("nowhere".to_owned())];
+    let stage = || prop_oneof![(0..7_u8).prop_map(|place| format!("s{place}")), Just("nowhere".to_owned()), Just(RESULTS_STAGE.to_owned())];
     let number = || prop_oneof![6 => 0..3_u32, 1 => Just(u32::MAX)];
     let task = (stage(), number(), number(), number());
-    let kind = (0..11_u8, prop::option::of(prop_oneof![Just(0.0), Just(1.0)]), any::<bool>());
+    let kind = (0..14_u8, prop::option::of(prop_oneof![Just(0.0), Just(1.0)]), any::<bool>());
     (task, kind).prop_map(|((stage, round, epoch, attempt), (kind, score, transient))| match kind {
         0 => Event::AttemptStarted { stage, round, epoch, attempt, worker: String::new() },
         1 => Event::StageSkipped { stage, round, epoch },
@@ -313,6 +337,12 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         4 => Event::Alarm(Alarm::JoinTimeout { stage, round, epoch }),
         5 => Event::Alarm(Alarm::Deadline { epoch }),
         6 => Event::Replay,
+        11 => Event::ApprovalRequested { stage, round, epoch, attempt, request: String::new(), unanswered: String::new() },
+        12 => {
+            let answer = Answer { approved: transient, by: String::new(), comment: None, output: String::new() };
+            Event::Answered { stage, round, epoch, answer }
+        }
+        13 => Event::Alarm(Alarm::ApprovalTimeout { stage, round, epoch }),
         10 => Event::AttemptInterrupted { stage, round, epoch, attempt },
         7 => {
             if transient {

@@ -17,7 +17,7 @@ pub(super) fn check(
         let at = format!("spec.stages[{position}]");
         if stage.work().is_none() {
             let message = "set exactly one of parse, embed, retrieve, generate, extract, classify, score.head, cite, \
-                           transform";
+                           transform, approve";
             problems.push(problem(&at, reason::INVALID_WORK, message));
         }
         check_references(spec, stage, &at, problems);
