@@ -41,6 +41,7 @@ models: build
 servers: ## Fetches or installs the servers that some tests talk to; without them those tests skip
 	@scripts/nats-server.sh
 	@scripts/redis-server.sh
+	@scripts/postgres-server.sh
 
 demo: models ## Reviews the licences of all dependencies: a few minutes after the build
 	@CORPUS=$(CORPUS) DOCKET=$(DOCKET) DEMO=$(DEMO) SAMPLE=$(SAMPLE) scripts/demo.sh

@@ -8,7 +8,7 @@ use crds::Span;
 /// Documents through agents, on your own machine: a pipeline file in, results out.
 ///
 /// Exit codes: 0 all documents succeeded; 1 some were dead-lettered (they are listed); 2 usage or invalid file (the message
-/// names file, line and field); 3 the system failed.
+/// names file, line and field); 3 the system failed; 4 some wait for a person (`docket approve`), then `--resume` goes on.
 #[derive(Parser, Debug)]
 #[command(name = "docket", version, propagate_version = true)]
 pub struct Arguments {
@@ -62,6 +62,10 @@ pub enum Command {
     List(ListArguments),
     /// Gives documents up.
     Cancel(CancelArguments),
+    /// Approves or rejects documents that wait for a person, or lists them.
+    Approve(ApproveArguments),
+    /// Tells a head what to learn from a document at a gateway.
+    Feedback(FeedbackArguments),
     /// Parses one document from standard input under limits. Run by docket itself.
     #[command(hide = true)]
     ParseChild,
@@ -494,6 +498,64 @@ pub struct CancelArguments {
     #[arg(required = true)]
     pub documents: Vec<String>,
     /// How what became of them is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket approve`.
+#[derive(Args, Debug, Clone)]
+pub struct ApproveArguments {
+    /// The documents that are answered for: each at the stage that asks, else its pending audit.
+    #[arg(required_unless_present = "list", conflicts_with = "list")]
+    pub documents: Vec<String>,
+    /// Lists what waits for a person: stages that ask, and at a gateway pending audits.
+    #[arg(long)]
+    pub list: bool,
+    /// Rejects instead of approving.
+    #[arg(long)]
+    pub reject: bool,
+    /// The stage that is answered, where several of a document ask.
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<String>,
+    /// What is said beside it; later stages and the log have it.
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Who answers for documents of a state folder; at a gateway it is the token's name.
+    #[arg(long, env = "USER", default_value = "local", value_name = "NAME")]
+    pub by: String,
+    #[command(flatten)]
+    pub state: StateArguments,
+    /// Pipeline that is meant, where there are several.
+    #[arg(long, env = "DOCKET_PIPELINE")]
+    pub pipeline: Option<String>,
+    /// How what became of the documents is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+    #[command(flatten)]
+    pub remote: RemoteArguments,
+}
+
+/// `docket feedback`.
+#[derive(Args, Debug, Clone)]
+pub struct FeedbackArguments {
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// The document.
+    #[arg(required_unless_present = "list", conflicts_with = "list")]
+    pub document: Option<String>,
+    /// The head that learns from it.
+    #[arg(long, required_unless_present = "list", conflicts_with = "list", value_name = "NAME")]
+    pub head: Option<String>,
+    /// Its label, for a classifier; `usual` for an anomaly head.
+    #[arg(long, required_unless_present_any = ["score", "list"], conflicts_with_all = ["score", "list"], value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Its score from 0 to 1, for a quality head.
+    #[arg(long, conflicts_with = "list", value_name = "NUMBER")]
+    pub score: Option<f64>,
+    /// Lists what was said of documents.
+    #[arg(long)]
+    pub list: bool,
+    /// How it is printed.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
 }

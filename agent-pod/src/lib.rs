@@ -1,11 +1,12 @@
 //! The data plane: runs pipelines on a laptop; the only crate that names concrete queues, models and tables.
 //!
 //! `commands` is what a person calls, `runtime` carries documents (driver, workers, timers), `stages` does the work of
-//! each stage kind, `serve` the processes of a cluster. This crate must not hold a Kubernetes client.
+//! each stage kind, `results` takes them to where they are kept, `serve` holds the processes of a cluster. This crate must not hold a Kubernetes client.
 
 mod args;
 mod commands;
 mod error;
+mod results;
 mod runtime;
 mod serve;
 mod stages;

@@ -12,8 +12,8 @@ pub use chunk::{Chunk, TokenOffsets, Words, chunk};
 pub use ingest::{Counts, DocumentText, Embedder, Error as IngestError, Ingestor};
 pub use sentences::sentences;
 pub use table::{
-    ChunkRow, Digest, DocumentChunks, Error, Hit, KnowledgeBase, Query, Upserted, content_digest, document_key,
-    text_hash,
+    ChunkRow, Digest, DocumentChunks, Error, Hit, KnowledgeBase, Query, ResultRow, ResultsTable, Upserted,
+    content_digest, document_key, text_hash,
 };
 
 /// An error of a kind that this crate's callers or its libraries define.

@@ -142,7 +142,7 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     }
     session.work(std::iter::empty::<Input>(), false, &mut reporter).await?;
     let summary = reporter.finish(&session).await?;
-    Ok(if summary.dead_lettered() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(summary.exit_code())
 }
 
 /// The state folder and a driver on its last run.

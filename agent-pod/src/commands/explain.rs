@@ -71,6 +71,7 @@ fn why(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -
         StageStatus::Backoff { until, cause } => {
             format!("{}: {}; tried again at {}", cause.reason, cause.message, time(*until))
         }
+        StageStatus::Awaiting { since, .. } => format!("waits for a person since {}: docket approve", time(*since)),
         StageStatus::Done(done) => {
             let model = done.model.as_ref().map_or_else(String::new, |model| format!(" with {model}"));
             let how = if done.cached { "from the cache".to_owned() } else { format!("by {}{model}", done.worker) };

@@ -1,5 +1,6 @@
 //! What a person calls: each command in a file of its own, from arguments to exit code.
 
+mod approve;
 mod bench;
 mod cache;
 mod client;
@@ -38,6 +39,8 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Get(arguments) => client::get(arguments).await,
         Command::List(arguments) => client::list(arguments).await,
         Command::Cancel(arguments) => client::cancel(arguments).await,
+        Command::Approve(arguments) => approve::approve(arguments).await,
+        Command::Feedback(arguments) => client::feedback(arguments).await,
         Command::ParseChild => Ok(ExitCode::SUCCESS),
     }
 }

@@ -6,7 +6,7 @@ use crds::file::{FileError, Located, Resources};
 use flow::Plan;
 
 use super::print;
-use crate::{Error, Result, args::FileArguments, runtime::templates::Templates};
+use crate::{Error, Result, args::FileArguments, results::check_postgres, runtime::templates::Templates};
 
 /// Checks files: schema, rules, graph, templates. Says what they hold.
 pub(super) fn validate(arguments: &FileArguments) -> Result<ExitCode> {
@@ -113,6 +113,7 @@ fn templates(pipeline: &Located<crds::Pipeline>) -> Vec<FileError> {
             ("extract.prompt", stage.extract.as_ref().and_then(|extract| extract.prompt.as_ref())),
             ("cite.text", stage.cite.as_ref().map(|cite| &cite.text)),
             ("transform.template", stage.transform.as_ref().map(|transform| &transform.template)),
+            ("approve.reason", stage.approve.as_ref().and_then(|approve| approve.reason.as_ref())),
         ];
         for (field, template) in fields {
             if let Some(error) = template.and_then(|template| templates.check(template).err()) {
@@ -122,6 +123,17 @@ fn templates(pipeline: &Located<crds::Pipeline>) -> Vec<FileError> {
         if let Some(error) = stage.when.as_ref().and_then(|when| templates.check_expression(when).err()) {
             problems.push(pipeline.error(&format!("spec.stages[{index}].when"), crate::error::chain(&error)));
         }
+    }
+    let results = pipeline.resource.spec.results.as_ref();
+    let anomaly = results.and_then(|results| results.anomaly.as_ref());
+    if let Some(error) = anomaly.and_then(|anomaly| templates.check_expression(anomaly).err()) {
+        problems.push(pipeline.error("spec.results.anomaly", crate::error::chain(&error)));
+    }
+    if let Some(problem) =
+        results.and_then(|results| results.postgres.as_ref()).and_then(|sink| check_postgres(sink).err())
+    {
+        let (field, message) = problem.split_once(": ").unwrap_or(("url", &problem));
+        problems.push(pipeline.error(&format!("spec.results.postgres.{field}"), message));
     }
     problems
 }

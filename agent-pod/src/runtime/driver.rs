@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submission, Task, Timer, Transition};
+use flow::{
+    DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, StageState, Submission, Task, Timer, Transition,
+};
 use queue::{Alarm, Message, Ports};
 use tokio::sync::mpsc;
 
@@ -77,17 +79,19 @@ impl Scope {
     }
 }
 
-/// A document that has ended.
+/// What became of a document.
 #[derive(Clone, Debug)]
-pub struct Ended {
-    /// Its record.
-    pub record: DocumentRecord,
+pub enum News {
+    /// It has ended.
+    Ended(Box<DocumentRecord>),
+    /// A person is asked something.
+    Asks(Box<DocumentRecord>),
 }
 
 /// Who is told how documents go on.
 pub enum Listener {
-    /// This process alone: ends only, none is lost.
-    Process(mpsc::UnboundedSender<Ended>),
+    /// This process alone: ends and questions only, none is lost.
+    Process(mpsc::UnboundedSender<News>),
     /// Whoever watches the events: ends and every step, and some may be lost. The record tells the same.
     Watchers,
 }
@@ -120,7 +124,7 @@ pub enum Submitted {
 
 impl Driver {
     /// A driver of one run and the documents that end under it.
-    pub fn new(run: Run, ports: Ports) -> (Arc<Self>, mpsc::UnboundedReceiver<Ended>) {
+    pub fn new(run: Run, ports: Ports) -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let plans = Arc::new(Plans::new(Arc::clone(&ports.records)));
         let (metrics, listener) = (Arc::new(Metrics::default()), Listener::Process(sender));
@@ -240,7 +244,7 @@ impl Driver {
                 (Effect::Publish(task), _) => messages.push(self.message(&task)),
                 (Effect::SetTimer(timer), _) => alarms.push(self.alarm(&timer)),
                 // The listener is gone only when the process is ending; the next one finds the end in the record.
-                (Effect::Report(_), Listener::Process(ended)) => drop(ended.send(Ended { record: record.clone() })),
+                (Effect::Report(_), Listener::Process(news)) => drop(news.send(News::Ended(Box::new(record.clone())))),
                 (Effect::Report(_), Listener::Watchers) => {}
             }
         }
@@ -257,9 +261,12 @@ impl Driver {
         Ok(())
     }
 
-    /// Tells watchers where the document stands. It may be lost: who must know reads the record.
+    /// Tells whoever listens where the document stands. To watchers it may be lost: who must know reads the record.
     async fn tell(&self, record: &DocumentRecord) {
-        if !matches!(self.listener, Listener::Watchers) {
+        if let Listener::Process(news) = &self.listener {
+            if record.end.is_none() && record.stages.values().any(StageState::is_awaiting) {
+                let _ = news.send(News::Asks(Box::new(record.clone())));
+            }
             return;
         }
         let subject = progress::subject(&record.pipeline, &record.submission.document);

@@ -50,6 +50,11 @@ impl Drivers {
         self.run.as_ref().is_none_or(of_run)
     }
 
+    /// The ports of the store.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
     /// The metrics that the drivers count into.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics

@@ -105,6 +105,20 @@ impl Heads {
         Ok(())
     }
 
+    /// What a head has learned from, as [`Heads::has_learned`] was told.
+    pub fn learned(&self, pipeline: &str, head: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(pipeline, head).with_extension("learned")).ok()
+    }
+
+    /// Keeps the name of what a head has learned from, so that a process that starts again does not learn it again. Best
+    /// effort: without it, the head is trained once more.
+    pub fn has_learned(&self, pipeline: &str, head: &str, digest: &str) {
+        let path = self.path(pipeline, head).with_extension("learned");
+        if let Err(error) = std::fs::write(&path, digest) {
+            tracing::debug!(path = %path.display(), %error, "what a head has learned from is not kept");
+        }
+    }
+
     fn path(&self, pipeline: &str, head: &str) -> PathBuf {
         self.folder.join(pipeline).join(format!("{head}.head"))
     }

@@ -29,6 +29,8 @@ pub struct Metrics {
     interrupted: IntCounterVec,
     errors: IntCounterVec,
     submissions: IntCounterVec,
+    results: IntCounterVec,
+    result_batches: IntCounterVec,
     documents_open: IntGaugeVec,
     ready_after: Gauge,
     model_load: Histogram,
@@ -84,6 +86,12 @@ impl Default for Metrics {
                 "Submissions by what became of them",
                 &["pipeline", "result"],
             ),
+            results: counter(
+                "docket_results_total",
+                "Results of documents by sink and by what became of them: written or refused",
+                &["sink", "outcome"],
+            ),
+            result_batches: counter("docket_result_batches_total", "Writes of results, of many each", &["sink"]),
             documents_open: expect(IntGaugeVec::new(
                 Opts::new("docket_documents_open", "Documents that were accepted and have not ended"),
                 &["pipeline"],
@@ -105,7 +113,7 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register(&self) {
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 16] = [
             Box::new(self.document_seconds.clone()),
             Box::new(self.stage_seconds.clone()),
             Box::new(self.stage_failures.clone()),
@@ -117,6 +125,8 @@ impl Metrics {
             Box::new(self.interrupted.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.submissions.clone()),
+            Box::new(self.results.clone()),
+            Box::new(self.result_batches.clone()),
             Box::new(self.documents_open.clone()),
             Box::new(self.ready_after.clone()),
             Box::new(self.model_load.clone()),
@@ -159,6 +169,16 @@ impl Metrics {
     /// An attempt has failed.
     pub fn stage_failed(&self, pipeline: &str, stage: &str, reason: &str) {
         self.stage_failures.with_label_values(&[pipeline, stage, reason]).inc();
+    }
+
+    /// A sink has taken a batch of results.
+    pub fn results(&self, sink: &str, written: usize, refused: usize) {
+        self.result_batches.with_label_values(&[sink]).inc();
+        for (outcome, rows) in [("written", written), ("refused", refused)] {
+            if rows > 0 {
+                self.results.with_label_values(&[sink, outcome]).inc_by(rows as u64);
+            }
+        }
     }
 
     /// So many of a worker's slots are in work.

@@ -1,11 +1,14 @@
 //! Carries documents: state, driver, workers, timers, and the services that stages use.
 
+pub mod approvals;
 pub mod breaker;
 pub mod cache;
 pub mod driver;
 pub mod drivers;
+pub mod feedback;
 pub mod heads;
 pub mod inputs;
+pub mod learner;
 pub mod metrics;
 pub mod models;
 pub mod plans;

@@ -52,6 +52,7 @@ pub fn status_word(status: &StageStatus) -> &'static str {
         StageStatus::Held => "held",
         StageStatus::Dispatched => "dispatched",
         StageStatus::Backoff { .. } => "backoff",
+        StageStatus::Awaiting { .. } => "awaiting",
         StageStatus::Done(_) => "succeeded",
         StageStatus::Skipped => "skipped",
         StageStatus::Failed(_) => "failed",

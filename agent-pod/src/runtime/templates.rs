@@ -5,7 +5,7 @@
 
 use std::{future, panic, sync::Arc};
 
-use minijinja::{Environment, Error, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 /// Steps that one template may take; a template is written by a person, its data is not.
 const FUEL: u64 = 5_000_000;
@@ -38,6 +38,18 @@ impl Templates {
         let (expression, context) = (expression.to_owned(), context.clone());
         self.compute(move |environment| {
             environment.compile_expression(&expression)?.eval(context).map(|value| value.is_true())
+        })
+        .await
+    }
+
+    /// The number that an expression gives; `None` where what it names is not there.
+    pub async fn number(&self, expression: &str, context: &Value) -> Result<Option<f64>, Error> {
+        let (expression, context) = (expression.to_owned(), context.clone());
+        self.compute(move |environment| match environment.compile_expression(&expression)?.eval(context) {
+            Ok(value) if value.is_undefined() || value.is_none() => Ok(None),
+            Ok(value) => f64::try_from(value).map(Some),
+            Err(error) if error.kind() == ErrorKind::UndefinedError => Ok(None),
+            Err(error) => Err(error),
         })
         .await
     }
@@ -98,6 +110,16 @@ mod tests {
         let templates = Templates::default();
         let context = context! { document => context! { text => "x" } };
         assert!(templates.render("{{ documnt.text }}", &context).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_expression_gives_a_number_or_nothing() {
+        let templates = Templates::default();
+        let context = context! { stages => context! { check => context! { score => 0.75, word => "high" } } };
+        assert_eq!(templates.number("stages.check.score", &context).await.expect("a number"), Some(0.75));
+        assert_eq!(templates.number("stages.check.nothing", &context).await.expect("nothing"), None);
+        assert_eq!(templates.number("stages.skipped.score", &context).await.expect("nothing"), None);
+        assert!(templates.number("stages.check.word", &context).await.is_err());
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flow::{Cause, DocumentRecord, Event, Spent, Task};
+use flow::{Cause, DocumentRecord, Event, Plan, Spent, Task};
 use queue::{Delivery, Queue, Receipt};
 use tokio::{
     sync::{RwLock, Semaphore},
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     error::chain,
+    results::Sinks,
     stages::{self, Executed, Failure},
 };
 
@@ -72,6 +73,23 @@ pub enum OnFailure {
     GoOn,
 }
 
+/// What a worker works at.
+pub enum Work {
+    /// The stages of a pool.
+    Stages(Arc<Services>),
+    /// The implicit last stage: results into their sinks.
+    Results(Arc<Sinks>),
+}
+
+impl Work {
+    async fn execute(&self, plan: &Arc<Plan>, record: &DocumentRecord, task: &Task) -> Result<Executed, Failure> {
+        match self {
+            Self::Stages(services) => stages::execute(services, plan, record, task).await,
+            Self::Results(sinks) => sinks.write(plan, record).await.map(Executed::Done),
+        }
+    }
+}
+
 /// One pool's worker.
 pub struct Worker {
     /// Who, in records.
@@ -83,7 +101,7 @@ pub struct Worker {
     /// Move documents on.
     pub drivers: Drivers,
     /// Does the work.
-    pub services: Arc<Services>,
+    pub work: Work,
     /// Shared by all workers of the process: a task that may have killed a worker is worked while no other is.
     pub alone: Arc<RwLock<()>>,
     /// What is done when the system fails.
@@ -168,7 +186,7 @@ impl Worker {
     }
 
     fn queue(&self) -> &dyn Queue {
-        self.services.ports.queue.as_ref()
+        self.drivers.ports().queue.as_ref()
     }
 
     async fn work(&self, delivery: Delivery, stop: &Stop) -> Result<(), Error> {
@@ -258,7 +276,7 @@ impl Worker {
         let plan = driver.plan(record).await.map_err(Error::Driver)?;
         let limit = plan.stage(&task.stage).map_or(Duration::MAX, |stage| stage.timeout);
         let begun = Instant::now();
-        let executed = stages::execute(&self.services, &plan, record, task);
+        let executed = self.work.execute(&plan, record, task);
         let executed = tokio::time::timeout(limit, executed).await.unwrap_or_else(|_| {
             let message = format!("the stage took longer than its time-out of {}", crds::Span(limit));
             Err(Failure::transient("Timeout", message))
@@ -271,6 +289,9 @@ impl Worker {
                 Event::StageCompleted { stage, round, epoch, attempt, completion }
             }
             Ok(Executed::Skipped) => Event::StageSkipped { stage, round, epoch },
+            Ok(Executed::Asks { request, unanswered }) => {
+                Event::ApprovalRequested { stage, round, epoch, attempt, request, unanswered }
+            }
             Err(Failure::Document { reason, message, transient, model }) => {
                 self.drivers.metrics().stage_failed(&task.pipeline, &stage, reason);
                 let cause = Cause { reason: reason.to_owned(), message, worker: self.name.clone(), model };

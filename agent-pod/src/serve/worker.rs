@@ -12,11 +12,12 @@ use crate::{
     commands::note,
     runtime::{
         drivers::Drivers,
+        learner::Learner,
         metrics::Metrics,
         models,
         services::Services,
         stop::{Signals, Stop},
-        worker::{OnFailure, Worker},
+        worker::{OnFailure, Work, Worker},
     },
 };
 
@@ -51,6 +52,10 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
         let _ = services.set(Arc::clone(&opened));
         let drivers = Drivers::of_store(store.ports.clone(), metrics);
+        let (services, pools) = (Arc::clone(&opened), vec![config.pool.clone()]);
+        let learner = Learner { drivers: drivers.clone(), services, pools };
+        let until = stopping.clone();
+        tokio::spawn(async move { learner.run(until).await });
         let worker = build(&config.process.name, &config.pool, &config.spec, (drivers, opened), &Arc::default());
         health.ready();
         note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
@@ -74,7 +79,7 @@ pub(super) fn build(
         pool: pool.to_owned(),
         concurrency: spec.effective().concurrency as usize,
         drivers,
-        services,
+        work: Work::Stages(services),
         alone: Arc::clone(alone),
         on_failure: OnFailure::GoOn,
     }

@@ -41,7 +41,7 @@ pub(super) fn prepare(
     let trained = services.heads.get(&plan.name, head).ok_or_else(|| {
         Failure::permanent(
             "HeadUntrained",
-            format!("head \"{head}\" has not been trained: give labels with --feedback FILE (lines {{\"document\", \"head\", \"label\"}})"),
+            format!("head \"{head}\" has not been trained: give labels with --feedback FILE (lines {{\"document\", \"head\", \"label\"}}), or to a gateway with docket feedback"),
         )
     })?;
     Ok(HeadJob { model, head: trained, text: context.text.clone() })

@@ -2,6 +2,7 @@
 //!
 //! Stages know the services and nothing of queues or records beyond what they are given.
 
+mod approve;
 mod cite;
 mod context;
 mod embed;
@@ -21,7 +22,7 @@ use serde_json::Value;
 
 use self::context::Context;
 pub use self::heads::{document_vector, plain_text};
-pub(crate) use self::{parse::MAX_BYTES, retrieve::search};
+pub(crate) use self::{approve::answer, parse::MAX_BYTES, retrieve::search};
 use crate::runtime::{
     cache::{Levels, Output, Work as Cached},
     services::Services,
@@ -33,6 +34,13 @@ pub enum Executed {
     Done(Completion),
     /// `when` was false.
     Skipped,
+    /// A person is to be asked.
+    Asks {
+        /// Payload with what is asked.
+        request: String,
+        /// Payload that becomes the output if nobody answers in time and that counts as approved.
+        unanswered: String,
+    },
 }
 
 /// Why a stage did not deliver.
@@ -110,6 +118,9 @@ pub async fn execute(
     {
         return Ok(Executed::Skipped);
     }
+    if let Some(Work::Approve(approve)) = stage.spec.work() {
+        return approve::ask(services, approve, &context).await;
+    }
     let begun = Instant::now();
     let job = prepare(services, plan, stage, &context).await?;
     let (output, cached) = run_cached(services, plan, stage, &context, job).await?;
@@ -148,6 +159,7 @@ async fn prepare(
         Work::Score(head) => Box::new(heads::prepare(services, plan, stage, head, context)?),
         Work::Cite(cite) => Box::new(cite::prepare(services, plan, stage, cite, context).await?),
         Work::Transform(transform) => Box::new(transform::prepare(services, transform, context).await?),
+        Work::Approve(_) => return Err(Failure::System("a person's work was to be done by the program".to_owned())),
     })
 }
 

@@ -67,7 +67,8 @@ fn check_names(spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>, pro
     }
     for (position, stage) in spec.stages.iter().enumerate() {
         if stage.name == RESULTS_STAGE {
-            let message = format!("\"{RESULTS_STAGE}\" is the name of the stage that writes results; choose another one");
+            let message =
+                format!("\"{RESULTS_STAGE}\" is the name of the stage that writes results; choose another one");
             problems.push(problem(format!("spec.stages[{position}].name"), reason::RESERVED_NAME, message));
         }
         let field = |place| format!("spec.stages[{position}].after[{place}]");

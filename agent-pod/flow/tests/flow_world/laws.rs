@@ -126,9 +126,7 @@ fn is_current(record: &DocumentRecord, event: &Event) -> bool {
             Alarm::Retry { stage, round, epoch, .. }
             | Alarm::JoinTimeout { stage, round, epoch }
             | Alarm::ApprovalTimeout { stage, round, epoch },
-        ) => {
-            record.epoch == *epoch && record.stages[stage].round == *round
-        }
+        ) => record.epoch == *epoch && record.stages[stage].round == *round,
         Event::Alarm(Alarm::Deadline { epoch }) => record.epoch == *epoch,
         Event::Cancel | Event::Suspend | Event::Resume | Event::Replay => true,
     }

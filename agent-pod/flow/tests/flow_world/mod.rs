@@ -7,8 +7,8 @@ mod laws;
 use std::collections::{BTreeMap, VecDeque};
 
 use flow::{
-    Alarm, Answer, Cause, Completion, DocumentRecord, Effect, Event, Plan, RESULTS_STAGE, Spent, Task, Timer, Transition,
-    submit, transition,
+    Alarm, Answer, Cause, Completion, DocumentRecord, Effect, Event, Plan, RESULTS_STAGE, Spent, Task, Timer,
+    Transition, submit, transition,
 };
 use proptest::prelude::*;
 
@@ -217,7 +217,8 @@ impl World {
 
     fn answer(&self, stage: &str, approved: bool) -> Event {
         let (round, epoch) = (self.record.stages[stage].round, self.record.epoch);
-        let answer = Answer { approved, by: "ann".to_owned(), comment: None, output: format!("answer {stage} {round}") };
+        let answer =
+            Answer { approved, by: "ann".to_owned(), comment: None, output: format!("answer {stage} {round}") };
         Event::Answered { stage: stage.to_owned(), round, epoch, answer }
     }
 
@@ -322,7 +323,13 @@ fn choose(which: u16, among: usize) -> Option<usize> {
 
 /// Events about stages that may exist, with numbers that may fit.
 pub(crate) fn events() -> impl Strategy<Value = Event> {
-    let stage = || prop_oneof![(0..7_u8).prop_map(|place| format!("s{place}")), Just("nowhere".to_owned()), Just(RESULTS_STAGE.to_owned())];
+    let stage = || {
+        prop_oneof![
+            (0..7_u8).prop_map(|place| format!("s{place}")),
+            Just("nowhere".to_owned()),
+            Just(RESULTS_STAGE.to_owned())
+        ]
+    };
     let number = || prop_oneof![6 => 0..3_u32, 1 => Just(u32::MAX)];
     let task = (stage(), number(), number(), number());
     let kind = (0..14_u8, prop::option::of(prop_oneof![Just(0.0), Just(1.0)]), any::<bool>());
@@ -337,7 +344,9 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         4 => Event::Alarm(Alarm::JoinTimeout { stage, round, epoch }),
         5 => Event::Alarm(Alarm::Deadline { epoch }),
         6 => Event::Replay,
-        11 => Event::ApprovalRequested { stage, round, epoch, attempt, request: String::new(), unanswered: String::new() },
+        11 => {
+            Event::ApprovalRequested { stage, round, epoch, attempt, request: String::new(), unanswered: String::new() }
+        }
         12 => {
             let answer = Answer { approved: transient, by: String::new(), comment: None, output: String::new() };
             Event::Answered { stage, round, epoch, answer }

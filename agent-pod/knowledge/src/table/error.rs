@@ -40,6 +40,8 @@ pub enum Error {
     Read { source: BoxError },
     #[error("failed to compact the knowledge base")]
     Compact { source: BoxError },
+    #[error("failed to {action} the table of results")]
+    Results { action: &'static str, source: BoxError },
 }
 
 impl Error {

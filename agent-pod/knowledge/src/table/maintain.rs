@@ -102,17 +102,17 @@ pub(super) async fn ensure_full_text_index(table: &Table, name: &str, lock: &Wri
     table.create_index(&[TEXT], Index::FTS(index)).execute().await.map_err(create)
 }
 
-async fn merge_files(table: &Table, options: CompactionOptions) -> Result<(), Error> {
+pub(super) async fn merge_files(table: &Table, options: CompactionOptions) -> Result<(), Error> {
     let compact = OptimizeAction::Compact { options, remap_options: None };
     table.optimize(compact).await.map(drop).map_err(Error::compact)
 }
 
 /// Takes new rows into the indices, as a part of their own or joined with older parts.
-async fn optimize_indices(table: &Table, options: OptimizeOptions) -> Result<(), Error> {
+pub(super) async fn optimize_indices(table: &Table, options: OptimizeOptions) -> Result<(), Error> {
     table.optimize(OptimizeAction::Index(options)).await.map(drop).map_err(Error::compact)
 }
 
-async fn prune(table: &Table) -> Result<(), Error> {
+pub(super) async fn prune(table: &Table) -> Result<(), Error> {
     let prune = OptimizeAction::Prune {
         older_than: Duration::try_hours(VERSIONS_KEPT_HOURS),
         delete_unverified: None,

@@ -10,6 +10,7 @@ mod error;
 mod lock;
 mod maintain;
 mod read;
+mod results;
 mod schema;
 mod search;
 mod view;
@@ -24,6 +25,7 @@ use lancedb::{Connection, ObjectStoreRegistry, Session, Table};
 
 pub use digest::{Digest, content_digest, document_key, text_hash};
 pub use error::Error;
+pub use results::{ResultRow, ResultsTable};
 pub use search::{Hit, Query};
 pub use write::{ChunkRow, DocumentChunks, Upserted};
 

@@ -3,6 +3,7 @@
 mod fake;
 mod ingesting;
 mod opening;
+mod results;
 mod searching;
 mod writing;
 

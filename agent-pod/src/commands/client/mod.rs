@@ -3,6 +3,7 @@
 mod connection;
 mod dead_letters;
 mod following;
+mod people;
 mod reading;
 mod submit;
 
@@ -11,7 +12,8 @@ use serde_json::Value;
 pub(super) use self::{
     dead_letters::{list as dead_letters, replay, show as dead_letter},
     following::watch,
-    reading::{cancel, get, list},
+    people::{answer, feedback, pending},
+    reading::{cancel, get, list, print_results, print_values},
     submit::submit,
 };
 

@@ -54,7 +54,7 @@ pub(in crate::commands) async fn list(arguments: ListArguments) -> Result<ExitCo
 }
 
 /// Results for people or programs.
-pub(super) fn print_results(results: &[Value], format: Format) {
+pub(in crate::commands) fn print_results(results: &[Value], format: Format) {
     if format != Format::Table {
         return print_values(results.to_vec(), &[], format);
     }
@@ -73,7 +73,7 @@ pub(super) fn print_results(results: &[Value], format: Format) {
 }
 
 /// Values as a table of these keys, as one list or as lines.
-pub(super) fn print_values(values: Vec<Value>, keys: &[&str], format: Format) {
+pub(in crate::commands) fn print_values(values: Vec<Value>, keys: &[&str], format: Format) {
     match format {
         Format::Json => print(&Value::Array(values).to_string()),
         Format::Jsonl => values.iter().for_each(|value| print(&value.to_string())),

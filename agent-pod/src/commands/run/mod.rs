@@ -68,5 +68,5 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     let session = Arc::new(session);
     session.work(documents.take(limit), true, &mut reporter).await?;
     let summary = reporter.finish(&session).await?;
-    Ok(if summary.dead_lettered() > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(summary.exit_code())
 }

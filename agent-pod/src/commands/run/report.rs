@@ -94,6 +94,11 @@ impl Reporter {
         Ok(())
     }
 
+    /// So many documents have not ended because people are asked.
+    pub(crate) fn awaiting(&mut self, documents: usize) {
+        self.collector.awaiting = documents as u64;
+    }
+
     /// Prints the summary and writes it beside the results.
     pub(crate) async fn finish(self, session: &Session) -> Result<Summary> {
         self.bar.finish_and_clear();
@@ -108,6 +113,12 @@ impl Reporter {
             Format::Table => print(&summary.table()),
             Format::Json => print(&summary.json().to_string()),
             Format::Jsonl => note(&summary.table()),
+        }
+        if summary.awaiting() > 0 {
+            note(&format!(
+                "{} documents wait for a person: docket approve --state DIR --list; then run again with --resume",
+                summary.awaiting()
+            ));
         }
         Ok(summary)
     }
@@ -147,7 +158,7 @@ pub(crate) async fn result(
                 if let Some(Value::Array(found)) = output.get("citations") {
                     citations.extend(found.iter().cloned());
                 }
-                if planned.successors.is_empty() {
+                if planned.is_last() {
                     outputs.insert(planned.name.clone(), output.clone());
                 }
             }
@@ -161,7 +172,7 @@ pub(crate) async fn result(
         stage.insert("output".to_owned(), output);
         stages.insert(planned.name.clone(), Value::Object(stage));
     }
-    let sinks = plan.stages().iter().filter(|stage| stage.successors.is_empty()).count();
+    let sinks = plan.stages().iter().filter(|stage| stage.is_last()).count();
     let output = match sinks {
         1 => outputs.into_iter().next().map_or(Value::Null, |(_, output)| output),
         _ => Value::Object(outputs),

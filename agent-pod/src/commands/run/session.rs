@@ -16,17 +16,18 @@ use tokio::{
 use super::{report::Reporter, submit};
 use crate::{
     Error, Result,
+    results::{self, Sinks},
     runtime::{
         cache::RedisSettings,
-        driver::{Driver, Ended},
+        driver::{Driver, News},
         drivers::Drivers,
         inputs::Input,
-        models,
+        models, now,
         services::Services,
         state::{Run, State},
         stop::{Signals, Stop},
         sweeper, timers,
-        worker::{OnFailure, Worker},
+        worker::{OnFailure, Work, Worker},
     },
 };
 
@@ -34,6 +35,8 @@ use crate::{
 const CREDITS_PER_SLOT: usize = 4;
 /// How long workers may take to acknowledge what they have in hand after the last document has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A run waits for timers that ring so soon, in milliseconds, rather than for a person to start it again.
+const SOON: u64 = 60_000;
 /// Records that are read at once.
 const PAGE: usize = 500;
 
@@ -60,8 +63,10 @@ pub(crate) struct Session {
     pub(crate) services: Arc<Services>,
     suspended: bool,
     in_flight: usize,
-    ended: Mutex<mpsc::UnboundedReceiver<Ended>>,
+    news: Mutex<mpsc::UnboundedReceiver<News>>,
     pools: BTreeMap<String, usize>,
+    /// Where results go, if any plan says so.
+    sinks: Option<Arc<Sinks>>,
     _state: State,
 }
 
@@ -69,7 +74,7 @@ impl Session {
     /// Loads the models and opens everything; nothing is worked yet.
     pub(crate) async fn start(settings: Settings) -> Result<Self> {
         let Settings { state, run, plan, replayed, models, suspended, in_flight, redis } = settings;
-        let (driver, ended) = Driver::new(run, state.ports.clone());
+        let (driver, news) = Driver::new(run, state.ports.clone());
         let plan = driver.plans.put(plan).await?;
         let mut plans = vec![Arc::clone(&plan)];
         plans.extend(replayed.into_iter().filter(|replayed| replayed.digest != plan.digest));
@@ -89,8 +94,14 @@ impl Session {
             services.cache.use_redis(settings).await;
         }
         let services = Arc::new(services);
+        let writes = plans.iter().any(|plan| plan.spec.results.is_some());
+        let sinks = writes.then(|| {
+            let payloads = Arc::clone(&state.ports.payloads);
+            Arc::new(Sinks::new(payloads, &state.folder, Arc::clone(&driver.metrics)))
+        });
         let in_flight = in_flight.unwrap_or(pools.values().sum::<usize>().max(1) * CREDITS_PER_SLOT);
-        Ok(Self { plan, driver, services, suspended, in_flight, ended: Mutex::new(ended), pools, _state: state })
+        let news = Mutex::new(news);
+        Ok(Self { plan, driver, services, suspended, in_flight, news, pools, sinks, _state: state })
     }
 
     /// Works `documents` and whatever the run has left unfinished, until all have ended. Documents that had ended before
@@ -109,6 +120,9 @@ impl Session {
                 if record.suspended && !self.suspended {
                     let resumed = self.driver.apply(&record.submission.document, Event::Resume).await;
                     resumed.map_err(Error::system("continue the run"))?;
+                }
+                if self.rests(&record).await? {
+                    progress.resting.insert(record.submission.document.clone());
                 }
                 progress.open.insert(record.submission.document);
             } else {
@@ -143,7 +157,10 @@ impl Session {
         let interrupted = || Err(Error::system("finish")("it was interrupted; run it again with --resume"));
         match followed {
             Some(Err(error)) => Err(error),
-            Some(Ok(())) => tokio::time::timeout(LAST_WORDS, ending).await.unwrap_or(Ok(())),
+            Some(Ok(())) => {
+                reporter.awaiting(progress.resting.len());
+                tokio::time::timeout(LAST_WORDS, ending).await.unwrap_or(Ok(()))
+            }
             None => {
                 // A second signal does not wait.
                 tokio::select! {
@@ -166,10 +183,10 @@ impl Session {
         let (submitted, mut accepted) = mpsc::unbounded_channel();
         let mut submitter = JoinSet::new();
         submitter.spawn(submit_all(Arc::clone(self), documents, Arc::clone(&credits), submitted));
-        let mut ended = self.ended.lock().await;
+        let mut news = self.news.lock().await;
         let mut all_submitted = false;
         loop {
-            if all_submitted && (progress.open.is_empty() || self.suspended) {
+            if all_submitted && (self.suspended || self.is_done(progress).await?) {
                 return Ok(());
             }
             tokio::select! {
@@ -185,10 +202,19 @@ impl Session {
                         }
                     }
                 },
-                Some(Ended { record }) = ended.recv() => {
-                    if progress.ended(&record.submission.document) {
-                        credits.add_permits(1);
-                        reporter.document(self, &record).await?;
+                Some(told) = news.recv() => match told {
+                    News::Ended(record) => {
+                        if progress.ended(&record.submission.document) {
+                            credits.add_permits(usize::from(progress.gives_credit(&record.submission.document)));
+                            reporter.document(self, &record).await?;
+                        }
+                    }
+                    News::Asks(record) => {
+                        if self.rests(&record).await? {
+                            // Documents that wait for people must not keep others out.
+                            credits.add_permits(usize::from(progress.gives_credit(&record.submission.document)));
+                            progress.resting.insert(record.submission.document);
+                        }
                     }
                 }
                 Some(part) = parts.join_next() => part.map_err(Error::system("run a part of the process"))??,
@@ -196,10 +222,36 @@ impl Session {
         }
     }
 
+    /// Whether nothing moves a document for a while but a person's answer.
+    async fn rests(&self, record: &DocumentRecord) -> Result<bool> {
+        let plan = self.driver.plan(record).await.map_err(Error::system("read a document's plan"))?;
+        Ok(record.waits_for_people(&plan, now().saturating_add(SOON)))
+    }
+
+    /// Whether nothing is left to do here: what has not ended waits for people. Timers may have moved what rested before.
+    async fn is_done(&self, progress: &mut Progress) -> Result<bool> {
+        if !progress.open.is_subset(&progress.resting) {
+            return Ok(false);
+        }
+        for document in progress.open.clone() {
+            let record = self.driver.get(&document).await.map_err(Error::system("read a document that waits"))?;
+            if !self.rests(&record).await? {
+                progress.resting.remove(&document);
+            }
+        }
+        Ok(progress.open.is_subset(&progress.resting))
+    }
+
     fn spawn(&self, stop: &Stop) -> JoinSet<Result<()>> {
         let mut parts = JoinSet::new();
         let alone = Arc::new(RwLock::new(()));
         let drivers = Drivers::of_run(&self.driver);
+        if let Some(sinks) = &self.sinks {
+            let name = format!("local-{}", std::process::id());
+            let worker = results::worker(name, drivers.clone(), Arc::clone(sinks), OnFailure::Stop);
+            let stop = stop.clone();
+            parts.spawn(async move { worker.run(stop).await.map_err(Error::system("write results")) });
+        }
         if !self.suspended {
             for (pool, concurrency) in &self.pools {
                 let worker = Worker {
@@ -207,7 +259,7 @@ impl Session {
                     pool: pool.clone(),
                     concurrency: *concurrency,
                     drivers: drivers.clone(),
-                    services: Arc::clone(&self.services),
+                    work: Work::Stages(Arc::clone(&self.services)),
                     alone: Arc::clone(&alone),
                     on_failure: OnFailure::Stop,
                 };
@@ -232,6 +284,10 @@ impl Session {
 struct Progress {
     open: HashSet<String>,
     ended: HashSet<String>,
+    /// Of the open ones those that wait for people.
+    resting: HashSet<String>,
+    /// Those that have given their credit back before their end.
+    credited: HashSet<String>,
 }
 
 impl Progress {
@@ -244,7 +300,13 @@ impl Progress {
     /// Whether this is news.
     fn ended(&mut self, document: &str) -> bool {
         self.open.remove(document);
+        self.resting.remove(document);
         self.ended.insert(document.to_owned())
+    }
+
+    /// Whether a document gives its credit back now: once, when it first waits for people or ends.
+    fn gives_credit(&mut self, document: &str) -> bool {
+        self.credited.insert(document.to_owned())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The numbers of a run.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, time::Instant};
 
 use flow::{DocumentRecord, Outcome, Plan, Spent, StageStatus};
 use serde_json::{Value, json};
@@ -11,9 +11,14 @@ use crate::{commands::table, runtime::state::Run};
 /// Dead letters that are listed one by one in the table.
 const LISTED: usize = 20;
 
+/// Exit code of a run whose documents wait for people.
+const AWAITING: u8 = 4;
+
 /// Gathers what the summary says.
 pub(crate) struct Collector {
     pub(crate) learned: Learned,
+    /// Documents that have not ended because people are asked.
+    pub(crate) awaiting: u64,
     run: String,
     pipeline: String,
     plan: String,
@@ -38,12 +43,14 @@ struct StageNumbers {
 pub(crate) struct Summary {
     value: Value,
     dead_lettered: u64,
+    awaiting: u64,
 }
 
 impl Collector {
     pub(crate) fn new(run: &Run, plan: &Plan) -> Self {
         Self {
             learned: Learned::default(),
+            awaiting: 0,
             run: run.id.clone(),
             pipeline: plan.name.clone(),
             plan: plan.digest.clone(),
@@ -113,6 +120,7 @@ impl Collector {
                 "partial": outcome(Outcome::Partial),
                 "deadLettered": dead_lettered,
                 "cancelled": outcome(Outcome::Cancelled),
+                "awaiting": self.awaiting,
             },
             "seconds": round(seconds),
             "documentsPerSecond": round(documents as f64 / seconds.max(0.001)),
@@ -125,7 +133,7 @@ impl Collector {
             "peakMemoryBytes": peak_memory(),
             "deadLetters": self.dead_letters,
         });
-        Summary { value, dead_lettered }
+        Summary { value, dead_lettered, awaiting: self.awaiting }
     }
 }
 
@@ -146,9 +154,18 @@ impl StageNumbers {
 }
 
 impl Summary {
-    /// How many documents were given up.
-    pub(crate) fn dead_lettered(&self) -> u64 {
-        self.dead_lettered
+    /// How many documents have not ended because people are asked.
+    pub(crate) fn awaiting(&self) -> u64 {
+        self.awaiting
+    }
+
+    /// What the process ends with: a run that is not over says so before it says what was given up.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match (self.awaiting, self.dead_lettered) {
+            (0, 0) => ExitCode::SUCCESS,
+            (0, _) => ExitCode::from(1),
+            _ => ExitCode::from(AWAITING),
+        }
     }
 
     pub(crate) fn json(&self) -> &Value {
@@ -171,6 +188,9 @@ impl Summary {
             documents["deadLettered"],
             documents["cancelled"],
         );
+        if self.awaiting > 0 {
+            let _ = writeln!(text, "{} documents wait for a person", self.awaiting);
+        }
         let rows: Vec<Vec<String>> = v["stages"]
             .as_array()
             .into_iter()

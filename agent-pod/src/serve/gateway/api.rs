@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     commands::{dlq, explain::time, run::report, run::submit::TENANT},
+    results::Sinks,
     runtime::{
         driver::{Driver, Submitted},
         drivers::Drivers,
@@ -53,6 +54,7 @@ pub(super) struct Api {
     pub(super) watchers: Arc<Semaphore>,
     pub(super) room: Arc<Semaphore>,
     pub(super) stop: Stop,
+    pub(super) sinks: Arc<Sinks>,
 }
 
 /// What is said of a document before its bytes come.
@@ -338,31 +340,43 @@ impl Api {
         &self,
         caller: &Caller,
         pipeline: &str,
-        (mut after, limit): (Option<String>, usize),
+        part: (Option<String>, usize),
         wanted: impl Fn(&DocumentRecord) -> bool,
         describe: impl Fn(&DocumentRecord) -> Value,
     ) -> Result<Listed, Refusal> {
+        let (records, next) = self.records(caller, pipeline, part, wanted).await?;
+        Ok(Listed { items: records.iter().map(describe).collect(), next })
+    }
+
+    /// Records of the caller's documents that are wanted, and where the next ones begin.
+    pub(super) async fn records(
+        &self,
+        caller: &Caller,
+        pipeline: &str,
+        (mut after, limit): (Option<String>, usize),
+        wanted: impl Fn(&DocumentRecord) -> bool,
+    ) -> Result<(Vec<DocumentRecord>, Option<String>), Refusal> {
         self.plan(caller, pipeline)?;
         let driver = self.drivers.of(pipeline);
-        let mut items = Vec::new();
+        let mut records = Vec::new();
         let mut seen = 0;
         while seen < LOOKED_THROUGH {
             let page = driver.scan(after.as_deref(), PAGE).await?;
             if page.is_empty() {
-                return Ok(Listed { items, next: None });
+                return Ok((records, None));
             }
             seen += page.len();
             for record in page {
                 after = Some(record.submission.document.clone());
                 if may_see(caller, &record) && wanted(&record) {
-                    items.push(describe(&record));
+                    records.push(record);
                 }
-                if items.len() == limit {
-                    return Ok(Listed { items, next: after });
+                if records.len() == limit {
+                    return Ok((records, after));
                 }
             }
         }
-        Ok(Listed { items, next: after })
+        Ok((records, after))
     }
 }
 

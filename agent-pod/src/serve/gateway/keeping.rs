@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use flow::RESULTS_POOL;
 use serde_json::Value;
 
 use super::{super::parts::Parts, api::Api};
@@ -108,7 +109,10 @@ async fn follow_ends(api: &Api) {
 }
 
 async fn measure_depth(api: &Api) {
-    let pools: BTreeSet<&String> = api.plans.values().flat_map(|plan| plan.pools.keys()).collect();
+    let mut pools: BTreeSet<&str> = api.plans.values().flat_map(|plan| plan.pools.keys()).map(String::as_str).collect();
+    if api.plans.values().any(|plan| plan.spec.results.is_some()) {
+        pools.insert(RESULTS_POOL);
+    }
     for pool in pools {
         match api.ports.queue.depth(pool).await {
             Ok(depth) => api.drivers.metrics().depth(pool, &depth),

@@ -2,7 +2,9 @@
 //! worker may run: timers, and the sweep of documents that do not move.
 
 mod api;
+mod approvals;
 mod credits;
+mod feedback;
 mod http;
 mod keeping;
 mod refusal;
@@ -33,13 +35,16 @@ use crate::{
     Error, Result,
     args::GatewayArguments,
     commands::note,
+    results::{self, Sinks},
     runtime::{
         drivers::Drivers,
+        learner::Learner,
         metrics::Metrics,
         models,
         services::Services,
         state::State,
         stop::{Signals, Stop},
+        worker::OnFailure,
     },
 };
 
@@ -85,6 +90,9 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         let _ = services.set(opened);
     }
     let limits = config.limits.clone();
+    let sinks = Sinks::new(Arc::clone(&store.ports().payloads), &config.process.state, Arc::clone(&metrics));
+    let sinks = Arc::new(sinks);
+    spawn_results(&mut parts, &config.process.name, (&drivers, &sinks), &stop);
     let api = Arc::new(Api {
         drivers,
         ports: store.ports().clone(),
@@ -95,6 +103,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         room: Api::room(&limits),
         limits,
         stop: stop.clone(),
+        sinks,
     });
     // Before anyone can submit: what is in flight from before counts.
     keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;
@@ -132,6 +141,16 @@ async fn spawn_workers(
     let (engine, names) = models::start(&plans, models).await?;
     let services = Arc::new(Services::open(state, engine, names)?);
     let pools: BTreeMap<_, _> = plans.iter().flat_map(|plan| &plan.pools).collect();
+    let learner = Learner {
+        drivers: drivers.clone(),
+        services: Arc::clone(&services),
+        pools: pools.keys().map(|pool| (*pool).clone()).collect(),
+    };
+    let until = stop.clone();
+    parts.spawn(async move {
+        learner.run(until).await;
+        Ok(())
+    });
     let alone = Arc::default();
     for (pool, spec) in pools {
         let worker = worker::build(&config.process.name, pool, spec, (drivers.clone(), Arc::clone(&services)), &alone);
@@ -141,6 +160,14 @@ async fn spawn_workers(
         });
     }
     Ok(services)
+}
+
+/// Results are written here, since a gateway runs although no worker may. Of all pipelines, also those whose plan of today
+/// writes none: documents keep the plan that they began with.
+fn spawn_results(parts: &mut Parts, name: &str, (drivers, sinks): (&Drivers, &Arc<Sinks>), stop: &Stop) {
+    let worker = results::worker(name.to_owned(), drivers.clone(), Arc::clone(sinks), OnFailure::GoOn);
+    let stop = stop.clone();
+    parts.spawn(async move { worker.run(stop).await.map_err(Error::system("write results")) });
 }
 
 async fn serve(parts: &mut Parts, api: &Arc<Api>, config: &GatewayConfig) -> Result<()> {

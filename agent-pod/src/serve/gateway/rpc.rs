@@ -10,19 +10,21 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use self::proto::{
-    Document, DocumentRequest, GetRequest, ListRequest, ListResponse, PipelinesRequest, PipelinesResponse,
-    SubmitRequest, SubmitResponse, Token, WatchEvent,
+    ApproveRequest, Document, DocumentRequest, FeedbackRequest, FeedbackResponse, GetRequest, ListApprovalsRequest,
+    ListRequest, ListResponse, PipelinesRequest, PipelinesResponse, SubmitRequest, SubmitResponse, Token, WatchEvent,
+    feedback_request,
     gateway_server::{Gateway, GatewayServer},
     submit_request::Part,
     watch_event::Event,
 };
 use super::{
     api::{self, Api, Head, Listed},
+    approvals::Said,
     refusal::Refusal,
     tokens::Caller,
     watch::{self, Watched},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, runtime::feedback::Opinion};
 
 /// The generated types.
 mod proto {
@@ -129,6 +131,43 @@ impl Gateway for Rpc {
         let DocumentRequest { pipeline, document } = request.into_inner();
         let watched = watch::watch(&self.api, &caller, &pipeline, &document).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(watched).map(event))))
+    }
+
+    async fn approve(&self, request: Request<ApproveRequest>) -> Answer<Document> {
+        let caller = self.caller(&request)?;
+        let ApproveRequest { pipeline, document, stage, approve, comment } = request.into_inner();
+        let said = Said { stage, approve, comment };
+        Ok(Response::new(sent(&self.api.answer(&caller, &pipeline, &document, said).await?)))
+    }
+
+    async fn list_approvals(&self, request: Request<ListApprovalsRequest>) -> Answer<ListResponse> {
+        let caller = self.caller(&request)?;
+        let ListApprovalsRequest { pipeline, audits, after, limit } = request.into_inner();
+        let listed = match audits {
+            true => Listed { items: self.api.audits(&caller, &pipeline, items(limit)).await?, next: None },
+            false => self.api.approvals(&caller, &pipeline, after, items(limit)).await?,
+        };
+        Ok(Response::new(list(&listed)))
+    }
+
+    async fn feedback(&self, request: Request<FeedbackRequest>) -> Answer<FeedbackResponse> {
+        let caller = self.caller(&request)?;
+        let FeedbackRequest { pipeline, document, head, opinion } = request.into_inner();
+        let mut said = Opinion { head, ..Opinion::default() };
+        match opinion {
+            Some(feedback_request::Opinion::Label(label)) => said.label = Some(label),
+            Some(feedback_request::Opinion::Score(score)) => said.score = Some(score),
+            None => {}
+        }
+        let kept = self.api.feedback(&caller, &pipeline, &document, said).await?;
+        Ok(Response::new(FeedbackResponse { changed: kept["changed"] == true }))
+    }
+
+    async fn list_feedback(&self, request: Request<ListRequest>) -> Answer<ListResponse> {
+        let caller = self.caller(&request)?;
+        let ListRequest { pipeline, after, limit, .. } = request.into_inner();
+        let listed = self.api.list_feedback(&caller, &pipeline, after, items(limit)).await?;
+        Ok(Response::new(list(&listed)))
     }
 
     async fn pipelines(&self, request: Request<PipelinesRequest>) -> Answer<PipelinesResponse> {

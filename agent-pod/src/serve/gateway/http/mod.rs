@@ -1,5 +1,6 @@
 //! HTTP with JSON. `openapi.json` beside this file is its description and is served as it is.
 
+mod people;
 mod stream;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -42,6 +43,11 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
         .route("/v1/pipelines/{pipeline}/documents/{document}/events", get(stream::events))
         .route("/v1/pipelines/{pipeline}/documents/{document}/cancel", post(cancel))
         .route("/v1/pipelines/{pipeline}/documents/{document}/replay", post(replay))
+        .route("/v1/pipelines/{pipeline}/documents/{document}/approval", post(people::approval))
+        .route("/v1/pipelines/{pipeline}/documents/{document}/feedback", post(people::feedback))
+        .route("/v1/pipelines/{pipeline}/approvals", get(people::approvals))
+        .route("/v1/pipelines/{pipeline}/audits", get(people::audits))
+        .route("/v1/pipelines/{pipeline}/feedback", get(people::list_feedback))
         .route("/v1/pipelines/{pipeline}/dead-letters", get(dead_letters))
         .layer(middleware::from_fn_with_state(Arc::clone(api), authenticate));
     Router::new()

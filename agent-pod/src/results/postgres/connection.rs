@@ -1,0 +1,92 @@
+//! How a database is reached: its address, its password, TLS.
+
+use std::{path::Path, str::FromStr as _};
+
+use crds::PostgresSink;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use tokio_postgres::{
+    Config, NoTls,
+    config::{Host, SslMode},
+};
+
+use super::{CONNECT, tls::Tls};
+use crate::error::chain;
+
+/// Connections a database: one for batches, the others for questions.
+const CONNECTIONS: usize = 4;
+
+/// Says what is wrong with how a database is written, without reaching for it.
+pub(crate) fn check(spec: &PostgresSink) -> Result<(), String> {
+    config(spec).map(drop)
+}
+
+fn config(spec: &PostgresSink) -> Result<Config, String> {
+    let mut config = Config::from_str(&spec.url).map_err(|error| format!("url: {}", chain(&error)))?;
+    if config.get_password().is_some() {
+        return Err(
+            "url: holds a password, which everyone who may read the pipeline could see; write it into a file and \
+                    name that with passwordFile"
+                .to_owned(),
+        );
+    }
+    if config.get_hosts().is_empty() {
+        return Err("url: names no host; write postgres://user@host:5432/database".to_owned());
+    }
+    match (&spec.ca_file, config.get_ssl_mode()) {
+        (None, SslMode::Require) => {
+            return Err(
+                "url: sslmode=require needs caFile, the certificates that the server's is checked with".to_owned()
+            );
+        }
+        // A certificate that is to be checked is not left to the server's mood.
+        (Some(_), SslMode::Prefer) => {
+            config.ssl_mode(SslMode::Require);
+        }
+        (Some(_), SslMode::Disable) => {
+            return Err("caFile: is of no use with sslmode=disable".to_owned());
+        }
+        _ => {}
+    }
+    if spec.ca_file.is_some() && config.get_hosts().iter().any(|host| matches!(host, Host::Unix(_))) {
+        return Err("caFile: is of no use with a socket of this machine".to_owned());
+    }
+    config.connect_timeout(CONNECT).application_name("docket");
+    Ok(config)
+}
+
+/// A pool of connections, none of them open yet. Reads the password and the certificates.
+pub(super) fn pool(spec: &PostgresSink) -> Result<Pool, String> {
+    let mut config = config(spec)?;
+    if let Some(path) = &spec.password_file {
+        let read = std::fs::read_to_string(path).map_err(|error| format!("passwordFile {path}: {error}"))?;
+        config.password(read.trim_end_matches(['\r', '\n']));
+    }
+    let settings = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = match &spec.ca_file {
+        Some(path) => Manager::from_config(config, Tls::open(Path::new(path))?, settings),
+        None => Manager::from_config(config, NoTls, settings),
+    };
+    Pool::builder(manager).max_size(CONNECTIONS).build().map_err(|error| chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(url: &str, ca_file: Option<&str>) -> String {
+        let ca_file = ca_file.map(str::to_owned);
+        check(&PostgresSink { url: url.to_owned(), password_file: None, ca_file }).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_is_named() {
+        assert_eq!(problem("postgres://docket@db:5432/results", None), "");
+        assert_eq!(problem("postgres://docket@db/results?sslmode=require", Some("ca.pem")), "");
+        assert!(problem("postgres://docket:secret@db/results", None).contains("passwordFile"));
+        assert!(problem("db/results", None).starts_with("url: "));
+        assert!(problem("postgres:///results", None).contains("names no host"));
+        assert!(problem("postgres://db/results?sslmode=require", None).contains("caFile"));
+        assert!(problem("postgres://db/results?sslmode=sometimes", None).starts_with("url: "));
+        assert!(problem("postgres://db/results?sslmode=disable", Some("ca.pem")).contains("no use"));
+    }
+}
