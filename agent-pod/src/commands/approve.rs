@@ -49,7 +49,7 @@ async fn list(driver: &Driver, format: Format) -> Result<ExitCode> {
         let page = driver.scan(after.as_deref(), PAGE).await.map_err(Error::system("read the run's documents"))?;
         let Some(last) = page.last() else { break };
         after = Some(last.submission.document.clone());
-        for record in page.iter().filter(|record| approvals::asks(record)) {
+        for record in &page {
             let asked = approvals::questions(driver, record).await;
             items.extend(asked.map_err(Error::system("read what is asked"))?);
         }

@@ -132,7 +132,7 @@ fn templates(pipeline: &Located<crds::Pipeline>) -> Vec<FileError> {
     if let Some(problem) =
         results.and_then(|results| results.postgres.as_ref()).and_then(|sink| check_postgres(sink).err())
     {
-        let (field, message) = problem.split_once(": ").unwrap_or(("url", &problem));
+        let (field, message) = problem.split_once(": ").unwrap_or(("url", problem.as_str()));
         problems.push(pipeline.error(&format!("spec.results.postgres.{field}"), message));
     }
     problems

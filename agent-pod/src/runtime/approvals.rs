@@ -57,14 +57,13 @@ pub enum Answered {
 /// Answers for a document.
 pub async fn answer(driver: &Driver, record: DocumentRecord, verdict: &Verdict) -> Result<Answered, Error> {
     let plan = driver.plan(&record).await?;
-    let asking: Vec<&String> =
-        record.stages.iter().filter(|(_, state)| state.is_awaiting()).map(|(name, _)| name).collect();
+    let asking = record.asking();
     let stage = match (&verdict.stage, asking.as_slice()) {
-        (Some(named), asking) if asking.contains(&named) => named.clone(),
+        (Some(named), asking) if asking.contains(&named.as_str()) => named.clone(),
         (Some(named), _) => return before(driver, &plan, record, Some(named), verdict).await,
-        (None, [only]) => (*only).clone(),
+        (None, [only]) => (*only).to_owned(),
         (None, []) => return before(driver, &plan, record, None, verdict).await,
-        (None, several) => return Ok(Answered::Several(several.iter().map(|name| (*name).clone()).collect())),
+        (None, several) => return Ok(Answered::Several(several.iter().map(|name| (*name).to_owned()).collect())),
     };
     let at = time(now());
     let said = stages::answer(verdict.approved, Some(&verdict.by), verdict.comment.as_deref(), Some(&at));
@@ -142,8 +141,11 @@ pub fn event(approved: bool) -> &'static str {
 /// What a document's stages ask, an item a stage.
 pub async fn questions(driver: &Driver, record: &DocumentRecord) -> Result<Vec<Value>, Error> {
     let mut items = Vec::new();
-    for (stage, state) in &record.stages {
-        let StageStatus::Awaiting { since, request, .. } = &state.status else { continue };
+    for stage in record.asking() {
+        let Some(StageStatus::Awaiting { since, request, .. }) = record.stages.get(stage).map(|state| &state.status)
+        else {
+            continue;
+        };
         let request = match payload_json(driver.ports.payloads.as_ref(), request).await {
             Ok(request) => request,
             // That a question is lost must not hide that somebody waits.
@@ -161,9 +163,4 @@ pub async fn questions(driver: &Driver, record: &DocumentRecord) -> Result<Vec<V
         }));
     }
     Ok(items)
-}
-
-/// Whether a person is asked something about a document.
-pub fn asks(record: &DocumentRecord) -> bool {
-    record.end.is_none() && record.stages.values().any(StageState::is_awaiting)
 }

@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flow::{
-    DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, StageState, Submission, Task, Timer, Transition,
-};
+use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submission, Task, Timer, Transition};
 use queue::{Alarm, Message, Ports};
 use tokio::sync::mpsc;
 
@@ -264,7 +262,7 @@ impl Driver {
     /// Tells whoever listens where the document stands. To watchers it may be lost: who must know reads the record.
     async fn tell(&self, record: &DocumentRecord) {
         if let Listener::Process(news) = &self.listener {
-            if record.end.is_none() && record.stages.values().any(StageState::is_awaiting) {
+            if !record.asking().is_empty() {
                 let _ = news.send(News::Asks(Box::new(record.clone())));
             }
             return;

@@ -371,10 +371,17 @@ impl DocumentRecord {
         self.end.is_none() && written.is_some_and(|state| state.status != StageStatus::Waiting)
     }
 
+    /// The stages at which a person's answer counts. One that still waits when the document is over does not.
+    pub fn asking(&self) -> Vec<&str> {
+        let over = self.end.is_some() || self.is_closing();
+        let asking = self.stages.iter().filter(|(_, state)| !over && state.is_awaiting());
+        asking.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Whether nothing moves the document before this time but a person's answer.
     pub fn waits_for_people(&self, plan: &Plan, until: Millis) -> bool {
         let later = |effect: &Effect| matches!(effect, Effect::SetTimer(timer) if timer.at > until);
-        self.end.is_none() && self.stages.values().any(StageState::is_awaiting) && self.outbox(plan).iter().all(later)
+        !self.asking().is_empty() && self.outbox(plan).iter().all(later)
     }
 
     fn note(&mut self, stage: &str, message: &str) {

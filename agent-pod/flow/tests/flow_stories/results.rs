@@ -61,6 +61,21 @@ fn a_branch_that_lost_changes_nothing_while_results_are_written() {
 }
 
 #[test]
+fn nobody_is_asked_about_a_document_that_is_over() {
+    let mut asking = stage("slow", &[], json!({"approve": {"timeout": "1h"}}));
+    asking.as_object_mut().expect("a stage is a map").remove("transform");
+    let join = stage("last", &["fast", "slow"], json!({"join": {"mode": "Any"}}));
+    let mut story = written(&[plain("fast", &[]), asking, join], json!({}));
+    story.asks("slow");
+    assert_eq!(story.record.asking(), ["slow"]);
+    story.done("fast").done("last").owes(&["results 0/0/1"]);
+    assert!(story.record.asking().is_empty());
+    story.answers("slow", true).changes_nothing().approval_rings("slow").changes_nothing();
+    story.done(RESULTS_STAGE).ended(Outcome::Succeeded);
+    assert!(story.record.asking().is_empty());
+}
+
+#[test]
 fn suspension_does_not_hold_back_what_is_as_good_as_ended() {
     let mut story = written(&[plain("a", &[])], json!({}));
     story.event(Event::Suspend).done("a").publishes(&["results 0/0/1"]).fails(RESULTS_STAGE, true);

@@ -173,7 +173,7 @@ impl World {
                 return self.record;
             }
             self.publish(self.record.outbox(&self.plan));
-            let asking = self.record.stages.iter().find(|(_, state)| state.is_awaiting()).map(|(name, _)| name.clone());
+            let asking = self.record.asking().first().map(|name| (*name).to_owned());
             if let Some(stage) = asking {
                 self.tell(self.answer(&stage, true), Fault::None);
             } else if let Some(message) = self.queue.front() {

@@ -216,7 +216,7 @@ impl Session {
                             progress.resting.insert(record.submission.document);
                         }
                     }
-                }
+                },
                 Some(part) = parts.join_next() => part.map_err(Error::system("run a part of the process"))??,
             }
         }

@@ -83,7 +83,8 @@ impl Api {
         after: Option<String>,
         limit: usize,
     ) -> Result<Listed, Refusal> {
-        let (records, next) = self.records(caller, pipeline, (after, limit), approvals::asks).await?;
+        let (records, next) =
+            self.records(caller, pipeline, (after, limit), |record| !record.asking().is_empty()).await?;
         let driver = self.drivers.of(pipeline);
         let mut items = Vec::new();
         for record in &records {
