@@ -146,7 +146,8 @@ fn while_the_database_is_away_its_documents_wait_and_others_go_on() {
     let metrics = gateway.metrics();
     assert_eq!(sum(&metrics, "docket_results_total"), 10.0, "{metrics}");
     assert!(sum(&metrics, "docket_result_batches_total") >= 1.0, "{metrics}");
-    assert!(metrics.contains("docket_queue_waiting{pool=\"_results\""), "{metrics}");
+    let depth = "docket_queue_waiting{pool=\"_results\"";
+    wait_for("the depth of what waits to be written", || gateway.metrics().contains(depth).then_some(()));
 }
 
 #[test]

@@ -112,13 +112,12 @@ impl Learner {
         examples.truncate(MOST_EXAMPLES);
         // The same order everywhere, and the kinds mixed.
         examples.sort_by_cached_key(|example| blake3::hash(example.document.as_bytes()).to_hex().to_string());
-        let vectors = stream::iter(&examples)
-            .map(|example| self.vector(&model, example))
+        let model = &model;
+        let known = stream::iter(examples)
+            .map(|example| async move { Some((self.vector(model, &example).await?, example)) })
             .buffered(AT_ONCE)
-            .collect::<Vec<Option<Vec<f32>>>>()
-            .await;
-        let known: Vec<(Vec<f32>, Example)> =
-            vectors.into_iter().zip(examples).filter_map(|(vector, example)| Some((vector?, example))).collect();
+            .filter_map(std::future::ready);
+        let known: Vec<(Vec<f32>, Example)> = known.collect().await;
         let (kind, count) = (head.kind, known.len());
         let trained = tokio::task::spawn_blocking(move || fit(kind, known)).await;
         Ok((trained.map_err(|error| error.to_string())??, count))
