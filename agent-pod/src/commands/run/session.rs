@@ -193,6 +193,10 @@ impl Session {
                 document = accepted.recv(), if !all_submitted => match document {
                     Some(document) => {
                         reporter.accepted();
+                        // One that waits for people since an earlier process will not say so again.
+                        if progress.resting.contains(&document) {
+                            credits.add_permits(usize::from(progress.gives_credit(&document)));
+                        }
                         progress.accepted(document);
                     }
                     None => {
