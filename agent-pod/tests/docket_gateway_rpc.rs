@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::{PLAIN, Place, processes::GatewayProcess};
+use support::{
+    PLAIN, Place, changed, models,
+    processes::{GatewayProcess, PATIENCE},
+};
 use tonic::{Code, Request, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
@@ -11,8 +14,8 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::proto::{
-    DocumentRequest, GetRequest, Head, ListRequest, SubmitRequest, gateway_client::GatewayClient, submit_request::Part,
-    watch_event::Event,
+    ApproveRequest, DocumentRequest, FeedbackRequest, GetRequest, Head, ListApprovalsRequest, ListRequest,
+    SubmitRequest, feedback_request::Opinion, gateway_client::GatewayClient, submit_request::Part, watch_event::Event,
 };
 
 mod proto {
@@ -109,4 +112,66 @@ async fn refusals_have_the_right_codes() {
     let mut headless = Request::new(futures::stream::iter([chunk]));
     headless.metadata_mut().insert("authorization", "Bearer token-of-a-000001".parse().expect("ascii"));
     assert_eq!(client.submit(headless).await.expect_err("no head").code(), Code::InvalidArgument);
+}
+
+/// Documents wait for a person after their first stage; a head is there to learn, though no stage uses it.
+fn asking() -> String {
+    let asking = "  - {name: sign, pool: readers, after: [parse], approve: {reason: 'may it?'}}\n  - {name: head,";
+    let model = "spec: {concurrency: 4}";
+    let embedder = "spec: {models: [{name: minilm, task: Embed, source: {catalog: minilm}}]}";
+    let heads = "spec:\n  heads: [{name: kind, kind: Classifier, embedder: minilm}]\n  stages:";
+    changed(PLAIN, &[("  - {name: head,", asking), (model, embedder), ("spec:\n  stages:", heads)])
+}
+
+#[tokio::test]
+async fn people_are_asked_answer_and_give_feedback() {
+    if models(&["minilm"]).is_none() {
+        return;
+    }
+    let place = Place::new();
+    place.write("pipeline.yaml", asking());
+    let gateway = GatewayProcess::start(&place, "resources: [pipeline.yaml]\nstate: state\n");
+    let mut client = connect(&gateway).await;
+    for id in ["a", "b"] {
+        client.submit(parts(id, b"a text")).await.expect("accepted");
+    }
+    let (pipeline, begun) = ("plain".to_owned(), std::time::Instant::now());
+    let asked = loop {
+        let list = ListApprovalsRequest { pipeline: pipeline.clone(), ..ListApprovalsRequest::default() };
+        let listed = client.list_approvals(list).await.expect("a list").into_inner().items_json;
+        if listed.len() == 2 {
+            break listed;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{listed:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(asked.iter().all(|item| item.contains("may it?")), "{asked:?}");
+    let approve = |document: &str, approve: bool| ApproveRequest {
+        pipeline: pipeline.clone(),
+        document: document.to_owned(),
+        approve,
+        ..ApproveRequest::default()
+    };
+    client.approve(approve("a", true)).await.expect("it counts");
+    assert_eq!(client.approve(approve("a", false)).await.expect_err("too late").code(), Code::FailedPrecondition);
+    let rejected = client.approve(approve("b", false)).await.expect("it counts").into_inner();
+    assert_eq!(rejected.outcome, "dead-lettered");
+    let get = GetRequest { pipeline: pipeline.clone(), document: "a".to_owned(), wait_ms: 60_000 };
+    assert_eq!(client.get(get).await.expect("it is there").into_inner().outcome, "succeeded");
+    let audits = ListApprovalsRequest { pipeline: pipeline.clone(), audits: true, ..ListApprovalsRequest::default() };
+    assert!(client.list_approvals(audits).await.expect("a list").into_inner().items_json.is_empty());
+    let feedback = |opinion| FeedbackRequest {
+        pipeline: pipeline.clone(),
+        document: "a".to_owned(),
+        head: "kind".to_owned(),
+        opinion: Some(opinion),
+    };
+    let label = || feedback(Opinion::Label("lease".to_owned()));
+    assert!(client.feedback(label()).await.expect("it is kept").into_inner().changed);
+    assert!(!client.feedback(label()).await.expect("it is there").into_inner().changed);
+    let score = client.feedback(feedback(Opinion::Score(0.5))).await.expect_err("a classifier takes labels");
+    assert_eq!(score.code(), Code::InvalidArgument);
+    let list = ListRequest { pipeline: pipeline.clone(), ..ListRequest::default() };
+    let said = client.list_feedback(list).await.expect("a list").into_inner().items_json;
+    assert!(said.len() == 1 && said[0].contains("lease"), "{said:?}");
 }
