@@ -7,19 +7,25 @@
 #![allow(unreachable_pub, reason = "the derive KubeSchema copies each type into a function")]
 
 mod agent_pool;
+mod answer;
 mod definition;
 mod duration;
 mod effective;
 pub mod file;
 mod pipeline;
+mod provider;
+mod resilience;
 mod stage;
 mod work;
 
 pub use agent_pool::*;
+pub use answer::Mismatch;
 pub use definition::*;
 pub use duration::*;
 pub use effective::*;
 pub use pipeline::*;
+pub use provider::*;
+pub use resilience::*;
 pub use stage::*;
 pub use work::*;
 

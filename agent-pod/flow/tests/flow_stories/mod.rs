@@ -1,5 +1,7 @@
 //! Stories by subject.
 
+mod budgets;
+mod fallbacks;
 mod joins;
 mod replays;
 mod rounds;

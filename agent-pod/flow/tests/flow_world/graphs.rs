@@ -15,17 +15,20 @@ struct Seed {
     timeout: u8,
     optional: bool,
     attempts: u8,
+    fallbacks: u8,
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
-    let numbers = (any::<u8>(), 0..3_u8, any::<u8>(), 0..6_u8, prop::bool::weighted(0.3), 1..=3_u8);
-    numbers.prop_map(|(after, mode, quorum, timeout, optional, attempts)| Seed {
+    let fallbacks = prop_oneof![2 => Just(0_u8), 1 => 1..8_u8];
+    let numbers = (any::<u8>(), 0..3_u8, any::<u8>(), 0..6_u8, prop::bool::weighted(0.3), 1..=3_u8, fallbacks);
+    numbers.prop_map(|(after, mode, quorum, timeout, optional, attempts, fallbacks)| Seed {
         after,
         mode,
         quorum,
         timeout,
         optional,
         attempts,
+        fallbacks,
     })
 }
 
@@ -34,11 +37,16 @@ pub(crate) fn plans() -> impl Strategy<Value = Plan> {
     let stages = prop::collection::vec(seed(), 1..=7);
     let quality = prop::option::of((any::<u8>(), any::<u8>(), 0..=2_u32));
     let switches = (prop::bool::weighted(0.7), prop::bool::weighted(0.1), prop::bool::weighted(0.3));
-    (stages, quality, switches).prop_map(|(seeds, quality, (parallel, suspend, deadline))| {
+    // Each attempt takes eleven tokens.
+    let budget = prop::option::weighted(0.2, 20..200_u64);
+    (stages, quality, switches, budget).prop_map(|(seeds, quality, (parallel, suspend, deadline), budget)| {
         let mut stages: Vec<Value> = seeds.iter().enumerate().map(|(place, seed)| stage(place, seed)).collect();
         let mut written = json!({"parallel": parallel, "suspend": suspend});
         if deadline {
             written["deadline"] = json!("10m");
+        }
+        if let Some(tokens) = budget {
+            written["budget"] = json!({"tokens": tokens, "cost": 1});
         }
         if let Some((scoring, restart, rounds)) = quality {
             let scoring = usize::from(scoring) % stages.len();
@@ -63,6 +71,11 @@ fn stage(place: usize, seed: &Seed) -> Value {
         "name": name(place), "pool": "readers", "after": after, "optional": seed.optional,
         "retry": {"maxAttempts": seed.attempts}, "transform": {"template": "x"},
     });
+    let ways = [json!({"pool": "writers"}), json!({"pool": "readers"}), json!({"constant": {"score": 0}})];
+    let chosen: Vec<&Value> = (0..3).filter(|way| seed.fallbacks >> way & 1 == 1).map(|way| &ways[way]).collect();
+    if !chosen.is_empty() {
+        stage["fallback"] = json!(chosen);
+    }
     if after.len() >= 2 {
         let mode = ["All", "Any", "Quorum"][usize::from(seed.mode)];
         let mut join = json!({"mode": mode});
