@@ -599,3 +599,8 @@ pub struct CacheArguments {
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
 }
+
+/// The value of a variable that a resource names, such as `apiKeyEnv`; `None` where it is not set or no text.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

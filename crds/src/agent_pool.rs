@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Span;
+use crate::{OpenAiSource, Price, Span};
 
 /// Agents of one kind: the models they hold, the device they need and how much they do at once.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,10 @@ pub enum Profile {
 /// One model of a pool.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.source.openai) || (!has(self.dtype) && !has(self.contextTokens))")
+    .message("dtype and contextTokens are for models that the agent holds itself"))]
+#[x_kube(validation = Rule::new("!has(self.source.openai) || has(self.source.openai.dimensions) == (self.task == 'Embed')")
+    .message("openai.dimensions is set exactly when the task is Embed"))]
 pub struct Model {
     /// Name by which stages refer to the model; unique in the pool.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
@@ -65,6 +69,9 @@ pub struct Model {
     #[schemars(range(min = 16, max = 131_072))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u32>,
+    /// What its tokens cost; reported for each document, and counted against its budget. Default: nothing.
+    #[serde(rename = "pricePer1kTokens", default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 /// What a model does.
@@ -95,8 +102,9 @@ pub enum Dtype {
 /// Where a model's files come from: exactly one field is set.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.catalog) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.http) ? 1 : 0) == 1")
-    .message("set exactly one of catalog, file, http"))]
+#[x_kube(validation = Rule::new("(has(self.catalog) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.http) ? 1 : 0) + \
+     (has(self.openai) ? 1 : 0) == 1")
+    .message("set exactly one of catalog, file, http, openai"))]
 pub struct ModelSource {
     /// Name of an entry of the model catalogue (`docket model list`).
     #[schemars(length(min = 1, max = 253))]
@@ -109,6 +117,9 @@ pub struct ModelSource {
     /// A file fetched by HTTP and checked against its digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSource>,
+    /// A model of others, reached over the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openai: Option<OpenAiSource>,
 }
 
 /// A model file at a URL.

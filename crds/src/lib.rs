@@ -7,20 +7,26 @@
 #![allow(unreachable_pub, reason = "the derive KubeSchema copies each type into a function")]
 
 mod agent_pool;
+mod answer;
 mod definition;
 mod duration;
 mod effective;
 pub mod file;
 mod pipeline;
+mod provider;
+mod resilience;
 mod results;
 mod stage;
 mod work;
 
 pub use agent_pool::*;
+pub use answer::Mismatch;
 pub use definition::*;
 pub use duration::*;
 pub use effective::*;
 pub use pipeline::*;
+pub use provider::*;
+pub use resilience::*;
 pub use results::*;
 pub use stage::*;
 pub use work::*;

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Results, Span, Stage};
+use crate::{Budget, CircuitBreaker, Fallback, Results, Span, Stage};
 
 /// A graph of stages that every document passes through.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,17 @@ pub struct PipelineSpec {
     /// Longest time from a document's submission to its end; after it the document is dead-lettered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
+    /// What is done instead when a generate or extract stage fails for good or its circuit is open, tried in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub fallback: Vec<Fallback>,
+    /// When a model that fails again and again is left alone. Default: 5 failures and 60s for models of others, never for
+    /// those that agents hold themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// What the work on one document may take; a document that exceeds it is dead-lettered. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Keeps stage results and gives them again for the same input and specification.
     #[serde(default)]
     pub cache: Cache,

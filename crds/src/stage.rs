@@ -4,7 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Approve, Cite, Classify, Embed, Extract, Generate, Parse, Retrieve, Retry, Score, Span, Transform};
+use crate::{
+    Approve, Cite, Classify, Embed, Extract, Fallback, Generate, Parse, Retrieve, Retry, Score, Span, Transform,
+};
 
 /// One stage: a name, a pool, its place in the graph and exactly one kind of work.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,11 @@ pub struct Stage {
     /// How failed attempts of this stage are repeated, instead of the pipeline's `retry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What is done instead when this stage fails for good or its circuit is open, tried in this order. Default: for
+    /// generate and extract the pipeline's `fallback`; `[]` turns that off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4))]
+    pub fallback: Option<Vec<Fallback>>,
     /// `None` never answers this stage from the cache nor keeps its result. Default: as the pipeline says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<StageCache>,

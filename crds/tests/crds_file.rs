@@ -106,6 +106,38 @@ fn every_rule_that_is_broken_is_reported_at_its_field() {
 }
 
 #[test]
+fn rules_of_models_of_others_are_reported_at_their_fields() {
+    let model = |fields: &str| format!("▲name: minilm\n    task: Embed\n    {fields}");
+    let written = "name: minilm\n    task: Embed\n    source: {catalog: minilm}";
+    let openai = "source: {openai: {baseUrl: 'https://models.example/v1', model: m, dimensions: 8}}";
+    let held = "are for models that the agent holds itself";
+    check(POOL, written, &model(&format!("{openai}\n    dtype: F32")), "spec.models[0]", held);
+    check(POOL, written, &model(&format!("{openai}\n    contextTokens: 64")), "spec.models[0]", held);
+    let without = openai.replace(", dimensions: 8", "");
+    check(POOL, written, &model(&without), "spec.models[0]", "dimensions is set exactly when the task is Embed");
+    let two_keys = "source: {openai: ▲{baseUrl: 'https://models.example/v1', model: m, dimensions: 8, apiKeyEnv: A, apiKeyFile: b}}";
+    check(POOL, "source: {catalog: minilm}", two_keys, "spec.models[0].source.openai", "set at most one of apiKeyEnv");
+    for address in
+        ["ftp://models.example", "https://user:key@models.example/v1", "https://models.example/v1?key=a", "https://"]
+    {
+        let source = format!("source: {{openai: {{baseUrl: ▲'{address}', model: m, dimensions: 8}}}}");
+        check(POOL, "source: {catalog: minilm}", &source, "spec.models[0].source.openai.baseUrl", "");
+    }
+}
+
+#[test]
+fn rules_of_fallbacks_and_budgets_are_reported_at_their_fields() {
+    let one = "set either constant, or model, pool or both";
+    for fallback in ["{}", "{model: m, constant: {a: 1}}", "{pool: p, constant: {a: 1}}"] {
+        let written = format!("  fallback: [▲{fallback}]\n  stages:\n");
+        check(PIPELINE, "  stages:\n", &written, "spec.fallback[0]", one);
+        let written = format!("    timeout: 30s\n    fallback: [▲{fallback}]\n");
+        check(PIPELINE, "    timeout: 30s\n", &written, "spec.stages[2].fallback[0]", one);
+    }
+    check(PIPELINE, "  stages:\n", "  budget: ▲{}\n  stages:\n", "spec.budget", "set tokens, cost or both");
+}
+
+#[test]
 fn rules_see_the_defaults_of_fields_that_are_not_written() {
     check(
         PIPELINE,
@@ -319,8 +351,8 @@ fn keys_with_dots_have_positions_too() {
 fn maps(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            // A JSON schema may hold anything.
-            if path.ends_with(".schema") {
+            // A JSON schema and a constant may hold anything.
+            if path.ends_with(".schema") || path.ends_with(".constant") {
                 return;
             }
             found.push(path.to_owned());

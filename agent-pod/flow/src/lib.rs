@@ -5,14 +5,16 @@
 //! go out as values, so every crash and every order of events can be tested.
 #![deny(missing_docs)]
 
+mod budget;
 mod plan;
 mod record;
 mod spent;
 mod transition;
 mod wire;
 
+pub use budget::Allowance;
 pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, compile};
 pub use record::*;
-pub use spent::Spent;
+pub use spent::{NanoCost, Spent, nano_cost, units};
 pub use transition::{Answer, Event, Transition, reason, submit, transition};
 pub use wire::DecodeError;

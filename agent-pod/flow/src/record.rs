@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::Priority;
 use serde::{Deserialize, Serialize};
 
-use crate::Spent;
+use crate::{NanoCost, Spent};
 
 /// Milliseconds since the Unix epoch; the caller's clock.
 pub type Millis = u64;
@@ -66,6 +66,8 @@ pub struct DocumentRecord {
     pub previous: BTreeMap<String, Digest>,
     /// How it ended.
     pub end: Option<End>,
+    /// What had been consumed when the epoch began: the budget counts from here.
+    pub written_off: Spent,
 }
 
 /// Where a stage of a document stands.
@@ -83,6 +85,19 @@ pub struct StageState {
     pub spent: Spent,
     /// The state itself.
     pub status: StageStatus,
+    /// The fallback that the stage has turned to in this round and epoch; `None` while it does its own work.
+    pub fallen_back: Option<FallenBack>,
+}
+
+/// That a stage failed for good and something else is tried in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FallenBack {
+    /// Which of the stage's fallbacks, from 1.
+    pub level: u32,
+    /// Attempts that were made before.
+    pub attempts: u32,
+    /// Why the last one of them failed.
+    pub cause: Cause,
 }
 
 /// The states of a stage.
@@ -137,6 +152,12 @@ pub struct Completion {
     pub worker: String,
     /// Model that was used, if any.
     pub model: Option<String>,
+    /// What the tokens cost.
+    #[serde(default)]
+    pub cost: NanoCost,
+    /// What it was made by instead of the stage's own work: `model:NAME`, `pool:NAME` or `constant`.
+    #[serde(default)]
+    pub fallback: Option<String>,
 }
 
 /// Why something failed.

@@ -338,6 +338,99 @@ fn one_embedder_name_means_one_model_in_all_pools() {
 }
 
 #[test]
+fn a_fallback_that_cannot_be_turned_to_is_named_with_its_field() {
+    let schema = json!({"type": "object", "required": ["end"], "properties": {"end": {"type": "string"}}});
+    let written = |own: Value, default: Value| {
+        let extract =
+            json!({"name": "a", "pool": "writers", "extract": {"schema": schema, "model": "small"}, "fallback": own});
+        let generate = json!({"name": "b", "pool": "writers", "generate": {"prompt": "p"}});
+        let more = json!({"name": "c", "pool": "writers", "generate": {"prompt": "p"}});
+        json!({"stages": [extract, generate, more, stage("d", &[], json!({}))], "fallback": default})
+    };
+    let cases = [
+        (json!({"pool": "writer"}), "pool", "UnknownPool", "there is no pool \"writer\"; did you mean \"writers\"?"),
+        (
+            json!({"model": "smal"}),
+            "model",
+            "UnknownModel",
+            "holds no Generate model \"smal\"; did you mean \"small\"?",
+        ),
+        (json!({"pool": "readers"}), "pool", "UnknownModel", "pool \"readers\" holds no Generate model \"small\""),
+        (json!({"pool": "readers", "model": "minilm"}), "model", "UnknownModel", "stage \"a\" needs it"),
+        (
+            json!({"constant": {}}),
+            "constant",
+            "InvalidFallback",
+            "does not match the output schema of stage \"a\": it has no \"end\"",
+        ),
+    ];
+    for (fallback, field, reason, part) in cases {
+        let field = format!("spec.stages[0].fallback[0].{field}");
+        check(written(json!([fallback]), json!([])), &[(&field, reason, part)]);
+    }
+    let late = json!([{"constant": {"end": "x"}}, {"model": "small"}]);
+    check(written(late, json!([])), &[("spec.stages[0].fallback[0].constant", "InvalidFallback", "write it last")]);
+    // Of the default of two stages once.
+    let readers = json!([{"pool": "readers"}]);
+    let none = "pool \"readers\" holds no model with task Generate; stage \"b\" needs it";
+    check(written(json!([]), readers), &[("spec.fallback[0].pool", "UnknownModel", none)]);
+    let transforms = stages(&[stage("a", &[], json!({"fallback": [{"model": "small"}]}))]);
+    let message = "neither generates nor extracts";
+    check(transforms, &[("spec.stages[0].fallback[0].model", "WrongStageKind", message)]);
+}
+
+#[test]
+fn a_plan_knows_pool_and_model_of_each_fallback_and_keeps_the_pools() {
+    let mut pools = pools();
+    let mut spare = pools["writers"].clone();
+    spare.models.push(serde_json::from_value(json!({
+        "name": "large", "task": "Generate", "source": {"openai": {"baseUrl": "https://models.example/v1", "model": "l"}},
+    })).expect("a model"));
+    pools.insert("spare".to_owned(), spare);
+    let written = json!({
+        "stages": [{"name": "a", "pool": "writers", "generate": {"prompt": "p"}}, stage("b", &["a"], json!({}))],
+        "fallback": [{"pool": "spare"}, {"pool": "spare", "model": "large"}, {"constant": {"text": "none"}}],
+    });
+    let plan = compile("contracts", 1, &spec(written.clone()), &pools).expect("the pipeline compiles");
+    assert!(plan.pools.contains_key("spare"));
+    let planned = plan.stage("a").expect("the stage");
+    let at = |level| (planned.pool(level), plan.model_at("a", level).map(|model| model.name.as_str()));
+    assert_eq!([at(0), at(1), at(2)], [("writers", Some("small")), ("spare", Some("small")), ("spare", Some("large"))]);
+    assert_eq!([at(3), at(4)], [("writers", None), ("writers", Some("small"))]);
+    assert_eq!(planned.fallback(2).map(crds::Fallback::label).as_deref(), Some("pool:spare"));
+    assert!(plan.stage("b").expect("the stage").fallbacks.is_empty(), "the default is for what lets a model write");
+    let digests: Vec<String> = (0..3).map(|level| plan.stage_digest_at("a", level)).collect();
+    assert!(digests[0] == digests[1] && digests[0] != digests[2], "the digest follows the model");
+    let mut off = written;
+    off["stages"][0]["fallback"] = json!([]);
+    let plan = compile("contracts", 1, &spec(off), &pools).expect("the pipeline compiles");
+    assert!(plan.stage("a").expect("the stage").fallbacks.is_empty() && !plan.pools.contains_key("spare"));
+}
+
+#[test]
+fn what_a_model_costs_and_how_it_is_reached_is_no_part_of_a_stages_digest() {
+    let with = |source: Value, price: Value| {
+        let model =
+            json!({"name": "large", "task": "Generate", "source": {"openai": source}, "pricePer1kTokens": price});
+        let pools = serde_json::from_value(json!({"writers": {"models": [model]}})).expect("pools");
+        let written = stages(&[json!({"name": "a", "pool": "writers", "generate": {"prompt": "p"}})]);
+        compile("contracts", 1, &spec(written), &pools).expect("the pipeline compiles").stage_digest("a")
+    };
+    let source = json!({"baseUrl": "https://models.example/v1", "model": "l"});
+    let first = with(source.clone(), json!({"input": 1}));
+    let mut reached = source.clone();
+    reached["apiKeyEnv"] = json!("KEY");
+    reached["timeout"] = json!("1s");
+    reached["maxConcurrent"] = json!(3);
+    assert_eq!(first, with(reached, json!({"input": 2, "output": 3})));
+    for (field, other) in [("model", "m"), ("baseUrl", "https://models.example/v2")] {
+        let mut changed = source.clone();
+        changed[field] = json!(other);
+        assert_ne!(first, with(changed, json!({"input": 1})));
+    }
+}
+
+#[test]
 fn impossible_values_are_refused() {
     let mut written = review_pipeline();
     written["deadline"] = json!("0s");

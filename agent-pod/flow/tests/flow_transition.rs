@@ -80,7 +80,8 @@ fn a_failure_of_an_older_attempt_changes_nothing() {
     let mut story = Story::stages(&[plain("a", &[])]);
     story.fails("a", true).fails("a", true).changes_nothing().retry_rings("a");
     let (stage, cause, spent) = ("a".to_owned(), Cause::default(), Spent::default());
-    let old = Event::StageFailed { stage, round: 0, epoch: 0, attempt: 1, cause, transient: false, spent };
+    let (round, epoch, attempt, transient, after) = (0, 0, 1, false, None);
+    let old = Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent, after };
     story.event(old).changes_nothing();
 }
 

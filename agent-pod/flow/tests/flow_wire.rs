@@ -56,7 +56,7 @@ fn a_record_without_an_account_of_earlier_rounds_has_that_of_its_last_one() {
     let bytes: Vec<u8> = (0..WITHOUT_ACCOUNT.len()).step_by(2).map(byte).collect();
     let record = DocumentRecord::decode(&bytes).expect("it was written by an earlier version");
     assert_eq!(record.stages["a"].spent, Spent::default());
-    assert_eq!(record.consumed(), Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1 });
+    assert_eq!(record.consumed(), Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1, cost: 0 });
     assert_eq!(record.encode(), bytes);
 }
 

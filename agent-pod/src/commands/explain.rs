@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use flow::{DocumentRecord, Plan, StageStatus};
+use flow::{DocumentRecord, Plan, PlannedStage, StageState, StageStatus};
 use serde_json::{Value, json};
 
 use super::{dlq, print, run::report, run::summary::one_line, table};
@@ -39,7 +39,8 @@ fn value(plan: &Plan, record: &DocumentRecord) -> Value {
             json!({
                 "name": stage.name, "after": stage.predecessors, "pool": stage.spec.pool,
                 "state": status_word(&state.status), "round": state.round, "attempt": state.attempt,
-                "unreported": state.unreported, "why": why(&state.status, record, stage.predecessors.as_slice()),
+                "unreported": state.unreported, "cost": flow::units(state.consumed().cost),
+                "fallback": planned_fallback(stage, state), "why": why(state, record, stage.predecessors.as_slice()),
             })
         })
         .collect();
@@ -48,13 +49,31 @@ fn value(plan: &Plan, record: &DocumentRecord) -> Value {
         "plan": record.plan, "generation": record.generation, "epoch": record.epoch, "round": record.round,
         "submitted": time(record.submitted_at), "changed": time(record.changed_at),
         "deadline": record.submission.deadline.map(time), "quality": record.quality, "degraded": record.degraded,
-        "outcome": record.end.as_ref().map(|end| end.outcome),
+        "outcome": record.end.as_ref().map(|end| end.outcome), "cost": flow::units(record.consumed().cost),
         "deadLetter": record.end.as_ref().and_then(|end| end.dead_letter.as_ref()).map(report::dead_letter),
         "stages": stages,
     })
 }
 
-fn why(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -> String {
+/// What stands in for the stage's own work at the moment.
+fn planned_fallback(stage: &PlannedStage, state: &StageState) -> Option<String> {
+    match &state.status {
+        StageStatus::Done(done) => done.fallback.clone(),
+        _ => stage.fallback(state.level()).map(crds::Fallback::label),
+    }
+}
+
+fn why(state: &StageState, record: &DocumentRecord, predecessors: &[String]) -> String {
+    let status = status_in_words(&state.status, record, predecessors);
+    match &state.fallen_back {
+        Some(fallen) => {
+            format!("{status}; its own work failed before: {}: {}", fallen.cause.reason, fallen.cause.message)
+        }
+        None => status,
+    }
+}
+
+fn status_in_words(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -> String {
     match status {
         StageStatus::Waiting => {
             let open = |name: &&String| {
@@ -75,9 +94,12 @@ fn why(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -
         StageStatus::Done(done) => {
             let model = done.model.as_ref().map_or_else(String::new, |model| format!(" with {model}"));
             let how = if done.cached { "from the cache".to_owned() } else { format!("by {}{model}", done.worker) };
+            let how =
+                done.fallback.as_ref().map_or_else(|| how.clone(), |fallback| format!("fallback {fallback}, {how}"));
+            let cost = if done.cost > 0 { format!(", cost {}", flow::units(done.cost)) } else { String::new() };
             let score = done.score.map_or_else(String::new, |score| format!(", score {score}"));
             format!(
-                "{how} in {:.3} s, {} tokens read, {} written{score}",
+                "{how} in {:.3} s, {} tokens read, {} written{cost}{score}",
                 done.seconds, done.prompt_tokens, done.completion_tokens
             )
         }
@@ -94,6 +116,7 @@ fn text(plan: &Plan, record: &DocumentRecord) -> String {
         format!("pipeline  {} (plan {}, epoch {}, round {})", record.pipeline, record.plan, record.epoch, record.round),
         format!("submitted {}, last change {}", time(record.submitted_at), time(record.changed_at)),
         format!("outcome   {outcome}"),
+        format!("cost      {}", flow::units(record.consumed().cost)),
     ];
     lines.extend(record.degraded.iter().map(|note| format!("degraded  {note}")));
     if let Some(letter) = record.end.as_ref().and_then(|end| end.dead_letter.as_ref()) {
@@ -110,7 +133,7 @@ fn text(plan: &Plan, record: &DocumentRecord) -> String {
                 status_word(&state.status).to_owned(),
                 (state.round + 1).to_string(),
                 state.attempt.to_string(),
-                one_line(&why(&state.status, record, &stage.predecessors)),
+                one_line(&why(state, record, &stage.predecessors)),
             ]
         })
         .collect();

@@ -17,6 +17,7 @@ use crate::{
     runtime::{
         inputs::{self, Input},
         models,
+        providers::Guard,
         services::{Base, Embedder, Services},
         state::State,
     },
@@ -32,7 +33,7 @@ pub(super) async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
     let services = Arc::new(Services::open(&state, engine, names)?);
     let base = open(&services, &plan, &arguments.knowledge).await?;
     let begun = Instant::now();
-    let embedder = Arc::new(Embedder { services: Arc::clone(&services), model: base.model.clone() });
+    let embedder = Arc::new(Embedder::new(&services, &base.model, Guard::default()));
     let (tokens, overlap) = (base.chunking.tokens as usize, base.chunking.overlap as usize);
     let mut ingestor = Ingestor::new(base.base.clone(), embedder, tokens, overlap);
     let bar = ProgressBar::new_spinner();

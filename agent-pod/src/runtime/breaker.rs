@@ -30,6 +30,11 @@ pub enum Permit {
 }
 
 impl Breaker {
+    /// One that lets calls through until `failures` in a row have failed; then it opens for `pause`.
+    pub fn closed(failures: u32, pause: Duration) -> Self {
+        Self { failures, pause, state: State::Closed { failed: 0 } }
+    }
+
     /// One that is open and whose first trial is due `now`: nothing is known yet. It opens again after `failures` calls in
     /// a row have failed, for `pause`.
     pub fn untried(failures: u32, pause: Duration, now: Instant) -> Self {
@@ -72,6 +77,30 @@ impl Breaker {
         self.state = if works { State::Closed { failed: 0 } } else { State::Open { until: now + self.pause } };
     }
 
+    /// From now on it opens after so many failures, for so long. What is open stays so until its time is over.
+    pub fn set(&mut self, failures: u32, pause: Duration) {
+        (self.failures, self.pause) = (failures, pause);
+    }
+
+    /// How long a caller that was refused does well to wait: until the next trial, or a part of it while one is under way,
+    /// which usually ends much earlier.
+    pub fn wait(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Closed { .. } => Duration::ZERO,
+            State::Open { until } => until.saturating_duration_since(now),
+            State::HalfOpen { until } => until.saturating_duration_since(now).min(self.pause / 4),
+        }
+    }
+
+    /// 0 where it is closed, 1 half-open, 2 open: for metrics.
+    pub fn number(&self) -> i64 {
+        match self.state {
+            State::Closed { .. } => 0,
+            State::HalfOpen { .. } => 1,
+            State::Open { .. } => 2,
+        }
+    }
+
     /// `closed`, `open` or `half-open`.
     pub fn word(&self) -> &'static str {
         match self.state {
@@ -84,9 +113,103 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PAUSE: Duration = Duration::from_secs(10);
+
+    /// One thing that happens to a breaker; numbers choose among the calls and trials that are out.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Ask,
+        Succeeds,
+        Fails,
+        Tried(bool),
+        TrialIsLost,
+        Passes(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => Just(Step::Ask),
+            2 => Just(Step::Succeeds),
+            5 => Just(Step::Fails),
+            2 => any::<bool>().prop_map(Step::Tried),
+            1 => Just(Step::TrialIsLost),
+            3 => (0..12_u64).prop_map(Step::Passes),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// Against the rules in words: closed lets all through; so many failures in a row open it; then nothing passes for
+        /// the pause, and after it one caller a pause until a trial goes well.
+        #[test]
+        fn it_keeps_its_rules_whatever_happens(failures in 1..5_u32, steps in steps()) {
+            let mut now = Instant::now();
+            let mut breaker = Breaker::closed(failures, PAUSE);
+            let (mut calls, mut in_a_row, mut trials) = (0_u32, 0_u32, 0_u32);
+            // The end of the time in which nobody may call; `None` while it is closed.
+            let mut shut: Option<Instant> = None;
+            for step in steps {
+                match step {
+                    Step::Ask => match breaker.ask(now) {
+                        Permit::Call => {
+                            prop_assert!(shut.is_none(), "a call passes while it is shut");
+                            calls += 1;
+                        }
+                        Permit::Try => {
+                            prop_assert!(shut.is_some_and(|until| now >= until), "a trial before its time");
+                            shut = Some(now + PAUSE);
+                            trials += 1;
+                        }
+                        Permit::Refused => {
+                            prop_assert!(shut.is_some_and(|until| now < until), "refused without a reason");
+                            prop_assert!(breaker.wait(now) > Duration::ZERO && breaker.wait(now) <= PAUSE);
+                        }
+                    },
+                    Step::Succeeds if calls > 0 => {
+                        calls -= 1;
+                        breaker.succeeded();
+                        in_a_row = 0;
+                    }
+                    Step::Fails if calls > 0 => {
+                        calls -= 1;
+                        in_a_row += 1;
+                        let opens = shut.is_none() && in_a_row >= failures;
+                        prop_assert_eq!(breaker.failed(now), opens);
+                        if opens {
+                            shut = Some(now + PAUSE);
+                        }
+                    }
+                    Step::Tried(works) if trials > 0 => {
+                        trials -= 1;
+                        breaker.tried(works, now);
+                        (in_a_row, shut) = (0, (!works).then(|| now + PAUSE));
+                    }
+                    Step::TrialIsLost => trials = trials.saturating_sub(1),
+                    Step::Passes(seconds) => now += Duration::from_secs(seconds),
+                    Step::Succeeds | Step::Fails | Step::Tried(_) => {}
+                }
+                prop_assert_eq!(breaker.number() == 0, shut.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_change_count_from_the_next_failure() {
+        let now = Instant::now();
+        let mut breaker = Breaker::closed(5, PAUSE);
+        assert!(!breaker.failed(now));
+        breaker.set(2, 2 * PAUSE);
+        assert!(breaker.failed(now));
+        breaker.set(1, PAUSE);
+        assert_eq!(breaker.ask(now + PAUSE), Permit::Refused, "what is open stays so until its time is over");
+        assert_eq!(breaker.wait(now + PAUSE), PAUSE);
+        assert_eq!(breaker.ask(now + 2 * PAUSE), Permit::Try);
+        assert_eq!((breaker.number(), breaker.wait(now + 2 * PAUSE)), (1, PAUSE / 4));
+    }
 
     fn closed(now: Instant) -> Breaker {
         let mut breaker = Breaker::untried(5, PAUSE, now);

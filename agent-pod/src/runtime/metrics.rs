@@ -1,12 +1,15 @@
 //! What a process counts, for `/metrics`. The names are part of the interface: docs/running-distributed.md lists them.
 
-use flow::{Completion, DocumentRecord, Outcome};
+use flow::{Completion, DocumentRecord, Outcome, Spent};
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
-use super::cache::{LevelStatistics, Statistics};
+use super::{
+    cache::{LevelStatistics, Statistics},
+    providers,
+};
 
 /// Stages take from a tenth of a millisecond (a template) to minutes (a long answer).
 const STAGE_SECONDS: [f64; 16] =
@@ -22,6 +25,7 @@ pub struct Metrics {
     stage_seconds: HistogramVec,
     stage_failures: IntCounterVec,
     tokens: IntCounterVec,
+    cost: CounterVec,
     in_work: GaugeVec,
     cache_requests: IntCounterVec,
     queue_waiting: IntGaugeVec,
@@ -58,6 +62,10 @@ impl Default for Metrics {
                 &["pipeline", "stage", "reason"],
             ),
             tokens: counter("docket_tokens_total", "Tokens read and written by models", &["pipeline", "direction"]),
+            cost: expect(CounterVec::new(
+                Opts::new("docket_cost_total", "What tokens cost by the models' prices"),
+                &["pipeline", "model"],
+            )),
             in_work: expect(GaugeVec::new(
                 Opts::new("docket_agent_utilization_ratio", "Slots of this worker that are in work"),
                 &["pool"],
@@ -113,11 +121,12 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register(&self) {
-        let collectors: [Box<dyn Collector>; 16] = [
+        let collectors: Vec<Box<dyn Collector>> = vec![
             Box::new(self.document_seconds.clone()),
             Box::new(self.stage_seconds.clone()),
             Box::new(self.stage_failures.clone()),
             Box::new(self.tokens.clone()),
+            Box::new(self.cost.clone()),
             Box::new(self.in_work.clone()),
             Box::new(self.cache_requests.clone()),
             Box::new(self.queue_waiting.clone()),
@@ -143,6 +152,13 @@ impl Metrics {
         self
     }
 
+    /// Adds what is measured of models of others; once.
+    pub fn with_providers(&self, meters: &providers::Meters) {
+        for collector in meters.collectors() {
+            self.registry.register(collector).expect("a process has one set of models");
+        }
+    }
+
     /// A document has ended.
     pub fn document(&self, record: &DocumentRecord) {
         let Some(end) = &record.end else { return };
@@ -159,10 +175,17 @@ impl Metrics {
     /// A stage has delivered.
     pub fn stage(&self, pipeline: &str, stage: &str, completion: &Completion) {
         self.stage_seconds.with_label_values(&[pipeline, stage]).observe(completion.seconds);
-        for (direction, tokens) in [("read", completion.prompt_tokens), ("written", completion.completion_tokens)] {
+    }
+
+    /// An attempt took tokens, whether its result was of use or not.
+    pub fn spent(&self, pipeline: &str, model: Option<&str>, spent: &Spent) {
+        for (direction, tokens) in [("read", spent.prompt_tokens), ("written", spent.completion_tokens)] {
             if tokens > 0 {
                 self.tokens.with_label_values(&[pipeline, direction]).inc_by(tokens);
             }
+        }
+        if let Some(model) = model.filter(|_| spent.tokens() > 0) {
+            self.cost.with_label_values(&[pipeline, model]).inc_by(flow::units(spent.cost));
         }
     }
 

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod models;
 pub mod plans;
 pub mod progress;
+pub mod providers;
 pub mod services;
 pub mod state;
 pub mod stop;

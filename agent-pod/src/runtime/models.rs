@@ -6,23 +6,67 @@ use std::{
     sync::Arc,
 };
 
-use crds::{AgentPoolSpec, DeviceKind, Model, ModelTask};
+use crds::{AgentPoolSpec, DeviceKind, Model, ModelTask, OpenAiSource};
 use engine::{
     Engine, ModelFiles, ModelSpec, Settings,
     catalogue::{self, Catalogue, PullSettings},
 };
 use flow::Plan;
 
-use crate::{Error, Result, error::chain, stages::Failure};
+use super::providers::{Circuits, Meters, Provider};
+use crate::{Error, Result, args, error::chain, stages::Failure};
 
 /// Which of the engine's models a pool's model is. What a pool calls a model and in which plan does not matter, only what
 /// the model is: so a plan that came later finds the models that it shares with the ones that were loaded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ModelNames {
     names: BTreeMap<String, String>,
+    providers: BTreeMap<String, Arc<Provider>>,
+    meters: Meters,
+    circuits: Circuits,
 }
 
 impl ModelNames {
+    fn measured() -> Self {
+        let meters = Meters::default();
+        Self { circuits: Circuits::new(meters.clone()), meters, ..Self::default() }
+    }
+
+    /// The models of others, by the names that stages know them by.
+    pub fn providers(&self) -> impl Iterator<Item = (&String, &Arc<Provider>)> {
+        self.providers.iter()
+    }
+
+    /// The model of others that has this name.
+    pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers.get(name)
+    }
+
+    /// The circuits in front of all models.
+    pub fn circuits(&self) -> &Circuits {
+        &self.circuits
+    }
+
+    /// What is measured of models of others.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// Takes a model of others in.
+    fn add_provider(&mut self, model: &Model, source: &OpenAiSource) -> std::result::Result<(), String> {
+        let known = identity(model);
+        if self.names.contains_key(&known) {
+            return Ok(());
+        }
+        let provider = Provider::open(source, (&self.circuits, &self.meters), args::variable)?;
+        let base = provider.name();
+        let taken = self.providers.keys().filter(|name| name.split('#').next() == Some(base.as_str())).count();
+        let name = if taken == 0 { base } else { format!("{base}#{}", taken + 1) };
+        self.providers.insert(name.clone(), Arc::new(provider));
+        self.names.insert(known, name);
+        Ok(())
+    }
+
     /// The engine's name of a pool's model.
     pub fn get(&self, plan: &Plan, pool: &str, model: &str) -> Option<String> {
         let model = plan.pools.get(pool)?.models.iter().find(|candidate| candidate.name == model)?;
@@ -50,9 +94,9 @@ impl ModelNames {
     }
 }
 
-/// A model without the name that a pool gives it.
+/// A model without the name that a pool gives it, and without what it costs.
 fn identity(model: &Model) -> String {
-    let unnamed = Model { name: String::new(), ..model.clone() };
+    let unnamed = Model { name: String::new(), price: None, ..model.clone() };
     serde_json::to_string(&unnamed).expect("a model is read from JSON or YAML, so JSON can hold it")
 }
 
@@ -70,18 +114,22 @@ pub async fn start_pools<'a>(
 ) -> Result<(Engine, ModelNames)> {
     let folder = folder.map_or_else(catalogue::models_folder, Path::to_path_buf);
     let catalogue = Catalogue::load(None).map_err(Error::system("read the model catalogue"))?;
-    let mut names = ModelNames::default();
+    let mut names = ModelNames::measured();
     let mut specs: Vec<ModelSpec> = Vec::new();
     let pools: Vec<(&String, &AgentPoolSpec)> = pools.collect();
     let settings = shared(pools.iter().map(|(_, pool)| *pool));
     let mut problems = Vec::new();
     for (pool_name, pool) in pools {
         for model in &pool.models {
-            match files(&catalogue, &folder, model) {
-                Ok((base, files)) => {
+            let added = match &model.source.openai {
+                Some(source) => names.add_provider(model, source),
+                None => files(&catalogue, &folder, model).map(|(base, files)| {
                     let name = add(&mut specs, base, model, files);
                     names.names.insert(identity(model), name);
-                }
+                }),
+            };
+            match added {
+                Ok(()) => {}
                 Err(problem) => problems.push(format!("model \"{}\" of pool \"{pool_name}\": {problem}", model.name)),
             }
         }

@@ -3,25 +3,70 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use engine::{Class, Engine};
+use engine::{
+    Class, Engine,
+    generation::{Finish, GenerateRequest},
+};
 use flow::Plan;
 use knowledge::{KnowledgeBase, parse::ChildCommand};
 use queue::{Payloads, Ports};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    cache::StageCache, heads::Heads, models::ModelNames, state::State, templates::Templates, vectors::Vectors,
+    cache::StageCache,
+    heads::Heads,
+    models::ModelNames,
+    providers::{self, Asked, Guard},
+    state::State,
+    templates::Templates,
+    vectors::Vectors,
 };
-use crate::{Error, Result, error::chain};
+use crate::{Error, Result};
 
 /// Texts of one request to the engine; it makes its own batches of these.
 const EMBED_REQUEST: usize = 64;
+
+/// Why a model gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The engine's reason.
+    #[error(transparent)]
+    Engine(engine::Error),
+    /// A provider's reason.
+    #[error(transparent)]
+    Provider(providers::Error),
+}
+
+/// Vectors, and the tokens that have to be paid for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    /// Of length 1, in the order of the texts.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens that a provider read; none where the engine made the vectors or they were known.
+    pub tokens: u64,
+}
+
+/// Text that a model wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generated {
+    /// The text.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+}
 
 /// What stages use.
 pub struct Services {
@@ -61,6 +106,13 @@ impl Services {
                 vectors.insert(model.name.clone(), Arc::new(log));
             }
         }
+        for (name, provider) in models.providers() {
+            if let Some(dimensions) = provider.dimensions() {
+                let log = Vectors::open(&folder.join("vectors"), &provider.digest(), dimensions);
+                let log = log.map_err(Error::system("open the kept vectors"))?;
+                vectors.insert(name.clone(), Arc::new(log));
+            }
+        }
         let program = std::env::current_exe().map_err(Error::system("find the docket program"))?;
         Ok(Self {
             ports,
@@ -76,14 +128,85 @@ impl Services {
         })
     }
 
-    /// Vectors of texts by one of the engine's models; what was computed before is not computed again.
+    /// The digest of a model's weights, or what stands for it where only its provider has them.
+    pub fn digest(&self, model: &str) -> String {
+        let of_engine = || self.engine.digest(model).unwrap_or_default().to_owned();
+        self.models.provider(model).map_or_else(of_engine, |provider| provider.digest())
+    }
+
+    /// Numbers in the vectors of a model.
+    pub fn dimensions(&self, model: &str) -> Option<usize> {
+        match self.models.provider(model) {
+            Some(provider) => provider.dimensions(),
+            None => self.engine.dimensions(model),
+        }
+    }
+
+    /// Most tokens of a text for an embedding model; `None` where that is not known.
+    pub fn max_text_tokens(&self, model: &str) -> Option<usize> {
+        self.engine.max_text_tokens(model)
+    }
+
+    /// Where the tokens of a text lie. The tokenizer of a provider is not known: words and parts of them stand for it.
+    pub fn token_offsets(&self, model: &str, text: &str) -> std::result::Result<Vec<(usize, usize)>, ModelError> {
+        if self.models.provider(model).is_some() {
+            return Ok(providers::pieces(text));
+        }
+        self.engine.token_offsets(model, text).map_err(ModelError::Engine)
+    }
+
+    /// Lets a model write. Pieces go to `tokens` as they come.
+    pub async fn generate(
+        &self,
+        model: &str,
+        request: GenerateRequest,
+        tokens: Option<mpsc::UnboundedSender<String>>,
+        guard: &Guard,
+    ) -> std::result::Result<Generated, ModelError> {
+        if let Some(provider) = self.models.provider(model) {
+            let written = provider.generate(&request, tokens, guard.breaker.unwrap_or_default()).await;
+            let providers::Written { text, finish, prompt_tokens, completion_tokens } =
+                written.map_err(ModelError::Provider)?;
+            return Ok(Generated { text, finish, prompt_tokens, completion_tokens });
+        }
+        let asked = self.ask(guard)?;
+        let generated = self.engine.generate(model, request, Class::Normal, None, tokens).await;
+        tell(asked, generated.as_ref().err());
+        let engine::generation::Generated { text, finish, prompt_tokens, completion_tokens, .. } =
+            generated.map_err(ModelError::Engine)?;
+        let (prompt_tokens, completion_tokens) = (prompt_tokens as u64, completion_tokens as u64);
+        Ok(Generated { text, finish, prompt_tokens, completion_tokens })
+    }
+
+    /// Leave to ask one of the engine's models, where the pipeline has a breaker.
+    fn ask(&self, guard: &Guard) -> std::result::Result<Option<Asked>, ModelError> {
+        let Some(breaker) = guard.breaker.filter(|_| !guard.model.is_empty()) else { return Ok(None) };
+        let asked = self.models.circuits().of(&guard.model).ask(breaker);
+        asked.map(Some).map_err(|open| ModelError::Provider(open.into()))
+    }
+
+    /// Vectors of texts by a model; what was computed before is not computed again.
     pub async fn embed(
         &self,
         model: &str,
         texts: &[String],
         class: Class,
         deadline: Option<Instant>,
-    ) -> std::result::Result<Vec<Vec<f32>>, engine::Error> {
+    ) -> std::result::Result<Vec<Vec<f32>>, ModelError> {
+        let embedded = self.embed_guarded(model, texts, (class, deadline), &Guard::default()).await;
+        embedded.map(|embedded| embedded.vectors)
+    }
+
+    /// The same under a pipeline's breaker, and what it takes.
+    pub async fn embed_guarded(
+        &self,
+        model: &str,
+        texts: &[String],
+        (class, deadline): (Class, Option<Instant>),
+        guard: &Guard,
+    ) -> std::result::Result<Embedded, ModelError> {
+        let provider = self.models.provider(model);
+        let mut tokens = 0;
         let known = self.vectors.get(model);
         let mut vectors: Vec<Option<Vec<f32>>> =
             texts.iter().map(|text| known.and_then(|known| known.get(text))).collect();
@@ -95,8 +218,21 @@ impl Services {
         }
         let missing: Vec<(&str, Vec<usize>)> = missing.into_iter().collect();
         for part in missing.chunks(EMBED_REQUEST) {
-            let request = part.iter().map(|(text, _)| (*text).to_owned()).collect();
-            let made = self.engine.embed(model, request, class, deadline).await?.vectors;
+            let request: Vec<String> = part.iter().map(|(text, _)| (*text).to_owned()).collect();
+            let made = match provider {
+                Some(provider) => {
+                    let made = provider.embed(&request, guard.breaker.unwrap_or_default()).await;
+                    let (made, read) = made.map_err(ModelError::Provider)?;
+                    tokens += read;
+                    made
+                }
+                None => {
+                    let asked = self.ask(guard)?;
+                    let made = self.engine.embed(model, request, class, deadline).await;
+                    tell(asked, made.as_ref().err());
+                    made.map_err(ModelError::Engine)?.vectors
+                }
+            };
             if let Some(known) = known {
                 known.put(part.iter().map(|(text, _)| *text).zip(made.iter().map(Vec::as_slice)));
             }
@@ -104,7 +240,7 @@ impl Services {
                 places.iter().for_each(|&place| vectors[place] = Some(vector.clone()));
             }
         }
-        Ok(vectors.into_iter().flatten().collect())
+        Ok(Embedded { vectors: vectors.into_iter().flatten().collect(), tokens })
     }
 
     /// A knowledge base of a plan, opened once.
@@ -121,9 +257,8 @@ impl Services {
         let base = match bases.get(&key) {
             Some(base) => base.clone(),
             None => {
-                let dimensions = self.engine.dimensions(&model).unwrap_or(0);
-                let digest = self.engine.digest(&model).unwrap_or_default();
-                let opened = KnowledgeBase::open(&folder, name, dimensions, digest).await;
+                let (dimensions, digest) = (self.dimensions(&model).unwrap_or(0), self.digest(&model));
+                let opened = KnowledgeBase::open(&folder, name, dimensions, &digest).await;
                 let opened = opened.map_err(Error::system(action()))?;
                 bases.insert(key, opened.clone());
                 opened
@@ -178,21 +313,43 @@ fn identity(path: &Path) -> std::io::Result<String> {
     }
 }
 
-/// The engine as the knowledge crate wants it.
+/// Tells the circuit of one of the engine's models how it went. That a request cannot be answered at all is no failure.
+fn tell(asked: Option<Asked>, error: Option<&engine::Error>) {
+    let works = |error: &engine::Error| matches!(error, engine::Error::Generate(_) | engine::Error::Tokenise(_));
+    if let Some(asked) = asked {
+        asked.tell(error.is_none_or(works));
+    }
+}
+
+/// A model as the knowledge crate wants it.
 pub struct Embedder {
-    /// Where the engine is.
-    pub services: Arc<Services>,
-    /// The engine's name of the model.
-    pub model: String,
+    services: Arc<Services>,
+    model: String,
+    guard: Guard,
+    tokens: AtomicU64,
+}
+
+impl Embedder {
+    /// One that asks a model under a breaker.
+    pub fn new(services: &Arc<Services>, model: &str, guard: Guard) -> Self {
+        Self { services: Arc::clone(services), model: model.to_owned(), guard, tokens: AtomicU64::new(0) }
+    }
+
+    /// Tokens that a provider has read so far.
+    pub fn tokens(&self) -> u64 {
+        self.tokens.load(Ordering::Relaxed)
+    }
 }
 
 #[async_trait]
 impl knowledge::Embedder for Embedder {
     async fn embed(&self, texts: Vec<String>) -> std::result::Result<Vec<Vec<f32>>, knowledge::BoxError> {
-        self.services.embed(&self.model, &texts, Class::Bulk, None).await.map_err(|error| chain(&error).into())
+        let embedded = self.services.embed_guarded(&self.model, &texts, (Class::Bulk, None), &self.guard).await?;
+        self.tokens.fetch_add(embedded.tokens, Ordering::Relaxed);
+        Ok(embedded.vectors)
     }
 
     fn token_offsets(&self, text: &str) -> Vec<(usize, usize)> {
-        self.services.engine.token_offsets(&self.model, text).unwrap_or_default()
+        self.services.token_offsets(&self.model, text).unwrap_or_default()
     }
 }

@@ -286,18 +286,21 @@ impl Worker {
             Ok(Executed::Done(mut completion)) => {
                 completion.worker.clone_from(&self.name);
                 self.drivers.metrics().stage(&task.pipeline, &stage, &completion);
+                self.drivers.metrics().spent(&task.pipeline, completion.model.as_deref(), &completion.spent());
                 Event::StageCompleted { stage, round, epoch, attempt, completion }
             }
             Ok(Executed::Skipped) => Event::StageSkipped { stage, round, epoch },
             Ok(Executed::Asks { request, unanswered }) => {
                 Event::ApprovalRequested { stage, round, epoch, attempt, request, unanswered }
             }
-            Err(Failure::Document { reason, message, transient, model }) => {
+            Err(Failure::Document { reason, message, transient, model, spent, after }) => {
                 self.drivers.metrics().stage_failed(&task.pipeline, &stage, reason);
+                self.drivers.metrics().spent(&task.pipeline, model.as_deref(), &spent);
                 let cause = Cause { reason: reason.to_owned(), message, worker: self.name.clone(), model };
                 // The tokens of an answer that never came are not known.
-                let spent = Spent { seconds: begun.elapsed().as_secs_f64(), ..Spent::default() };
-                Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent }
+                let spent = Spent { seconds: begun.elapsed().as_secs_f64(), ..spent };
+                let after = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+                Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent, after }
             }
             Err(Failure::System(message)) => {
                 return Err(Error::System { stage, document: task.document.clone(), message });

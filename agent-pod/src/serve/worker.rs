@@ -50,6 +50,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         let folder = &config.process.state;
         std::fs::create_dir_all(folder).map_err(Error::system(format!("make the folder {}", folder.display())))?;
         let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
+        metrics.with_providers(opened.models.meters());
         let _ = services.set(Arc::clone(&opened));
         let drivers = Drivers::of_store(store.ports.clone(), metrics);
         let (services, pools) = (Arc::clone(&opened), vec![config.pool.clone()]);

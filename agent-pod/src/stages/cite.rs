@@ -12,11 +12,15 @@ use std::{
 use async_trait::async_trait;
 use crds::{Cite, ModelTask};
 use engine::Class;
-use flow::{Plan, PlannedStage};
+use flow::Plan;
 use serde_json::{Value, json};
 
 use super::{Failure, Job, context::Context, heads::engine_failure};
-use crate::runtime::{cache::Output, services::Services};
+use crate::runtime::{
+    cache::Output,
+    providers::Guard,
+    services::{Embedded, Services},
+};
 
 /// Sentences that are compared by vector, for each sentence of the text.
 const CANDIDATES: usize = 12;
@@ -30,6 +34,7 @@ pub(super) struct CiteJob {
     claims: Vec<String>,
     places: Vec<Place>,
     min_similarity: f64,
+    guard: Guard,
 }
 
 /// A sentence of a source.
@@ -43,7 +48,6 @@ struct Place {
 pub(super) async fn prepare(
     services: &Services,
     plan: &Plan,
-    stage: &PlannedStage,
     cite: &Cite,
     context: &Context,
 ) -> Result<CiteJob, Failure> {
@@ -66,10 +70,11 @@ pub(super) async fn prepare(
         }
     }
     Ok(CiteJob {
-        model: services.models.stage_model(plan, &stage.spec.pool, cite.model.as_deref(), ModelTask::Embed)?,
+        model: services.models.stage_model(plan, &context.pool, cite.model.as_deref(), ModelTask::Embed)?,
         claims,
         places,
         min_similarity: cite.min_similarity,
+        guard: context.guard.clone(),
     })
 }
 
@@ -92,7 +97,7 @@ fn words(text: &str) -> BTreeSet<String> {
 #[async_trait]
 impl Job for CiteJob {
     fn key(&self, services: &Services) -> Option<Vec<String>> {
-        let mut key = vec![services.engine.digest(&self.model).unwrap_or_default().to_owned()];
+        let mut key = vec![services.digest(&self.model)];
         key.extend(self.claims.iter().cloned());
         let mut sources = blake3::Hasher::new();
         for place in &self.places {
@@ -110,8 +115,8 @@ impl Job for CiteJob {
         let place_of: BTreeMap<usize, usize> =
             chosen.iter().enumerate().map(|(n, &place)| (place, texts.len() + n)).collect();
         texts.extend(chosen.iter().map(|&place| self.places[place].text.clone()));
-        let vectors = services.embed(&self.model, &texts, Class::Normal, None).await;
-        let vectors = vectors.map_err(|error| engine_failure(&error, &self.model))?;
+        let embedded = services.embed_guarded(&self.model, &texts, (Class::Normal, None), &self.guard).await;
+        let Embedded { vectors, tokens } = embedded.map_err(|error| engine_failure(&error, &self.model))?;
         let mut citations = Vec::new();
         for (claim, candidates) in candidates.iter().enumerate() {
             let nearest = candidates
@@ -128,7 +133,7 @@ impl Job for CiteJob {
         Ok(Output {
             value: json!({"citations": citations, "unsupported": unsupported}),
             references: Vec::new(),
-            prompt_tokens: 0,
+            prompt_tokens: tokens,
             completion_tokens: 0,
             model: Some(self.model.clone()),
         })

@@ -2,19 +2,29 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crds::Work;
-use flow::{DocumentRecord, Plan, PlannedStage, StageStatus, Task};
+use crds::{ModelTask, Work};
+use flow::{Allowance, DocumentRecord, Plan, PlannedStage, StageState, StageStatus, Task};
 use minijinja::{Value as TemplateValue, value::Serde};
 use serde_json::{Map, Value};
 
 use super::Failure;
-use crate::runtime::{progress, services::Services};
+use crate::runtime::{progress, providers::Guard, services::Services};
 
 /// The view of one stage on its document.
 pub(super) struct Context {
     pub document: String,
     pub source: String,
     pub tenant: String,
+    /// Pool that does the work: the stage's own, or that of a fallback.
+    pub pool: String,
+    /// How often the stage has fallen back.
+    pub level: u32,
+    /// Model that a fallback names instead of the stage's own.
+    pub other_model: Option<String>,
+    /// How calls of the stage's model are guarded.
+    pub guard: Guard,
+    /// What the document may still take.
+    pub budget: Budget,
     /// Digest of the submitted bytes.
     pub payload: String,
     /// Text of the document: what its parse stage made, else the bytes as UTF-8.
@@ -23,6 +33,39 @@ pub(super) struct Context {
     pub stream: Option<String>,
     template: TemplateValue,
     outputs: Map<String, Value>,
+}
+
+/// What a document may still take of its pipeline's budget.
+pub(super) struct Budget {
+    allowance: Allowance,
+    price: Option<crds::Price>,
+    /// Whether the work is of a kind that takes from the budget.
+    counts: bool,
+    /// What was taken before, in words.
+    used: String,
+}
+
+impl Budget {
+    fn of(plan: &Plan, record: &DocumentRecord, stage: &PlannedStage, level: u32) -> Self {
+        let model = plan.model_at(&stage.name, level);
+        let paid = |model: &crds::Model| model.task == ModelTask::Generate || model.source.openai.is_some();
+        Self {
+            allowance: record.allowance(plan),
+            price: model.and_then(|model| model.price),
+            counts: model.is_some_and(paid),
+            used: record.budget_used(plan),
+        }
+    }
+
+    /// Most tokens that an answer may have.
+    pub fn answer_tokens(&self) -> Option<u64> {
+        self.allowance.answer_tokens(self.price.as_ref()).filter(|_| self.counts)
+    }
+
+    /// Why an attempt does not start, or why its result cannot be used.
+    pub fn exceeded(&self, why: &str) -> Failure {
+        Failure::permanent(flow::reason::BUDGET_EXCEEDED, format!("{why}: the work before took {}", self.used))
+    }
 }
 
 /// Text with the digest that names it.
@@ -68,6 +111,10 @@ impl Context {
             let bytes = services.ports.payloads.get(&digest).await?;
             Text { text: Arc::from(String::from_utf8_lossy(&bytes)), digest }
         };
+        let level = record.stages.get(&stage.name).map_or(0, StageState::level);
+        let model = plan.model_at(&stage.name, level).map_or_else(String::new, |model| model.name.clone());
+        let breaker = plan.spec.circuit_breaker;
+        let guard = if model.is_empty() { model } else { format!("{}/{model}", task.pool) };
         let document = minijinja::context! {
             id => record.submission.document.as_str(),
             source => record.submission.source.as_str(),
@@ -84,6 +131,11 @@ impl Context {
             document: record.submission.document.clone(),
             source: record.submission.source.clone(),
             tenant: record.submission.tenant.clone(),
+            pool: task.pool.clone(),
+            level,
+            other_model: stage.fallback(level).and_then(|fallback| fallback.model.clone()),
+            guard: Guard { breaker, model: guard },
+            budget: Budget::of(plan, record, stage, level),
             payload: record.submission.payload.clone(),
             text,
             stream: plan

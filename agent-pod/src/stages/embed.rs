@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use crds::{Chunking, Embed};
 use engine::Class;
-use flow::{Plan, PlannedStage};
+use flow::Plan;
 use knowledge::{DocumentText, Ingestor};
 use serde_json::json;
 
@@ -17,24 +17,24 @@ use super::{
 };
 use crate::runtime::{
     cache::Output,
-    services::{Base, Embedder, Services},
+    providers::Guard,
+    services::{Base, Embedded, Embedder, ModelError, Services},
 };
 
 pub(super) enum EmbedJob {
-    Vectors { model: String, text: Text, chunking: Chunking },
-    Knowledge { base: Base, document: String, source: String, tenant: String, text: Text },
+    Vectors { model: String, text: Text, chunking: Chunking, guard: Guard },
+    Knowledge { base: Base, document: String, source: String, tenant: String, text: Text, guard: Guard },
 }
 
 pub(super) async fn prepare(
     services: &Arc<Services>,
     plan: &Plan,
-    stage: &PlannedStage,
     embed: &Embed,
     context: &Context,
 ) -> Result<EmbedJob, Failure> {
-    let text = context.text.clone();
+    let (text, guard) = (context.text.clone(), context.guard.clone());
     if let Some(name) = &embed.knowledge {
-        let base = services.knowledge(plan, name, &stage.spec.pool).await;
+        let base = services.knowledge(plan, name, &context.pool).await;
         let base = base.map_err(|error| Failure::System(crate::error::chain(&error)))?;
         return Ok(EmbedJob::Knowledge {
             base,
@@ -42,23 +42,22 @@ pub(super) async fn prepare(
             source: context.source.clone(),
             tenant: context.tenant.clone(),
             text,
+            guard,
         });
     }
-    let model = services.models.stage_model(plan, &stage.spec.pool, embed.model.as_deref(), crds::ModelTask::Embed)?;
+    let model = services.models.stage_model(plan, &context.pool, embed.model.as_deref(), crds::ModelTask::Embed)?;
     let mut chunking = Chunking::default();
-    if let Some(most) = services.engine.max_text_tokens(&model).and_then(|most| u32::try_from(most).ok()) {
+    if let Some(most) = services.max_text_tokens(&model).and_then(|most| u32::try_from(most).ok()) {
         chunking.tokens = chunking.tokens.min(most);
     }
-    Ok(EmbedJob::Vectors { model, text, chunking })
+    Ok(EmbedJob::Vectors { model, text, chunking, guard })
 }
 
 #[async_trait]
 impl Job for EmbedJob {
     fn key(&self, services: &Services) -> Option<Vec<String>> {
         match self {
-            Self::Vectors { model, text, .. } => {
-                Some(vec![services.engine.digest(model).unwrap_or_default().to_owned(), text.digest.clone()])
-            }
+            Self::Vectors { model, text, .. } => Some(vec![services.digest(model), text.digest.clone()]),
             // The table is the result; adding the same document twice changes nothing.
             Self::Knowledge { .. } => None,
         }
@@ -66,14 +65,13 @@ impl Job for EmbedJob {
 
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         match self {
-            Self::Vectors { model, text, chunking } => {
-                let offsets =
-                    services.engine.token_offsets(model, &text.text).map_err(|e| engine_failure(&e, model))?;
+            Self::Vectors { model, text, chunking, guard } => {
+                let offsets = services.token_offsets(model, &text.text).map_err(|e| engine_failure(&e, model))?;
                 let chunks =
                     knowledge::chunk(&text.text, &offsets, chunking.tokens as usize, chunking.overlap as usize);
                 let texts: Vec<String> = chunks.iter().map(|c| text.text[c.start..c.end].to_owned()).collect();
-                let vectors =
-                    services.embed(model, &texts, Class::Normal, None).await.map_err(|e| engine_failure(&e, model))?;
+                let embedded = services.embed_guarded(model, &texts, (Class::Normal, None), guard).await;
+                let Embedded { vectors, tokens } = embedded.map_err(|error| engine_failure(&error, model))?;
                 let bytes: Vec<u8> = vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
                 let payload = services.ports.payloads.put(Bytes::from(bytes)).await?;
                 let places: Vec<_> =
@@ -84,7 +82,9 @@ impl Job for EmbedJob {
                     "chunks": places,
                     "vectors": payload,
                 });
-                let tokens = chunks.iter().map(|chunk| chunk.tokens as u64).sum();
+                // A provider says itself what it has read.
+                let counted = || chunks.iter().map(|chunk| chunk.tokens as u64).sum();
+                let tokens = if services.models.provider(model).is_some() { tokens } else { counted() };
                 Ok(Output {
                     value,
                     references: vec![payload],
@@ -93,11 +93,11 @@ impl Job for EmbedJob {
                     model: Some(model.clone()),
                 })
             }
-            Self::Knowledge { base, document, source, tenant, text } => {
-                let embedder = Arc::new(Embedder { services: Arc::clone(services), model: base.model.clone() });
+            Self::Knowledge { base, document, source, tenant, text, guard } => {
+                let embedder = Arc::new(Embedder::new(services, &base.model, guard.clone()));
                 let mut ingestor = Ingestor::new(
                     base.base.clone(),
-                    embedder,
+                    Arc::clone(&embedder) as Arc<dyn knowledge::Embedder>,
                     base.chunking.tokens as usize,
                     base.chunking.overlap as usize,
                 );
@@ -109,20 +109,31 @@ impl Job for EmbedJob {
                         text: text.text.to_string(),
                     })
                     .await
-                    .map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
+                    .map_err(|error| ingest_failure(&error, &base.model))?;
                 let counts = ingestor.finish().await;
-                let counts =
-                    counts.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
+                let counts = counts.map_err(|error| ingest_failure(&error, &base.model))?;
                 let value =
                     json!({"chunks": counts.chunks, "embedded": counts.embedded, "unchanged": counts.unchanged > 0});
                 Ok(Output {
                     value,
                     references: Vec::new(),
-                    prompt_tokens: 0,
+                    prompt_tokens: embedder.tokens(),
                     completion_tokens: 0,
                     model: Some(base.model.clone()),
                 })
             }
         }
     }
+}
+
+/// The model's own reason where it is the model that failed.
+fn ingest_failure(error: &knowledge::IngestError, model: &str) -> Failure {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<ModelError>() {
+            return engine_failure(error, model);
+        }
+        source = cause.source();
+    }
+    Failure::transient("KnowledgeFailed", crate::error::chain(error))
 }

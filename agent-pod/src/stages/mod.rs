@@ -13,11 +13,14 @@ mod retrieve;
 mod roles;
 mod transform;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use crds::{CacheLevel, StageCache as StageCacheMode, Work};
-use flow::{Completion, DocumentRecord, Plan, PlannedStage, Task};
+use crds::{CacheLevel, Fallback, Price, StageCache as StageCacheMode, Work};
+use flow::{Completion, DocumentRecord, Plan, PlannedStage, Spent, Task};
 use serde_json::Value;
 
 use self::context::Context;
@@ -56,6 +59,10 @@ pub enum Failure {
         transient: bool,
         /// The model, where one was used.
         model: Option<String>,
+        /// What the attempt took, as far as that is known.
+        spent: Spent,
+        /// How long the next attempt waits at least, where whoever failed said so.
+        after: Option<Duration>,
     },
     /// The system's (disk, store): no document is to blame, the worker stops.
     System(String),
@@ -64,21 +71,45 @@ pub enum Failure {
 impl Failure {
     /// Trying again cannot help.
     pub fn permanent(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::Document { reason, message: message.into(), transient: false, model: None }
+        Self::document(reason, message.into(), false)
     }
 
     /// Trying again may help.
     pub fn transient(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::Document { reason, message: message.into(), transient: true, model: None }
+        Self::document(reason, message.into(), true)
     }
 
-    fn with_model(self, name: &str) -> Self {
-        match self {
-            Self::Document { reason, message, transient, model: None } => {
-                Self::Document { reason, message, transient, model: Some(name.to_owned()) }
-            }
-            other => other,
+    fn document(reason: &'static str, message: String, transient: bool) -> Self {
+        Self::Document { reason, message, transient, model: None, spent: Spent::default(), after: None }
+    }
+
+    fn with_model(mut self, name: &str) -> Self {
+        if let Self::Document { model: model @ None, .. } = &mut self {
+            *model = Some(name.to_owned());
         }
+        self
+    }
+
+    /// The tokens of an answer that was of no use.
+    fn with_tokens(mut self, read: u64, written: u64) -> Self {
+        if let Self::Document { spent, .. } = &mut self {
+            *spent = Spent::on_tokens(read, written, None);
+        }
+        self
+    }
+
+    fn not_before(mut self, wait: Option<Duration>) -> Self {
+        if let Self::Document { after, .. } = &mut self {
+            *after = wait;
+        }
+        self
+    }
+
+    fn at_price(mut self, price: Option<&Price>) -> Self {
+        if let Self::Document { spent, .. } = &mut self {
+            *spent = Spent::on_tokens(spent.prompt_tokens, spent.completion_tokens, price);
+        }
+        self
     }
 }
 
@@ -122,21 +153,32 @@ pub async fn execute(
         return approve::ask(services, approve, &context).await;
     }
     let begun = Instant::now();
-    let job = prepare(services, plan, stage, &context).await?;
-    let (output, cached) = run_cached(services, plan, stage, &context, job).await?;
+    let fallback = stage.fallback(context.level);
+    let price = plan.model_at(&stage.name, context.level).and_then(|model| model.price.as_ref());
+    let (output, cached) = match fallback.and_then(|fallback| fallback.constant.as_ref()) {
+        Some(constant) => (Output::plain(Value::Object(constant.0.clone())), false),
+        None => {
+            let job = prepare(services, plan, stage, &context).await?;
+            let ran = run_cached(services, plan, stage, &context, job).await;
+            ran.map_err(|failure| failure.at_price(price))?
+        }
+    };
     let score = stage.spec.score.as_ref().and_then(|score| match &score.path {
         Some(path) => number_at(&output.value, path),
         None => number_at(&output.value, "score"),
     });
+    let (read, written) = if cached { (0, 0) } else { (output.prompt_tokens, output.completion_tokens) };
     Ok(Executed::Done(Completion {
         output: services.put_json(&output.value).await?,
         score,
         cached,
         seconds: begun.elapsed().as_secs_f64(),
-        prompt_tokens: if cached { 0 } else { output.prompt_tokens },
-        completion_tokens: if cached { 0 } else { output.completion_tokens },
+        prompt_tokens: read,
+        completion_tokens: written,
         worker: String::new(),
         model: output.model,
+        cost: Spent::on_tokens(read, written, price).cost,
+        fallback: fallback.map(Fallback::label),
     }))
 }
 
@@ -151,13 +193,13 @@ async fn prepare(
     })?;
     Ok(match work {
         Work::Parse(parse) => Box::new(parse::prepare(parse, context)),
-        Work::Embed(embed) => Box::new(embed::prepare(services, plan, stage, embed, context).await?),
-        Work::Retrieve(retrieve) => Box::new(retrieve::prepare(services, plan, stage, retrieve, context).await?),
-        Work::Generate(generate) => Box::new(generate::prepare(services, plan, stage, generate, context).await?),
-        Work::Extract(extract) => Box::new(generate::prepare_extract(services, plan, stage, extract, context).await?),
-        Work::Classify(classify) => Box::new(heads::prepare(services, plan, stage, &classify.head, context)?),
-        Work::Score(head) => Box::new(heads::prepare(services, plan, stage, head, context)?),
-        Work::Cite(cite) => Box::new(cite::prepare(services, plan, stage, cite, context).await?),
+        Work::Embed(embed) => Box::new(embed::prepare(services, plan, embed, context).await?),
+        Work::Retrieve(retrieve) => Box::new(retrieve::prepare(services, plan, retrieve, context).await?),
+        Work::Generate(generate) => Box::new(generate::prepare(services, plan, generate, context).await?),
+        Work::Extract(extract) => Box::new(generate::prepare_extract(services, plan, extract, context).await?),
+        Work::Classify(classify) => Box::new(heads::prepare(services, plan, &classify.head, context)?),
+        Work::Score(head) => Box::new(heads::prepare(services, plan, head, context)?),
+        Work::Cite(cite) => Box::new(cite::prepare(services, plan, cite, context).await?),
         Work::Transform(transform) => Box::new(transform::prepare(services, transform, context).await?),
         Work::Approve(_) => return Err(Failure::System("a person's work was to be done by the program".to_owned())),
     })
@@ -179,16 +221,25 @@ async fn run_cached(
     };
     let wanted = stage.spec.cache != Some(StageCacheMode::None) && levels.any();
     let Some(inputs) = job.key(services).filter(|_| wanted) else {
-        return Ok((job.run(services).await?, false));
+        return Ok((run(services, context, job.as_ref()).await?, false));
     };
-    let key = cache_key(&plan.stage_digest(&stage.name), &context.tenant, &inputs);
-    let work = CachedJob { services, job };
+    let key = cache_key(&plan.stage_digest_at(&stage.name, context.level), &context.tenant, &inputs);
+    let work = CachedJob { services, context, job };
     services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))
+}
+
+/// Does the work, unless the budget is used up: what the cache has costs nothing.
+async fn run(services: &Arc<Services>, context: &Context, job: &dyn Job) -> Result<Output, Failure> {
+    if context.budget.answer_tokens() == Some(0) {
+        return Err(context.budget.exceeded("nothing is left for this stage"));
+    }
+    job.run(services).await
 }
 
 /// A job as the cache wants it.
 struct CachedJob<'a> {
     services: &'a Arc<Services>,
+    context: &'a Context,
     job: Box<dyn Job>,
 }
 
@@ -207,7 +258,7 @@ impl Cached for CachedJob<'_> {
     }
 
     async fn compute(&self) -> Result<Output, Failure> {
-        self.job.run(self.services).await
+        run(self.services, self.context, self.job.as_ref()).await
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use crds::{RetrievalStep, Retrieve};
 use engine::Class;
-use flow::{Plan, PlannedStage};
+use flow::Plan;
 use knowledge::{Hit, Query};
 use serde_json::{Value, json};
 
 use super::{Failure, Job, context::Context, heads::engine_failure};
 use crate::runtime::{
     cache::Output,
+    providers::Guard,
     services::{Base, Services},
 };
 
@@ -22,12 +23,12 @@ pub(super) struct RetrieveJob {
     top_k: usize,
     steps: Vec<RetrievalStep>,
     tenant: String,
+    guard: Guard,
 }
 
 pub(super) async fn prepare(
     services: &Arc<Services>,
     plan: &Plan,
-    stage: &PlannedStage,
     retrieve: &Retrieve,
     context: &Context,
 ) -> Result<RetrieveJob, Failure> {
@@ -35,7 +36,7 @@ pub(super) async fn prepare(
     if query.trim().is_empty() {
         return Err(Failure::permanent("EmptyQuery", "retrieve.query renders to nothing".to_owned()));
     }
-    let base = services.knowledge(plan, &retrieve.knowledge, &stage.spec.pool).await;
+    let base = services.knowledge(plan, &retrieve.knowledge, &context.pool).await;
     let base = base.map_err(|error| Failure::System(crate::error::chain(&error)))?;
     let version = base.base.version().await;
     let version = version.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))?;
@@ -46,18 +47,20 @@ pub(super) async fn prepare(
         top_k: retrieve.top_k as usize,
         steps: retrieve.steps.clone(),
         tenant: context.tenant.clone(),
+        guard: context.guard.clone(),
     })
 }
 
 #[async_trait]
 impl Job for RetrieveJob {
     fn key(&self, services: &Services) -> Option<Vec<String>> {
-        let model = services.engine.digest(&self.base.model).unwrap_or_default().to_owned();
+        let model = services.digest(&self.base.model);
         Some(vec![model, self.base.identity.clone(), self.version.to_string(), self.query.clone()])
     }
 
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
-        let query = query(services, &self.base, &self.query, self.top_k, &self.steps, &self.tenant).await?;
+        let asked = (self.query.as_str(), self.top_k);
+        let (query, tokens) = query(services, &self.base, asked, &self.steps, &self.tenant, &self.guard).await?;
         // What the key names, although others may have written since. If that version is gone, the next attempt takes
         // the newest.
         let hits = self.base.base.search_version(&query, self.version).await;
@@ -66,7 +69,7 @@ impl Job for RetrieveJob {
         Ok(Output {
             value: json!({"hits": hits, "version": self.version}),
             references: Vec::new(),
-            prompt_tokens: 0,
+            prompt_tokens: tokens,
             completion_tokens: 0,
             model: Some(self.base.model.clone()),
         })
@@ -82,33 +85,37 @@ pub(crate) async fn search(
     steps: &[RetrievalStep],
     tenant: &str,
 ) -> Result<Vec<Hit>, Failure> {
-    let query = query(services, base, text, top_k, steps, tenant).await?;
+    let (query, _) = query(services, base, (text, top_k), steps, tenant, &Guard::default()).await?;
     base.base.search(&query).await.map_err(|error| Failure::transient("KnowledgeFailed", crate::error::chain(&error)))
 }
 
+/// What is searched for, and the tokens that have to be paid for it.
 async fn query(
     services: &Arc<Services>,
     base: &Base,
-    text: &str,
-    top_k: usize,
+    (text, top_k): (&str, usize),
     steps: &[RetrievalStep],
     tenant: &str,
-) -> Result<Query, Failure> {
+    guard: &Guard,
+) -> Result<(Query, u64), Failure> {
     let vector_search = steps.contains(&RetrievalStep::Ann);
-    let vector = if vector_search {
-        let made = services.embed(&base.model, &[text.to_owned()], Class::Interactive, None).await;
-        made.map_err(|error| engine_failure(&error, &base.model))?.into_iter().next()
+    let (vector, tokens) = if vector_search {
+        let (texts, class) = ([text.to_owned()], (Class::Interactive, None));
+        let made = services.embed_guarded(&base.model, &texts, class, guard).await;
+        let made = made.map_err(|error| engine_failure(&error, &base.model))?;
+        (made.vectors.into_iter().next(), made.tokens)
     } else {
-        None
+        (None, 0)
     };
-    Ok(Query {
+    let query = Query {
         text: text.to_owned(),
         vector,
         top_k,
         vector_search,
         full_text: steps.contains(&RetrievalStep::FullText),
         tenant: Some(tenant.to_owned()),
-    })
+    };
+    Ok((query, tokens))
 }
 
 fn hit_json(hit: &Hit) -> Value {

@@ -1,12 +1,13 @@
 //! Everything that can be wrong with a pipeline and is too costly for a rule in the schema: names, cycles, joins, rounds.
 
+mod fallback;
 mod work;
 
 use std::collections::BTreeMap;
 
 use crds::{AgentPoolSpec, JoinMode, PipelineSpec};
 
-use super::{Problem, RESULTS_STAGE, graph::Graph, names::unknown};
+use super::{Problem, RESULTS_STAGE, graph::Graph, models, names::unknown};
 
 /// The closed set of [`Problem::reason`].
 mod reason {
@@ -14,6 +15,7 @@ mod reason {
     pub(super) const DUPLICATE_NAME: &str = "DuplicateName";
     pub(super) const IMPOSSIBLE_JOIN: &str = "ImpossibleJoin";
     pub(super) const INVALID_DEADLINE: &str = "InvalidDeadline";
+    pub(super) const INVALID_FALLBACK: &str = "InvalidFallback";
     pub(super) const INVALID_SCHEMA: &str = "InvalidSchema";
     pub(super) const INVALID_WORK: &str = "InvalidWork";
     pub(super) const MODELS_DIFFER: &str = "ModelsDiffer";
@@ -49,6 +51,7 @@ pub(super) fn problems(
     check_joins(spec, &mut problems);
     check_quality(spec, graph, &mut problems);
     work::check(spec, pools, graph, &mut problems);
+    fallback::check(spec, pools, &mut problems);
     problems
 }
 
@@ -61,7 +64,7 @@ fn check_names(spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>, pro
     unique("stage", spec.stages.iter().map(|stage| stage.name.as_str()), field("stages"), problems);
     unique("knowledge", spec.knowledge.iter().map(|knowledge| knowledge.name.as_str()), field("knowledge"), problems);
     unique("head", spec.heads.iter().map(|head| head.name.as_str()), field("heads"), problems);
-    for (name, pool) in pools.iter().filter(|(name, _)| spec.stages.iter().any(|stage| stage.pool == **name)) {
+    for (name, pool) in pools.iter().filter(|(name, _)| models::uses_pool(spec, name)) {
         let models = pool.models.iter().map(|model| model.name.as_str());
         unique("model", models, |position| format!("pools.{name}.spec.models[{position}].name"), problems);
     }

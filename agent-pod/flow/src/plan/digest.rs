@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::{AgentPoolSpec, PipelineSpec};
+use crds::{AgentPoolSpec, Model, PipelineSpec};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ pub(super) fn of_plan(name: &str, spec: &PipelineSpec, pools: &BTreeMap<String, 
     digest(json!({"name": name, "spec": value(spec), "pools": value(pools)}))
 }
 
-pub(super) fn of_stage(plan: &Plan, stage: &str) -> Digest {
+pub(super) fn of_stage(plan: &Plan, stage: &str, level: u32) -> Digest {
     let Some(stage) = plan.stage(stage).map(|planned| &planned.spec) else {
         return digest(Value::Null);
     };
@@ -34,8 +34,18 @@ pub(super) fn of_stage(plan: &Plan, stage: &str) -> Digest {
         "approve": value(&stage.approve),
         "head": value(models::head_name(stage).and_then(|(name, _)| models::head(&plan.spec, name))),
         "knowledge": value(models::knowledge_name(stage).and_then(|(name, _)| models::knowledge(&plan.spec, name))),
-        "model": value(plan.model(&stage.name)),
+        "model": value(plan.model_at(&stage.name, level).map(what_answers)),
     }))
+}
+
+/// A model without what changes nothing in its answers: what it costs, how it is reached and how long it may take.
+fn what_answers(model: &Model) -> Value {
+    let mut answers = value(Model { price: None, ..model.clone() });
+    if let Some(openai) = &model.source.openai {
+        answers["source"]["openai"] =
+            json!({"baseUrl": openai.base_url, "model": openai.model, "dimensions": openai.dimensions});
+    }
+    answers
 }
 
 fn value(part: impl Serialize) -> Value {

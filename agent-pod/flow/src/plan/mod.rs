@@ -12,7 +12,7 @@ mod results;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crds::{AgentPoolSpec, Model, PipelineSpec, Retry, Stage};
+use crds::{AgentPoolSpec, Fallback, Model, PipelineSpec, Retry, Stage};
 
 use crate::Digest;
 use graph::Graph;
@@ -54,6 +54,8 @@ pub struct PlannedStage {
     pub retry: Retry,
     /// Longest time for one attempt.
     pub timeout: Duration,
+    /// What is turned to in this order when the stage fails for good.
+    pub fallbacks: Vec<Fallback>,
     /// Whether a quality round repeats it: it is `restartAt` or follows it.
     pub repeats: bool,
 }
@@ -83,7 +85,7 @@ pub fn compile(
     }
     let used: BTreeMap<_, _> = pools
         .iter()
-        .filter(|(pool, _)| spec.stages.iter().any(|stage| stage.pool == **pool))
+        .filter(|(pool, _)| models::uses_pool(spec, pool))
         .map(|(pool, spec)| (pool.clone(), spec.clone()))
         .collect();
     let mut stages = planned_stages(spec, &graph);
@@ -120,14 +122,42 @@ impl Plan {
 
     /// The model that a stage uses, defaults resolved; `None` for work without a model and for an unknown stage.
     pub fn model(&self, stage: &str) -> Option<&Model> {
-        let stage = &self.stage(stage)?.spec;
-        models::used(&self.spec, stage)?.find(self.pools.get(&stage.pool)?)
+        self.model_at(stage, 0)
+    }
+
+    /// The model that a stage uses after falling back so many times; `None` for a constant too.
+    pub fn model_at(&self, stage: &str, level: u32) -> Option<&Model> {
+        let planned = self.stage(stage)?;
+        let used = models::used(&self.spec, &planned.spec)?;
+        let used = match planned.fallback(level) {
+            Some(fallback) if fallback.constant.is_some() => return None,
+            Some(fallback) => used.instead(fallback),
+            None => used,
+        };
+        used.find(self.pools.get(planned.pool(level))?)
     }
 
     /// BLAKE3 of what a stage does: its work, its score, and the head, knowledge base and model that they refer to. Its
     /// place in the graph, its retries and its time-out are not part of it, so it can be part of a cache key.
     pub fn stage_digest(&self, stage: &str) -> Digest {
-        digest::of_stage(self, stage)
+        self.stage_digest_at(stage, 0)
+    }
+
+    /// The same after falling back so many times: only the model differs.
+    pub fn stage_digest_at(&self, stage: &str, level: u32) -> Digest {
+        digest::of_stage(self, stage, level)
+    }
+}
+
+impl PlannedStage {
+    /// The fallback of a level: level 1 is the first of them, at level 0 the stage does its own work.
+    pub fn fallback(&self, level: u32) -> Option<&Fallback> {
+        self.fallbacks.get(usize::try_from(level.checked_sub(1)?).ok()?)
+    }
+
+    /// The pool that does the work of a level.
+    pub fn pool(&self, level: u32) -> &str {
+        self.fallback(level).and_then(|fallback| fallback.pool.as_ref()).unwrap_or(&self.spec.pool)
     }
 }
 
@@ -145,6 +175,7 @@ fn planned_stages(spec: &PipelineSpec, graph: &Graph<'_>) -> Vec<PlannedStage> {
             successors: names(graph.successors(position)),
             retry: stage.retry.clone().unwrap_or_else(|| spec.retry.clone()),
             timeout,
+            fallbacks: models::fallbacks(spec, stage).to_vec(),
             repeats: repeated.contains(&position),
         }
     };

@@ -1,6 +1,6 @@
 //! Which model of its pool a stage uses, and by what it is led to it.
 
-use crds::{AgentPoolSpec, Embed, Head, Knowledge, Model, ModelTask, PipelineSpec, Stage, Work};
+use crds::{AgentPoolSpec, Embed, Fallback, Head, Knowledge, Model, ModelTask, PipelineSpec, Stage, Work};
 
 /// The model that a stage's work uses.
 pub(super) struct UsedModel<'a> {
@@ -41,11 +41,31 @@ pub(super) fn used<'a>(spec: &'a PipelineSpec, stage: &'a Stage) -> Option<UsedM
     })
 }
 
-impl UsedModel<'_> {
+impl<'a> UsedModel<'a> {
+    /// The model that a fallback uses in its place.
+    pub(super) fn instead(self, fallback: &'a Fallback) -> Self {
+        Self { name: fallback.model.as_deref().or(self.name), ..self }
+    }
+
     /// The model in its pool.
     pub(super) fn find<'p>(&self, pool: &'p AgentPoolSpec) -> Option<&'p Model> {
         pool.models.iter().find(|model| model.task == self.task && self.name.is_none_or(|name| model.name == name))
     }
+}
+
+/// What a stage falls back to: its own list, or for what lets a model write the pipeline's.
+pub(super) fn fallbacks<'a>(spec: &'a PipelineSpec, stage: &'a Stage) -> &'a [Fallback] {
+    match &stage.fallback {
+        Some(own) => own,
+        None if stage.generate.is_some() || stage.extract.is_some() => &spec.fallback,
+        None => &[],
+    }
+}
+
+/// Whether work of the pipeline may come to a pool.
+pub(super) fn uses_pool(spec: &PipelineSpec, pool: &str) -> bool {
+    let falls_back = |stage| fallbacks(spec, stage).iter().any(|fallback| fallback.pool.as_deref() == Some(pool));
+    spec.stages.iter().any(|stage| stage.pool == pool || falls_back(stage))
 }
 
 /// The knowledge base that a stage names, and in which field.

@@ -1,15 +1,20 @@
 //! What a failure leads to: another attempt, a stage that is left out, or a dead letter.
 
 use crate::{
-    Cause, DeadLetter, DocumentRecord, End, Millis, Outcome, Plan, PlannedStage, Spent, StageStatus, plan::LONGEST_WAIT,
+    Cause, DeadLetter, DocumentRecord, End, FallenBack, Millis, Outcome, Plan, PlannedStage, Spent, StageStatus,
+    plan::LONGEST_WAIT,
 };
 
 use super::{millis, open_stage, readiness};
 
-/// Reasons of causes that the flow itself finds; the others come from workers.
+/// Reasons of causes that the flow itself finds or acts upon; the others come from workers.
 pub mod reason {
     /// Nobody answered in time.
     pub const APPROVAL_TIMEOUT: &str = "ApprovalTimeout";
+    /// The document took more tokens or cost more than its budget allows.
+    pub const BUDGET_EXCEEDED: &str = "BudgetExceeded";
+    /// The model was not asked, because it failed too often just before.
+    pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// The document did not end before its deadline.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// Too few predecessors of a join can still deliver.
@@ -38,6 +43,7 @@ pub(super) struct FailedAttempt {
     pub(super) cause: Cause,
     pub(super) transient: bool,
     pub(super) spent: Spent,
+    pub(super) after: Option<Millis>,
 }
 
 /// An attempt is about to start that may have been started before.
@@ -82,17 +88,30 @@ pub(super) fn fail_attempt(
     failed: FailedAttempt,
     now: Millis,
 ) -> bool {
-    let FailedAttempt { attempt, cause, transient, spent } = failed;
+    let FailedAttempt { attempt, cause, transient, spent, after } = failed;
+    let matters = readiness::matters(plan, record, task.0);
     match open_stage(record, task) {
         Some(state) if state.status == StageStatus::Dispatched && state.attempt == attempt => {
             state.spent = state.spent.plus(spent);
-            let planned = plan.stage(task.0).filter(|planned| attempt < planned.retry.max_attempts);
-            match planned.filter(|_| transient) {
-                Some(planned) => {
-                    let until = now.saturating_add(wait(planned, attempt));
+            let planned = plan.stage(task.0);
+            let before = state.fallen_back.as_ref().map_or(0, |fallen| fallen.attempts);
+            let made = attempt.saturating_sub(before);
+            let retry = planned.map(|planned| &planned.retry).filter(|retry| transient && made < retry.max_attempts);
+            let level = state.level().saturating_add(1);
+            let falls_back = matters
+                && cause.reason != reason::BUDGET_EXCEEDED
+                && planned.is_some_and(|planned| planned.fallback(level).is_some());
+            match retry {
+                // Nothing is gained by waiting for an open circuit where another way is at hand.
+                Some(retry) if !falls_back || cause.reason != reason::CIRCUIT_OPEN => {
+                    let until = now.saturating_add(wait(retry, made).max(after.unwrap_or(0)));
                     state.enter(StageStatus::Backoff { until, cause });
                 }
-                None => fail_for_good(plan, record, task.0, cause, now),
+                _ if falls_back => {
+                    state.enter(StageStatus::Held);
+                    state.fallen_back = Some(FallenBack { level, attempts: attempt, cause });
+                }
+                _ => fail_for_good(plan, record, task.0, cause, now),
             }
             true
         }

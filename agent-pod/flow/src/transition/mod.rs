@@ -22,6 +22,8 @@
 //! - A result that comes late is a result: a completion of an older attempt counts while the stage has not ended.
 //! - A failure ends the document only while something still waits for the stage: what loses a join that has started
 //!   without it may fail.
+//! - A stage that fails for good turns to its fallbacks first, to each at most once a round and epoch. A budget that is
+//!   exceeded ends the document whatever else could be tried.
 //! - A join starts at most once a round and epoch; rounds stay within `maxRounds`; a document ends exactly once, and after
 //!   its end only [`Event::Replay`] of a dead letter changes it.
 //!
@@ -147,6 +149,8 @@ pub enum Event {
         transient: bool,
         /// What the attempt consumed, as far as that is known.
         spent: Spent,
+        /// Milliseconds that the next attempt waits at least: whoever failed said when it may work again.
+        after: Option<Millis>,
     },
     /// A timer rang.
     Alarm(Alarm),
@@ -214,6 +218,7 @@ pub fn submit(plan: &Plan, submission: Submission, now: Millis) -> Transition {
         quality: None,
         previous: Default::default(),
         end: None,
+        written_off: Spent::default(),
     };
     readiness::settle(plan, &mut record, now);
     let effects = record.outbox(plan);
@@ -225,6 +230,9 @@ pub fn transition(plan: &Plan, record: &DocumentRecord, event: Event, now: Milli
     let mut next = record.clone();
     if !apply(plan, &mut next, event, now) {
         return Transition { record: next, effects: Vec::new(), changed: false };
+    }
+    if let Some(cause) = next.overspent(plan).filter(|_| next.end.is_none()) {
+        failure::dead_letter(&mut next, None, cause, now);
     }
     readiness::settle(plan, &mut next, now);
     next.changed_at = now;
@@ -266,8 +274,8 @@ fn apply(plan: &Plan, record: &mut DocumentRecord, event: Event, now: Millis) ->
         Event::Answered { stage, round, epoch, answer } => {
             approval::answer(plan, record, (&stage, round, epoch), answer, now)
         }
-        Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent } => {
-            let failed = FailedAttempt { attempt, cause, transient, spent };
+        Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent, after } => {
+            let failed = FailedAttempt { attempt, cause, transient, spent, after };
             failure::fail_attempt(plan, record, (&stage, round, epoch), failed, now)
         }
         Event::Alarm(alarm) => ring(plan, record, alarm, now),
@@ -411,6 +419,11 @@ impl StageState {
         matches!(self.status, StageStatus::Awaiting { .. })
     }
 
+    /// How many fallbacks the stage has turned to; 0 while it does its own work.
+    pub fn level(&self) -> u32 {
+        self.fallen_back.as_ref().map_or(0, |fallen| fallen.level)
+    }
+
     /// Whether an attempt is out or between two attempts.
     pub fn is_in_work(&self) -> bool {
         matches!(self.status, StageStatus::Dispatched | StageStatus::Backoff { .. })
@@ -418,7 +431,8 @@ impl StageState {
 
     fn waiting(round: u32) -> Self {
         let (attempt, unreported, spent) = Default::default();
-        Self { round, attempt, unreported, waiting_since: None, spent, status: StageStatus::Waiting }
+        let (waiting_since, fallen_back) = (None, None);
+        Self { round, attempt, unreported, waiting_since, spent, status: StageStatus::Waiting, fallen_back }
     }
 
     fn enter(&mut self, status: StageStatus) {

@@ -43,7 +43,7 @@ impl DocumentRecord {
                 pipeline: self.pipeline.clone(),
                 plan: self.plan.clone(),
                 stage,
-                pool: planned.spec.pool.clone(),
+                pool: planned.pool(state.level()).to_owned(),
                 round,
                 epoch,
                 attempt: state.attempt,

@@ -1,5 +1,7 @@
 //! Completions, and the rounds that a quality stage demands.
 
+use crds::Fallback;
+
 use crate::{Completion, DocumentRecord, Millis, Plan, StageStatus};
 
 use super::failure;
@@ -26,6 +28,9 @@ pub(super) fn complete(
         }
         failure::fail_for_good(plan, record, stage, cause, now);
         return true;
+    }
+    if completion.fallback.as_deref() == Some(Fallback::CONSTANT) {
+        record.note(stage, "a constant stands in for its result");
     }
     if let Some(state) = record.stages.get_mut(stage) {
         state.enter(StageStatus::Done(completion));

@@ -14,6 +14,7 @@ pub(super) fn replay(plan: &Plan, record: &mut DocumentRecord, now: Millis) -> b
     let again = again(plan, record, dead.as_deref());
     record.epoch = record.epoch.saturating_add(1);
     record.started_at = now;
+    record.written_off = record.consumed();
     let restarts: Vec<(String, u32)> = record
         .stages
         .iter()

@@ -5,8 +5,8 @@ use super::{
     proto::{self, stage_state::Status, timer},
 };
 use crate::{
-    Alarm, Cause, Completion, DeadLetter, DocumentRecord, End, Outcome, Spent, StageState, StageStatus, Submission,
-    Task, Timer,
+    Alarm, Cause, Completion, DeadLetter, DocumentRecord, End, FallenBack, Outcome, Spent, StageState, StageStatus,
+    Submission, Task, Timer,
 };
 
 fn missing(what: &'static str, field: &'static str) -> DecodeError {
@@ -32,6 +32,7 @@ impl From<&DocumentRecord> for proto::DocumentRecord {
             quality: record.quality,
             previous: record.previous.clone(),
             end: record.end.as_ref().map(proto::End::from),
+            written_off: written(&record.written_off),
         }
     }
 }
@@ -57,6 +58,7 @@ impl TryFrom<proto::DocumentRecord> for DocumentRecord {
             quality: record.quality,
             previous: record.previous,
             end: record.end.map(End::try_from).transpose()?,
+            written_off: record.written_off.map(Spent::from).unwrap_or_default(),
         })
     }
 }
@@ -116,7 +118,8 @@ impl From<&StageState> for proto::StageState {
             unreported: state.unreported,
             waiting_since: state.waiting_since,
             status: Some(status),
-            spent: (state.spent != Spent::default()).then(|| (&state.spent).into()),
+            spent: written(&state.spent),
+            fallen_back: state.fallen_back.as_ref().map(proto::FallenBack::from),
         }
     }
 }
@@ -141,9 +144,30 @@ impl TryFrom<proto::StageState> for StageState {
             Status::Failed(cause) => StageStatus::Failed(cause.into()),
         };
         let spent = state.spent.map(Spent::from).unwrap_or_default();
+        let fallen_back = state.fallen_back.map(FallenBack::try_from).transpose()?;
         let proto::StageState { round, attempt, unreported, waiting_since, .. } = state;
-        Ok(Self { round, attempt, unreported, waiting_since, spent, status })
+        Ok(Self { round, attempt, unreported, waiting_since, spent, status, fallen_back })
     }
+}
+
+impl From<&FallenBack> for proto::FallenBack {
+    fn from(fallen: &FallenBack) -> Self {
+        Self { level: fallen.level, attempts: fallen.attempts, cause: Some((&fallen.cause).into()) }
+    }
+}
+
+impl TryFrom<proto::FallenBack> for FallenBack {
+    type Error = DecodeError;
+
+    fn try_from(fallen: proto::FallenBack) -> Result<Self, DecodeError> {
+        let cause = fallen.cause.ok_or(missing("record", "cause of a fallback"))?.into();
+        Ok(Self { level: fallen.level, attempts: fallen.attempts, cause })
+    }
+}
+
+/// Nothing is left out.
+fn written(spent: &Spent) -> Option<proto::Spent> {
+    (*spent != Spent::default()).then(|| spent.into())
 }
 
 /// Both ways between structs with the same fields.
@@ -163,9 +187,11 @@ macro_rules! same_fields {
     };
 }
 
-same_fields!(Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model);
+same_fields!(
+    Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model, cost, fallback
+);
 same_fields!(Cause: reason, message, worker, model);
-same_fields!(Spent: seconds, prompt_tokens, completion_tokens);
+same_fields!(Spent: seconds, prompt_tokens, completion_tokens, cost);
 
 impl From<&End> for proto::End {
     fn from(end: &End) -> Self {

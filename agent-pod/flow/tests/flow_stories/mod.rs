@@ -1,6 +1,8 @@
 //! Stories by subject.
 
 mod approvals;
+mod budgets;
+mod fallbacks;
 mod joins;
 mod replays;
 mod results;

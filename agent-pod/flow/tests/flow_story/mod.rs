@@ -54,8 +54,8 @@ impl Story {
     /// The stage delivers at the cost of one attempt; see [`attempts`].
     pub(crate) fn completes(&mut self, stage: &str, completion: Completion) -> &mut Self {
         let (round, epoch, attempt) = self.place(stage);
-        let Spent { seconds, prompt_tokens, completion_tokens } = attempts(1);
-        let completion = Completion { seconds, prompt_tokens, completion_tokens, ..completion };
+        let Spent { seconds, prompt_tokens, completion_tokens, cost } = attempts(1);
+        let completion = Completion { seconds, prompt_tokens, completion_tokens, cost, ..completion };
         self.event(Event::StageCompleted { stage: stage.to_owned(), round, epoch, attempt, completion })
     }
 
@@ -75,10 +75,14 @@ impl Story {
 
     /// The attempt fails at the cost of one; see [`attempts`].
     pub(crate) fn fails(&mut self, stage: &str, transient: bool) -> &mut Self {
+        self.fails_with(stage, "Broken", transient, None)
+    }
+
+    pub(crate) fn fails_with(&mut self, stage: &str, reason: &str, transient: bool, after: Option<u64>) -> &mut Self {
         let (round, epoch, attempt) = self.place(stage);
-        let cause = Cause { reason: "Broken".to_owned(), message: "it broke".to_owned(), ..Cause::default() };
+        let cause = Cause { reason: reason.to_owned(), message: "it broke".to_owned(), ..Cause::default() };
         let (stage, spent) = (stage.to_owned(), attempts(1));
-        self.event(Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent })
+        self.event(Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent, after })
     }
 
     /// The stage's attempt says what a person is to be asked.
@@ -163,7 +167,8 @@ impl Story {
 /// What so many attempts consume. Halves add up exactly.
 pub(crate) fn attempts(number: u32) -> Spent {
     let seconds = 0.5 * f64::from(number);
-    Spent { seconds, prompt_tokens: 10 * u64::from(number), completion_tokens: u64::from(number) }
+    let (prompt_tokens, completion_tokens) = (10 * u64::from(number), u64::from(number));
+    Spent { seconds, prompt_tokens, completion_tokens, cost: 1_000 * u64::from(number) }
 }
 
 /// A task as `stage round/epoch/attempt`, a timer with its time, a report with its outcome.

@@ -17,11 +17,14 @@ struct Seed {
     attempts: u8,
     /// Which policy an approval has; most stages are none.
     approve: u8,
+    fallbacks: u8,
 }
 
 fn seed() -> impl Strategy<Value = Seed> {
-    let numbers = (any::<u8>(), 0..3_u8, any::<u8>(), 0..6_u8, prop::bool::weighted(0.3), 1..=3_u8, 0..12_u8);
-    numbers.prop_map(|(after, mode, quorum, timeout, optional, attempts, approve)| Seed {
+    let fallbacks = prop_oneof![2 => Just(0_u8), 1 => 1..8_u8];
+    let ways = (0..12_u8, fallbacks);
+    let numbers = (any::<u8>(), 0..3_u8, any::<u8>(), 0..6_u8, prop::bool::weighted(0.3), 1..=3_u8, ways);
+    numbers.prop_map(|(after, mode, quorum, timeout, optional, attempts, (approve, fallbacks))| Seed {
         after,
         mode,
         quorum,
@@ -29,6 +32,7 @@ fn seed() -> impl Strategy<Value = Seed> {
         optional,
         attempts,
         approve,
+        fallbacks,
     })
 }
 
@@ -37,7 +41,9 @@ pub(crate) fn plans() -> impl Strategy<Value = Plan> {
     let stages = prop::collection::vec(seed(), 1..=7);
     let quality = prop::option::of((any::<u8>(), any::<u8>(), 0..=2_u32));
     let switches = (prop::bool::weighted(0.7), prop::bool::weighted(0.1), prop::bool::weighted(0.3), any::<bool>());
-    (stages, quality, switches).prop_map(|(seeds, quality, (parallel, suspend, deadline, results))| {
+    // Each attempt takes eleven tokens.
+    let budget = prop::option::weighted(0.2, 20..200_u64);
+    (stages, quality, switches, budget).prop_map(|(seeds, quality, (parallel, suspend, deadline, results), budget)| {
         let mut stages: Vec<Value> = seeds.iter().enumerate().map(|(place, seed)| stage(place, seed)).collect();
         let mut written = json!({"parallel": parallel, "suspend": suspend});
         if deadline {
@@ -45,6 +51,9 @@ pub(crate) fn plans() -> impl Strategy<Value = Plan> {
         }
         if results {
             written["results"] = json!({"table": {}});
+        }
+        if let Some(tokens) = budget {
+            written["budget"] = json!({"tokens": tokens, "cost": 1});
         }
         if let Some((scoring, restart, rounds)) = quality {
             let scoring = usize::from(scoring) % stages.len();
@@ -76,7 +85,15 @@ fn stage(place: usize, seed: &Seed) -> Value {
     match ["Reject", "Approve", "DeadLetter"].get(usize::from(seed.approve)) {
         Some(policy) => stage["approve"] = json!({"timeout": "20s", "onTimeout": policy}),
         None if seed.approve == 3 => stage["approve"] = json!({}),
-        None => stage["transform"] = json!({"template": "x"}),
+        None => {
+            stage["transform"] = json!({"template": "x"});
+            let ways = [json!({"pool": "writers"}), json!({"pool": "readers"}), json!({"constant": {"score": 0}})];
+            let chosen: Vec<&Value> =
+                (0..3).filter(|way| seed.fallbacks >> way & 1 == 1).map(|way| &ways[way]).collect();
+            if !chosen.is_empty() {
+                stage["fallback"] = json!(chosen);
+            }
+        }
     }
     if after.len() >= 2 {
         let mode = ["All", "Any", "Quorum"][usize::from(seed.mode)];

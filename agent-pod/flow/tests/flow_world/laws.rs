@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::JoinMode;
 use flow::{
-    Alarm, DocumentRecord, Effect, Event, Outcome, Plan, RESULTS_STAGE, Spent, StageState, StageStatus, Task, Timer,
-    Transition, reason,
+    Alarm, Completion, DocumentRecord, Effect, Event, Outcome, Plan, RESULTS_STAGE, Spent, StageState, StageStatus,
+    Task, Timer, Transition, reason,
 };
 
 /// A stage in one round of one epoch.
@@ -69,6 +69,8 @@ impl Laws {
             assert!(!before.contains(effect), "{effect:?} was outstanding already");
             match effect {
                 Effect::Publish(task) => {
+                    let (planned, state) = (plan.stage(&task.stage), &next.record.stages[&task.stage]);
+                    assert_eq!(planned.map(|planned| planned.pool(state.level())), Some(task.pool.as_str()));
                     assert!(self.published.insert(task.id()), "{task:?} is published as new twice");
                     let held_back = next.record.suspended && task.stage != RESULTS_STAGE;
                     assert!(!next.record.is_stale(task) && !held_back, "{task:?}");
@@ -139,9 +141,20 @@ fn check_bounds(plan: &Plan, record: &DocumentRecord) {
     assert!(plan.spec.parallel || in_work <= 1, "{in_work} stages are in work side by side");
     for planned in plan.stages() {
         let state = &record.stages[&planned.name];
-        assert!(state.attempt <= planned.retry.max_attempts && state.unreported <= 3);
+        let ways = 1 + planned.fallbacks.len() as u32;
+        assert!(state.attempt <= ways * planned.retry.max_attempts && state.unreported <= 3);
+        let (level, before) = state.fallen_back.as_ref().map_or((0, 0), |fallen| (fallen.level, fallen.attempts));
+        assert!(level < ways && state.attempt <= before + planned.retry.max_attempts, "{state:#?}");
+        assert!(before <= level * planned.retry.max_attempts && before >= level, "{state:#?}");
+        let constant = |done: &Completion| done.fallback.as_deref() == Some("constant");
+        if matches!(&state.status, StageStatus::Done(done) if constant(done)) {
+            assert!(record.degraded.iter().any(|note| note.starts_with(&format!("{}: a constant", planned.name))));
+        }
         assert_eq!(state.round, if planned.repeats { record.round } else { 0 });
     }
+    let spent = record.consumed().tokens() - record.written_off.tokens();
+    let over = plan.spec.budget.and_then(|budget| budget.tokens).is_some_and(|most| spent > most);
+    assert!(!over || record.end.is_some(), "{spent} tokens are more than the budget allows");
     if let Some(end) = &record.end {
         assert_eq!(end.outcome == Outcome::DeadLettered, end.dead_letter.is_some());
         assert!(end.outcome != Outcome::Succeeded || record.degraded.is_empty());

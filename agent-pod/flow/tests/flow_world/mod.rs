@@ -6,9 +6,10 @@ mod laws;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crds::Fallback;
 use flow::{
     Alarm, Answer, Cause, Completion, DocumentRecord, Effect, Event, Plan, RESULTS_STAGE, Spent, Task, Timer,
-    Transition, submit, transition,
+    Transition, reason, submit, transition,
 };
 use proptest::prelude::*;
 
@@ -44,6 +45,7 @@ pub(crate) enum Report {
     Scoreless,
     Skipped,
     Transient,
+    CircuitOpen,
     Permanent,
 }
 
@@ -71,7 +73,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Report::Scoreless),
         2 => Just(Report::Skipped),
         4 => Just(Report::Transient),
-        1 => Just(Report::Permanent),
+        2 => Just(Report::CircuitOpen),
+        2 => Just(Report::Permanent),
     ];
     let step = prop_oneof![
         24 => any::<u16>().prop_map(Step::Take),
@@ -230,13 +233,28 @@ impl World {
             return Event::ApprovalRequested { stage, round, epoch, attempt, request, unanswered };
         }
         // Halves add up exactly, in whatever order.
-        let spent = Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1 };
+        let spent = Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1, cost: 7 };
+        let level = self.record.stages[&stage].level();
+        let fallback = self.plan.stage(&stage).and_then(|planned| planned.fallback(level)).map(Fallback::label);
         let completes = |score| {
             let (output, worker) = (format!("{stage} {round}"), "worker-1".to_owned());
-            let Spent { seconds, prompt_tokens, completion_tokens } = spent;
-            Completion { output, score, worker, seconds, prompt_tokens, completion_tokens, ..Completion::default() }
+            let Spent { seconds, prompt_tokens, completion_tokens, cost } = spent;
+            let tokens = Completion { prompt_tokens, completion_tokens, cost, ..Completion::default() };
+            Completion { output, score, worker, seconds, fallback, ..tokens }
         };
-        let cause = Cause { reason: "Broken".to_owned(), ..Cause::default() };
+        let reason = if matches!(report, Report::CircuitOpen) { reason::CIRCUIT_OPEN } else { "Broken" };
+        let cause = Cause { reason: reason.to_owned(), ..Cause::default() };
+        let of = stage.clone();
+        let failed = move |transient, after| Event::StageFailed {
+            stage: of,
+            round,
+            epoch,
+            attempt,
+            cause,
+            transient,
+            spent,
+            after,
+        };
         match report {
             Report::Done(score) => {
                 let completion = completes(Some(score));
@@ -247,8 +265,9 @@ impl World {
                 Event::StageCompleted { stage, round, epoch, attempt, completion }
             }
             Report::Skipped => Event::StageSkipped { stage, round, epoch },
-            Report::Transient => Event::StageFailed { stage, round, epoch, attempt, cause, transient: true, spent },
-            Report::Permanent => Event::StageFailed { stage, round, epoch, attempt, cause, transient: false, spent },
+            Report::Transient => failed(true, None),
+            Report::CircuitOpen => failed(true, Some(60_000)),
+            Report::Permanent => failed(false, None),
         }
     }
 
@@ -338,7 +357,8 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
         1 => Event::StageSkipped { stage, round, epoch },
         2 => {
             let (cause, spent) = (Cause::default(), Spent { completion_tokens: u64::MAX, ..Spent::default() });
-            Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent }
+            let after = transient.then_some(u64::MAX);
+            Event::StageFailed { stage, round, epoch, attempt, cause, transient, spent, after }
         }
         3 => Event::Alarm(Alarm::Retry { stage, round, epoch, attempt }),
         4 => Event::Alarm(Alarm::JoinTimeout { stage, round, epoch }),

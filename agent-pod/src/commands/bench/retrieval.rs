@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     runtime::{
         models::{self, ModelNames},
+        providers::Guard,
         services::{Embedder, Services},
         state::State,
     },
@@ -70,7 +71,7 @@ pub(super) async fn run(folder: Option<&Path>, rounds: usize) -> Result<Vec<Meas
 
 async fn fill(services: &Arc<Services>, base: &KnowledgeBase, sentences: &[&str], round: usize) -> Result<(f64, f64)> {
     let (begun, cpu) = (Instant::now(), measure::cpu_seconds());
-    let embedder = Arc::new(Embedder { services: Arc::clone(services), model: EMBEDDER.to_owned() });
+    let embedder = Arc::new(Embedder::new(services, EMBEDDER, Guard::default()));
     let mut ingestor = Ingestor::new(base.clone(), embedder, CHUNK_TOKENS, 0);
     for n in 0..DOCUMENTS {
         // Numbers make every sentence a new one: nothing is found among what is known.

@@ -141,7 +141,7 @@ pub(crate) async fn result(
         stage.insert("rounds".to_owned(), json!(if state.attempt == 0 { state.round } else { state.round + 1 }));
         stage.insert("attempts".to_owned(), json!(state.attempt));
         let mut output = Value::Null;
-        let mut cached = false;
+        let (mut cached, mut fallback) = (false, None);
         match &state.status {
             StageStatus::Done(completion) => {
                 output = match payload_json(payloads, &completion.output).await {
@@ -155,6 +155,7 @@ pub(crate) async fn result(
                     Err(error) => return Err(error),
                 };
                 cached = completion.cached;
+                fallback = completion.fallback.as_deref();
                 if let Some(Value::Array(found)) = output.get("citations") {
                     citations.extend(found.iter().cloned());
                 }
@@ -168,7 +169,9 @@ pub(crate) async fn result(
             _ => {}
         }
         stage.insert("cached".to_owned(), json!(cached));
+        stage.insert("fallback".to_owned(), json!(fallback));
         stage.insert("seconds".to_owned(), json!(state.consumed().seconds));
+        stage.insert("cost".to_owned(), json!(flow::units(state.consumed().cost)));
         stage.insert("output".to_owned(), output);
         stages.insert(planned.name.clone(), Value::Object(stage));
     }
@@ -188,6 +191,7 @@ pub(crate) async fn result(
         "citations": citations,
         "quality": record.quality,
         "tokens": {"prompt": consumed.prompt_tokens, "completion": consumed.completion_tokens},
+        "cost": flow::units(consumed.cost),
         "seconds": ended_at.saturating_sub(record.submitted_at) as f64 / 1_000.0,
         "plan": record.plan,
     });

@@ -127,6 +127,7 @@ impl Collector {
             "heads": self.learned.json(),
             "stages": stages,
             "tokens": {"prompt": self.consumed.prompt_tokens, "completion": self.consumed.completion_tokens},
+            "cost": flow::units(self.consumed.cost),
             "citations": self.citations,
             "cache": session.services.cache.statistics(),
             "engine": {"batches": engine.batches, "usefulTokens": engine.useful_tokens, "processedTokens": engine.processed_tokens},
@@ -221,9 +222,10 @@ impl Summary {
         }
         let _ = writeln!(
             text,
-            "\ntokens: {} read, {} written   cache: {}   citations: {}   peak memory: {} MiB",
+            "\ntokens: {} read, {} written   cost: {}   cache: {}   citations: {}   peak memory: {} MiB",
             v["tokens"]["prompt"],
             v["tokens"]["completion"],
+            v["cost"],
             cache_line(&v["cache"]),
             v["citations"],
             v["peakMemoryBytes"].as_u64().unwrap_or(0) >> 20,

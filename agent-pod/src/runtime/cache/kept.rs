@@ -41,6 +41,13 @@ pub struct Output {
     pub model: Option<String>,
 }
 
+impl Output {
+    /// A value that no model made.
+    pub fn plain(value: Value) -> Self {
+        Self { value, references: Vec::new(), prompt_tokens: 0, completion_tokens: 0, model: None }
+    }
+}
+
 /// An output and its age.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {

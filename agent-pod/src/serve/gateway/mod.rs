@@ -87,6 +87,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let mut parts = Parts::default();
     if let Store::Folder(state) = &store {
         let opened = spawn_workers(&mut parts, &config, state, &drivers, &stop).await?;
+        metrics.with_providers(opened.models.meters());
         let _ = services.set(opened);
     }
     let limits = config.limits.clone();

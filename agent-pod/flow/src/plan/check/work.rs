@@ -139,8 +139,7 @@ fn check_model(spec: &PipelineSpec, stage: &Stage, pool: &AgentPoolSpec, at: &st
 fn check_embedders(spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>, problems: &mut Vec<Problem>) {
     let knowledge = spec.knowledge.iter().enumerate().map(|(i, part)| (format!("knowledge[{i}]"), &part.embedder));
     let heads = spec.heads.iter().enumerate().map(|(i, part)| (format!("heads[{i}]"), &part.embedder));
-    let used: Vec<(&String, &AgentPoolSpec)> =
-        pools.iter().filter(|(name, _)| spec.stages.iter().any(|stage| stage.pool == **name)).collect();
+    let used: Vec<(&String, &AgentPoolSpec)> = pools.iter().filter(|(name, _)| models::uses_pool(spec, name)).collect();
     for (part, embedder) in knowledge.chain(heads) {
         let field = format!("spec.{part}.embedder");
         let is_it = |model: &&Model| model.task == ModelTask::Embed && model.name == *embedder;

@@ -1,0 +1,27 @@
+//! Models of others, reached by OpenAI's interface, and the circuits that keep documents from waiting for what is down.
+//!
+//! ```text
+//! stage ──► slot (maxConcurrent) ──► circuit ──► HTTP, streamed ──► text to watchers, usage, whole answer
+//! ```
+//!
+//! A provider is somebody else's server: every wait has an end, every answer a largest size, and nothing that it says is
+//! believed before it was checked. The key goes into one header of one host and nowhere else. Knows nothing of documents.
+
+mod circuit;
+mod client;
+mod error;
+mod key;
+mod messages;
+mod meters;
+mod pieces;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    circuit::{Asked, Circuits, Guard},
+    client::{Provider, Written},
+    error::Error,
+    meters::Meters,
+    pieces::pieces,
+};
