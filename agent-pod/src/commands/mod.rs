@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod client;
 pub(crate) mod dlq;
+mod erase;
 pub(crate) mod explain;
 mod ingest;
 mod model;
@@ -38,6 +39,7 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Get(arguments) => client::get(arguments).await,
         Command::List(arguments) => client::list(arguments).await,
         Command::Cancel(arguments) => client::cancel(arguments).await,
+        Command::Erase(arguments) => erase::erase(arguments).await,
         Command::ParseChild => Ok(ExitCode::SUCCESS),
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     commands::note,
     runtime::{
         drivers::Drivers,
+        erasure::{Folder, Follower},
         metrics::Metrics,
         models,
         services::Services,
@@ -50,11 +51,16 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         std::fs::create_dir_all(folder).map_err(Error::system(format!("make the folder {}", folder.display())))?;
         let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
         let _ = services.set(Arc::clone(&opened));
+        // Before the first task: what was erased while this folder was away goes from it too.
+        let name = &config.process.name;
+        let follower = Follower::open(store.ports.clone(), Folder::live(folder, &opened), name).await?;
         let drivers = Drivers::of_store(store.ports.clone(), metrics);
         let worker = build(&config.process.name, &config.pool, &config.spec, (drivers, opened), &Arc::default());
         health.ready();
         note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
-        worker.run(stopping).await.map_err(Error::system("work"))
+        let following = stopping.clone();
+        let (worked, ()) = tokio::join!(worker.run(stopping), follower.follow(&following));
+        worked.map_err(Error::system("work"))
     });
     let ended = parts.run(&stop, signals, grace).await;
     health_stop.cordon();

@@ -112,13 +112,15 @@ pub async fn execute(
     }
     let begun = Instant::now();
     let job = prepare(services, plan, stage, &context).await?;
-    let (output, cached) = run_cached(services, plan, stage, &context, job).await?;
+    let (output, cached, cache_key) = run_cached(services, plan, stage, &context, job).await?;
     let score = stage.spec.score.as_ref().and_then(|score| match &score.path {
         Some(path) => number_at(&output.value, path),
         None => number_at(&output.value, "score"),
     });
     Ok(Executed::Done(Completion {
         output: services.put_json(&output.value).await?,
+        references: output.references,
+        cache_key,
         score,
         cached,
         seconds: begun.elapsed().as_secs_f64(),
@@ -157,7 +159,7 @@ async fn run_cached(
     stage: &PlannedStage,
     context: &Context,
     job: Box<dyn Job>,
-) -> Result<(Output, bool), Failure> {
+) -> Result<(Output, bool, Option<String>), Failure> {
     let cache = &plan.spec.cache;
     let levels = Levels {
         memory: cache.levels.contains(&CacheLevel::Memory),
@@ -167,11 +169,13 @@ async fn run_cached(
     };
     let wanted = stage.spec.cache != Some(StageCacheMode::None) && levels.any();
     let Some(inputs) = job.key(services).filter(|_| wanted) else {
-        return Ok((job.run(services).await?, false));
+        return Ok((job.run(services).await?, false, None));
     };
     let key = cache_key(&plan.stage_digest(&stage.name), &context.tenant, &inputs);
     let work = CachedJob { services, job };
-    services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))
+    let (output, cached) =
+        services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))?;
+    Ok((output, cached, Some(key)))
 }
 
 /// A job as the cache wants it.

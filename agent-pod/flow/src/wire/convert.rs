@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Alarm, Cause, Completion, DeadLetter, DocumentRecord, End, Outcome, Spent, StageState, StageStatus, Submission,
-    Task, Timer,
+    Task, Timer, Traces,
 };
 
 fn missing(what: &'static str, field: &'static str) -> DecodeError {
@@ -32,6 +32,8 @@ impl From<&DocumentRecord> for proto::DocumentRecord {
             quality: record.quality,
             previous: record.previous.clone(),
             end: record.end.as_ref().map(proto::End::from),
+            outdated_payloads: record.outdated.payloads.iter().cloned().collect(),
+            outdated_cache_keys: record.outdated.cache_keys.iter().cloned().collect(),
         }
     }
 }
@@ -57,6 +59,10 @@ impl TryFrom<proto::DocumentRecord> for DocumentRecord {
             quality: record.quality,
             previous: record.previous,
             end: record.end.map(End::try_from).transpose()?,
+            outdated: Traces {
+                payloads: record.outdated_payloads.into_iter().collect(),
+                cache_keys: record.outdated_cache_keys.into_iter().collect(),
+            },
         })
     }
 }
@@ -155,7 +161,9 @@ macro_rules! same_fields {
     };
 }
 
-same_fields!(Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model);
+same_fields!(
+    Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model, references, cache_key
+);
 same_fields!(Cause: reason, message, worker, model);
 same_fields!(Spent: seconds, prompt_tokens, completion_tokens);
 

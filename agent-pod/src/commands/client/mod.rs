@@ -2,6 +2,7 @@
 
 mod connection;
 mod dead_letters;
+mod erasing;
 mod following;
 mod reading;
 mod submit;
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 pub(super) use self::{
     dead_letters::{list as dead_letters, replay, show as dead_letter},
+    erasing::erase,
     following::watch,
     reading::{cancel, get, list},
     submit::submit,

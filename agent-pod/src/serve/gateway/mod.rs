@@ -3,9 +3,12 @@
 
 mod api;
 mod credits;
+mod erasing;
 mod http;
+mod in_flight;
 mod keeping;
 mod refusal;
+mod retaining;
 mod rpc;
 mod tokens;
 mod watch;
@@ -85,7 +88,10 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         let _ = services.set(opened);
     }
     let limits = config.limits.clone();
+    let places = erasing::places(&store, services.get());
     let api = Arc::new(Api {
+        eraser: erasing::eraser(&drivers, store.ports(), places),
+        passes: config.retention.clone(),
         drivers,
         ports: store.ports().clone(),
         plans,
@@ -99,6 +105,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     // Before anyone can submit: what is in flight from before counts.
     keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;
     keeping::spawn(&mut parts, &api);
+    retaining::spawn(&mut parts, &api, matches!(store, Store::Broker(_)));
     serve(&mut parts, &api, &config).await?;
     health.ready();
     let names: Vec<&str> = api.plans.keys().map(String::as_str).collect();
@@ -127,11 +134,19 @@ async fn spawn_workers(
     drivers: &Drivers,
     stop: &Stop,
 ) -> Result<Arc<Services>> {
-    let plans: Vec<Arc<Plan>> = config.plans.values().cloned().map(Arc::new).collect();
+    let mut plans: Vec<Arc<Plan>> = config.plans.values().cloned().map(Arc::new).collect();
+    // Documents go on by the plan that they began with: with its models, and in its pools, also where no file names them.
+    let in_flight = in_flight::plans(&state.ports, drivers.plans()).await?;
+    plans.extend(
+        in_flight.into_iter().filter(|plan| config.plans.get(&plan.name).is_none_or(|now| now.digest != plan.digest)),
+    );
     let models: Option<&Path> = config.process.models.as_deref();
     let (engine, names) = models::start(&plans, models).await?;
     let services = Arc::new(Services::open(state, engine, names)?);
-    let pools: BTreeMap<_, _> = plans.iter().flat_map(|plan| &plan.pools).collect();
+    let mut pools = BTreeMap::new();
+    for (pool, spec) in plans.iter().flat_map(|plan| &plan.pools) {
+        pools.entry(pool).or_insert(spec);
+    }
     let alone = Arc::default();
     for (pool, spec) in pools {
         let worker = worker::build(&config.process.name, pool, spec, (drivers.clone(), Arc::clone(&services)), &alone);

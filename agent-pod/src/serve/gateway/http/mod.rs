@@ -1,5 +1,6 @@
 //! HTTP with JSON. `openapi.json` beside this file is its description and is served as it is.
 
+mod erasing;
 mod stream;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -38,11 +39,12 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
     let documents = Router::new()
         .route("/v1/pipelines", get(pipelines))
         .route("/v1/pipelines/{pipeline}/documents", post(submit).get(list))
-        .route("/v1/pipelines/{pipeline}/documents/{document}", get(document))
+        .route("/v1/pipelines/{pipeline}/documents/{document}", get(document).delete(erasing::document))
         .route("/v1/pipelines/{pipeline}/documents/{document}/events", get(stream::events))
         .route("/v1/pipelines/{pipeline}/documents/{document}/cancel", post(cancel))
         .route("/v1/pipelines/{pipeline}/documents/{document}/replay", post(replay))
         .route("/v1/pipelines/{pipeline}/dead-letters", get(dead_letters))
+        .route("/v1/tenants/{tenant}", delete(erasing::tenant))
         .layer(middleware::from_fn_with_state(Arc::clone(api), authenticate));
     Router::new()
         .route("/", get(async || Html(include_str!("page.html"))))
