@@ -66,6 +66,8 @@ pub enum Command {
     Approve(ApproveArguments),
     /// Tells a head what to learn from a document at a gateway.
     Feedback(FeedbackArguments),
+    /// Erases documents, or all of a tenant's, from everywhere, and proves it. Exit code 1 where something may be left.
+    Erase(EraseArguments),
     /// Parses one document from standard input under limits. Run by docket itself.
     #[command(hide = true)]
     ParseChild,
@@ -556,6 +558,30 @@ pub struct FeedbackArguments {
     #[arg(long)]
     pub list: bool,
     /// How it is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket erase`.
+#[derive(Args, Debug, Clone)]
+pub struct EraseArguments {
+    /// The documents.
+    #[arg(required_unless_present = "tenant", conflicts_with = "tenant")]
+    pub documents: Vec<String>,
+    /// All documents of this tenant, of all pipelines; what was run or ingested on this machine is of the tenant "local".
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    #[command(flatten)]
+    pub state: StateArguments,
+    /// Pipeline whose documents are meant; all pipelines of the state folder where none is named.
+    #[arg(long, env = "DOCKET_PIPELINE")]
+    pub pipeline: Option<String>,
+    #[command(flatten)]
+    pub remote: RemoteArguments,
+    /// Redis server that keeps results too: redis://[user:password@]host[:port][/database].
+    #[arg(id = "redis_url", long = "redis", env = "DOCKET_REDIS", hide_env_values = true, value_name = "URL")]
+    pub redis: Option<String>,
+    /// table: place by place, in short; json, jsonl: the whole reports.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
 }

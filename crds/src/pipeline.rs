@@ -66,6 +66,9 @@ pub struct PipelineSpec {
     /// Priority of a document that is submitted without one.
     #[serde(default)]
     pub priority_default: Priority,
+    /// How long documents that have ended are kept. Default: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// Accepts documents and hands no work out.
     #[serde(default)]
     pub suspend: bool,
@@ -241,6 +244,26 @@ fn backoff_initial() -> Span {
 
 fn backoff_factor() -> f64 {
     1.5
+}
+
+/// How long documents that have ended are kept. What is not written here is kept until somebody erases it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// From the end of a document to the removal of its record, and with it of its results. A submission of the same id or
+    /// key is then a new document. Default: it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<Span>,
+    /// How long bytes that no record refers to are kept.
+    #[serde(default = "payloads_kept")]
+    pub payloads: Span,
+    /// The same as `records` for documents that were dead-lettered. Default: they are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<Span>,
+}
+
+fn payloads_kept() -> Span {
+    Span(std::time::Duration::from_secs(7 * 86_400))
 }
 
 /// The cache of stage results.

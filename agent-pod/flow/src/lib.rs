@@ -9,6 +9,7 @@ mod budget;
 mod plan;
 mod record;
 mod spent;
+mod traces;
 mod transition;
 mod wire;
 
@@ -16,5 +17,6 @@ pub use budget::Allowance;
 pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, compile};
 pub use record::*;
 pub use spent::{NanoCost, Spent, nano_cost, units};
+pub use traces::Traces;
 pub use transition::{Answer, Event, Transition, reason, submit, transition};
 pub use wire::DecodeError;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::Priority;
 use serde::{Deserialize, Serialize};
 
-use crate::{NanoCost, Spent};
+use crate::{NanoCost, Spent, Traces};
 
 /// Milliseconds since the Unix epoch; the caller's clock.
 pub type Millis = u64;
@@ -64,6 +64,8 @@ pub struct DocumentRecord {
     pub quality: Option<f64>,
     /// Outputs of the repeated stages in the round before, for the prompts of this one.
     pub previous: BTreeMap<String, Digest>,
+    /// What earlier rounds and epochs made and nobody needs any more; see [`DocumentRecord::traces`].
+    pub outdated: Traces,
     /// How it ended.
     pub end: Option<End>,
     /// What had been consumed when the epoch began: the budget counts from here.
@@ -138,6 +140,10 @@ pub enum StageStatus {
 pub struct Completion {
     /// Payload with the output (JSON).
     pub output: Digest,
+    /// Payloads that the output names: it is worth nothing without them.
+    pub references: Vec<Digest>,
+    /// Key of the result in the cache, where one was used.
+    pub cache_key: Option<String>,
     /// The stage's score, where it has one.
     pub score: Option<f64>,
     /// Whether the cache answered.

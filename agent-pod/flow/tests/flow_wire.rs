@@ -2,7 +2,7 @@
 
 mod flow_support;
 
-use flow::{Alarm, DecodeError, DocumentRecord, Plan, Spent, Task, Timer, submit};
+use flow::{Alarm, Completion, DecodeError, DocumentRecord, Plan, Spent, StageStatus, Task, Timer, Traces, submit};
 use flow_support::{plan, stage, submission};
 use serde_json::json;
 
@@ -58,6 +58,21 @@ fn a_record_without_an_account_of_earlier_rounds_has_that_of_its_last_one() {
     assert_eq!(record.stages["a"].spent, Spent::default());
     assert_eq!(record.consumed(), Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1, cost: 0 });
     assert_eq!(record.encode(), bytes);
+}
+
+#[test]
+fn what_stages_left_comes_back() {
+    let (_, mut record) = example();
+    let texts = |texts: [&str; 2]| texts.map(str::to_owned);
+    record.outdated = Traces { payloads: texts(["p1", "p2"]).into(), cache_keys: texts(["k1", "k2"]).into() };
+    let completion = Completion {
+        output: "o".to_owned(),
+        references: texts(["r1", "r2"]).into(),
+        cache_key: Some("k3".to_owned()),
+        ..Completion::default()
+    };
+    record.stages.get_mut("a").expect("a stage").status = StageStatus::Done(completion);
+    assert_eq!(DocumentRecord::decode(&record.encode()).expect("it was just written"), record);
 }
 
 #[test]

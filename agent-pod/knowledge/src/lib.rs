@@ -11,6 +11,7 @@ mod table;
 pub use chunk::{Chunk, TokenOffsets, Words, chunk};
 pub use ingest::{Counts, DocumentText, Embedder, Error as IngestError, Ingestor};
 pub use sentences::sentences;
+pub use table::erasing;
 pub use table::{
     ChunkRow, Digest, DocumentChunks, Error, Hit, KnowledgeBase, Query, ResultRow, ResultsTable, Upserted,
     content_digest, document_key, text_hash,

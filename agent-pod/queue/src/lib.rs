@@ -5,6 +5,7 @@
 //! runs on every implementation.
 
 pub mod clock;
+mod condemned;
 pub mod embedded;
 mod events;
 mod faults;
@@ -17,5 +18,6 @@ mod signals;
 mod waiting;
 mod weights;
 
+pub use condemned::{Condemned, Mark, Removal};
 pub use faults::Faults;
 pub use ports::*;

@@ -182,8 +182,22 @@ pub trait Queue: Send + Sync {
     async fn release(&self, receipt: &Receipt, delay: Duration) -> Result<()>;
     /// What waits.
     async fn depth(&self, pool: &str) -> Result<Depth>;
+    /// Removes a message that no worker has. A broker says that one is in work for as long as it may be: also when its lease
+    /// has ended and nobody has pulled it again.
+    async fn discard(&self, pool: &str, priority: Priority, id: &str) -> Result<Discarded>;
     /// How long a message stays with who pulled it, unless it is extended.
     fn lease(&self) -> Duration;
+}
+
+/// What became of a message that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// There is none of this id.
+    Absent,
+    /// It is removed.
+    Removed,
+    /// A worker has it; it stays.
+    InWork,
 }
 
 /// A record's bytes and the revision to name when changing them.
@@ -206,12 +220,18 @@ pub trait Records: Send + Sync {
     async fn update(&self, key: &str, revision: u64, bytes: Bytes) -> Result<u64>;
     /// Removes a key; removing nothing is no error.
     async fn delete(&self, key: &str) -> Result<()>;
+    /// Removes a key whose revision is `revision`; [`Error::Conflict`] where another was written since. Removing nothing is no
+    /// error.
+    async fn remove(&self, key: &str, revision: u64) -> Result<()>;
     /// Keys that begin with `prefix`, in order, after `after`, at most `limit`. A broker looks at all keys of the prefix for
     /// each page (and at no value that is not on it): read large pages.
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>>;
 }
 
 /// Bytes named by their BLAKE3 digest (64 hexadecimal digits). Putting the same bytes twice stores them once.
+///
+/// Who has put a payload, or was told that it is there, may refer to it from a record: it is not swept before that record can
+/// be seen (see [`crate::Condemned`]).
 #[async_trait]
 pub trait Payloads: Send + Sync {
     /// Stores bytes durably and names them.
@@ -222,8 +242,12 @@ pub trait Payloads: Send + Sync {
     async fn contains(&self, digest: &str) -> Result<bool>;
     /// Removes them; removing nothing is no error.
     async fn delete(&self, digest: &str) -> Result<()>;
-    /// All digests, also those of which a process that died while it stored them has left something.
-    async fn list(&self) -> Result<Vec<String>>;
+    /// Digests in order, after `after`, at most `limit`, also those of which a process that died while it stored them has left
+    /// something. A broker looks at all names for each page: read large ones.
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
+    /// Sees to it that what was deleted (records too, where they lie in the same files) cannot be found in the store's files any
+    /// more. Costs as much as copying what is there; a store that overwrites as it deletes does nothing.
+    async fn scrub(&self) -> Result<()>;
 }
 
 /// A body to be delivered at a time.

@@ -57,6 +57,13 @@ on_every_implementation! {
         pools_are_separate
         depth_counts_what_is_not_acknowledged
         workers_in_parallel_deliver_each_message_once
+        a_message_is_discarded_unless_a_worker_has_it
+    }
+    condemned {
+        what_is_kept_is_not_removed
+        who_keeps_what_is_being_removed_waits_for_its_end
+        a_removal_whose_process_died_is_ended_by_another
+        a_payload_that_is_asked_for_or_put_again_is_kept
     }
     deduplication {
         an_id_that_is_queued_is_swallowed
@@ -87,6 +94,7 @@ on_every_implementation! {
         creating_twice_is_a_conflict
         changing_an_old_revision_is_a_conflict
         a_record_created_again_does_not_repeat_a_revision
+        a_record_is_removed_as_it_was_read_or_not_at_all
         a_scan_goes_in_order_by_prefix_from_after_to_limit
         writers_in_parallel_lose_no_increment
     }
@@ -97,6 +105,7 @@ on_every_implementation! {
         a_name_that_is_no_digest_is_not_found
         deleting_removes_and_deleting_nothing_is_no_error
         payloads_of_every_size_come_back_whole
+        digests_are_listed_a_page_at_a_time_in_order
     }
     timers {
         alarms_are_delivered_oldest_first_when_their_time_has_come
@@ -135,6 +144,7 @@ run_on!([folder = payloads_in_a_folder, object_memory = payloads_in_memory] {
         a_name_that_is_no_digest_is_not_found
         deleting_removes_and_deleting_nothing_is_no_error
         payloads_of_every_size_come_back_whole
+        digests_are_listed_a_page_at_a_time_in_order
     }
 });
 

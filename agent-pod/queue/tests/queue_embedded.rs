@@ -13,6 +13,8 @@ mod full_disk;
 mod model;
 #[path = "embedded/reopen.rs"]
 mod reopen;
+#[path = "embedded/scrub.rs"]
+mod scrub;
 #[path = "embedded/throughput.rs"]
 mod throughput;
 

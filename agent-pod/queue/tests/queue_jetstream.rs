@@ -196,7 +196,7 @@ async fn a_server_that_is_gone_is_an_error_and_not_an_empty_answer() {
     failed("scan", ports.records.scan("", None, 10).await.map(drop));
     failed("payload", ports.payloads.get(&digest).await.map(drop));
     failed("contains", ports.payloads.contains(&digest).await.map(drop));
-    failed("list", ports.payloads.list().await.map(drop));
+    failed("list", ports.payloads.list(None, 1_000).await.map(drop));
     failed("due", ports.timers.due(0, 1, Duration::ZERO).await.map(drop));
     failed("watch", ports.events.watch("").await.map(drop));
     assert!(ports.events.publish("a", "lost".into()).await.is_ok(), "events may be lost");

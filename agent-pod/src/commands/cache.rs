@@ -44,7 +44,7 @@ pub(super) fn redis(arguments: &RedisArguments, plan: &Plan) -> Result<Option<Re
     Ok(Some(settings))
 }
 
-fn settings(url: &str, answer: Duration) -> Result<RedisSettings> {
+pub(super) fn settings(url: &str, answer: Duration) -> Result<RedisSettings> {
     RedisSettings::new(url, answer).map_err(|error| {
         Error::usage(format!("--redis: {error}; write it as redis://[user:password@]host[:port][/database]"))
     })

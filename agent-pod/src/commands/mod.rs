@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod client;
 pub(crate) mod dlq;
+mod erase;
 pub(crate) mod explain;
 mod ingest;
 mod model;
@@ -41,6 +42,7 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Cancel(arguments) => client::cancel(arguments).await,
         Command::Approve(arguments) => approve::approve(arguments).await,
         Command::Feedback(arguments) => client::feedback(arguments).await,
+        Command::Erase(arguments) => erase::erase(arguments).await,
         Command::ParseChild => Ok(ExitCode::SUCCESS),
     }
 }

@@ -50,6 +50,9 @@ pub enum Error {
 
 type Result<T> = std::result::Result<T, Error>;
 
+/// Begins the keys of all records of documents: `documents/SCOPE/DOCUMENT`.
+pub const DOCUMENTS: &str = "documents/";
+
 /// Whose records a driver moves.
 #[derive(Clone, Debug)]
 pub enum Scope {
@@ -60,6 +63,14 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Whose a record is, by the key that it lies under, and its document's name.
+    pub fn of_key<'a>(key: &'a str, record: &DocumentRecord) -> Option<(Self, &'a str)> {
+        let (name, document) = key.strip_prefix(DOCUMENTS)?.split_once('/')?;
+        let run = || Run { id: name.to_owned(), pipeline: record.pipeline.clone(), started_at: record.submitted_at };
+        let scope = if name == record.pipeline { Self::Pipeline(name.to_owned()) } else { Self::Run(run()) };
+        Some((scope, document))
+    }
+
     /// What begins the names of everything that belongs to it.
     pub fn name(&self) -> &str {
         match self {
@@ -135,7 +146,7 @@ impl Driver {
     }
 
     fn key(&self, document: &str) -> String {
-        format!("documents/{}/{document}", self.scope.name())
+        format!("{DOCUMENTS}{}/{document}", self.scope.name())
     }
 
     fn unknown(&self, document: &str) -> Error {
@@ -193,13 +204,22 @@ impl Driver {
             let stored = stored.ok_or_else(|| self.unknown(document))?;
             let record = decode(document, &stored.bytes)?;
             let plan = self.plan(&record).await?;
-            let Transition { record, effects, changed } = flow::transition(&plan, &record, event.clone(), now());
-            if !changed {
+            let Transition { mut record, effects, changed } = flow::transition(&plan, &record, event.clone(), now());
+            // What is stored is written down although it does not count, so that an erasure finds it.
+            let late = match &event {
+                Event::StageCompleted { completion, .. } if !changed => record.note_late(completion),
+                _ => false,
+            };
+            if !changed && !late {
                 // Whoever changed it may have died before publishing.
                 self.publish_outstanding(&record).await?;
                 return Ok(record);
             }
             match self.ports.records.update(&key, stored.revision, Bytes::from(record.encode())).await {
+                Ok(_) if late => {
+                    self.publish_outstanding(&record).await?;
+                    return Ok(record);
+                }
                 Ok(_) => {
                     self.publish(&record, effects).await?;
                     if record.end.is_some() {
@@ -276,7 +296,7 @@ impl Driver {
 
     fn message(&self, task: &Task) -> Message {
         Message {
-            id: format!("{}/{}", self.scope.name(), task.id()),
+            id: message_id(&self.scope, task),
             pool: self.scope.pool(&task.pool),
             priority: priority(task.priority),
             body: Bytes::from(task.encode()),
@@ -284,15 +304,26 @@ impl Driver {
     }
 
     fn alarm(&self, timer: &Timer) -> Alarm {
-        Alarm { id: format!("{}/{}", self.scope.name(), timer.id()), at: timer.at, body: Bytes::from(timer.encode()) }
+        Alarm { id: timer_id(&self.scope, timer), at: timer.at, body: Bytes::from(timer.encode()) }
     }
+}
+
+/// A task's id at the queue.
+pub fn message_id(scope: &Scope, task: &Task) -> String {
+    format!("{}/{}", scope.name(), task.id())
+}
+
+/// A timer's id among the alarms.
+pub fn timer_id(scope: &Scope, timer: &Timer) -> String {
+    format!("{}/{}", scope.name(), timer.id())
 }
 
 fn decode(document: &str, bytes: &[u8]) -> Result<DocumentRecord> {
     DocumentRecord::decode(bytes).map_err(|source| Error::Decode { document: document.to_owned(), source })
 }
 
-fn priority(priority: crds::Priority) -> queue::Priority {
+/// The queue's word for a priority.
+pub(super) fn priority(priority: crds::Priority) -> queue::Priority {
     match priority {
         crds::Priority::Critical => queue::Priority::Critical,
         crds::Priority::High => queue::Priority::High,

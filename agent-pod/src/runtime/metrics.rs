@@ -38,6 +38,8 @@ pub struct Metrics {
     documents_open: IntGaugeVec,
     ready_after: Gauge,
     model_load: Histogram,
+    retention_removed: IntCounterVec,
+    without_pool: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -112,6 +114,18 @@ impl Default for Metrics {
                 HistogramOpts::new("docket_model_load_seconds", "Loading of all models of the worker")
                     .buckets(vec![0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0]),
             )),
+            retention_removed: counter(
+                "docket_retention_removed_total",
+                "What was removed because its time was over",
+                &["kind"],
+            ),
+            without_pool: expect(IntGaugeVec::new(
+                Opts::new(
+                    "docket_documents_without_pool",
+                    "Documents of earlier plans that wait for a pool that no pipeline has any more",
+                ),
+                &["pipeline"],
+            )),
             registry,
         };
         metrics.register();
@@ -139,6 +153,8 @@ impl Metrics {
             Box::new(self.documents_open.clone()),
             Box::new(self.ready_after.clone()),
             Box::new(self.model_load.clone()),
+            Box::new(self.retention_removed.clone()),
+            Box::new(self.without_pool.clone()),
         ];
         for collector in collectors {
             self.registry.register(collector).expect("every name is registered once, in a registry of its own");
@@ -227,6 +243,16 @@ impl Metrics {
     /// Documents of a pipeline that have not ended.
     pub fn open(&self, pipeline: &str, documents: usize) {
         self.documents_open.with_label_values(&[pipeline]).set(i64::try_from(documents).unwrap_or(i64::MAX));
+    }
+
+    /// So many documents of a pipeline wait for pools that no pipeline has any more.
+    pub fn without_pool(&self, pipeline: &str, documents: u64) {
+        self.without_pool.with_label_values(&[pipeline]).set(i64::try_from(documents).unwrap_or(i64::MAX));
+    }
+
+    /// So much of a kind was removed because its time was over: `records`, `dead-letters`, `payloads`, `plans`.
+    pub fn retention_removed(&self, kind: &str, count: u64) {
+        self.retention_removed.with_label_values(&[kind]).inc_by(count);
     }
 
     /// The process has become ready.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use flow::Plan;
-use queue::Records;
+use queue::{Condemned, Records};
 use tokio::sync::RwLock;
 
 use crate::{Error, Result};
@@ -23,15 +23,24 @@ impl Plans {
 
     /// Keeps a plan for the documents that start with it.
     pub async fn put(&self, plan: Plan) -> Result<Arc<Plan>> {
-        let key = key(&plan.digest);
-        let bytes = plan.encode();
-        match self.records.create(&key, Bytes::from(bytes)).await {
-            Ok(_) | Err(queue::Error::Conflict { .. }) => {}
-            Err(error) => return Err(Error::system("write the plan")(error)),
-        }
         let plan = Arc::new(plan);
+        self.hold(&plan).await?;
         self.known.write().await.insert(plan.digest.clone(), Arc::clone(&plan));
         Ok(plan)
+    }
+
+    /// Sees to it that a plan is there for documents to come, although none may have named it for a while. Who takes documents
+    /// does so more often than plans are swept.
+    pub async fn hold(&self, plan: &Plan) -> Result<()> {
+        let key = key(&plan.digest);
+        let held = async {
+            Condemned::new(Arc::clone(&self.records)).keep(&key).await?;
+            self.records.create(&key, Bytes::from(plan.encode())).await
+        };
+        match held.await {
+            Ok(_) | Err(queue::Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(Error::system("write the plan")(error)),
+        }
     }
 
     /// The plan of this digest.
@@ -49,6 +58,9 @@ impl Plans {
     }
 }
 
+/// Begins the keys of plans.
+pub const PLANS: &str = "plans/";
+
 fn key(digest: &str) -> String {
-    format!("plans/{digest}")
+    format!("{PLANS}{digest}")
 }

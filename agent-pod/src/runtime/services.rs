@@ -268,6 +268,11 @@ impl Services {
         Ok(Base { base, identity, model, chunking: spec.chunking.clone() })
     }
 
+    /// Forgets the vectors of all texts; how many there were.
+    pub fn clear_vectors(&self) -> std::io::Result<u64> {
+        self.vectors.values().map(|vectors| vectors.clear()).sum()
+    }
+
     /// A payload as JSON.
     pub async fn json(&self, digest: &str) -> std::result::Result<serde_json::Value, queue::Error> {
         payload_json(self.ports.payloads.as_ref(), digest).await

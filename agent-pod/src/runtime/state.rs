@@ -77,6 +77,28 @@ impl State {
         }
     }
 
+    /// All runs of a pipeline, the earliest first.
+    pub async fn runs(ports: &Ports, pipeline: &str) -> Result<Vec<Run>> {
+        let prefix = format!("{RUNS}{pipeline}/");
+        let mut runs = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = ports.records.scan(&prefix, after.as_deref(), 1_000).await;
+            let page = page.map_err(Error::system("read the runs"))?;
+            let Some((key, _)) = page.last() else { return Ok(runs) };
+            after = Some(key.clone());
+            for (_, record) in &page {
+                runs.push(serde_json::from_slice(&record.bytes).map_err(Error::system("read the runs"))?);
+            }
+        }
+    }
+
+    /// Forgets a run that has no documents any more.
+    pub async fn forget_run(ports: &Ports, run: &Run) -> Result<()> {
+        let key = format!("{RUNS}{}/{}", run.pipeline, run.id);
+        ports.records.delete(&key).await.map_err(Error::system("forget a run"))
+    }
+
     /// The last run of a pipeline, or of the only pipeline where none is named.
     pub async fn last_run(&self, pipeline: Option<&str>) -> Result<Option<Run>> {
         let prefix = pipeline.map_or_else(|| RUNS.to_owned(), |name| format!("{RUNS}{name}/"));

@@ -8,7 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     path::Path,
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
 };
 
 /// Most vectors that are kept; about 300 MB of 384 dimensions.
@@ -70,6 +70,14 @@ impl Vectors {
         if let Err(error) = inner.log.write_all(&bytes) {
             tracing::warn!(%error, "vectors could not be kept; they will be computed again");
         }
+    }
+
+    /// Forgets all vectors and empties the file; how many there were.
+    pub fn clear(&self) -> io::Result<u64> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.log.set_len(0)?;
+        inner.log.sync_all()?;
+        Ok(std::mem::take(&mut inner.known).len() as u64)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     Error, Result,
     args::{ServeArguments, WorkerArguments},
     commands::validate,
+    runtime::retention::SETTLE,
 };
 
 /// The file of a worker.
@@ -58,9 +59,28 @@ pub struct GatewayFile {
     /// Bounds of everything that clients can make the gateway hold.
     #[serde(default)]
     pub limits: Limits,
+    /// When and how carefully what is over is removed; what is over, `retention` of each pipeline says.
+    #[serde(default)]
+    pub retention: Passes,
     /// What the worker and the gateway have in common.
     #[serde(flatten)]
     pub process: Process,
+}
+
+/// When and how carefully what is over is removed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Passes {
+    /// How often the gateways look, all together.
+    pub every: Span,
+    /// Longest time from the storing of bytes to the record that names them; the same for all gateways. At least twice `every`.
+    pub settle: Span,
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Self { every: Span(Duration::from_secs(600)), settle: Span(SETTLE) }
+    }
 }
 
 /// What a worker and a gateway have in common.
@@ -201,6 +221,8 @@ pub struct GatewayConfig {
     pub tokens: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
+    /// When what is over is removed.
+    pub retention: Passes,
     /// The rest.
     pub process: ProcessConfig,
 }
@@ -265,7 +287,12 @@ impl GatewayConfig {
                 return Err(validate::usage(vec![file.error(field, message)]));
             }
         }
-        Ok(Self { plans, nats: settings, http, grpc, tokens, limits: file.limits.clone(), process })
+        let retention = file.retention.clone();
+        if retention.every.0.is_zero() || retention.settle.0 < retention.every.0 * 2 {
+            let message = "must be at least twice every, and every longer than 0";
+            return Err(validate::usage(vec![file.error("retention.settle", message)]));
+        }
+        Ok(Self { plans, nats: settings, http, grpc, tokens, limits: file.limits.clone(), retention, process })
     }
 }
 

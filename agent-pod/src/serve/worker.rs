@@ -12,6 +12,7 @@ use crate::{
     commands::note,
     runtime::{
         drivers::Drivers,
+        erasure::{Folder, Follower},
         learner::Learner,
         metrics::Metrics,
         models,
@@ -52,6 +53,9 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
         metrics.with_providers(opened.models.meters());
         let _ = services.set(Arc::clone(&opened));
+        // Before the first task: what was erased while this folder was away goes from it too.
+        let name = &config.process.name;
+        let follower = Follower::open(store.ports.clone(), Folder::live(folder, &opened), name).await?;
         let drivers = Drivers::of_store(store.ports.clone(), metrics);
         let (services, pools) = (Arc::clone(&opened), vec![config.pool.clone()]);
         let learner = Learner { drivers: drivers.clone(), services, pools };
@@ -60,7 +64,9 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         let worker = build(&config.process.name, &config.pool, &config.spec, (drivers, opened), &Arc::default());
         health.ready();
         note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
-        worker.run(stopping).await.map_err(Error::system("work"))
+        let following = stopping.clone();
+        let (worked, ()) = tokio::join!(worker.run(stopping), follower.follow(&following));
+        worked.map_err(Error::system("work"))
     });
     let ended = parts.run(&stop, signals, grace).await;
     health_stop.cordon();

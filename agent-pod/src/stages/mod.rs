@@ -155,8 +155,8 @@ pub async fn execute(
     let begun = Instant::now();
     let fallback = stage.fallback(context.level);
     let price = plan.model_at(&stage.name, context.level).and_then(|model| model.price.as_ref());
-    let (output, cached) = match fallback.and_then(|fallback| fallback.constant.as_ref()) {
-        Some(constant) => (Output::plain(Value::Object(constant.0.clone())), false),
+    let (output, cached, cache_key) = match fallback.and_then(|fallback| fallback.constant.as_ref()) {
+        Some(constant) => (Output::plain(Value::Object(constant.0.clone())), false, None),
         None => {
             let job = prepare(services, plan, stage, &context).await?;
             let ran = run_cached(services, plan, stage, &context, job).await;
@@ -170,6 +170,8 @@ pub async fn execute(
     let (read, written) = if cached { (0, 0) } else { (output.prompt_tokens, output.completion_tokens) };
     Ok(Executed::Done(Completion {
         output: services.put_json(&output.value).await?,
+        references: output.references,
+        cache_key,
         score,
         cached,
         seconds: begun.elapsed().as_secs_f64(),
@@ -211,7 +213,7 @@ async fn run_cached(
     stage: &PlannedStage,
     context: &Context,
     job: Box<dyn Job>,
-) -> Result<(Output, bool), Failure> {
+) -> Result<(Output, bool, Option<String>), Failure> {
     let cache = &plan.spec.cache;
     let levels = Levels {
         memory: cache.levels.contains(&CacheLevel::Memory),
@@ -221,11 +223,13 @@ async fn run_cached(
     };
     let wanted = stage.spec.cache != Some(StageCacheMode::None) && levels.any();
     let Some(inputs) = job.key(services).filter(|_| wanted) else {
-        return Ok((run(services, context, job.as_ref()).await?, false));
+        return Ok((run(services, context, job.as_ref()).await?, false, None));
     };
     let key = cache_key(&plan.stage_digest_at(&stage.name, context.level), &context.tenant, &inputs);
     let work = CachedJob { services, context, job };
-    services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))
+    let (output, cached) =
+        services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))?;
+    Ok((output, cached, Some(key)))
 }
 
 /// Does the work, unless the budget is used up: what the cache has costs nothing.

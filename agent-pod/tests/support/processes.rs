@@ -185,6 +185,11 @@ impl Nats {
         Some(Self { url: format!("nats://127.0.0.1:{port}"), program, child, port, folder })
     }
 
+    /// Where it keeps its files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Kills it as a power cut would and starts it again on what it left.
     pub(crate) fn restart(&mut self) {
         self.child.kill().expect("it can be killed");

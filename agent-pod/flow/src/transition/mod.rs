@@ -217,6 +217,7 @@ pub fn submit(plan: &Plan, submission: Submission, now: Millis) -> Transition {
         degraded: Vec::new(),
         quality: None,
         previous: Default::default(),
+        outdated: Default::default(),
         end: None,
         written_off: Spent::default(),
     };
@@ -403,6 +404,9 @@ impl DocumentRecord {
     fn reset(&mut self, stage: &str, round: u32) {
         let begins = format!("{stage}: ");
         self.degraded.retain(|note| !note.starts_with(&begins));
+        if let Some(StageStatus::Done(completion)) = self.stages.get(stage).map(|state| &state.status) {
+            self.outdated.add(completion);
+        }
         let spent = self.stages.get(stage).map(StageState::consumed).unwrap_or_default();
         self.stages.insert(stage.to_owned(), StageState { spent, ..StageState::waiting(round) });
     }

@@ -18,6 +18,7 @@ pub(super) fn complete(
     let score = completion.score.filter(|score| score.is_finite());
     if judged.is_some() && score.is_none() {
         let spent = completion.spent();
+        record.outdated.add(&completion);
         let cause = crate::Cause {
             worker: completion.worker,
             model: completion.model,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Alarm, Cause, Completion, DeadLetter, DocumentRecord, End, FallenBack, Outcome, Spent, StageState, StageStatus,
-    Submission, Task, Timer,
+    Submission, Task, Timer, Traces,
 };
 
 fn missing(what: &'static str, field: &'static str) -> DecodeError {
@@ -33,6 +33,8 @@ impl From<&DocumentRecord> for proto::DocumentRecord {
             previous: record.previous.clone(),
             end: record.end.as_ref().map(proto::End::from),
             written_off: written(&record.written_off),
+            outdated_payloads: record.outdated.payloads.iter().cloned().collect(),
+            outdated_cache_keys: record.outdated.cache_keys.iter().cloned().collect(),
         }
     }
 }
@@ -59,6 +61,10 @@ impl TryFrom<proto::DocumentRecord> for DocumentRecord {
             previous: record.previous,
             end: record.end.map(End::try_from).transpose()?,
             written_off: record.written_off.map(Spent::from).unwrap_or_default(),
+            outdated: Traces {
+                payloads: record.outdated_payloads.into_iter().collect(),
+                cache_keys: record.outdated_cache_keys.into_iter().collect(),
+            },
         })
     }
 }
@@ -188,7 +194,8 @@ macro_rules! same_fields {
 }
 
 same_fields!(
-    Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model, cost, fallback
+    Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model, cost, fallback, references,
+    cache_key
 );
 same_fields!(Cause: reason, message, worker, model);
 same_fields!(Spent: seconds, prompt_tokens, completion_tokens, cost);

@@ -17,6 +17,13 @@ fn a_low_score_starts_a_new_round_of_the_repeated_part() {
     assert_eq!(story.record.previous["review"], "score 0.5");
     assert_eq!(story.record.previous["draft"], "output of draft");
     assert!(!story.record.previous.contains_key("check") && !story.record.previous.contains_key("research"));
+    // What the first round made is not needed any more, but for the prompts of the second; it is written down all the same.
+    let traces = story.record.traces();
+    assert!(["score 0.5", "output of draft", "output of research"].iter().all(|made| traces.payloads.contains(*made)));
+    let needed: Vec<&String> = story.record.needed().collect();
+    assert!(needed.iter().any(|needed| *needed == "output of draft"));
+    let late = Completion { output: "too late".to_owned(), ..Completion::default() };
+    assert!(story.record.clone().note_late(&late));
     let stale = Event::StageCompleted {
         stage: "check".to_owned(),
         round: 0,

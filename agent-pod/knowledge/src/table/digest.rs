@@ -47,7 +47,9 @@ impl Digest {
         hasher.finish()
     }
 
-    pub(super) fn parse(hex: &str) -> Option<Self> {
+    /// Reads what `Display` writes.
+    #[must_use]
+    pub fn parse(hex: &str) -> Option<Self> {
         let mut bytes = [0; BYTES];
         if hex.len() != 2 * BYTES {
             return None;

@@ -38,6 +38,8 @@ pub enum Error {
     Write { source: BoxError },
     #[error("failed to read from the knowledge base")]
     Read { source: BoxError },
+    #[error("failed to erase from the knowledge base")]
+    Erase { source: BoxError },
     #[error("failed to compact the knowledge base")]
     Compact { source: BoxError },
     #[error("failed to {action} the table of results")]

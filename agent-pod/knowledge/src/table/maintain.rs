@@ -120,3 +120,27 @@ pub(super) async fn prune(table: &Table) -> Result<(), Error> {
     };
     table.optimize(prune).await.map(drop).map_err(Error::compact)
 }
+
+/// Writes anew every file that holds a removed row, the full-text index with its words too, and removes all older versions
+/// at once. The caller holds the lock, so that no other writer has files that belong to no version yet; a search that is
+/// under way may fail and is repeated.
+pub(super) async fn forget_removed_rows(table: &Table) -> Result<(), Error> {
+    let options = CompactionOptions {
+        materialize_deletions: true,
+        materialize_deletions_threshold: 0.0,
+        ..CompactionOptions::default()
+    };
+    merge_files(table, options).await?;
+    let indices = table.list_indices().await.map_err(Error::compact)?;
+    for index in indices.iter().filter(|index| index.columns == [TEXT]) {
+        let words = FtsIndexBuilder::default().memory_limit_mb(INDEXING_MEGABYTES).num_workers(1);
+        let rebuilt = table.create_index(&[TEXT], Index::FTS(words)).name(index.name.clone()).replace(true);
+        rebuilt.execute().await.map_err(Error::compact)?;
+    }
+    let prune = OptimizeAction::Prune {
+        older_than: Some(Duration::zero()),
+        delete_unverified: Some(true),
+        error_if_tagged_old_versions: None,
+    };
+    table.optimize(prune).await.map(drop).map_err(Error::compact)
+}

@@ -6,6 +6,7 @@
 //! search come from one version. Assumption: a file lock excludes writers of other processes on the same machine.
 
 mod digest;
+pub mod erasing;
 mod error;
 mod lock;
 mod maintain;

@@ -1,5 +1,6 @@
 //! Knowledge bases on a real LanceDB table: writing, searching, ingesting, opening again after a crash.
 
+mod erasing;
 mod fake;
 mod ingesting;
 mod opening;

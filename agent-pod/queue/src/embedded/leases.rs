@@ -10,7 +10,7 @@ use super::{
     failure::Stop,
     schema::{Batch, DepthRow, MessageRow},
 };
-use crate::{Delivery, Error, Message, Millis, Priority, Receipt, clock::after};
+use crate::{Delivery, Discarded, Error, Message, Millis, Priority, Receipt, clock::after};
 
 /// Position of the messages in work in a [`DepthRow`].
 pub(super) const IN_WORK: usize = 4;
@@ -101,6 +101,33 @@ pub(super) fn give_back(batch: &mut Batch<'_>, receipt: &Receipt) -> Result<(), 
     move_to(batch, &receipt.pool, sequence, &mut row, None, None)?;
     batch.wake.pools.insert(receipt.pool.clone());
     Ok(())
+}
+
+/// Removes a message that is under no lease, and forgets its id.
+pub(super) fn discard(batch: &mut Batch<'_>, pool: &str, id: &str, now: Millis) -> Result<Discarded, redb::Error> {
+    let known = batch.ids.get(id)?.map(|known| known.value());
+    let sequence = match known {
+        None => return Ok(Discarded::Absent),
+        Some((_, Some(at))) => {
+            batch.acknowledged.remove((at, id))?;
+            batch.ids.remove(id)?;
+            batch.mark_changed();
+            return Ok(Discarded::Absent);
+        }
+        Some((sequence, None)) => sequence,
+    };
+    let Some(row) = row(batch, pool, sequence)? else { return Ok(Discarded::Absent) };
+    if row.lease.is_some() && row.until.is_some_and(|until| until > now) {
+        return Ok(Discarded::InWork);
+    }
+    leave_place(batch, pool, sequence, &row)?;
+    batch.messages.remove((pool, sequence))?;
+    batch.bodies.remove(sequence)?;
+    batch.ids.remove(id)?;
+    // A lease that has run out counts as in work until a pull finds it.
+    let counted = if row.lease.is_some() { IN_WORK } else { usize::from(row.class) };
+    change_depth(batch, pool, |depth| depth[counted] -= 1)?;
+    Ok(Discarded::Removed)
 }
 
 /// Makes ready what was leased or delayed until `now`.

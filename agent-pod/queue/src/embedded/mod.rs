@@ -29,9 +29,10 @@ use std::{
 
 use self::{failure::OpenState, payload_files::PayloadFiles, state_file::StateFile, writer::Store};
 use crate::{
-    Error, Faults, LEASE, Ports, Result,
+    Error, Faults, LEASE, Ports, Records, Result,
     clock::{Clock, SystemClock},
     events::LocalEvents,
+    payloads::GuardedPayloads,
 };
 
 const STATE_FILE: &str = "state.redb";
@@ -70,10 +71,12 @@ fn open_ports(
     let state = StateFile::open(folder, faults)?;
     let files = PayloadFiles::open(&folder.join(PAYLOADS_FOLDER))?;
     let store = Arc::new(Store::start(state)?);
+    let records: Arc<dyn Records> = Arc::new(records::EmbeddedRecords::new(Arc::clone(&store)));
+    let payloads = Arc::new(payloads::EmbeddedPayloads::new(Arc::clone(&store), files));
     Ok(Ports {
         queue: Arc::new(queue::EmbeddedQueue::new(Arc::clone(&store), Arc::clone(&clock), lease)),
-        records: Arc::new(records::EmbeddedRecords::new(Arc::clone(&store))),
-        payloads: Arc::new(payloads::EmbeddedPayloads::new(Arc::clone(&store), files)),
+        payloads: GuardedPayloads::over(payloads, &records),
+        records,
         timers: Arc::new(timers::EmbeddedTimers::new(store, clock)),
         events: Arc::new(LocalEvents::default()),
     })

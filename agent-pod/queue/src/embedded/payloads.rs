@@ -1,11 +1,10 @@
 //! Payloads: small ones in the state file, where one commit stores many; large ones as files.
 
-use std::{io, sync::Arc};
+use std::{io, ops::Bound, sync::Arc};
 
 use async_trait::async_trait;
 use blake3::Hash;
 use bytes::Bytes;
-use redb::ReadableTable;
 
 use super::{payload_files::PayloadFiles, schema::PAYLOADS, writer::Store};
 use crate::{
@@ -120,12 +119,15 @@ impl Payloads for EmbeddedPayloads {
         self.with_files("delete a payload", move |files| files.remove(&hash)).await
     }
 
-    async fn list(&self) -> Result<Vec<String>> {
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let last = after.and_then(parse);
         let mut digests = self
             .store
             .read("list payloads", |transaction| {
                 let mut digests = Vec::new();
-                for row in transaction.open_table(PAYLOADS)?.iter()? {
+                let start = last.as_ref().map_or(Bound::Unbounded, |last| Bound::Excluded(last.as_bytes()));
+                for row in transaction.open_table(PAYLOADS)?.range::<&[u8; 32]>((start, Bound::Unbounded))?.take(limit)
+                {
                     digests.push(name(Hash::from_bytes(*row?.0.value())));
                 }
                 Ok(digests)
@@ -135,6 +137,12 @@ impl Payloads for EmbeddedPayloads {
         digests.extend(files.into_iter().map(name));
         digests.sort_unstable();
         digests.dedup();
+        digests.retain(|digest| after.is_none_or(|after| digest.as_str() > after));
+        digests.truncate(limit);
         Ok(digests)
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        self.store.scrub().await
     }
 }

@@ -12,7 +12,7 @@ use super::{
     writer::{Mailbox, Store},
 };
 use crate::{
-    DEDUPLICATION_WINDOW, Delivery, Depth, Message, Millis, Priority, Queue, Receipt, Result,
+    DEDUPLICATION_WINDOW, Delivery, Depth, Discarded, Message, Millis, Priority, Queue, Receipt, Result,
     clock::{Clock, after},
     waiting::{Attempt, until_found},
 };
@@ -89,6 +89,12 @@ impl Queue for EmbeddedQueue {
 
     async fn depth(&self, pool: &str) -> Result<Depth> {
         self.store.read("read the depth of a pool", |transaction| depth(transaction, pool, self.clock.now())).await
+    }
+
+    async fn discard(&self, pool: &str, _: Priority, id: &str) -> Result<Discarded> {
+        let (pool, id, clock) = (pool.to_owned(), id.to_owned(), Arc::clone(&self.clock));
+        let discard = move |batch: &mut Batch<'_>| Ok(leases::discard(batch, &pool, &id, clock.now())?);
+        self.store.write("discard a message", discard).await
     }
 
     fn lease(&self) -> Duration {

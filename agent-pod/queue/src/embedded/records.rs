@@ -61,6 +61,22 @@ impl Records for EmbeddedRecords {
             .await
     }
 
+    async fn remove(&self, key: &str, revision: u64) -> Result<()> {
+        let key = key.to_owned();
+        self.store
+            .write("remove a record", move |batch| {
+                match batch.records.get(key.as_str())?.map(|row| row.value().0) {
+                    None => return Ok(()),
+                    Some(present) if present != revision => return Err(Stop::Refused(Error::Conflict { key })),
+                    Some(_) => {}
+                }
+                batch.records.remove(key.as_str())?;
+                batch.mark_changed();
+                Ok(())
+            })
+            .await
+    }
+
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>> {
         self.store.read("scan records", |transaction| scan(transaction, prefix, after, limit)).await
     }

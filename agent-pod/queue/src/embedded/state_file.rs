@@ -15,7 +15,10 @@ use super::{
     STATE_FILE,
     failure::OpenState,
     queue,
-    schema::{Batch, FORMAT, META, META_COUNT, META_FORMAT, Wake},
+    schema::{
+        ACKNOWLEDGED, ALARM_TIMES, ALARMS, BODIES, Batch, DEPTHS, FORMAT, IDS, LATER, MESSAGES, META, META_COUNT,
+        META_FORMAT, PAYLOADS, READY, RECORDS, Wake,
+    },
     storage::StateStorage,
 };
 use crate::Faults;
@@ -75,6 +78,23 @@ impl StateFile {
         Ok(())
     }
 
+    /// Copies what the file holds into a new one, in place of the old: redb leaves the bytes of removed rows in pages that are
+    /// free. The new file is open, and so locked, before it gets the name: no other process finds the folder free meanwhile.
+    pub(super) fn rewrite(&self) -> Result<(), OpenState> {
+        let path = self.folder.join(STATE_FILE);
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let old = database.as_ref().ok_or_else(|| OpenState::read(&path, redb::Error::DatabaseClosed))?;
+        let new = NamedTempFile::with_prefix_in(NEW_FILE_PREFIX, &self.folder)
+            .map_err(|source| OpenState::create(&path, source))?;
+        let copy = open_file(&self.folder, new.path(), self.faults.clone())?;
+        copy_rows(old, &copy).map_err(|source| OpenState::read(&path, source))?;
+        new.persist(&path).map_err(|refused| OpenState::create(&path, refused.error))?;
+        *database = Some(copy);
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| OpenState::open(&self.folder, source))
+    }
+
     /// The number of the last commit that took effect.
     pub(super) fn committed_number(&self) -> Result<u64, redb::Error> {
         self.read(|transaction| {
@@ -126,15 +146,37 @@ fn open_database(folder: &Path, faults: Faults) -> Result<Database, OpenState> {
     if !path.try_exists().map_err(|source| OpenState::open(&path, source))? {
         create_database(folder, &path)?;
     }
-    let file =
-        OpenOptions::new().read(true).write(true).open(&path).map_err(|source| OpenState::open(&path, source))?;
-    let storage = StateStorage::new(file, faults).map_err(|source| OpenState::read(&path, source))?;
+    open_file(folder, &path, faults)
+}
+
+fn open_file(folder: &Path, path: &Path, faults: Faults) -> Result<Database, OpenState> {
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(|source| OpenState::open(path, source))?;
+    let storage = StateStorage::new(file, faults).map_err(|source| OpenState::read(path, source))?;
     Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(storage).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             OpenState::InUse { folder: folder.to_owned() }
         }
-        error => OpenState::read(&path, error),
+        error => OpenState::read(path, error),
     })
+}
+
+/// Copies every table.
+fn copy_rows(old: &Database, new: &Database) -> Result<(), redb::Error> {
+    let (source, target) = (old.begin_read()?, begin_write(new)?);
+    macro_rules! copy {
+        ($($table:ident),+) => {$(
+            {
+                let mut copied = target.open_table($table)?;
+                for row in source.open_table($table)?.iter()? {
+                    let (key, value) = row?;
+                    copied.insert(key.value(), value.value())?;
+                }
+            }
+        )+};
+    }
+    copy!(META, MESSAGES, BODIES, IDS, READY, LATER, ACKNOWLEDGED, DEPTHS, RECORDS, PAYLOADS, ALARMS, ALARM_TIMES);
+    target.commit()?;
+    Ok(())
 }
 
 /// Creates the tables and makes every message that was under a lease ready again. Returns the file's format; a file of

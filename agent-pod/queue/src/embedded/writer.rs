@@ -26,7 +26,7 @@ use super::{
     schema::{Batch, Wake},
     state_file::{StateFile, begin_write},
 };
-use crate::{Result, signals::PoolSignals, weights::WeightedChoice};
+use crate::{Result, payloads::blocking, signals::PoolSignals, weights::WeightedChoice};
 
 /// Operations in one transaction: bounds its memory and how long its first caller waits for the last operation.
 const MAX_BATCH: usize = 256;
@@ -87,6 +87,14 @@ impl Store {
         let jobs = self.jobs.as_ref().expect("present until the store is dropped");
         jobs.send(Box::new(job)).map_err(|_| CommitFailure::Stopped.during(action))?;
         answer.await.map_err(|_| CommitFailure::Stopped.during(action))?
+    }
+
+    /// Writes the file anew without what was removed from it; others wait meanwhile.
+    pub(super) async fn scrub(&self) -> Result<()> {
+        let action = "write the state file anew";
+        let file = Arc::clone(&self.file);
+        let written = blocking(action, move || file.rewrite()).await?;
+        written.map_err(|error| CommitFailure::Reopen(Arc::new(error)).during(action))
     }
 
     /// A way to hand in operations whose outcome nobody waits for.

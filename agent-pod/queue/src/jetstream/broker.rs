@@ -157,6 +157,21 @@ impl Broker {
         Ok(())
     }
 
+    /// Removes the newest message of a subject and has the server overwrite what it leaves in its files.
+    pub(super) async fn erase(&self, stream: &str, subject: &str) -> Result<(), Failure> {
+        let Some(message) = self.last(stream, subject).await? else { return Ok(()) };
+        let body = json!({ "seq": message.sequence });
+        let erased: Result<serde_json::Value, _> = self.api(&format!("STREAM.MSG.DELETE.{stream}"), &body).await;
+        match erased {
+            Ok(_) => Ok(()),
+            Err(failure) => match self.last(stream, subject).await? {
+                Some(found) if found.sequence == message.sequence => Err(failure),
+                // Somebody else was faster.
+                _ => Ok(()),
+            },
+        }
+    }
+
     /// Hands every subject that matches to `each`, in no order, a page of the broker at a time.
     pub(super) async fn subjects(
         &self,

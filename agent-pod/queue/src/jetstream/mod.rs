@@ -40,7 +40,7 @@ use self::{
     broker::Broker, events::JetStreamEvents, failure::Failure, payloads::JetStreamPayloads, queue::JetStreamQueue,
     records::JetStreamRecords, timers::JetStreamTimers,
 };
-use crate::{Payloads, Ports, Records, Result};
+use crate::{Payloads, Ports, Records, Result, payloads::GuardedPayloads};
 
 /// Payloads in the broker itself.
 const IN_BROKER: &str = "nats:";
@@ -74,12 +74,13 @@ async fn open_ports(
         Some(payloads) => payloads,
         None => Arc::new(JetStreamPayloads::open(Arc::clone(&broker)).await?),
     };
+    let records: Arc<dyn Records> = Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings.records).await?);
     let ports = Ports {
-        records: Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings.records).await?),
         timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), settings.redelivery).await?),
         events: Arc::new(JetStreamEvents::new(Arc::clone(&broker))),
         queue: Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings)),
-        payloads,
+        payloads: GuardedPayloads::over(payloads, &records),
+        records,
     };
     Ok(JetStream { ports, broker })
 }

@@ -115,20 +115,27 @@ impl JetStreamPayloads {
         }
     }
 
+    /// The server overwrites each message: what is purged stays in its files for a while.
     async fn remove(&self, digest: &Hash) -> Result<(), Failure> {
         let subject = self.head_subject(digest);
-        self.broker.purge(&self.stream, &subject, None).await?;
-        self.broker.purge(&self.stream, &format!("{subject}.>"), None).await
+        self.broker.erase(&self.stream, &subject).await?;
+        let mut pieces = Vec::new();
+        self.broker.subjects(&self.stream, &format!("{subject}.>"), |piece| pieces.push(piece)).await?;
+        let erased: Vec<_> = pieces.iter().map(|piece| self.broker.erase(&self.stream, piece)).collect();
+        stream::iter(erased).buffered(UNDER_WAY).try_collect().await
     }
 
-    async fn digests(&self) -> Result<BTreeSet<String>, Failure> {
+    async fn digests(&self, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, Failure> {
         let start = self.subjects.len() + 1;
         let mut digests = BTreeSet::new();
         // Pieces without a head are what a process that died has left: listed too, so that they are cleared away.
         self.broker
             .subjects(&self.stream, &format!("{}.>", self.subjects), |subject| {
                 let digest = subject.get(start..).and_then(|rest| rest.split('.').next()).and_then(parse);
-                digests.extend(digest.map(name));
+                digests.extend(digest.map(name).filter(|digest| after.is_none_or(|after| digest.as_str() > after)));
+                if digests.len() > limit {
+                    digests.pop_last();
+                }
             })
             .await?;
         Ok(digests)
@@ -189,8 +196,12 @@ impl Payloads for JetStreamPayloads {
         self.remove(&hash).await.map_err(|failure| failure.during("delete a payload"))
     }
 
-    async fn list(&self) -> PortResult<Vec<String>> {
-        let digests = self.digests().await.map_err(|failure| failure.during("list payloads"))?;
+    async fn list(&self, after: Option<&str>, limit: usize) -> PortResult<Vec<String>> {
+        let digests = self.digests(after, limit).await.map_err(|failure| failure.during("list payloads"))?;
         Ok(digests.into_iter().collect())
+    }
+
+    async fn scrub(&self) -> PortResult<()> {
+        Ok(())
     }
 }

@@ -26,7 +26,7 @@ use super::{
     streams::Puller,
     watch::Watch,
 };
-use crate::{Depth, Priority, weights::WeightedChoice};
+use crate::{Depth, Discarded, Priority, weights::WeightedChoice};
 
 /// Where the priority stands in a task's subject: `PREFIX.tasks.POOL.PRIORITY.ID`.
 const PRIORITY_TOKEN: usize = 3;
@@ -59,6 +59,12 @@ pub(super) struct Pool {
 struct ConsumerState {
     num_pending: u64,
     num_ack_pending: u64,
+    delivered: Delivered,
+}
+
+#[derive(Deserialize)]
+struct Delivered {
+    stream_seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +162,28 @@ impl Pool {
     async fn consumer(&self, class: Priority) -> Result<ConsumerState, Failure> {
         let name = format!("CONSUMER.INFO.{}.{}", self.stream, class_name(class));
         self.broker.api(&name, &json!(null)).await
+    }
+
+    /// Removes a message that was never delivered. A consumer delivers in the order of the stream, so all behind its last
+    /// delivery were not; of the others nobody can say in whose hands they are.
+    pub(super) async fn discard(&self, class: Priority, id: &str) -> Result<Discarded, Failure> {
+        let subject = self.subject(class, id);
+        let found = match self.broker.last(&self.stream, &subject).await {
+            Ok(found) => found,
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => None,
+            Err(failure) => return Err(failure),
+        };
+        let Some(message) = found else { return Ok(Discarded::Absent) };
+        let delivered = match self.consumer(class).await {
+            Ok(consumer) => consumer.delivered.stream_seq,
+            Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) => 0,
+            Err(failure) => return Err(failure),
+        };
+        if message.sequence <= delivered {
+            return Ok(Discarded::InWork);
+        }
+        self.broker.purge(&self.stream, &subject, Some(message.sequence + 1)).await?;
+        Ok(Discarded::Removed)
     }
 
     pub(super) async fn depth(&self) -> Result<Depth, Failure> {

@@ -24,7 +24,7 @@ use super::{
     pool::Pool,
     stash::{Handover, ID_HEADER, lock},
 };
-use crate::{Delivery, Depth, Message, Queue, Receipt, Result as PortResult};
+use crate::{Delivery, Depth, Discarded, Message, Priority, Queue, Receipt, Result as PortResult};
 
 /// Messages under way to the broker at once, a call: enough to hide the time of its disk, little enough to hold.
 const UNDER_WAY: usize = 256;
@@ -166,6 +166,11 @@ impl Queue for JetStreamQueue {
 
     async fn depth(&self, pool: &str) -> PortResult<Depth> {
         self.pool(pool).depth().await.map_err(|failure| failure.during("read the depth of a pool"))
+    }
+
+    async fn discard(&self, pool: &str, priority: Priority, id: &str) -> PortResult<Discarded> {
+        let discarded = self.pool(pool).discard(priority, id).await;
+        discarded.map_err(|failure| failure.during("discard a message"))
     }
 
     fn lease(&self) -> Duration {

@@ -155,6 +155,17 @@ impl Records for JetStreamRecords {
         purged.map_err(|failure| failure.during("delete a record"))
     }
 
+    async fn remove(&self, key: &str, revision: u64) -> PortResult<()> {
+        let failed = |failure: Failure| failure.during("remove a record");
+        let subject = self.subject(key);
+        // What is newer stays.
+        self.broker.purge(&self.stream, &subject, Some(revision.saturating_add(1))).await.map_err(failed)?;
+        match self.broker.last(&self.stream, &subject).await.map_err(failed)? {
+            Some(_) => Err(Error::Conflict { key: key.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> PortResult<Vec<(String, Versioned)>> {
         if limit == 0 {
             return Ok(Vec::new());

@@ -8,9 +8,10 @@ mod timers;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Error, Faults, LEASE, Ports, Result,
+    Error, Faults, LEASE, Ports, Records, Result,
     clock::{Clock, SystemClock},
     events::LocalEvents,
+    payloads::GuardedPayloads,
 };
 
 /// Ports that never fail.
@@ -25,10 +26,12 @@ pub fn open_with(faults: Faults) -> Ports {
 
 /// Ports that read the time from `clock` and whose queue grants leases of this length.
 pub fn open_at(clock: Arc<dyn Clock>, lease: Duration, faults: Faults) -> Ports {
+    let records: Arc<dyn Records> = Arc::new(records::MemoryRecords::new(faults.clone()));
+    let payloads = Arc::new(payloads::MemoryPayloads::new(faults.clone()));
     Ports {
         queue: Arc::new(queue::MemoryQueue::new(Arc::clone(&clock), lease, faults.clone())),
-        records: Arc::new(records::MemoryRecords::new(faults.clone())),
-        payloads: Arc::new(payloads::MemoryPayloads::new(faults.clone())),
+        payloads: GuardedPayloads::over(payloads, &records),
+        records,
         timers: Arc::new(timers::MemoryTimers::new(clock, faults)),
         events: Arc::new(LocalEvents::default()),
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -52,7 +53,17 @@ impl Payloads for MemoryPayloads {
         Ok(())
     }
 
-    async fn list(&self) -> Result<Vec<String>> {
-        Ok(self.lock().keys().cloned().collect())
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(self
+            .lock()
+            .range::<str, _>((start, Bound::Unbounded))
+            .take(limit)
+            .map(|(digest, _)| digest.clone())
+            .collect())
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::count_write;
 use crate::{
-    DEDUPLICATION_WINDOW, Delivery, Depth, Error, Faults, Message, Millis, Queue, Receipt, Result,
+    DEDUPLICATION_WINDOW, Delivery, Depth, Discarded, Error, Faults, Message, Millis, Priority, Queue, Receipt, Result,
     clock::{Clock, after},
     signals::PoolSignals,
     waiting::{Attempt, until_found},
@@ -112,6 +112,25 @@ impl State {
             }
         }
         Ok(())
+    }
+}
+
+impl State {
+    fn discard(&mut self, pool: &str, id: &str, now: Millis) -> Result<Discarded> {
+        let Some(Known::Live { sequence }) = self.ids.get(id) else {
+            self.ids.remove(id);
+            return Ok(Discarded::Absent);
+        };
+        let Some(pool) = self.pools.get_mut(pool).filter(|pool| pool.entries.contains_key(sequence)) else {
+            return Ok(Discarded::Absent);
+        };
+        let place = pool.entries.get(sequence).map(|entry| entry.place);
+        if matches!(place, Some(Place::Leased { until, .. }) if until > now) {
+            return Ok(Discarded::InWork);
+        }
+        pool.remove(*sequence);
+        self.ids.remove(id);
+        Ok(Discarded::Removed)
     }
 }
 
@@ -257,6 +276,13 @@ impl Queue for MemoryQueue {
     async fn depth(&self, pool: &str) -> Result<Depth> {
         let now = self.clock.now();
         Ok(self.lock().pools.get(pool).map(|pool| pool.depth(now)).unwrap_or_default())
+    }
+
+    async fn discard(&self, pool: &str, _: Priority, id: &str) -> Result<Discarded> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        count_write(&self.faults, "discard a message")?;
+        state.discard(pool, id, now)
     }
 
     fn lease(&self) -> Duration {

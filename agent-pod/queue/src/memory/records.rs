@@ -69,6 +69,18 @@ impl Records for MemoryRecords {
         Ok(())
     }
 
+    async fn remove(&self, key: &str, revision: u64) -> Result<()> {
+        let mut state = self.lock();
+        count_write(&self.faults, "remove a record")?;
+        match state.records.get(key) {
+            Some(record) if record.revision != revision => Err(Error::Conflict { key: key.to_owned() }),
+            _ => {
+                state.records.remove(key);
+                Ok(())
+            }
+        }
+    }
+
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),

@@ -2,6 +2,7 @@
 //! in common: names and the way bytes are encoded.
 
 pub mod encoding;
+mod guarded;
 mod objects;
 
 use std::{path::Path, sync::Arc};
@@ -9,6 +10,8 @@ use std::{path::Path, sync::Arc};
 use blake3::Hash;
 use object_store::{ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemory, path};
 
+pub(crate) use self::guarded::GuardedPayloads;
+pub use self::guarded::condemned_name;
 use crate::{Error, Payloads, Result};
 
 /// Why a store of payloads could not be opened.

@@ -96,26 +96,37 @@ impl Payloads for ObjectPayloads {
         }
     }
 
-    async fn list(&self) -> Result<Vec<String>> {
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let top = self.store.list_with_delimiter(Some(&self.prefix)).await;
-        let folders = top.map_err(|error| failed("list payloads", error))?.common_prefixes;
+        let mut folders = top.map_err(|error| failed("list payloads", error))?.common_prefixes;
+        folders.sort_unstable();
+        // Folders are named by the first two digits: those before the last digest of the page before have been listed.
+        let first = after.and_then(|after| after.get(..2)).unwrap_or_default();
+        folders.retain(|folder| folder.filename().is_some_and(|name| name >= first));
         let listed: Vec<_> = folders.iter().map(|folder| self.store.list_with_delimiter(Some(folder))).collect();
-        let listed: Vec<_> = stream::iter(listed)
-            .buffered(LISTED_AT_ONCE)
-            .try_collect()
-            .await
-            .map_err(|error| failed("list payloads", error))?;
+        let mut pages = stream::iter(listed).buffered(LISTED_AT_ONCE);
         let mut digests = Vec::new();
-        for object in listed.iter().flat_map(|page| &page.objects) {
-            // Anything else in here was not put by us: leave it alone.
-            let mut parts: Vec<_> = object.location.parts().collect();
-            let (rest, start) = (parts.pop(), parts.pop());
-            if let (Some(start), Some(rest)) = (start, rest) {
-                digests.extend(parse(&format!("{}{}", start.as_ref(), rest.as_ref())).map(name));
+        while let Some(page) = pages.try_next().await.map_err(|error| failed("list payloads", error))? {
+            for object in &page.objects {
+                // Anything else in here was not put by us: leave it alone.
+                let mut parts: Vec<_> = object.location.parts().collect();
+                let (rest, start) = (parts.pop(), parts.pop());
+                if let (Some(start), Some(rest)) = (start, rest) {
+                    let digest = parse(&format!("{}{}", start.as_ref(), rest.as_ref())).map(name);
+                    digests.extend(digest.filter(|digest| after.is_none_or(|after| digest.as_str() > after)));
+                }
+            }
+            if digests.len() >= limit {
+                break;
             }
         }
         digests.sort_unstable();
+        digests.truncate(limit);
         Ok(digests)
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use queue::{Depth, Message, Priority};
+use queue::{Depth, Discarded, Message, Priority};
 
 use super::{Fixture, LONG, message, soon, with_priority};
 
@@ -181,4 +181,19 @@ pub async fn workers_in_parallel_deliver_each_message_once(fixture: &Fixture) {
     assert_eq!(counts.len(), MESSAGES);
     assert!(counts.values().all(|count| *count == 1));
     assert_eq!(fixture.ports.queue.depth("readers").await.expect("depth"), Depth::default());
+}
+
+pub async fn a_message_is_discarded_unless_a_worker_has_it(fixture: &Fixture) {
+    let queue = &fixture.ports.queue;
+    fixture.publish(&["a", "b"]).await;
+    let in_work = fixture.pull_one().await;
+    let discard = async |id: &str| queue.discard("readers", Priority::Normal, id).await.expect("discard");
+    assert_eq!(discard("a").await, Discarded::InWork);
+    assert_eq!(discard("b").await, Discarded::Removed);
+    assert_eq!(discard("b").await, Discarded::Absent);
+    assert_eq!(queue.discard("nobody's", Priority::Normal, "a").await.expect("discard"), Discarded::Absent);
+    queue.ack(&in_work.receipt).await.expect("acknowledge");
+    assert_eq!(discard("a").await, Discarded::Absent);
+    assert!(fixture.pull(10).await.is_empty());
+    assert_eq!(queue.depth("readers").await.expect("depth"), Depth::default());
 }

@@ -3,6 +3,7 @@
 //! Time is moved by hand where the implementation lets us, and passes by itself where a broker keeps it: then leases and
 //! windows are short, and what a test wants to see is waited for.
 
+pub mod condemned;
 pub mod deduplication;
 pub mod delivery;
 pub mod events;

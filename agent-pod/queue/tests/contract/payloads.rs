@@ -18,7 +18,7 @@ pub async fn a_payload_is_named_by_its_digest_and_read_back(fixture: &Fixture) {
     assert_eq!(digest, blake3::hash(b"hello").to_hex().as_str());
     assert_eq!(payloads.get(&digest).await.expect("get"), "hello");
     assert!(payloads.contains(&digest).await.expect("contains"));
-    assert_eq!(payloads.list().await.expect("list"), [digest]);
+    assert_eq!(payloads.list(None, 1_000).await.expect("list"), [digest]);
 }
 
 pub async fn putting_twice_stores_once(fixture: &Fixture) {
@@ -29,7 +29,7 @@ pub async fn putting_twice_stores_once(fixture: &Fixture) {
         assert_eq!(first, second);
         assert_eq!(payloads.get(&first).await.expect("get"), payload);
     }
-    assert_eq!(payloads.list().await.expect("list").len(), 2);
+    assert_eq!(payloads.list(None, 1_000).await.expect("list").len(), 2);
 }
 
 pub async fn a_payload_that_is_not_there_is_not_found(fixture: &Fixture) {
@@ -59,7 +59,7 @@ pub async fn deleting_removes_and_deleting_nothing_is_no_error(fixture: &Fixture
         payloads.delete(&digest).await.expect("deleting nothing");
         assert!(matches!(payloads.get(&digest).await, Err(Error::NotFound { .. })));
     }
-    assert!(payloads.list().await.expect("list").is_empty());
+    assert!(payloads.list(None, 1_000).await.expect("list").is_empty());
 }
 
 pub async fn payloads_of_every_size_come_back_whole(fixture: &Fixture) {
@@ -75,5 +75,32 @@ pub async fn payloads_of_every_size_come_back_whole(fixture: &Fixture) {
     }
     digests.sort();
     digests.dedup();
-    assert_eq!(payloads.list().await.expect("list"), digests);
+    assert_eq!(payloads.list(None, 1_000).await.expect("list"), digests);
+}
+
+pub async fn digests_are_listed_a_page_at_a_time_in_order(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    let mut digests = Vec::new();
+    for n in 0..20 {
+        // Some large enough to lie elsewhere than the small ones.
+        let payload = if n % 5 == 0 { noise(100_000 + n) } else { Bytes::from(format!("payload {n}")) };
+        digests.push(payloads.put(payload).await.expect("put"));
+    }
+    digests.sort();
+    let mut listed: Vec<String> = Vec::new();
+    loop {
+        let page = payloads.list(listed.last().map(String::as_str), 7).await.expect("list");
+        assert!(page.len() <= 7);
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page);
+    }
+    assert_eq!(listed, digests);
+    payloads.scrub().await.expect("scrub");
+    assert_eq!(payloads.list(None, 100).await.expect("list"), digests, "nothing else is lost");
+    assert_eq!(
+        payloads.get(&digests[3]).await.map(|bytes| blake3::hash(&bytes)).expect("get").to_hex().as_str(),
+        digests[3]
+    );
 }

@@ -46,6 +46,19 @@ pub async fn a_record_created_again_does_not_repeat_a_revision(fixture: &Fixture
     assert!(matches!(late, Err(Error::Conflict { .. })), "{late:?}");
 }
 
+pub async fn a_record_is_removed_as_it_was_read_or_not_at_all(fixture: &Fixture) {
+    let records = &fixture.ports.records;
+    let first = records.create("a", "one".into()).await.expect("create");
+    let second = records.update("a", first, "two".into()).await.expect("update");
+    let late = records.remove("a", first).await;
+    assert!(matches!(&late, Err(Error::Conflict { key }) if key == "a"), "{late:?}");
+    assert_eq!(records.get("a").await.expect("get").expect("a record").bytes, "two");
+    records.remove("a", second).await.expect("remove");
+    records.remove("a", second).await.expect("removing nothing");
+    assert_eq!(records.get("a").await.expect("get"), None);
+    records.create("a", "three".into()).await.expect("create");
+}
+
 pub async fn a_scan_goes_in_order_by_prefix_from_after_to_limit(fixture: &Fixture) {
     let records = &fixture.ports.records;
     for key in ["doc/3", "doc/1", "other", "doc/2", "doc", "doc/4", "dod"] {

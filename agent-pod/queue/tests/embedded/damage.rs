@@ -75,7 +75,7 @@ async fn what_a_killed_process_left_half_written_is_removed_and_what_is_not_ours
     let foreign = file_of(folder.path(), &digest).with_file_name("notes.txt");
     fs::write(&foreign, "notes").expect("write");
     let payloads = embedded::open(folder.path()).expect("open again").ports.payloads;
-    assert_eq!(payloads.list().await.expect("list"), [digest]);
+    assert_eq!(payloads.list(None, 1_000).await.expect("list"), [digest]);
     assert!(!half.exists());
     assert!(foreign.exists());
 }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod dead_letters;
+mod erasing;
 mod following;
 mod people;
 mod reading;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 pub(super) use self::{
     dead_letters::{list as dead_letters, replay, show as dead_letter},
+    erasing::erase,
     following::watch,
     people::{answer, feedback, pending},
     reading::{cancel, get, list, print_results, print_values},

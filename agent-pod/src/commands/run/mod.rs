@@ -3,6 +3,7 @@
 pub(crate) mod learn;
 pub(crate) mod report;
 pub(crate) mod results;
+mod retaining;
 pub(crate) mod session;
 pub(crate) mod submit;
 pub(crate) mod summary;
@@ -53,6 +54,7 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
     .await?;
     // Nothing of an earlier run is touched before this one can begin.
     State::begin_run(&session.services.ports, &run).await?;
+    retaining::remove_what_is_over(&session.services.ports, &session.plan, &run).await?;
     let output = arguments.output.as_deref();
     let mut reporter = Reporter::open(&run, &session.plan, output, arguments.format, &Keep::Nothing)?;
     if !session.plan.spec.heads.is_empty() {

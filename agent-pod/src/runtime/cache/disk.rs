@@ -74,9 +74,14 @@ impl Disk {
     }
 
     fn path(&self, key: &str) -> PathBuf {
-        let (folder, name) = key.split_at(2.min(key.len()));
-        self.folder.join(folder).join(name)
+        path(&self.folder, key)
     }
+}
+
+/// Where a result lies in a cache folder.
+pub(super) fn path(folder: &Path, key: &str) -> PathBuf {
+    let (shard, name) = key.split_at(2.min(key.len()));
+    folder.join(shard).join(name)
 }
 
 /// All files of results in a cache folder, and what is half-written.

@@ -1,7 +1,7 @@
 //! What the levels hold, and how it is removed: for a person who asks, while no pipeline needs to run.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io::{self, Read as _},
     path::Path,
     time::{Duration, UNIX_EPOCH},
@@ -83,6 +83,37 @@ fn made_at(path: &Path) -> io::Result<Option<u64>> {
 fn written_at(metadata: &std::fs::Metadata) -> Option<u64> {
     let elapsed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(elapsed.as_millis()).ok()
+}
+
+/// Removes results by their keys from a cache folder; how many were there.
+pub fn erase_disk(folder: &Path, keys: &BTreeSet<String>) -> io::Result<u64> {
+    let mut removed = 0;
+    // Keys are digests; anything else names no result, least of all a path.
+    for key in keys.iter().filter(|key| key.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+        match std::fs::remove_file(disk::path(folder, key)) {
+            Ok(()) => removed += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes results by their keys from a server, and looks again; how many were there, and how many are there.
+pub async fn erase_redis(settings: &RedisSettings, keys: &BTreeSet<String>) -> Result<(u64, u64), RedisError> {
+    let mut connection = connect(settings).await?;
+    let names: Vec<Vec<u8>> = keys.iter().map(|key| super::redis::name(key).into_bytes()).collect();
+    let (mut removed, mut left) = (0, 0);
+    for names in names.chunks(PAGE) {
+        // DEL, not UNLINK: the memory is free when it answers.
+        let gone: Vec<u64> = ask(&mut connection, names, |commands, name| {
+            commands.cmd("DEL").arg(name);
+        })
+        .await?;
+        removed += gone.iter().sum::<u64>();
+        left += lengths(&mut connection, names).await?.iter().filter(|&&length| length > 0).count() as u64;
+    }
+    Ok((removed, left))
 }
 
 /// What a server holds of all pipelines and tenants.

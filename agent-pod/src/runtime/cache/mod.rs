@@ -15,6 +15,7 @@ mod redis;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::Path,
     sync::{Arc, OnceLock, atomic::AtomicU64, atomic::Ordering},
@@ -39,6 +40,9 @@ use super::now;
 
 /// Bytes of results in memory.
 const MEMORY_BYTES: u64 = 64 << 20;
+
+/// Longest time for what is on its way to the server, before it is looked for there.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Which levels are used, and for how long a result counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +82,7 @@ pub struct StageCache {
     memory: Memory<String, Arc<Kept>>,
     memory_counts: Counts,
     redis: Option<Redis>,
+    redis_settings: Option<RedisSettings>,
     disk: Disk,
     computed: AtomicU64,
 }
@@ -97,13 +102,33 @@ impl StageCache {
             .weigher(|key: &String, kept: &Arc<Kept>| u32::try_from(key.len() + kept.weight()).unwrap_or(u32::MAX))
             .build();
         let disk = Disk::open(folder)?;
-        Ok(Self { memory, memory_counts: Counts::default(), redis: None, disk, computed: AtomicU64::new(0) })
+        let (redis, redis_settings) = (None, None);
+        let (memory_counts, computed) = (Counts::default(), AtomicU64::new(0));
+        Ok(Self { memory, memory_counts, redis, redis_settings, disk, computed })
     }
 
     /// Adds the level on a server. Waits a moment for it to answer and goes on without it where it does not; it is tried
     /// again as long as the cache is used.
     pub async fn use_redis(&mut self, settings: RedisSettings) {
+        self.redis_settings = Some(settings.clone());
         self.redis = Some(Redis::open(settings).await);
+    }
+
+    /// The server, where one is used.
+    pub fn redis_settings(&self) -> Option<&RedisSettings> {
+        self.redis_settings.as_ref()
+    }
+
+    /// Removes results from memory, and what is on its way to the server comes to rest; how many were there, and how many of
+    /// all are not there any more.
+    pub async fn forget(&self, keys: &BTreeSet<String>) -> (u64, u64) {
+        self.settle(SETTLE).await;
+        let (mut removed, mut absent) = (0, 0);
+        for key in keys {
+            removed += u64::from(self.memory.remove(key).await.is_some());
+            absent += u64::from(!self.memory.contains_key(key));
+        }
+        (removed, absent)
     }
 
     /// The result under `key`, and whether the cache had it. The work is done at most once for requests that meet here.

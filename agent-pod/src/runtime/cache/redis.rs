@@ -151,7 +151,7 @@ impl Inner {
 }
 
 /// The name at the server of a key of the cache.
-fn name(key: &str) -> String {
+pub(super) fn name(key: &str) -> String {
     format!("{PREFIX}{key}")
 }
 

@@ -21,11 +21,12 @@ use crate::{
     runtime::{
         driver::{Driver, Submitted},
         drivers::Drivers,
+        erasure::Eraser,
         now,
         progress::status_word,
         stop::Stop,
     },
-    serve::config::Limits,
+    serve::config::{Limits, Passes},
     stages::MAX_BYTES,
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Api {
     pub(super) limits: Limits,
     pub(super) watchers: Arc<Semaphore>,
     pub(super) room: Arc<Semaphore>,
+    pub(super) eraser: Eraser,
+    pub(super) passes: Passes,
     pub(super) stop: Stop,
     pub(super) sinks: Arc<Sinks>,
 }
@@ -384,7 +387,8 @@ fn is_dead(record: &DocumentRecord) -> bool {
     record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
 }
 
-fn may_see(caller: &Caller, record: &DocumentRecord) -> bool {
+/// Whether a document is of the caller's tenant.
+pub(super) fn may_see(caller: &Caller, record: &DocumentRecord) -> bool {
     caller.tenant.as_ref().is_none_or(|tenant| *tenant == record.submission.tenant)
 }
 

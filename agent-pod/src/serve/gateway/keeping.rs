@@ -9,7 +9,7 @@ use std::{
 use flow::RESULTS_POOL;
 use serde_json::Value;
 
-use super::{super::parts::Parts, api::Api};
+use super::{super::parts::Parts, api::Api, in_flight::Earlier};
 use crate::{
     error::chain,
     runtime::{driver::Error, now, progress, sweeper, timers},
@@ -68,15 +68,18 @@ pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>) {
 
 /// Sweeps the records of all pipelines and counts those in flight.
 pub(super) async fn count(api: &Api) -> Result<(), Error> {
-    for name in api.plans.keys() {
+    for (name, plan) in &api.plans {
         let began = Instant::now();
         let mut unfinished = HashSet::new();
+        let mut earlier = Earlier::default();
         sweeper::sweep(&api.drivers.of(name), now(), |record| {
+            earlier.count(plan, record);
             unfinished.insert((record.submission.tenant.clone(), record.submission.document.clone()));
         })
         .await?;
         let open = api.credits.recount(name, began, unfinished);
         api.drivers.metrics().open(name, open);
+        earlier.report(api, name).await;
     }
     Ok(())
 }

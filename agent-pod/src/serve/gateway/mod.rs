@@ -4,10 +4,13 @@
 mod api;
 mod approvals;
 mod credits;
+mod erasing;
 mod feedback;
 mod http;
+mod in_flight;
 mod keeping;
 mod refusal;
+mod retaining;
 mod rpc;
 mod tokens;
 mod watch;
@@ -94,7 +97,10 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let sinks = Sinks::new(Arc::clone(&store.ports().payloads), &config.process.state, Arc::clone(&metrics));
     let sinks = Arc::new(sinks);
     spawn_results(&mut parts, &config.process.name, (&drivers, &sinks), &stop);
+    let places = erasing::places(&store, services.get());
     let api = Arc::new(Api {
+        eraser: erasing::eraser(&drivers, store.ports(), places),
+        passes: config.retention.clone(),
         drivers,
         ports: store.ports().clone(),
         plans,
@@ -109,6 +115,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     // Before anyone can submit: what is in flight from before counts.
     keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;
     keeping::spawn(&mut parts, &api);
+    retaining::spawn(&mut parts, &api, matches!(store, Store::Broker(_)));
     serve(&mut parts, &api, &config).await?;
     health.ready();
     let names: Vec<&str> = api.plans.keys().map(String::as_str).collect();
@@ -137,11 +144,19 @@ async fn spawn_workers(
     drivers: &Drivers,
     stop: &Stop,
 ) -> Result<Arc<Services>> {
-    let plans: Vec<Arc<Plan>> = config.plans.values().cloned().map(Arc::new).collect();
+    let mut plans: Vec<Arc<Plan>> = config.plans.values().cloned().map(Arc::new).collect();
+    // Documents go on by the plan that they began with: with its models, and in its pools, also where no file names them.
+    let in_flight = in_flight::plans(&state.ports, drivers.plans()).await?;
+    plans.extend(
+        in_flight.into_iter().filter(|plan| config.plans.get(&plan.name).is_none_or(|now| now.digest != plan.digest)),
+    );
     let models: Option<&Path> = config.process.models.as_deref();
     let (engine, names) = models::start(&plans, models).await?;
     let services = Arc::new(Services::open(state, engine, names)?);
-    let pools: BTreeMap<_, _> = plans.iter().flat_map(|plan| &plan.pools).collect();
+    let mut pools = BTreeMap::new();
+    for (pool, spec) in plans.iter().flat_map(|plan| &plan.pools) {
+        pools.entry(pool).or_insert(spec);
+    }
     let learner = Learner {
         drivers: drivers.clone(),
         services: Arc::clone(&services),

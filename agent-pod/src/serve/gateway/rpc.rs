@@ -10,8 +10,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use self::proto::{
-    ApproveRequest, Document, DocumentRequest, FeedbackRequest, FeedbackResponse, GetRequest, ListApprovalsRequest,
-    ListRequest, ListResponse, PipelinesRequest, PipelinesResponse, SubmitRequest, SubmitResponse, Token, WatchEvent,
+    ApproveRequest, Document, DocumentRequest, EraseRequest, EraseResponse, FeedbackRequest, FeedbackResponse,
+    GetRequest, ListApprovalsRequest, ListRequest, ListResponse, PipelinesRequest, PipelinesResponse, SubmitRequest,
+    SubmitResponse, Token, WatchEvent,
+    erase_request::Scope,
     feedback_request,
     gateway_server::{Gateway, GatewayServer},
     submit_request::Part,
@@ -122,6 +124,19 @@ impl Gateway for Rpc {
         let caller = self.caller(&request)?;
         let DocumentRequest { pipeline, document } = request.into_inner();
         Ok(Response::new(sent(&self.api.replay(&caller, &pipeline, &document).await?)))
+    }
+
+    async fn erase(&self, request: Request<EraseRequest>) -> Answer<EraseResponse> {
+        let caller = self.caller(&request)?;
+        let report = match request.into_inner().scope {
+            Some(Scope::Document(DocumentRequest { pipeline, document })) => {
+                self.api.erase_document(&caller, &pipeline, &document).await?
+            }
+            Some(Scope::Tenant(tenant)) => self.api.erase_tenant(&caller, &tenant).await?,
+            None => return Err(Refusal::Invalid("scope: set document or tenant".to_owned()).into()),
+        };
+        let (complete, more) = (report["complete"] == true, report["more"] == true);
+        Ok(Response::new(EraseResponse { complete, more, report_json: report.to_string() }))
     }
 
     type WatchStream = std::pin::Pin<Box<dyn Stream<Item = std::result::Result<WatchEvent, Status>> + Send>>;

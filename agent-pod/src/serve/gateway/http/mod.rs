@@ -1,5 +1,6 @@
 //! HTTP with JSON. `openapi.json` beside this file is its description and is served as it is.
 
+mod erasing;
 mod people;
 mod stream;
 
@@ -12,7 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
     let documents = Router::new()
         .route("/v1/pipelines", get(pipelines))
         .route("/v1/pipelines/{pipeline}/documents", post(submit).get(list))
-        .route("/v1/pipelines/{pipeline}/documents/{document}", get(document))
+        .route("/v1/pipelines/{pipeline}/documents/{document}", get(document).delete(erasing::document))
         .route("/v1/pipelines/{pipeline}/documents/{document}/events", get(stream::events))
         .route("/v1/pipelines/{pipeline}/documents/{document}/cancel", post(cancel))
         .route("/v1/pipelines/{pipeline}/documents/{document}/replay", post(replay))
@@ -49,6 +50,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
         .route("/v1/pipelines/{pipeline}/audits", get(people::audits))
         .route("/v1/pipelines/{pipeline}/feedback", get(people::list_feedback))
         .route("/v1/pipelines/{pipeline}/dead-letters", get(dead_letters))
+        .route("/v1/tenants/{tenant}", delete(erasing::tenant))
         .layer(middleware::from_fn_with_state(Arc::clone(api), authenticate));
     Router::new()
         .route("/", get(async || Html(include_str!("page.html"))))
