@@ -22,6 +22,7 @@ use queue::{Payloads, Ports};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
+    adaptive::Adaptive,
     cache::StageCache,
     heads::Heads,
     models::ModelNames,
@@ -82,6 +83,8 @@ pub struct Services {
     pub cache: StageCache,
     /// Templates.
     pub templates: Templates,
+    /// How long attempts of stages take.
+    pub adaptive: Adaptive,
     /// How a document is parsed in a process of its own.
     pub parser: ChildCommand,
     folder: PathBuf,
@@ -121,6 +124,7 @@ impl Services {
             models,
             cache,
             templates: Templates::default(),
+            adaptive: Adaptive::default(),
             parser: ChildCommand { program, args: vec!["parse-child".into()] },
             folder: folder.to_path_buf(),
             vectors,

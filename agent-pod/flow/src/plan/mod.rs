@@ -12,7 +12,7 @@ mod results;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crds::{AgentPoolSpec, Fallback, Model, PipelineSpec, Retry, Stage};
+use crds::{AgentPoolSpec, Fallback, Model, PipelineSpec, Retry, Stage, StageTimeout};
 
 use crate::Digest;
 use graph::Graph;
@@ -56,6 +56,8 @@ pub struct PlannedStage {
     pub timeout: Duration,
     /// What is turned to in this order when the stage fails for good.
     pub fallbacks: Vec<Fallback>,
+    /// Whether that holds only until enough is known of how long attempts take.
+    pub adaptive: bool,
     /// Whether a quality round repeats it: it is `restartAt` or follows it.
     pub repeats: bool,
 }
@@ -167,7 +169,11 @@ fn planned_stages(spec: &PipelineSpec, graph: &Graph<'_>) -> Vec<PlannedStage> {
     let names = |positions: &[usize]| positions.iter().map(|&other| spec.stages[other].name.clone()).collect();
     let plan_stage = |position: usize| {
         let stage = &spec.stages[position];
-        let timeout = stage.timeout.or(spec.stage_timeout).map_or(STAGE_TIMEOUT, |span| span.0);
+        let (timeout, adaptive) = match stage.timeout.or(spec.stage_timeout) {
+            Some(StageTimeout::Fixed(span)) => (span.0, false),
+            Some(StageTimeout::Adaptive) => (STAGE_TIMEOUT, true),
+            None => (STAGE_TIMEOUT, false),
+        };
         PlannedStage {
             name: stage.name.clone(),
             spec: stage.clone(),
@@ -176,6 +182,7 @@ fn planned_stages(spec: &PipelineSpec, graph: &Graph<'_>) -> Vec<PlannedStage> {
             retry: stage.retry.clone().unwrap_or_else(|| spec.retry.clone()),
             timeout,
             fallbacks: models::fallbacks(spec, stage).to_vec(),
+            adaptive,
             repeats: repeated.contains(&position),
         }
     };

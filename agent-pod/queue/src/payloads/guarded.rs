@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{blocking, name, parse};
-use crate::{Condemned, Payloads, Records, Result};
+use crate::{ByteStream, Condemned, Error, Payloads, Records, Result};
 
 /// Payloads whose writers keep them; see [`Condemned`].
 pub(crate) struct GuardedPayloads {
@@ -35,6 +35,18 @@ impl Payloads for GuardedPayloads {
         // Before the store looks whether it has them: see the guarantee of `Condemned`.
         self.condemned.keep(&condemned_name(&digest)).await?;
         self.inner.put(bytes).await
+    }
+
+    async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)> {
+        let stored = self.inner.put_stream(bytes).await?;
+        // The name is known only now, so the store may have found bytes that were being removed. What is there once they are
+        // kept stays; what is not has to be sent again.
+        self.condemned.keep(&condemned_name(&stored.0)).await?;
+        if !self.inner.contains(&stored.0).await? {
+            let source = "the same bytes were being removed as they came; send them again".into();
+            return Err(Error::Store { action: "store a payload", source });
+        }
+        Ok(stored)
     }
 
     async fn get(&self, digest: &str) -> Result<Bytes> {
