@@ -264,6 +264,9 @@ fn a_wrong_file_is_refused_with_its_line() {
     place.docket(&["gateway", "--config", "gateway.yaml"]).code(2).says("tokens");
     place.write("worker.yaml", "pool: writers\nresources: [pipeline.yaml]\nnats: {servers: ['nats://127.0.0.1:1']}\n");
     place.docket(&["worker", "--config", "worker.yaml"]).code(2).says("worker.yaml:1:7: pool: the resource files hold");
+    let open = "pool: readers\nresources: [pipeline.yaml]\nhttp: 0.0.0.0:0\nnats: {servers: ['nats://127.0.0.1:1']}\n";
+    place.write("worker.yaml", open);
+    place.docket(&["worker", "--config", "worker.yaml"]).code(2).says("worker.yaml:3:7: http: can be reached");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    io::Read as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -193,6 +193,28 @@ fn a_client_that_leaves_ends_the_work(http: &str, workers: [&mut Process; 2]) {
     wait_for("the worker to notice", || {
         workers.iter_mut().any(|worker| counted(&metrics(worker), "left")).then_some(())
     });
+}
+
+#[test]
+fn a_client_that_leaves_before_its_whole_answer_ends_the_work() {
+    let Some((_place, mut gateway)) = gateway_alone("inference: {concurrent: 1}\n") else { return };
+    let messages = json!([{"role": "user", "content": "Write a long story about a fox."}]);
+    let asked = json!({"model": "small", "messages": messages, "max_tokens": 900, "temperature": 1.2}).to_string();
+    let address = gateway.http.trim_start_matches("http://").to_owned();
+    let mut leaving = std::net::TcpStream::connect(&address).expect("it listens");
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {TOKEN}\r\n\
+         content-length: {}\r\n\r\n",
+        asked.len()
+    );
+    leaving.write_all(format!("{head}{asked}").as_bytes()).expect("sent");
+    let short = json!({"model": "small", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2});
+    let status = || post(&gateway.http, "/v1/chat/completions", &short).status().as_u16();
+    wait_for("the only place to be taken", || (status() == 429).then_some(()));
+    drop(leaving);
+    wait_for("the place", || (status() == 200).then_some(()));
+    let metrics = gateway.metrics();
+    assert!(counted(&metrics, "left"), "it did not wait for the answer: {metrics}");
 }
 
 #[test]

@@ -59,8 +59,13 @@ impl Speaker {
 
     /// The worker is gone at once for those who look, and not only when its last word is too old.
     pub(super) async fn fall_silent(&self, statuses: &dyn Statuses) {
-        if let Err(error) = statuses.remove(&self.key()).await {
-            tracing::debug!(error = %chain(&error), pool = %self.pool, "a status was not taken back");
+        // A broker that is away must not hold up the end: the last word grows old by itself.
+        match tokio::time::timeout(EVERY, statuses.remove(&self.key())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = %chain(&error), pool = %self.pool, "a status was not taken back");
+            }
+            Err(_) => tracing::debug!(pool = %self.pool, "a status was not taken back in time"),
         }
     }
 

@@ -159,9 +159,87 @@ pub(super) async fn look(api: &Api) {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use bytes::Bytes;
     use flow::{CacheCounts, ServiceTime};
+    use futures::stream;
+    use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::{
+        runtime::{drivers::Drivers, metrics::Metrics, stop::Stop},
+        serve::{
+            config::Limits,
+            gateway::{
+                api::{Accepted, Head},
+                credits::Credits,
+                tokens::Tokens,
+            },
+            status::Live,
+        },
+    };
+
+    /// A gateway's requests on a pipeline of one stage, which nobody works.
+    async fn api(limits: Limits) -> Api {
+        let spec = json!({"stages": [{"name": "a", "pool": "readers", "transform": {"template": "a"}}]});
+        let pools = BTreeMap::from([("readers".to_owned(), serde_json::from_value(json!({})).expect("a pool"))]);
+        let plan = flow::compile("p", 1, &serde_json::from_value(spec).expect("a pipeline"), &pools).expect("a plan");
+        let ports = queue::memory::open();
+        let drivers = Drivers::of_store(ports.clone(), Arc::new(Metrics::default()));
+        let plan = drivers.plans().put(plan).await.expect("stored");
+        Api {
+            drivers,
+            plans: BTreeMap::from([("p".to_owned(), plan)]),
+            credits: Credits::new(limits.in_flight),
+            tokens: Arc::new(Tokens::open(None).expect("no file")),
+            watchers: Arc::new(Semaphore::new(1)),
+            room: Api::room(&limits),
+            live: Live::new(Arc::clone(&ports.statuses)),
+            loads: Loads::default(),
+            ports,
+            limits,
+            stop: Stop::default(),
+        }
+    }
+
+    async fn submit(api: &Api, id: &str) -> Result<Accepted, Refusal> {
+        let head = Head { pipeline: "p".to_owned(), id: Some(id.to_owned()), ..Head::default() };
+        api.submit(&Caller::default(), head, stream::iter([Ok::<_, String>(Bytes::from("text"))])).await
+    }
+
+    #[tokio::test]
+    async fn clients_are_told_what_follows_from_measured_times() {
+        let api = api(Limits { in_flight: 2, ..Limits::default() }).await;
+        assert_eq!(submit(&api, "one").await.map(|accepted| accepted.expected_finish), Ok(None), "nothing is measured");
+        let time = ServiceTime {
+            pipeline: "p".to_owned(),
+            stage: "a".to_owned(),
+            count: 9,
+            mean: 60.0,
+            ..ServiceTime::default()
+        };
+        let worker = PodStatus {
+            pool: "readers".to_owned(),
+            slots: 1,
+            ready: true,
+            service_times: vec![time],
+            ..PodStatus::default()
+        };
+        let of_another = PodStatus { pool: "writers".to_owned(), slots: 99, ..worker.clone() };
+        api.loads.set("readers", &Depth { pending: [0, 0, 1, 0], in_work: 0, oldest: None }, &[worker, of_another]);
+        // A minute for the one that waits, a minute of its own.
+        let before = now();
+        let expected = submit(&api, "two").await.expect("accepted").expected_finish.expect("a time");
+        let expected: jiff::Timestamp = expected.parse().expect("RFC 3339");
+        let millis = u64::try_from(expected.as_millisecond()).expect("after 1970") - before;
+        assert!((120_000..180_000).contains(&millis), "{millis}");
+        let (driver, record) = api.record(&Caller::default(), "p", "two").await.expect("it is there");
+        assert!(api.result(&driver, &record).await.expect("a result")["expectedFinish"].is_string());
+        // Two documents in two minutes: one of them should end within one.
+        let Err(Refusal::Busy { retry_after, .. }) = submit(&api, "three").await else { panic!("two are in flight") };
+        assert_eq!(retry_after, Duration::from_secs(60));
+    }
 
     #[test]
     fn a_pool_is_the_sum_of_its_workers() {
