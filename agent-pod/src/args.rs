@@ -68,6 +68,8 @@ pub enum Command {
     Feedback(FeedbackArguments),
     /// Erases documents, or all of a tenant's, from everywhere, and proves it. Exit code 1 where something may be left.
     Erase(EraseArguments),
+    /// Tells what waits in the pools of a gateway, who works there and how long work takes.
+    Stats(StatsArguments),
     /// Parses one document from standard input under limits. Run by docket itself.
     #[command(hide = true)]
     ParseChild,
@@ -371,6 +373,12 @@ pub struct WorkerArguments {
     /// The AgentPool that this worker belongs to.
     #[arg(long, env = "DOCKET_POOL", value_name = "NAME")]
     pub pool: Option<String>,
+    /// Address of the OpenAI-compatible interface of the pool's models.
+    #[arg(long, env = "DOCKET_HTTP", value_name = "ADDRESS")]
+    pub http: Option<String>,
+    /// Host and port by which gateways reach that interface.
+    #[arg(long, env = "DOCKET_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
 }
 
 /// `docket gateway`.
@@ -601,6 +609,22 @@ pub struct EraseArguments {
     #[arg(id = "redis_url", long = "redis", env = "DOCKET_REDIS", hide_env_values = true, value_name = "URL")]
     pub redis: Option<String>,
     /// table: place by place, in short; json, jsonl: the whole reports.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket stats`.
+#[derive(Args, Debug, Clone)]
+pub struct StatsArguments {
+    /// The gateway's address.
+    #[arg(long, env = "DOCKET_GATEWAY", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub gateway: String,
+    /// Bearer token.
+    #[arg(long, env = "DOCKET_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    #[command(flatten)]
+    pub tls: TlsArguments,
+    /// table: for people; json: everything, each worker's own words included.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
 }

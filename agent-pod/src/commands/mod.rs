@@ -43,6 +43,7 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Approve(arguments) => approve::approve(arguments).await,
         Command::Feedback(arguments) => client::feedback(arguments).await,
         Command::Erase(arguments) => erase::erase(arguments).await,
+        Command::Stats(arguments) => client::stats(arguments).await,
         Command::ParseChild => Ok(ExitCode::SUCCESS),
     }
 }

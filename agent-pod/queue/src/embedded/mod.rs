@@ -1,4 +1,4 @@
-//! All five ports for one process, durable in one folder.
+//! All six ports for one process, durable in one folder; events and statuses live in its memory.
 //!
 //! ```text
 //! state.redb        queue, records, timers, small payloads     payloads/ab/cdef…   large payloads, one file each
@@ -32,6 +32,7 @@ use crate::{
     clock::{Clock, SystemClock},
     events::LocalEvents,
     payloads::{GuardedPayloads, files::PayloadFiles},
+    statuses::LocalStatuses,
 };
 
 const STATE_FILE: &str = "state.redb";
@@ -77,7 +78,8 @@ fn open_ports(
         queue: Arc::new(queue::EmbeddedQueue::new(Arc::clone(&store), Arc::clone(&clock), lease)),
         payloads: GuardedPayloads::over(payloads, &records),
         records,
-        timers: Arc::new(timers::EmbeddedTimers::new(store, clock)),
+        timers: Arc::new(timers::EmbeddedTimers::new(store, Arc::clone(&clock))),
         events: Arc::new(LocalEvents::default()),
+        statuses: Arc::new(LocalStatuses::new(clock)),
     })
 }

@@ -1,4 +1,4 @@
-//! All five ports in the memory of one process: for tests. Nothing outlives it.
+//! All six ports in the memory of one process: for tests. Nothing outlives it.
 
 mod payloads;
 mod queue;
@@ -12,6 +12,7 @@ use crate::{
     clock::{Clock, SystemClock},
     events::LocalEvents,
     payloads::GuardedPayloads,
+    statuses::LocalStatuses,
 };
 
 /// Ports that never fail.
@@ -32,8 +33,9 @@ pub fn open_at(clock: Arc<dyn Clock>, lease: Duration, faults: Faults) -> Ports 
         queue: Arc::new(queue::MemoryQueue::new(Arc::clone(&clock), lease, faults.clone())),
         payloads: GuardedPayloads::over(payloads, &records),
         records,
-        timers: Arc::new(timers::MemoryTimers::new(clock, faults)),
+        timers: Arc::new(timers::MemoryTimers::new(Arc::clone(&clock), faults)),
         events: Arc::new(LocalEvents::default()),
+        statuses: Arc::new(LocalStatuses::new(clock)),
     }
 }
 

@@ -63,15 +63,19 @@ impl Connection {
 
     /// The gateway, for what concerns no single pipeline.
     pub(super) fn to_gateway(arguments: &ClientArguments) -> Result<Self> {
-        let unusable = |why: &str| Error::usage(format!("--gateway {}: {why}", arguments.gateway));
-        let base: Url = arguments.gateway.parse().map_err(|_| unusable("is not a URL; write http://host:port"))?;
+        Self::to(&arguments.gateway, arguments.token.as_deref(), &arguments.tls)
+    }
+
+    /// As [`Self::to_gateway`].
+    pub(super) fn to(gateway: &str, token: Option<&str>, tls: &TlsArguments) -> Result<Self> {
+        let unusable = |why: &str| Error::usage(format!("--gateway {gateway}: {why}"));
+        let base: Url = gateway.parse().map_err(|_| unusable("is not a URL; write http://host:port"))?;
         if base.cannot_be_a_base() || !matches!(base.scheme(), "http" | "https") {
             return Err(unusable("is not a URL of a web server; write http://host:port"));
         }
-        let http = secured(reqwest::Client::builder().connect_timeout(CONNECT), &arguments.tls)?;
+        let http = secured(reqwest::Client::builder().connect_timeout(CONNECT), tls)?;
         let http = http.build().map_err(Error::system("make an HTTP client"))?;
-        let token = arguments.token.clone();
-        let is_known = arguments.tls.cert.is_some();
+        let (token, is_known) = (token.map(str::to_owned), tls.cert.is_some());
         Ok(Self { http, base, token, is_known, pipeline: String::new(), max_bytes: 0 })
     }
 

@@ -6,6 +6,7 @@ mod erasing;
 mod following;
 mod people;
 mod reading;
+mod stats;
 mod submit;
 
 use serde_json::Value;
@@ -16,6 +17,7 @@ pub(super) use self::{
     following::watch,
     people::{answer, feedback, pending},
     reading::{cancel, get, list, print_results, print_values},
+    stats::stats,
     submit::submit,
 };
 

@@ -1,15 +1,14 @@
 //! What happens beside requests: timers, the sweep, the counting of what is in flight and of what waits.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use flow::RESULTS_POOL;
 use serde_json::Value;
 
-use super::{super::parts::Parts, api::Api, in_flight::Earlier};
+use super::{super::parts::Parts, api::Api, in_flight::Earlier, stats};
 use crate::{
     error::chain,
     runtime::{driver::Error, now, progress, sweeper, timers},
@@ -55,7 +54,7 @@ pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>) {
     let depth = Arc::clone(api);
     parts.spawn(async move {
         while sweeper::rest(DEPTH, &depth.stop).await {
-            measure_depth(&depth).await;
+            stats::look(&depth).await;
         }
         Ok(())
     });
@@ -107,20 +106,6 @@ async fn follow_ends(api: &Api) {
             && body["outcome"] != "unfinished"
         {
             api.credits.ended(pipeline, tenant, document);
-        }
-    }
-}
-
-async fn measure_depth(api: &Api) {
-    let mut pools: BTreeSet<&str> = api.plans.values().flat_map(|plan| plan.pools.keys()).map(String::as_str).collect();
-    if api.plans.values().any(|plan| plan.spec.results.is_some()) {
-        pools.insert(RESULTS_POOL);
-    }
-    for pool in pools {
-        match api.ports.queue.depth(pool).await {
-            Ok(depth) => api.drivers.metrics().depth(pool, &depth),
-            // Without a number the last one stays; a wrong zero would be worse.
-            Err(error) => tracing::debug!(error = %chain(&error), %pool, "the depth is not known"),
         }
     }
 }

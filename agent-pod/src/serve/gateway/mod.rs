@@ -5,6 +5,7 @@ mod api;
 mod approvals;
 mod credits;
 mod erasing;
+mod estimate;
 mod feedback;
 mod gate;
 mod http;
@@ -14,26 +15,30 @@ mod keeping;
 mod refusal;
 mod retaining;
 mod rpc;
-mod tokens;
+mod stats;
+pub(super) mod tokens;
 mod watch;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     process::ExitCode,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
+use crds::AgentPoolSpec;
 use flow::Plan;
 use queue::{Ports, jetstream};
 use tokio::sync::Semaphore;
 
-use self::{api::Api, credits::Credits, intake::Intake, tokens::Tokens};
+use self::{api::Api, credits::Credits, intake::Intake, stats::Loads, tokens::Tokens};
 use super::{
     config::GatewayConfig,
     health::{self, Health},
+    inference::{self, Backend, Directory, Inference, Workers},
     listen::{self, Bounds, Protocols, Tls},
     parts::Parts,
+    status::{self, Live, Loaded, Speaker},
     worker,
 };
 use crate::{
@@ -71,9 +76,10 @@ impl Store {
 
 /// Serves until a signal comes.
 pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
+    let started = Instant::now();
     let config = GatewayConfig::read(&arguments.serve, arguments.http.as_deref(), arguments.grpc.as_deref())?;
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
-    let tokens = Tokens::open(config.tokens.as_deref())?;
+    let tokens = Arc::new(Tokens::open(config.tokens.as_deref())?);
     let tls = config.tls.clone().map(Tls::open).transpose();
     let tls = tls.map_err(|error| Error::usage(format!("tls: {}", chain(&error))))?.map(Arc::new);
     let (stop, health_stop) = (Stop::default(), Stop::default());
@@ -93,10 +99,39 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         plans.insert(name.clone(), drivers.plans().put(plan.clone()).await?);
     }
     let mut parts = Parts::default();
-    if let Store::Folder(state) = &store {
-        let opened = spawn_workers(&mut parts, &config, state, &drivers, &stop).await?;
-        metrics.with_providers(opened.models.meters());
-        let _ = services.set(opened);
+    let mut working = config.plans.values().cloned().map(Arc::new).collect::<Vec<Arc<Plan>>>();
+    let live = Live::new(Arc::clone(&store.ports().statuses));
+    let (backend, opened) = match &store {
+        Store::Folder(state) => {
+            let begun = Instant::now();
+            // Documents go on by the plan that they began with: with its models, and in its pools, also where no file names them.
+            let in_flight = in_flight::plans(&state.ports, drivers.plans()).await?;
+            let differs = |plan: &Arc<Plan>| config.plans.get(&plan.name).is_none_or(|now| now.digest != plan.digest);
+            working.extend(in_flight.into_iter().filter(differs));
+            let opened = open_services(&working, &config, state).await?;
+            metrics.with_providers(opened.models.meters());
+            let _ = services.set(Arc::clone(&opened));
+            (Backend::Engine(opened.engine.clone()), Some((opened, begun.elapsed())))
+        }
+        Store::Broker(_) => (Backend::Workers(Workers::new(Arc::clone(&live), config.inference.time.0)?), None),
+    };
+    let inference = Inference::new(inference::Settings {
+        directory: directory(&config, opened.as_ref().map(|(services, _)| services.as_ref())),
+        backend,
+        tokens: Arc::clone(&tokens),
+        limits: config.inference.clone(),
+        metrics: Arc::clone(&metrics),
+        stop: stop.clone(),
+    });
+    if let Some((services, models_took)) = opened {
+        let loaded = |spec: &AgentPoolSpec| Loaded {
+            models_took,
+            ready_after: started.elapsed(),
+            models: status::held_models(spec, &services),
+            services: Arc::clone(&services),
+            inference: Some(Arc::clone(&inference)),
+        };
+        spawn_workers(&mut parts, (&config.process.name, &working), &drivers, &stop, &services, loaded);
     }
     let limits = config.limits.clone();
     let sinks = Sinks::new(Arc::clone(&store.ports().payloads), &config.process.state, Arc::clone(&metrics));
@@ -113,6 +148,8 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         tokens,
         watchers: Arc::new(Semaphore::new(limits.watchers as usize)),
         intake: Intake::new(&limits),
+        live,
+        loads: Loads::default(),
         limits,
         stop: stop.clone(),
         sinks,
@@ -121,7 +158,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;
     keeping::spawn(&mut parts, &api);
     retaining::spawn(&mut parts, &api, matches!(store, Store::Broker(_)));
-    serve(&mut parts, &api, tls, &config).await?;
+    serve(&mut parts, &api, &inference, tls, &config).await?;
     health.ready();
     let names: Vec<&str> = api.plans.keys().map(String::as_str).collect();
     note(&format!("gateway {} serves {}", config.process.name, names.join(", ")));
@@ -141,30 +178,39 @@ async fn open(config: &GatewayConfig) -> Result<Store> {
     }
 }
 
+/// Everything that stages use, for a gateway that works its pools itself.
+async fn open_services(plans: &[Arc<Plan>], config: &GatewayConfig, state: &State) -> Result<Arc<Services>> {
+    let (engine, names) = models::start(plans, config.process.models.as_deref()).await?;
+    Services::open(state, engine, names).map(Arc::new)
+}
+
+/// The models of all pools, and which pipelines use them.
+fn directory(config: &GatewayConfig, services: Option<&Services>) -> Directory {
+    let mut directory = Directory::default();
+    for plan in config.plans.values() {
+        for (pool, spec) in &plan.pools {
+            directory.add(pool, spec, [plan.name.clone()], services.map(|services| &services.models));
+        }
+    }
+    directory
+}
+
 /// Without a broker there are no other processes: the gateway works all pools itself.
-async fn spawn_workers(
+fn spawn_workers(
     parts: &mut Parts,
-    config: &GatewayConfig,
-    state: &State,
+    (name, plans): (&str, &[Arc<Plan>]),
     drivers: &Drivers,
     stop: &Stop,
-) -> Result<Arc<Services>> {
-    let mut plans: Vec<Arc<Plan>> = config.plans.values().cloned().map(Arc::new).collect();
-    // Documents go on by the plan that they began with: with its models, and in its pools, also where no file names them.
-    let in_flight = in_flight::plans(&state.ports, drivers.plans()).await?;
-    plans.extend(
-        in_flight.into_iter().filter(|plan| config.plans.get(&plan.name).is_none_or(|now| now.digest != plan.digest)),
-    );
-    let models: Option<&Path> = config.process.models.as_deref();
-    let (engine, names) = models::start(&plans, models).await?;
-    let services = Arc::new(Services::open(state, engine, names)?);
+    services: &Arc<Services>,
+    loaded: impl Fn(&AgentPoolSpec) -> Loaded,
+) {
     let mut pools = BTreeMap::new();
     for (pool, spec) in plans.iter().flat_map(|plan| &plan.pools) {
         pools.entry(pool).or_insert(spec);
     }
     let learner = Learner {
         drivers: drivers.clone(),
-        services: Arc::clone(&services),
+        services: Arc::clone(services),
         pools: pools.keys().map(|pool| (*pool).clone()).collect(),
     };
     let until = stop.clone();
@@ -174,13 +220,29 @@ async fn spawn_workers(
     });
     let alone = Arc::default();
     for (pool, spec) in pools {
-        let worker = worker::build(&config.process.name, pool, spec, (drivers.clone(), Arc::clone(&services)), &alone);
+        let loaded = loaded(spec);
+        let (services, statuses) = (Arc::clone(services), Arc::clone(&services.ports.statuses));
+        let speaker = Speaker {
+            name: name.to_owned(),
+            pool: pool.clone(),
+            slots: spec.effective().concurrency,
+            standing: Arc::default(),
+            stop: stop.clone(),
+            address: None,
+            loaded: OnceLock::from(loaded),
+        };
+        let needed = (drivers.clone(), services, Arc::clone(&speaker.standing));
+        let worker = worker::build(name, pool, spec, needed, &alone);
         let (pool, stop) = (pool.clone(), stop.clone());
         parts.spawn(async move {
-            worker.run(stop).await.map_err(Error::system(format!("work the tasks of pool \"{pool}\"")))
+            let worked = tokio::select! {
+                worked = worker.run(stop) => worked,
+                never = speaker.speak(statuses.as_ref()) => match never {},
+            };
+            speaker.fall_silent(statuses.as_ref()).await;
+            worked.map_err(Error::system(format!("work the tasks of pool \"{pool}\"")))
         });
     }
-    Ok(services)
 }
 
 /// Results are written here, since a gateway runs although no worker may. Of all pipelines, also those whose plan of today
@@ -191,7 +253,13 @@ fn spawn_results(parts: &mut Parts, name: &str, (drivers, sinks): (&Drivers, &Ar
     parts.spawn(async move { worker.run(stop).await.map_err(Error::system("write results")) });
 }
 
-async fn serve(parts: &mut Parts, api: &Arc<Api>, tls: Option<Arc<Tls>>, config: &GatewayConfig) -> Result<()> {
+async fn serve(
+    parts: &mut Parts,
+    api: &Arc<Api>,
+    inference: &Arc<Inference>,
+    tls: Option<Arc<Tls>>,
+    config: &GatewayConfig,
+) -> Result<()> {
     let bounds = || Bounds {
         connections: api.limits.connections,
         streams: api.limits.streams,
@@ -204,7 +272,8 @@ async fn serve(parts: &mut Parts, api: &Arc<Api>, tls: Option<Arc<Tls>>, config:
         parts.spawn(async move { listen::serve(listener, routes, (&bounds, tls), stop).await });
     }
     let listener = listen::bind("http", config.http).await?;
-    let (routes, bounds, stop, secret) = (http::routes(api), bounds(), api.stop.clone(), acceptor(Protocols::Http));
+    let routes = http::routes(api).merge(inference::routes(inference));
+    let (bounds, stop, secret) = (bounds(), api.stop.clone(), acceptor(Protocols::Http));
     parts.spawn(async move { listen::serve(listener, routes, (&bounds, secret), stop).await });
     if let Some(tls) = tls {
         let api = Arc::clone(api);

@@ -12,8 +12,8 @@ use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
 
 use self::proto::{
     ApproveRequest, Document, DocumentRequest, EraseRequest, EraseResponse, FeedbackRequest, FeedbackResponse,
-    GetRequest, ListApprovalsRequest, ListRequest, ListResponse, PipelinesRequest, PipelinesResponse, SubmitRequest,
-    SubmitResponse, Token, WatchEvent,
+    GetRequest, ListApprovalsRequest, ListRequest, ListResponse, PipelinesRequest, PipelinesResponse, StatsRequest,
+    StatsResponse, SubmitRequest, SubmitResponse, Token, WatchEvent,
     erase_request::Scope,
     feedback_request,
     gateway_server::{Gateway, GatewayServer},
@@ -97,7 +97,11 @@ impl Gateway for Rpc {
             return Err(Refusal::Invalid("the first message must be the head".to_owned()).into());
         };
         let accepted = self.api.submit(&caller, head(said)?, (chunks(parts), room)).await?;
-        Ok(Response::new(SubmitResponse { document: accepted.document, repeated: accepted.repeated }))
+        Ok(Response::new(SubmitResponse {
+            document: accepted.document,
+            repeated: accepted.repeated,
+            expected_finish: accepted.expected_finish,
+        }))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Answer<Document> {
@@ -198,6 +202,12 @@ impl Gateway for Rpc {
         let pipelines_json = self.api.pipelines(&caller).iter().map(Value::to_string).collect();
         Ok(Response::new(PipelinesResponse { pipelines_json }))
     }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Answer<StatsResponse> {
+        let caller = self.caller(&request)?;
+        let stats_json = self.api.stats(&caller).await?.to_string();
+        Ok(Response::new(StatsResponse { stats_json }))
+    }
 }
 
 fn head(said: proto::Head) -> std::result::Result<Head, Refusal> {
@@ -239,7 +249,12 @@ fn list(listed: &Listed) -> ListResponse {
 
 fn sent(result: &Value) -> Document {
     let word = |key: &str| result[key].as_str().unwrap_or_default().to_owned();
-    Document { document: word("document"), outcome: word("outcome"), result_json: result.to_string() }
+    Document {
+        document: word("document"),
+        outcome: word("outcome"),
+        result_json: result.to_string(),
+        expected_finish: result["expectedFinish"].as_str().map(str::to_owned),
+    }
 }
 
 fn event(watched: Watched) -> std::result::Result<WatchEvent, Status> {
