@@ -7,6 +7,7 @@ pub mod cache;
 pub mod driver;
 pub mod drivers;
 pub mod erasure;
+pub mod faults;
 pub mod feedback;
 pub mod heads;
 pub mod inputs;

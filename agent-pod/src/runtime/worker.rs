@@ -18,9 +18,10 @@ use tokio::{
 };
 
 use super::{
-    adaptive,
+    adaptive::{self, Adaptive},
     driver::{self, Driver},
     drivers::Drivers,
+    faults::{self, Point},
     services::Services,
     standing::Standing,
     stop::Stop,
@@ -91,6 +92,14 @@ impl Work {
         match self {
             Self::Stages(services) => stages::execute(services, plan, record, task).await,
             Self::Results(sinks) => sinks.write(plan, record).await.map(Executed::Done),
+        }
+    }
+
+    /// What is learned of how long attempts take, where stages may set their limits by it.
+    fn adaptive(&self) -> Option<&Adaptive> {
+        match self {
+            Self::Stages(services) => Some(&services.adaptive),
+            Self::Results(_) => None,
         }
     }
 }
@@ -206,6 +215,11 @@ impl Worker {
     }
 
     async fn work(&self, delivery: Delivery, stop: &Stop) -> Result<(), Error> {
+        faults::reach(Point::Pulled);
+        if faults::acknowledges_first() {
+            // What comes of it does not matter: this is what must not be done.
+            let _ = self.queue().ack(&delivery.receipt).await;
+        }
         let entered = OnceLock::new();
         let worked = tokio::select! {
             worked = self.work_under_lease(&delivery, &entered) => worked,
@@ -219,7 +233,7 @@ impl Worker {
             }
         };
         match worked {
-            Ok(()) => match self.queue().ack(&delivery.receipt).await {
+            Ok(()) => match self.acknowledge(&delivery.receipt).await {
                 // Another worker has it: what it does again changes nothing.
                 Ok(()) | Err(queue::Error::LeaseOver { .. }) => Ok(()),
                 Err(source) => Err(Error::Queue { action: "acknowledge a task", source }),
@@ -230,6 +244,16 @@ impl Worker {
                 Err(error)
             }
         }
+    }
+
+    async fn acknowledge(&self, receipt: &Receipt) -> queue::Result<()> {
+        faults::reach(Point::Published);
+        if faults::is_due(Point::Acknowledging) {
+            // Sent, and with luck noted, but never confirmed.
+            let _ = tokio::time::timeout(Duration::from_millis(1), self.queue().ack(receipt)).await;
+            faults::die(Point::Acknowledging);
+        }
+        self.queue().ack(receipt).await
     }
 
     /// Gives a task up unfinished; that it was started does not count against its document.
@@ -272,6 +296,9 @@ impl Worker {
             return driver.publish_outstanding(&record).await.map_err(Error::Driver);
         }
         if delivery.deliveries > 1 {
+            // Alone first and entered then: a start that was still waiting when another document took the process down
+            // must not count against this one.
+            let _alone = self.alone.write().await;
             let (stage, round, epoch, attempt) = (task.stage.clone(), task.round, task.epoch, task.attempt);
             let worker = self.name.clone();
             let event = Event::AttemptStarted { stage: stage.clone(), round, epoch, attempt, worker };
@@ -282,7 +309,6 @@ impl Worker {
             let taken_back_by = Event::AttemptInterrupted { stage, round, epoch, attempt };
             let (driver, document) = (Arc::clone(&driver), task.document.clone());
             let _ = entered.set(Entered { driver, document, taken_back_by });
-            let _alone = self.alone.write().await;
             self.attempt(&self.drivers.of(&task.pipeline), &task, &record).await
         } else {
             let _shared = self.alone.read().await;
@@ -295,12 +321,14 @@ impl Worker {
         let (fixed, adaptive) =
             plan.stage(&task.stage).map_or((Duration::MAX, false), |stage| (stage.timeout, stage.adaptive));
         let key = || adaptive::Key { pipeline: task.pipeline.clone(), stage: task.stage.clone() };
-        let limit = match adaptive {
-            true => self.services.adaptive.limit(&key(), task.attempt, fixed),
-            false => fixed,
-        };
+        let adaptive = self.work.adaptive().filter(|_| adaptive);
+        let limit = adaptive.map_or(fixed, |adaptive| adaptive.limit(&key(), task.attempt, fixed));
         let begun = Instant::now();
-        let executed = self.work.execute(&plan, record, task);
+        faults::reach(Point::Working);
+        let executed = async {
+            faults::suffer(&task.document).await;
+            self.work.execute(&plan, record, task).await
+        };
         let executed = tokio::time::timeout(limit, executed).await.unwrap_or_else(|_| {
             let message = format!("the stage took longer than its time-out of {}", crds::Span(limit));
             Err(Failure::transient(TIMEOUT, message))
@@ -311,8 +339,8 @@ impl Worker {
             Err(Failure::Document { reason, .. }) => *reason == TIMEOUT,
             _ => false,
         };
-        if adaptive && worked {
-            self.services.adaptive.took(key(), begun.elapsed().min(limit));
+        if let Some(adaptive) = adaptive.filter(|_| worked) {
+            adaptive.took(key(), begun.elapsed().min(limit));
         }
         let (stage, round, epoch, attempt) = (task.stage.clone(), task.round, task.epoch, task.attempt);
         let tokens = match &executed {
@@ -343,6 +371,7 @@ impl Worker {
                 return Err(Error::System { stage, document: task.document.clone(), message });
             }
         };
+        faults::reach(Point::Worked);
         driver.apply(&task.document, event).await.map_err(Error::Driver)?;
         if let Some(tokens) = tokens {
             self.standing.done(&task.pipeline, &task.stage, tokens, begun.elapsed());

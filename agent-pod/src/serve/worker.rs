@@ -46,6 +46,7 @@ const CONNECTIONS: u32 = 1_024;
 pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
     let started = Instant::now();
     let config = WorkerConfig::read(&arguments)?;
+    super::arm(&arguments.serve)?;
     // From the very beginning: a pod may be asked to stop while its models are loading.
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
     let tokens = Arc::new(Tokens::open(config.tokens.as_deref())?);

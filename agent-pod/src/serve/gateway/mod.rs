@@ -78,6 +78,7 @@ impl Store {
 pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let started = Instant::now();
     let config = GatewayConfig::read(&arguments.serve, arguments.http.as_deref(), arguments.grpc.as_deref())?;
+    super::arm(&arguments.serve)?;
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
     let tokens = Arc::new(Tokens::open(config.tokens.as_deref())?);
     let tls = config.tls.clone().map(Tls::open).transpose();
