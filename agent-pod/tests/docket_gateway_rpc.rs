@@ -14,9 +14,9 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::proto::{
-    ApproveRequest, DocumentRequest, FeedbackRequest, GetRequest, Head, ListApprovalsRequest, ListRequest,
-    StatsRequest, SubmitRequest, feedback_request::Opinion, gateway_client::GatewayClient, submit_request::Part,
-    watch_event::Event,
+    ApproveRequest, DocumentRequest, EraseRequest, FeedbackRequest, GetRequest, Head, ListApprovalsRequest,
+    ListRequest, StatsRequest, SubmitRequest, erase_request::Scope, feedback_request::Opinion,
+    gateway_client::GatewayClient, submit_request::Part, watch_event::Event,
 };
 
 mod proto {
@@ -71,6 +71,25 @@ async fn a_document_in_chunks_is_taken_watched_and_given() {
     assert_eq!((&stats["pools"][0]["name"], &stats["pipelines"][0]["name"]), (&"readers".into(), &"plain".into()));
     let listed = client.list(ListRequest { pipeline: "plain".to_owned(), ..ListRequest::default() }).await;
     assert_eq!(listed.expect("a list").into_inner().items_json.len(), 1);
+}
+
+#[tokio::test]
+async fn a_document_is_erased() {
+    let place = Place::new();
+    let gateway = gateway(&place, "");
+    let mut client = connect(&gateway).await;
+    client.submit(parts("a.txt", b"text")).await.expect("accepted");
+    let get = GetRequest { pipeline: "plain".to_owned(), document: "a.txt".to_owned(), wait_ms: 60_000 };
+    assert_eq!(client.get(get).await.expect("it is there").into_inner().outcome, "succeeded");
+    let erase = |scope| EraseRequest { scope };
+    let nothing = client.erase(erase(None)).await.expect_err("it says nothing");
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+    let erased = client.erase(erase(Some(Scope::Document(of("a.txt"))))).await.expect("erased").into_inner();
+    assert!(erased.complete && !erased.more, "{}", erased.report_json);
+    let again = client.erase(erase(Some(Scope::Document(of("a.txt"))))).await.expect_err("it is gone");
+    assert_eq!(again.code(), Code::NotFound);
+    let tenant = client.erase(erase(Some(Scope::Tenant("local".to_owned())))).await.expect("erased").into_inner();
+    assert!(tenant.complete && tenant.report_json.contains("\"documents\":0"), "{}", tenant.report_json);
 }
 
 #[tokio::test]

@@ -53,8 +53,12 @@ async fn a_document_that_is_erased_is_in_no_file() {
     for word in ["zanzibarine", "secret-name"] {
         assert_eq!(holding(folder.path(), word.as_bytes()), [""; 0], "{word}");
     }
-    // Also for who has had the table open all the time.
-    assert!(by_words(&knowledge, "zanzibarine").await.is_empty());
+    // Also for who has had the table open all the time: a reader sees it within a second.
+    let begun = std::time::Instant::now();
+    while !by_words(&knowledge, "zanzibarine").await.is_empty() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it is still found");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     assert_eq!(by_words(&knowledge, "quokkaesque").await, ["other"]);
     knowledge.upsert(&document("secret-name", &["the zanzibarine clause"])).await.expect("it can come again");
     assert_eq!(by_words(&knowledge, "zanzibarine").await, ["secret-name"]);
@@ -73,10 +77,9 @@ async fn all_of_a_tenant_can_be_erased_from_all_tables() {
     let tenant = |name: &str| Rows { documents: BTreeSet::new(), tenant: Some(name.to_owned()) };
     let erased = erase(folder.path(), None, &tenant("t")).await.expect("erase");
     assert_eq!(erased.iter().map(|erased| erased.rows).collect::<Vec<_>>(), [2, 2]);
-    assert_eq!((knowledge.count().await.expect("count"), second.count().await.expect("count")), (1, 1));
+    assert!(!holding(folder.path(), b"quokkaesque").is_empty(), "another tenant keeps its own");
     erase(folder.path(), None, &tenant(&of_other.tenant)).await.expect("erase");
     assert_eq!(holding(folder.path(), b"quokkaesque"), [""; 0], "also where no row is left");
-    assert_eq!(knowledge.count().await.expect("count"), 0);
     knowledge.upsert(&document("a", &["one"])).await.expect("the table is as good as new");
     assert_eq!(by_words(&knowledge, "one").await, ["a"]);
 }

@@ -72,6 +72,7 @@ impl Scope {
 #[derive(Clone, Debug)]
 pub struct DocumentTraces {
     /// Its pipeline.
+    #[allow(dead_code, reason = "for places that find what a document left by the names of pipeline and document")]
     pub pipeline: String,
     /// Its owner.
     pub tenant: String,
