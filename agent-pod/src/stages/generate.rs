@@ -253,7 +253,7 @@ spec:
             services.ports.events.watch(&progress::tokens_prefix("one", "text")).await.expect("a watcher");
         let done = match execute(&services, &plan, &first.record, task).await {
             Ok(Executed::Done(done)) => done,
-            Ok(Executed::Skipped) => panic!("it has no condition"),
+            Ok(Executed::Skipped | Executed::Asks { .. }) => panic!("it has no condition"),
             Err(failure) => panic!("{failure:?}"),
         };
         let answer = services.json(&done.output).await.expect("an output");
