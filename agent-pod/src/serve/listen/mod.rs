@@ -18,7 +18,7 @@ pub(super) use self::tls::{Protocols, Tls};
 use crate::{Error, Result, runtime::stop::Stop};
 
 /// How often a silent HTTP/2 connection is asked whether it is there, and how long it may take to answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
 /// Streams that a client may reset before they were taken: more is an attack (rapid reset).
 const PENDING_RESETS: usize = 32;
 /// Age at which a connection is asked to end after its requests: a client that only keeps one open, or that has an old
