@@ -98,6 +98,7 @@ pub(crate) fn worker(name: String, drivers: Drivers, sinks: Arc<Sinks>, on_failu
         // Of its own: results that wait for their database must not stop the engine's work.
         alone: Arc::default(),
         on_failure,
+        standing: Arc::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use async_nats::jetstream::{
     self,
     stream::{Config, StorageType},
 };
-use flow::{Completion, DocumentRecord, Spent, StageState, StageStatus, Submission, Task};
+use flow::{Completion, DocumentRecord, Spent, StageState, StageStatus, Submission, Task, Traces};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Rounds, Settings};
@@ -108,14 +108,14 @@ fn record() -> DocumentRecord {
         spent: Spent::default(),
         status: StageStatus::Done(Completion {
             output: digest.repeat(32),
-            score: None,
-            cached: false,
             seconds: 0.8125,
             prompt_tokens: 412,
             completion_tokens: 96,
             worker: "writers-7d9c5b6f4-x2x7k".to_owned(),
             model: Some("small".to_owned()),
+            ..Completion::default()
         }),
+        fallen_back: None,
     };
     let stages = [("research", "1a"), ("draft", "2b"), ("review", "3c"), ("validate", "4d"), ("citations", "5e")];
     DocumentRecord {
@@ -141,6 +141,8 @@ fn record() -> DocumentRecord {
         degraded: Vec::new(),
         quality: Some(0.86),
         previous: std::collections::BTreeMap::new(),
+        outdated: Traces::default(),
+        written_off: Spent::default(),
         end: None,
     }
 }

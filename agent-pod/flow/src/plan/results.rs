@@ -36,6 +36,8 @@ pub(super) fn append(stages: &mut Vec<PlannedStage>) {
         // A sink that is away is waited for: what was worked for is not thrown away.
         retry: Retry { max_attempts: u32::MAX, backoff: Backoff { initial: Span(FIRST_WAIT), factor: 2.0 } },
         timeout: TIMEOUT,
+        adaptive: false,
+        fallbacks: Vec::new(),
         repeats: false,
     });
 }

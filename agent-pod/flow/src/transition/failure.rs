@@ -96,15 +96,15 @@ pub(super) fn fail_attempt(
             let planned = plan.stage(task.0);
             let before = state.fallen_back.as_ref().map_or(0, |fallen| fallen.attempts);
             let made = attempt.saturating_sub(before);
-            let retry = planned.map(|planned| &planned.retry).filter(|retry| transient && made < retry.max_attempts);
+            let retried = planned.filter(|planned| transient && made < planned.retry.max_attempts);
             let level = state.level().saturating_add(1);
             let falls_back = matters
                 && cause.reason != reason::BUDGET_EXCEEDED
                 && planned.is_some_and(|planned| planned.fallback(level).is_some());
-            match retry {
+            match retried {
                 // Nothing is gained by waiting for an open circuit where another way is at hand.
-                Some(retry) if !falls_back || cause.reason != reason::CIRCUIT_OPEN => {
-                    let until = now.saturating_add(wait(retry, made).max(after.unwrap_or(0)));
+                Some(planned) if !falls_back || cause.reason != reason::CIRCUIT_OPEN => {
+                    let until = now.saturating_add(wait(planned, made).max(after.unwrap_or(0)));
                     state.enter(StageStatus::Backoff { until, cause });
                 }
                 _ if falls_back => {

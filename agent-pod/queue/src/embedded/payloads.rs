@@ -9,7 +9,6 @@ use std::{
 use async_trait::async_trait;
 use blake3::Hash;
 use bytes::Bytes;
-use redb::ReadableTable;
 use tempfile::NamedTempFile;
 
 use super::{schema::PAYLOADS, writer::Store};
