@@ -1,4 +1,4 @@
-//! The five ports that carry documents, and their implementations.
+//! The six ports that carry documents, and their implementations.
 //!
 //! Ports know nothing of plans or records: they carry bytes under names. [`memory`] serves tests, [`embedded`] one process
 //! on a laptop (redb and files, durable), [`jetstream`] many processes on a cluster (NATS). One contract suite in `tests/`
@@ -14,6 +14,7 @@ pub mod payloads;
 mod ports;
 mod redelivery;
 mod signals;
+mod statuses;
 mod waiting;
 mod weights;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
 
-/// The five ports of one store.
+/// The six ports of one store.
 #[derive(Clone)]
 pub struct Ports {
     /// Tasks.
@@ -22,6 +22,8 @@ pub struct Ports {
     pub timers: Arc<dyn Timers>,
     /// Progress and tokens; may be lost.
     pub events: Arc<dyn Events>,
+    /// What processes say of themselves; may be lost.
+    pub statuses: Arc<dyn Statuses>,
 }
 
 /// What a port could not do.
@@ -112,6 +114,9 @@ pub struct Message {
 
 /// How long the id of a message that is gone is remembered, unless the store is opened with another window.
 pub const DEDUPLICATION_WINDOW: Duration = Duration::from_secs(120);
+
+/// How long a status counts that is not said again: a few times the second after which it should be.
+pub const STATUS_TTL: Duration = Duration::from_secs(5);
 
 /// How long a lease lasts, unless the store is opened with another: a worker extends it several times in that time, and
 /// a document waits no longer than that for the successor of a worker that died.
@@ -259,4 +264,19 @@ pub trait Events: Send + Sync {
     async fn publish(&self, subject: &str, body: Bytes) -> Result<()>;
     /// Watches all subjects that begin with `prefix`, from now on.
     async fn watch(&self, prefix: &str) -> Result<tokio::sync::mpsc::Receiver<(String, Bytes)>>;
+}
+
+/// What processes say of themselves, again and again: the last word of each that still speaks. A status that is not said
+/// again within [`STATUS_TTL`] (unless the store is opened with another time) is gone, so a reader sees the living alone.
+///
+/// A port of its own, because [`Records`] promises what nobody needs here: a status is not durable, has one writer and no
+/// condition, costs no sync of a disk, and must vanish by itself. Losing one is mended by the next, a second later.
+#[async_trait]
+pub trait Statuses: Send + Sync {
+    /// Says it, in place of what was said under this key before.
+    async fn publish(&self, key: &str, status: Bytes) -> Result<()>;
+    /// What is said under keys that begin with `prefix`, in their order.
+    async fn all(&self, prefix: &str) -> Result<Vec<(String, Bytes)>>;
+    /// Takes it back; taking back nothing is no error.
+    async fn remove(&self, key: &str) -> Result<()>;
 }

@@ -115,6 +115,11 @@ on_every_implementation! {
         events_from_before_the_watch_are_not_seen
         a_watcher_that_left_disturbs_nobody
     }
+    statuses {
+        the_last_status_of_each_key_is_seen_in_order
+        a_status_that_is_taken_back_is_gone
+        a_status_that_is_not_said_again_is_gone_after_its_time
+    }
 }
 
 // What only those promise that keep the books themselves.

@@ -1,4 +1,4 @@
-//! All five ports for one process, durable in one folder.
+//! All six ports for one process, durable in one folder; events and statuses live in its memory.
 //!
 //! ```text
 //! state.redb        queue, records, timers, small payloads     payloads/ab/cdef…   large payloads, one file each
@@ -32,6 +32,7 @@ use crate::{
     Error, Faults, LEASE, Ports, Result,
     clock::{Clock, SystemClock},
     events::LocalEvents,
+    statuses::LocalStatuses,
 };
 
 const STATE_FILE: &str = "state.redb";
@@ -74,7 +75,8 @@ fn open_ports(
         queue: Arc::new(queue::EmbeddedQueue::new(Arc::clone(&store), Arc::clone(&clock), lease)),
         records: Arc::new(records::EmbeddedRecords::new(Arc::clone(&store))),
         payloads: Arc::new(payloads::EmbeddedPayloads::new(Arc::clone(&store), files)),
-        timers: Arc::new(timers::EmbeddedTimers::new(store, clock)),
+        timers: Arc::new(timers::EmbeddedTimers::new(store, Arc::clone(&clock))),
         events: Arc::new(LocalEvents::default()),
+        statuses: Arc::new(LocalStatuses::new(clock)),
     })
 }

@@ -1,4 +1,4 @@
-//! All five ports over NATS JetStream, for many processes on many machines.
+//! All six ports over NATS JetStream, for many processes on many machines.
 //!
 //! ```text
 //! PREFIX-tasks-POOL      a work queue a pool, a consumer a priority, a subject a message
@@ -6,6 +6,7 @@
 //! PREFIX-timers          alarms, which the server delivers at their time
 //! PREFIX-payloads        payloads, where no object store is given
 //! PREFIX.events.…        events: plain subjects, stored nowhere
+//! KV_PREFIX-status       statuses, in memory, each for some seconds
 //! ```
 //! Streams are made on first use and checked when they exist: one that promises less than the settings ask for is an error.
 //! A failure of the broker is an error, never an empty answer, and every call has a time limit. A call that fails for want
@@ -28,6 +29,7 @@ mod records;
 mod rfc3339;
 mod settings;
 mod stash;
+mod statuses;
 mod streams;
 mod timers;
 mod watch;
@@ -38,7 +40,7 @@ pub use settings::{Credentials, Settings};
 
 use self::{
     broker::Broker, events::JetStreamEvents, failure::Failure, payloads::JetStreamPayloads, queue::JetStreamQueue,
-    records::JetStreamRecords, timers::JetStreamTimers,
+    records::JetStreamRecords, statuses::JetStreamStatuses, timers::JetStreamTimers,
 };
 use crate::{Payloads, Ports, Records, Result};
 
@@ -78,6 +80,7 @@ async fn open_ports(
         records: Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings.records).await?),
         timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), settings.redelivery).await?),
         events: Arc::new(JetStreamEvents::new(Arc::clone(&broker))),
+        statuses: Arc::new(JetStreamStatuses::open(Arc::clone(&broker), settings.status_ttl).await?),
         queue: Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings)),
         payloads,
     };

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{failure::Failure, names};
-use crate::{DEDUPLICATION_WINDOW, LEASE, redelivery::REDELIVERY};
+use crate::{DEDUPLICATION_WINDOW, LEASE, STATUS_TTL, redelivery::REDELIVERY};
 
 /// Shorter times than this say more about the network than about a worker.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -30,6 +30,8 @@ pub struct Settings {
     pub max_in_work: u32,
     /// How long an alarm that was delivered is given to be done, before it is delivered again.
     pub redelivery: Duration,
+    /// How long a status counts that is not said again.
+    pub status_ttl: Duration,
     /// Where payloads lie: `nats:` (a stream of the broker), `file:///folder` (shared by all processes), `s3://bucket/prefix`
     /// (credentials and endpoint from the usual `AWS_…` variables), or `memory:` (one process, tests).
     pub payloads: String,
@@ -68,6 +70,7 @@ impl Settings {
             deduplication_window: DEDUPLICATION_WINDOW,
             max_in_work: 10_000,
             redelivery: REDELIVERY,
+            status_ttl: STATUS_TTL,
             payloads: "nats:".to_owned(),
             credentials: None,
             timeout: Duration::from_secs(10),
@@ -87,6 +90,7 @@ impl Settings {
             ("lease", self.lease),
             ("deduplication_window", self.deduplication_window),
             ("redelivery", self.redelivery),
+            ("status_ttl", self.status_ttl),
             ("timeout", self.timeout),
         ];
         match times.iter().find(|(_, time)| *time < SHORTEST) {

@@ -123,8 +123,9 @@ fn check(found: &Config, wanted: &Config) -> Result<(), Failure> {
             differ(what, limit.to_string(), "unlimited".to_owned());
         }
     }
-    if !found.max_age.is_zero() {
-        differ("max_age", format!("{:?}", found.max_age), "unlimited".to_owned());
+    if found.max_age != wanted.max_age {
+        let age = |age: Duration| if age.is_zero() { "unlimited".to_owned() } else { format!("{age:?}") };
+        differ("max_age", age(found.max_age), age(wanted.max_age));
     }
     if found.duplicate_window < wanted.duplicate_window {
         let [found, wanted] = [found, wanted].map(|config| format!("{:?}", config.duplicate_window));

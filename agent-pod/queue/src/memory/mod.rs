@@ -1,4 +1,4 @@
-//! All five ports in the memory of one process: for tests. Nothing outlives it.
+//! All six ports in the memory of one process: for tests. Nothing outlives it.
 
 mod payloads;
 mod queue;
@@ -11,6 +11,7 @@ use crate::{
     Error, Faults, LEASE, Ports, Result,
     clock::{Clock, SystemClock},
     events::LocalEvents,
+    statuses::LocalStatuses,
 };
 
 /// Ports that never fail.
@@ -29,8 +30,9 @@ pub fn open_at(clock: Arc<dyn Clock>, lease: Duration, faults: Faults) -> Ports 
         queue: Arc::new(queue::MemoryQueue::new(Arc::clone(&clock), lease, faults.clone())),
         records: Arc::new(records::MemoryRecords::new(faults.clone())),
         payloads: Arc::new(payloads::MemoryPayloads::new(faults.clone())),
-        timers: Arc::new(timers::MemoryTimers::new(clock, faults)),
+        timers: Arc::new(timers::MemoryTimers::new(Arc::clone(&clock), faults)),
         events: Arc::new(LocalEvents::default()),
+        statuses: Arc::new(LocalStatuses::new(clock)),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod leases;
 pub mod payloads;
 pub mod priorities;
 pub mod records;
+pub mod statuses;
 pub mod timers;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 };
 
 use queue::{
-    DEDUPLICATION_WINDOW, Delivery, Faults, LEASE, Message, Millis, Ports, Priority,
+    DEDUPLICATION_WINDOW, Delivery, Faults, LEASE, Message, Millis, Ports, Priority, STATUS_TTL,
     clock::{Clock, ManualClock},
     embedded, jetstream, memory, payloads as object_payloads,
 };
@@ -45,6 +46,7 @@ pub struct Fixture {
     pub lease: Duration,
     pub window: Duration,
     pub redelivery: Duration,
+    pub status_ttl: Duration,
     time: Time,
     _folder: Option<TempDir>,
 }
@@ -75,6 +77,7 @@ impl Fixture {
             lease: LEASE,
             window: DEDUPLICATION_WINDOW,
             redelivery: Duration::from_secs(30),
+            status_ttl: STATUS_TTL,
             time: Time::Manual(clock),
             _folder: folder,
         }
@@ -112,12 +115,15 @@ impl Fixture {
             "leases" => settings.lease = Duration::from_secs(2),
             "deduplication" => settings.deduplication_window = Duration::from_secs(4),
             "timers" => settings.redelivery = Duration::from_secs(3),
+            "statuses" => settings.status_ttl = Duration::from_secs(6),
             _ => {}
         }
         let (lease, window, redelivery) = (settings.lease, settings.deduplication_window, settings.redelivery);
+        let status_ttl = settings.status_ttl;
         let ports = jetstream::open(settings).await.expect("open the broker's ports").ports;
         let client = async_nats::connect(&server.url).await.expect("connect");
-        Some(Self { ports, lease, window, redelivery, time: Time::Real { client, prefix }, _folder: None })
+        let time = Time::Real { client, prefix };
+        Some(Self { ports, lease, window, redelivery, status_ttl, time, _folder: None })
     }
 
     pub fn now(&self) -> Millis {

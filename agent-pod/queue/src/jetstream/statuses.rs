@@ -1,0 +1,107 @@
+//! Statuses: a key-value bucket in the broker's memory, whose entries the broker itself lets go when they are too old.
+//!
+//! The bucket does not outlive a broker that stands alone and is started again; the next status makes it anew.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::stream::{Config, DiscardPolicy, StorageType},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{
+    broker::Broker,
+    failure::{Failure, code},
+    names,
+};
+use crate::{Result as PortResult, Statuses};
+
+/// Name of the bucket behind the prefix.
+const BUCKET: &str = "status";
+/// Statuses that are read at once.
+const READS_AT_ONCE: usize = 32;
+
+/// The statuses at a broker.
+pub(super) struct JetStreamStatuses {
+    broker: Arc<Broker>,
+    config: Config,
+    subjects: String,
+}
+
+impl JetStreamStatuses {
+    /// Opens the bucket, which is made if it does not exist.
+    pub(super) async fn open(broker: Arc<Broker>, ttl: Duration) -> Result<Self, Failure> {
+        let bucket = format!("{}-{BUCKET}", broker.prefix);
+        let subjects = format!("$KV.{bucket}");
+        let config = Config {
+            storage: StorageType::Memory,
+            max_age: ttl,
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: false,
+            ..broker.stream(&format!("KV_{bucket}"), &format!("{subjects}.>"))
+        };
+        broker.ensure_stream(&config).await?;
+        Ok(Self { broker, config, subjects })
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("{}.{}", self.subjects, names::path(key))
+    }
+
+    async fn say(&self, key: &str, status: Bytes) -> Result<(), Failure> {
+        let subject = self.subject(key);
+        match self.broker.publish(&subject, HeaderMap::new(), status.clone()).await {
+            Err(Failure::Nobody { .. }) => {
+                self.broker.ensure_stream(&self.config).await?;
+                self.broker.publish(&subject, HeaderMap::new(), status).await.map(drop)
+            }
+            said => said.map(drop),
+        }
+    }
+
+    async fn said(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Failure> {
+        let start = self.subjects.len() + 1;
+        let filter = format!("{}.{}", self.subjects, names::wildcard(prefix));
+        let mut keys = Vec::new();
+        let listed = self.broker.subjects(&self.config.name, &filter, |subject| {
+            let key = subject.get(start..).and_then(names::path_of);
+            keys.extend(key.filter(|key| key.starts_with(prefix)));
+        });
+        match listed.await {
+            // Nobody has said anything since the broker was started again.
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => return Ok(Vec::new()),
+            listed => listed?,
+        }
+        keys.sort_unstable();
+        let reads = keys.into_iter().map(|key| async move {
+            let message = self.broker.last(&self.config.name, &self.subject(&key)).await?;
+            Ok::<_, Failure>(message.map(|message| (key, message.payload)))
+        });
+        // One that fell silent since its key was listed is not there.
+        stream::iter(reads).buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found)).try_collect().await
+    }
+}
+
+#[async_trait]
+impl Statuses for JetStreamStatuses {
+    async fn publish(&self, key: &str, status: Bytes) -> PortResult<()> {
+        self.say(key, status).await.map_err(|failure| failure.during("publish a status"))
+    }
+
+    async fn all(&self, prefix: &str) -> PortResult<Vec<(String, Bytes)>> {
+        self.said(prefix).await.map_err(|failure| failure.during("read the statuses"))
+    }
+
+    async fn remove(&self, key: &str) -> PortResult<()> {
+        match self.broker.purge(&self.config.name, &self.subject(key), None).await {
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok(()),
+            purged => purged.map_err(|failure| failure.during("take a status back")),
+        }
+    }
+}
