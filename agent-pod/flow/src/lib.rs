@@ -8,11 +8,13 @@
 mod plan;
 mod record;
 mod spent;
+mod status;
 mod transition;
 mod wire;
 
 pub use plan::{Plan, PlannedStage, Problem, compile};
 pub use record::*;
 pub use spent::Spent;
+pub use status::{CacheCounts, HeldModel, PodStatus, ServiceTime};
 pub use transition::{Event, Transition, reason, submit, transition};
 pub use wire::DecodeError;

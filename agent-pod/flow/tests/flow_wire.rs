@@ -2,7 +2,10 @@
 
 mod flow_support;
 
-use flow::{Alarm, DecodeError, DocumentRecord, Plan, Spent, Task, Timer, submit};
+use flow::{
+    Alarm, CacheCounts, DecodeError, DocumentRecord, HeldModel, Plan, PodStatus, ServiceTime, Spent, Task, Timer,
+    submit,
+};
 use flow_support::{plan, stage, submission};
 use serde_json::json;
 
@@ -67,6 +70,7 @@ fn bytes_that_are_no_message_are_errors() {
         assert!(Task::decode(bytes).is_err());
         assert!(Timer::decode(bytes).is_err());
         assert!(Plan::decode(bytes).is_err());
+        assert!(PodStatus::decode(bytes).is_err());
     }
     let only_a_version = [8, 1];
     let error = DocumentRecord::decode(&only_a_version).expect_err("a record has a submission");
@@ -100,6 +104,39 @@ fn timers_of_all_kinds_come_back() {
         let timer = Timer { document: "d".to_owned(), pipeline: "p".to_owned(), at: u64::MAX, alarm };
         assert_eq!(Timer::decode(&timer.encode()).expect("it was just written"), timer);
     }
+}
+
+#[test]
+fn a_status_comes_back_and_a_newer_one_is_named() {
+    let time = |up_to_tokens| ServiceTime {
+        pipeline: "p".to_owned(),
+        stage: "a".to_owned(),
+        up_to_tokens,
+        count: 3,
+        mean: 0.5,
+        p50: 0.25,
+        p95: 1.0,
+    };
+    let status = PodStatus {
+        name: "worker-1".to_owned(),
+        pool: "readers".to_owned(),
+        slots: 8,
+        in_work: 2,
+        interactive: 1,
+        ready: true,
+        cordoned: true,
+        service_times: vec![time(Some(0)), time(Some(256)), time(None)],
+        model_load_seconds: Some(0.0),
+        ready_after_seconds: None,
+        cache: vec![CacheCounts { level: "memory".to_owned(), hits: 1, misses: 2, errors: 3 }],
+        interrupted: 4,
+        models: vec![HeldModel { name: "minilm".to_owned(), digest: "53aa".to_owned() }],
+        address: Some("10.0.0.7:8080".to_owned()),
+        at: 1_700_000_000_000,
+    };
+    assert_eq!(PodStatus::decode(&status.encode()).expect("it was just written"), status);
+    let error = PodStatus::decode(&with_version(status.encode(), 2)).expect_err("version 2 is newer");
+    assert_eq!(error.to_string(), "a status of version 2 is newer than version 1, which this program reads");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Protobuf forms of what is stored and sent: records, tasks, timers, plans.
+//! Protobuf forms of what is stored and sent: records, tasks, timers, plans, statuses of workers.
 //!
 //! Each form carries its version. Decoding never panics: bytes that are no such message, and messages of a version that
 //! is newer than this program, are errors that say so. The same value always gives the same bytes.
 
 mod convert;
 mod plan;
+mod status;
 
 use prost::Message;
 

@@ -1,0 +1,86 @@
+//! What a worker says of itself: for the gateway, for the scaler, for people.
+
+use serde::Serialize;
+
+use crate::{Digest, Millis};
+
+/// What a worker says of itself, once a second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Who; unique among the processes of a broker.
+    pub name: String,
+    /// The pool whose tasks it works.
+    pub pool: String,
+    /// Tasks that it works at once.
+    pub slots: u32,
+    /// Tasks in work.
+    pub in_work: u32,
+    /// Requests of clients at its inference interface, beside its slots.
+    pub interactive: u32,
+    /// Whether everything is loaded.
+    pub ready: bool,
+    /// Whether it takes nothing new because it is to stop.
+    pub cordoned: bool,
+    /// How long its newest tasks took.
+    pub service_times: Vec<ServiceTime>,
+    /// How long loading all models took.
+    pub model_load_seconds: Option<f64>,
+    /// From the start of the process to its readiness.
+    pub ready_after_seconds: Option<f64>,
+    /// What its cache of results has done since it started.
+    pub cache: Vec<CacheCounts>,
+    /// Tasks handed back unfinished because it stops.
+    pub interrupted: u64,
+    /// The models that it holds.
+    pub models: Vec<HeldModel>,
+    /// Host and port of its inference interface, where it has one.
+    pub address: Option<String>,
+    /// When it said this.
+    pub at: Millis,
+}
+
+/// Times of the newest tasks of one stage and size, in seconds: from taking a task up to its record's being written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTime {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The stage.
+    pub stage: String,
+    /// Size class: the most tokens that the stage's models read. 0 holds the tasks for which none were read: without a
+    /// model, or answered by the cache. `None`: more than every bound.
+    pub up_to_tokens: Option<u64>,
+    /// How many tasks the numbers are of.
+    pub count: u32,
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+}
+
+/// What one level of the cache has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheCounts {
+    /// `memory`, `redis` or `disk`.
+    pub level: String,
+    /// Lookups that it answered.
+    pub hits: u64,
+    /// Lookups that it had nothing for.
+    pub misses: u64,
+    /// Lookups and stores that failed.
+    pub errors: u64,
+}
+
+/// A model in a worker's memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldModel {
+    /// Its name in the pool.
+    pub name: String,
+    /// BLAKE3 of its weights.
+    pub digest: Digest,
+}

@@ -1,0 +1,85 @@
+//! The protobuf form of a worker's status. Nothing in it is needed: a worker that leaves a number out has not measured it.
+
+use prost::Message as _;
+
+use super::{DecodeError, VERSION, proto, read};
+use crate::{CacheCounts, HeldModel, PodStatus, ServiceTime};
+
+impl PodStatus {
+    /// As protobuf.
+    pub fn encode(&self) -> Vec<u8> {
+        let service_time = |time: &ServiceTime| proto::ServiceTime {
+            pipeline: time.pipeline.clone(),
+            stage: time.stage.clone(),
+            up_to_tokens: time.up_to_tokens,
+            count: time.count,
+            mean: time.mean,
+            p50: time.p50,
+            p95: time.p95,
+        };
+        let counts = |counts: &CacheCounts| proto::CacheCounts {
+            level: counts.level.clone(),
+            hits: counts.hits,
+            misses: counts.misses,
+            errors: counts.errors,
+        };
+        let held = |model: &HeldModel| proto::HeldModel { name: model.name.clone(), digest: model.digest.clone() };
+        proto::PodStatus {
+            version: VERSION,
+            name: self.name.clone(),
+            pool: self.pool.clone(),
+            slots: self.slots,
+            in_work: self.in_work,
+            interactive: self.interactive,
+            ready: self.ready,
+            cordoned: self.cordoned,
+            service_times: self.service_times.iter().map(service_time).collect(),
+            model_load_seconds: self.model_load_seconds,
+            ready_after_seconds: self.ready_after_seconds,
+            cache: self.cache.iter().map(counts).collect(),
+            interrupted: self.interrupted,
+            models: self.models.iter().map(held).collect(),
+            address: self.address.clone(),
+            at: self.at,
+        }
+        .encode_to_vec()
+    }
+
+    /// From protobuf.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let status = read::<proto::PodStatus>("status", bytes)?;
+        let service_time = |time: proto::ServiceTime| ServiceTime {
+            pipeline: time.pipeline,
+            stage: time.stage,
+            up_to_tokens: time.up_to_tokens,
+            count: time.count,
+            mean: time.mean,
+            p50: time.p50,
+            p95: time.p95,
+        };
+        let counts = |counts: proto::CacheCounts| CacheCounts {
+            level: counts.level,
+            hits: counts.hits,
+            misses: counts.misses,
+            errors: counts.errors,
+        };
+        let held = |model: proto::HeldModel| HeldModel { name: model.name, digest: model.digest };
+        Ok(Self {
+            name: status.name,
+            pool: status.pool,
+            slots: status.slots,
+            in_work: status.in_work,
+            interactive: status.interactive,
+            ready: status.ready,
+            cordoned: status.cordoned,
+            service_times: status.service_times.into_iter().map(service_time).collect(),
+            model_load_seconds: status.model_load_seconds,
+            ready_after_seconds: status.ready_after_seconds,
+            cache: status.cache.into_iter().map(counts).collect(),
+            interrupted: status.interrupted,
+            models: status.models.into_iter().map(held).collect(),
+            address: status.address,
+            at: status.at,
+        })
+    }
+}
