@@ -21,6 +21,7 @@ use super::{
     driver::{self, Driver},
     drivers::Drivers,
     services::Services,
+    standing::Standing,
     stop::Stop,
 };
 use crate::{
@@ -88,6 +89,8 @@ pub struct Worker {
     pub alone: Arc<RwLock<()>>,
     /// What is done when the system fails.
     pub on_failure: OnFailure,
+    /// Where its counts go, for its status.
+    pub standing: Arc<Standing>,
 }
 
 /// A start that was entered in a record, and what takes it back.
@@ -104,7 +107,7 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(worker.concurrency));
         let mut in_work: JoinSet<Result<(), Error>> = JoinSet::new();
         loop {
-            worker.drivers.metrics().utilization(&worker.pool, in_work.len(), worker.concurrency);
+            worker.in_work(in_work.len());
             let free = tokio::select! {
                 () = stop.cordoned() => break,
                 Some(done) = in_work.join_next(), if !in_work.is_empty() => {
@@ -125,9 +128,15 @@ impl Worker {
         }
         while let Some(done) = in_work.join_next().await {
             worker.settle(done)?;
-            worker.drivers.metrics().utilization(&worker.pool, in_work.len(), worker.concurrency);
+            worker.in_work(in_work.len());
         }
         Ok(())
+    }
+
+    /// Tells how many tasks are in work.
+    fn in_work(&self, tasks: usize) {
+        self.drivers.metrics().utilization(&self.pool, tasks, self.concurrency);
+        self.standing.working(tasks);
     }
 
     /// Takes tasks for the free slots while those in work end.
@@ -142,7 +151,10 @@ impl Worker {
         let pulled = loop {
             tokio::select! {
                 pulled = &mut pull => break pulled,
-                Some(done) = in_work.join_next(), if !in_work.is_empty() => self.settle(done)?,
+                Some(done) = in_work.join_next(), if !in_work.is_empty() => {
+                    self.settle(done)?;
+                    self.in_work(in_work.len());
+                }
                 // A broker may already have sent what a pull that is given up would lose until its lease ends; the store
                 // of a run hands nothing out before it is taken.
                 () = stop.cordoned(), if self.on_failure == OnFailure::Stop => return Ok(Vec::new()),
@@ -178,6 +190,7 @@ impl Worker {
             error = self.keep_lease(&delivery.receipt) => Err(error),
             () = stop.handing_back() => {
                 self.drivers.metrics().interrupted(&self.pool);
+                self.standing.interrupted();
                 tracing::info!(task = %delivery.message.id, "handed back unfinished");
                 self.hand_back(&delivery.receipt, &entered, Duration::ZERO).await;
                 return Ok(());
@@ -264,6 +277,10 @@ impl Worker {
             Err(Failure::transient("Timeout", message))
         });
         let (stage, round, epoch, attempt) = (task.stage.clone(), task.round, task.epoch, task.attempt);
+        let tokens = match &executed {
+            Ok(Executed::Done(completion)) => Some(completion.prompt_tokens),
+            _ => None,
+        };
         let event = match executed {
             Ok(Executed::Done(mut completion)) => {
                 completion.worker.clone_from(&self.name);
@@ -282,7 +299,11 @@ impl Worker {
                 return Err(Error::System { stage, document: task.document.clone(), message });
             }
         };
-        driver.apply(&task.document, event).await.map(drop).map_err(Error::Driver)
+        driver.apply(&task.document, event).await.map_err(Error::Driver)?;
+        if let Some(tokens) = tokens {
+            self.standing.done(&task.pipeline, &task.stage, tokens, begun.elapsed());
+        }
+        Ok(())
     }
 
     /// Starts the lease again every third of it; ends only by being dropped or by failing.

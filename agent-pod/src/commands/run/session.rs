@@ -210,6 +210,7 @@ impl Session {
                     services: Arc::clone(&self.services),
                     alone: Arc::clone(&alone),
                     on_failure: OnFailure::Stop,
+                    standing: Arc::default(),
                 };
                 let (pool, stop) = (pool.clone(), stop.clone());
                 parts.spawn(async move {

@@ -1,0 +1,146 @@
+//! How long tasks take, by stage and size, over the newest of each. Pure: times come in, numbers go out.
+//!
+//! The size of a task is the tokens that its models read, in classes that grow fourfold; tasks for which none were read
+//! (work without a model, answers of the cache) are a class of their own. A window of the newest tasks forgets by itself
+//! how things were before, and holds exact percentiles.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use flow::ServiceTime;
+
+/// Upper bounds of the size classes in tokens; one more class is above them all.
+const CLASSES: [u64; 5] = [0, 256, 1_024, 4_096, 16_384];
+/// Tasks of a window: enough for a 95th percentile, few enough to follow a change within minutes.
+const WINDOW: usize = 128;
+/// Windows at once. Pipelines have some dozens of stages; plans that are long gone must not add up.
+const MOST_WINDOWS: usize = 512;
+
+/// The times of one worker.
+#[derive(Debug, Default)]
+pub struct ServiceTimes {
+    windows: BTreeMap<Key, Window>,
+    recorded: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    pipeline: String,
+    stage: String,
+    class: usize,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    seconds: VecDeque<f64>,
+    /// Number of the newest task in it, to find the window that was idle longest.
+    newest: u64,
+}
+
+impl ServiceTimes {
+    /// A task was done, for which models read so many tokens.
+    pub fn record(&mut self, pipeline: &str, stage: &str, tokens: u64, took: Duration) {
+        let class = CLASSES.iter().position(|most| tokens <= *most).unwrap_or(CLASSES.len());
+        let key = Key { pipeline: pipeline.to_owned(), stage: stage.to_owned(), class };
+        if self.windows.len() >= MOST_WINDOWS && !self.windows.contains_key(&key) {
+            let idle = self.windows.iter().min_by_key(|(_, window)| window.newest).map(|(key, _)| key.clone());
+            idle.map(|idle| self.windows.remove(&idle));
+        }
+        self.recorded += 1;
+        let window = self.windows.entry(key).or_default();
+        if window.seconds.len() == WINDOW {
+            window.seconds.pop_front();
+        }
+        window.seconds.push_back(took.as_secs_f64());
+        window.newest = self.recorded;
+    }
+
+    /// The numbers of all windows.
+    pub fn summary(&self) -> Vec<ServiceTime> {
+        self.windows.iter().map(|(key, window)| window.summary(key)).collect()
+    }
+}
+
+impl Window {
+    fn summary(&self, key: &Key) -> ServiceTime {
+        let mut sorted: Vec<f64> = self.seconds.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        ServiceTime {
+            pipeline: key.pipeline.clone(),
+            stage: key.stage.clone(),
+            up_to_tokens: CLASSES.get(key.class).copied(),
+            count: u32::try_from(sorted.len()).unwrap_or(u32::MAX),
+            mean: sorted.iter().sum::<f64>() / sorted.len().max(1) as f64,
+            p50: percentile(&sorted, 50),
+            p95: percentile(&sorted, 95),
+        }
+    }
+}
+
+/// The nearest rank of sorted numbers.
+fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(times: &mut ServiceTimes, stage: &str, tokens: u64, millis: u64) {
+        times.record("p", stage, tokens, Duration::from_millis(millis));
+    }
+
+    #[test]
+    fn stages_and_sizes_are_told_apart() {
+        let mut times = ServiceTimes::default();
+        for (stage, tokens) in [("draft", 0), ("draft", 1), ("draft", 256), ("draft", 257), ("draft", 20_000), ("a", 1)]
+        {
+            record(&mut times, stage, tokens, 10);
+        }
+        let found: Vec<(String, Option<u64>, u32)> =
+            times.summary().into_iter().map(|time| (time.stage, time.up_to_tokens, time.count)).collect();
+        let draft = |up_to, count| ("draft".to_owned(), up_to, count);
+        let expected = [
+            ("a".to_owned(), Some(256), 1),
+            draft(Some(0), 1),
+            draft(Some(256), 2),
+            draft(Some(1_024), 1),
+            draft(None, 1),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn mean_and_percentiles_are_of_the_newest_tasks() {
+        let mut times = ServiceTimes::default();
+        (0..1_000).for_each(|_| record(&mut times, "a", 0, 60_000));
+        (1..=WINDOW as u64).for_each(|millis| record(&mut times, "a", 0, millis));
+        let [time] = &times.summary()[..] else { panic!("one stage, one size") };
+        assert_eq!(time.count as usize, WINDOW);
+        assert!((time.mean - 0.0645).abs() < 1e-9, "{time:?}");
+        assert_eq!((time.p50, time.p95), (0.064, 0.122));
+    }
+
+    #[test]
+    fn one_task_is_its_own_percentile() {
+        let mut times = ServiceTimes::default();
+        record(&mut times, "a", 0, 7);
+        assert_eq!((times.summary()[0].p50, times.summary()[0].p95), (0.007, 0.007));
+        assert_eq!(percentile(&[], 95), 0.0);
+    }
+
+    #[test]
+    fn stages_that_are_long_gone_make_room() {
+        let mut times = ServiceTimes::default();
+        record(&mut times, "first", 0, 1);
+        record(&mut times, "second", 0, 1);
+        record(&mut times, "first", 0, 1);
+        (0..MOST_WINDOWS - 1).for_each(|number| record(&mut times, &format!("stage-{number}"), 0, 1));
+        let stages: Vec<String> = times.summary().into_iter().map(|time| time.stage).collect();
+        assert_eq!(stages.len(), MOST_WINDOWS);
+        assert!(stages.contains(&"first".to_owned()) && !stages.contains(&"second".to_owned()));
+    }
+}
