@@ -21,7 +21,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batcher::{EmbedRequest, Lane};
-use crate::generation::{GenerateRequest, Generated};
+use crate::generation::{ChatMessage, GenerateRequest, Generated};
 use crate::tokens::{TextTokenizer, TokenIds};
 
 use inbox::{Generation, Inbox};
@@ -149,6 +149,15 @@ impl Engine {
         let lane = Lane { model: front.index, class };
         self.shared.inbox.push_generation(lane, Generation { prepared, reply, deadline })?;
         self.answer(receiver, deadline).await?.map_err(Error::Generate)
+    }
+
+    /// Most tokens that an answer to this conversation can have in the model's context, and that context. Needs a tokio
+    /// runtime.
+    pub async fn answer_room(&self, model: &str, messages: Vec<ChatMessage>) -> Result<(usize, usize), Error> {
+        let front = self.front(model)?;
+        let FrontKind::Generator { preparer } = &front.kind else { return Err(front.mismatch()) };
+        let preparer = Arc::clone(preparer);
+        off_thread(move || preparer.room(&messages)).await?.map_err(Error::Generate)
     }
 
     /// The byte ranges of the model's tokens in `text`, without special tokens: for cutting it into chunks.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::generation::schema::{Constraint, Schemas};
 use crate::generation::template::ChatTemplate;
 use crate::generation::vocabulary::Vocabulary;
-use crate::generation::{Error, GenerateRequest, Sampling};
+use crate::generation::{ChatMessage, Error, GenerateRequest, Sampling};
 
 /// More stop texts than any use; each is looked for after every token.
 const MOST_STOPS: usize = 16;
@@ -31,6 +31,12 @@ impl Preparer {
     pub(super) fn new(vocabulary: Arc<Vocabulary>, template: ChatTemplate, context: usize) -> Self {
         let schemas = Schemas::new(Arc::clone(&vocabulary));
         Self { vocabulary, template, schemas, context }
+    }
+
+    /// Most tokens that the context leaves for an answer to these messages, and the context.
+    pub(crate) fn room(&self, messages: &[ChatMessage]) -> Result<(usize, usize), Error> {
+        let prompt = self.template.tokens(messages, &self.vocabulary)?;
+        Ok((self.context.saturating_sub(prompt.len()), self.context))
     }
 
     /// Applies the template, tokenises, compiles the schema, and checks that everything fits.
