@@ -62,6 +62,8 @@ pub enum Command {
     List(ListArguments),
     /// Gives documents up.
     Cancel(CancelArguments),
+    /// Tells what waits in the pools of a gateway, who works there and how long work takes.
+    Stats(StatsArguments),
     /// Parses one document from standard input under limits. Run by docket itself.
     #[command(hide = true)]
     ParseChild,
@@ -365,6 +367,12 @@ pub struct WorkerArguments {
     /// The AgentPool that this worker belongs to.
     #[arg(long, env = "DOCKET_POOL", value_name = "NAME")]
     pub pool: Option<String>,
+    /// Address of the OpenAI-compatible interface of the pool's models.
+    #[arg(long, env = "DOCKET_HTTP", value_name = "ADDRESS")]
+    pub http: Option<String>,
+    /// Host and port by which gateways reach that interface.
+    #[arg(long, env = "DOCKET_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
 }
 
 /// `docket gateway`.
@@ -494,6 +502,20 @@ pub struct CancelArguments {
     #[arg(required = true)]
     pub documents: Vec<String>,
     /// How what became of them is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `docket stats`.
+#[derive(Args, Debug, Clone)]
+pub struct StatsArguments {
+    /// The gateway's address.
+    #[arg(long, env = "DOCKET_GATEWAY", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub gateway: String,
+    /// Bearer token.
+    #[arg(long, env = "DOCKET_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// table: for people; json: everything, each worker's own words included.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
 }

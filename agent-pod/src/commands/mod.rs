@@ -38,6 +38,7 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Get(arguments) => client::get(arguments).await,
         Command::List(arguments) => client::list(arguments).await,
         Command::Cancel(arguments) => client::cancel(arguments).await,
+        Command::Stats(arguments) => client::stats(arguments).await,
         Command::ParseChild => Ok(ExitCode::SUCCESS),
     }
 }

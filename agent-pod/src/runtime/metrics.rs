@@ -15,6 +15,9 @@ const STAGE_SECONDS: [f64; 16] =
 const DOCUMENT_SECONDS: [f64; 14] =
     [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
+/// Requests of clients take from milliseconds (a vector) to minutes (a long answer).
+const INFERENCE_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
+
 /// The metrics of a process.
 pub struct Metrics {
     registry: Registry,
@@ -32,6 +35,8 @@ pub struct Metrics {
     documents_open: IntGaugeVec,
     ready_after: Gauge,
     model_load: Histogram,
+    inference_requests: IntCounterVec,
+    inference_seconds: HistogramVec,
 }
 
 impl Default for Metrics {
@@ -96,6 +101,17 @@ impl Default for Metrics {
                 HistogramOpts::new("docket_model_load_seconds", "Loading of all models of the worker")
                     .buckets(vec![0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0]),
             )),
+            inference_requests: counter(
+                "docket_inference_requests_total",
+                "Requests of clients to models, by what became of them",
+                &["pool", "route", "outcome"],
+            ),
+            inference_seconds: histogram(
+                "docket_inference_seconds",
+                "Requests of clients to models that were answered, to the end of the answer",
+                &INFERENCE_SECONDS,
+                &["pool", "route"],
+            ),
             registry,
         };
         metrics.register();
@@ -105,7 +121,7 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register(&self) {
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 16] = [
             Box::new(self.document_seconds.clone()),
             Box::new(self.stage_seconds.clone()),
             Box::new(self.stage_failures.clone()),
@@ -120,6 +136,8 @@ impl Metrics {
             Box::new(self.documents_open.clone()),
             Box::new(self.ready_after.clone()),
             Box::new(self.model_load.clone()),
+            Box::new(self.inference_requests.clone()),
+            Box::new(self.inference_seconds.clone()),
         ];
         for collector in collectors {
             self.registry.register(collector).expect("every name is registered once, in a registry of its own");
@@ -194,6 +212,15 @@ impl Metrics {
     /// The models are loaded.
     pub fn models_loaded(&self, took: std::time::Duration) {
         self.model_load.observe(took.as_secs_f64());
+    }
+
+    /// What became of a client's request to a model: `ok`, `left`, or why it was refused. `pool` is empty where it was
+    /// refused before its model was known.
+    pub fn inference(&self, pool: &str, route: &str, outcome: &str, seconds: f64) {
+        self.inference_requests.with_label_values(&[pool, route, outcome]).inc();
+        if outcome == "ok" {
+            self.inference_seconds.with_label_values(&[pool, route]).observe(seconds);
+        }
     }
 
     /// What waits in a pool.

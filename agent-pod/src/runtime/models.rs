@@ -29,6 +29,11 @@ impl ModelNames {
         self.names.get(&identity(model)).cloned()
     }
 
+    /// The engine's name of a model, whatever its pool calls it.
+    pub fn of(&self, model: &Model) -> Option<&str> {
+        self.names.get(&identity(model)).map(String::as_str)
+    }
+
     /// The engine's name of the model that a stage uses: the one it names, or its pool's first of the task.
     pub fn stage_model(
         &self,
@@ -51,7 +56,7 @@ impl ModelNames {
 }
 
 /// A model without the name that a pool gives it.
-fn identity(model: &Model) -> String {
+pub fn identity(model: &Model) -> String {
     let unnamed = Model { name: String::new(), ..model.clone() };
     serde_json::to_string(&unnamed).expect("a model is read from JSON or YAML, so JSON can hold it")
 }

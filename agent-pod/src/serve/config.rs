@@ -11,7 +11,7 @@ use std::{
 };
 
 use crds::{
-    AgentPoolSpec, Span,
+    AgentPoolSpec, Pipeline, Span,
     file::Located,
     schemars::{self, JsonSchema},
 };
@@ -19,6 +19,7 @@ use flow::Plan;
 use queue::jetstream::{Credentials, Settings};
 use serde::Deserialize;
 
+use super::inference::InferenceLimits;
 use crate::{
     Error, Result,
     args::{ServeArguments, WorkerArguments},
@@ -35,6 +36,18 @@ pub struct WorkerFile {
     pub resources: Vec<PathBuf>,
     /// The broker that all processes share.
     pub nats: Nats,
+    /// Address of the OpenAI-compatible interface of the pool's models; none where it is left out.
+    pub http: Option<String>,
+    /// Host and port by which gateways reach that interface. Default: where it listens, and the host's name where that is
+    /// every address of the machine.
+    #[schemars(length(min = 3, max = 260))]
+    pub advertise: Option<String>,
+    /// File with the bearer tokens of `http`, the same as the gateway's. Without it only an address of the machine itself
+    /// may be served, to anyone on it.
+    pub tokens: Option<PathBuf>,
+    /// Bounds of what clients can make the OpenAI-compatible interface do.
+    #[serde(default)]
+    pub inference: InferenceLimits,
     /// What the worker and the gateway have in common.
     #[serde(flatten)]
     pub process: Process,
@@ -58,6 +71,9 @@ pub struct GatewayFile {
     /// Bounds of everything that clients can make the gateway hold.
     #[serde(default)]
     pub limits: Limits,
+    /// Bounds of what clients can make the OpenAI-compatible interface do.
+    #[serde(default)]
+    pub inference: InferenceLimits,
     /// What the worker and the gateway have in common.
     #[serde(flatten)]
     pub process: Process,
@@ -181,8 +197,18 @@ pub struct WorkerConfig {
     pub pool: String,
     /// The pool.
     pub spec: AgentPoolSpec,
+    /// The pipelines of the resource files that use it.
+    pub pipelines: Vec<String>,
     /// The broker.
     pub nats: Settings,
+    /// Where the OpenAI-compatible interface is served.
+    pub http: Option<SocketAddr>,
+    /// How gateways reach it.
+    pub advertise: Option<String>,
+    /// The file of tokens.
+    pub tokens: Option<PathBuf>,
+    /// Its bounds.
+    pub inference: InferenceLimits,
     /// The rest.
     pub process: ProcessConfig,
 }
@@ -201,6 +227,8 @@ pub struct GatewayConfig {
     pub tokens: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
+    /// Bounds of the OpenAI-compatible interface.
+    pub inference: InferenceLimits,
     /// The rest.
     pub process: ProcessConfig,
 }
@@ -234,7 +262,16 @@ impl WorkerConfig {
         };
         let process = process(&file, &file.process, base, &arguments.serve)?;
         let nats = nats(&file, &file.nats, &file.process, base, (&process, &arguments.serve))?;
-        Ok(Self { spec: found.resource.spec.clone(), pool, nats, process })
+        let http = arguments.http.as_deref().or(file.http.as_deref());
+        let http = http.map(|text| address(&file, "http", text)).transpose()?;
+        let tokens = file.tokens.as_ref().map(|path| resolved(base, path));
+        check_reach(&file, tokens.as_ref(), "http", http)?;
+        let advertise = arguments.advertise.clone().or_else(|| file.advertise.clone());
+        let uses = |pipeline: &&Located<Pipeline>| pipeline.resource.spec.stages.iter().any(|stage| stage.pool == pool);
+        let pipelines = resources.pipelines.iter().filter(uses).map(|pipeline| pipeline.name().to_owned()).collect();
+        let inference = file.inference.clone();
+        let spec = found.resource.spec.clone();
+        Ok(Self { pool, spec, pipelines, nats, http, advertise, tokens, inference, process })
     }
 }
 
@@ -260,13 +297,20 @@ impl GatewayConfig {
         let grpc = grpc.or(file.grpc.as_deref()).map(|text| address(&file, "grpc", text)).transpose()?;
         let tokens = file.tokens.as_ref().map(|path| resolved(base, path));
         for (field, address) in [("http", Some(http)), ("grpc", grpc)] {
-            if tokens.is_none() && address.is_some_and(|address| !address.ip().is_loopback()) {
-                let message = "can be reached from other machines, so tokens must name a file of bearer tokens";
-                return Err(validate::usage(vec![file.error(field, message)]));
-            }
+            check_reach(&file, tokens.as_ref(), field, address)?;
         }
-        Ok(Self { plans, nats: settings, http, grpc, tokens, limits: file.limits.clone(), process })
+        let (limits, inference) = (file.limits.clone(), file.inference.clone());
+        Ok(Self { plans, nats: settings, http, grpc, tokens, limits, inference, process })
     }
+}
+
+/// Without tokens nobody but who is on this machine may ask.
+fn check_reach<T>(file: &Located<T>, tokens: Option<&PathBuf>, field: &str, address: Option<SocketAddr>) -> Result<()> {
+    if tokens.is_none() && address.is_some_and(|address| !address.ip().is_loopback()) {
+        let message = "can be reached from other machines, so tokens must name a file of bearer tokens";
+        return Err(validate::usage(vec![file.error(field, message)]));
+    }
+    Ok(())
 }
 
 fn base(config: &Path) -> &Path {

@@ -6,8 +6,10 @@
 pub(crate) mod config;
 mod gateway;
 mod health;
+mod inference;
 mod listen;
 mod parts;
+mod status;
 mod worker;
 
 pub(crate) use gateway::gateway;

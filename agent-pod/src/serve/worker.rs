@@ -1,11 +1,27 @@
-//! `docket worker`: works the tasks of one pool.
+//! `docket worker`: works the tasks of one pool, and answers clients of its models.
 
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use queue::jetstream;
-use tokio::sync::RwLock;
+use tokio::{
+    net::TcpListener,
+    sync::{RwLock, oneshot},
+};
 
-use super::{config::WorkerConfig, health, health::Health, parts::Parts};
+use super::{
+    config::WorkerConfig,
+    gateway::tokens::Tokens,
+    health,
+    health::Health,
+    inference::{self, Backend, Directory, Inference},
+    listen::{self, Bounds},
+    parts::Parts,
+    status::{self, Loaded, Speaker},
+};
 use crate::{
     Error, Result,
     args::WorkerArguments,
@@ -15,19 +31,25 @@ use crate::{
         metrics::Metrics,
         models,
         services::Services,
+        standing::Standing,
         stop::{Signals, Stop},
         worker::{OnFailure, Worker},
     },
 };
 
+/// Connections at once: gateways keep some each, clients of the pool come beside them.
+const CONNECTIONS: u32 = 1_024;
+
 /// Works until a signal comes.
 pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
+    let started = Instant::now();
     let config = WorkerConfig::read(&arguments)?;
     // From the very beginning: a pod may be asked to stop while its models are loading.
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
+    let tokens = Arc::new(Tokens::open(config.tokens.as_deref())?);
     let (stop, health_stop) = (Stop::default(), Stop::default());
     let metrics = Arc::new(Metrics::default().with_process());
-    let services: Arc<std::sync::OnceLock<Arc<Services>>> = Arc::default();
+    let services: Arc<OnceLock<Arc<Services>>> = Arc::default();
     let for_metrics = Arc::clone(&services);
     let health = Health::new(&stop, &metrics, move |metrics| {
         if let Some(services) = for_metrics.get() {
@@ -36,29 +58,95 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
     });
     let mut parts = Parts::default();
     health::spawn(&health, config.process.health, &health_stop).await?;
+    let mut speaker = Speaker {
+        name: config.process.name.clone(),
+        pool: config.pool.clone(),
+        slots: config.spec.effective().concurrency,
+        standing: Arc::default(),
+        stop: stop.clone(),
+        address: None,
+        loaded: OnceLock::new(),
+    };
+    let (loaded, loading) = oneshot::channel();
+    let mut answering = None;
+    if let Some(address) = config.http {
+        let listener = listen::bind("http", address).await?;
+        let listens_on = listener.local_addr().unwrap_or(address);
+        speaker.address = Some(status::advertised(config.advertise.as_deref(), listens_on));
+        answering = Some(loaded);
+        parts.spawn(answer_clients(listener, loading, stop.clone()));
+        let (tokens, stop) = (Arc::clone(&tokens), stop.clone());
+        parts.spawn(async move {
+            tokens.follow(&stop).await;
+            Ok(())
+        });
+    }
     let grace = config.process.grace;
     let stopping = stop.clone();
     parts.spawn(async move {
         let store = jetstream::open(config.nats).await.map_err(Error::system("open the broker's ports"))?;
-        let begun = Instant::now();
-        let pools = [(config.pool.clone(), config.spec.clone())];
-        let (engine, names) =
-            models::start_pools(pools.iter().map(|(name, spec)| (name, spec)), config.process.models.as_deref())
-                .await?;
-        metrics.models_loaded(begun.elapsed());
-        let folder = &config.process.state;
-        std::fs::create_dir_all(folder).map_err(Error::system(format!("make the folder {}", folder.display())))?;
-        let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
-        let _ = services.set(Arc::clone(&opened));
-        let drivers = Drivers::of_store(store.ports.clone(), metrics);
-        let worker = build(&config.process.name, &config.pool, &config.spec, (drivers, opened), &Arc::default());
-        health.ready();
-        note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
-        worker.run(stopping).await.map_err(Error::system("work"))
+        let statuses = Arc::clone(&store.ports.statuses);
+        let working = async {
+            let begun = Instant::now();
+            let pools = [(config.pool.clone(), config.spec.clone())];
+            let (engine, names) =
+                models::start_pools(pools.iter().map(|(name, spec)| (name, spec)), config.process.models.as_deref())
+                    .await?;
+            let models_took = begun.elapsed();
+            metrics.models_loaded(models_took);
+            let folder = &config.process.state;
+            std::fs::create_dir_all(folder).map_err(Error::system(format!("make the folder {}", folder.display())))?;
+            let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
+            let _ = services.set(Arc::clone(&opened));
+            let inference = answering.map(|answering| {
+                let mut directory = Directory::default();
+                directory.add(&config.pool, &config.spec, config.pipelines, Some(&opened.models));
+                let inference = Inference::new(inference::Settings {
+                    directory,
+                    backend: Backend::Engine(opened.engine.clone()),
+                    tokens,
+                    limits: config.inference,
+                    metrics: Arc::clone(&metrics),
+                    stop: stopping.clone(),
+                });
+                // Nobody receives it where the process is stopping already.
+                let _ = answering.send(Arc::clone(&inference));
+                inference
+            });
+            let drivers = Drivers::of_store(store.ports.clone(), metrics);
+            let needed = (drivers, Arc::clone(&opened), Arc::clone(&speaker.standing));
+            let worker = build(&config.process.name, &config.pool, &config.spec, needed, &Arc::default());
+            health.ready();
+            let models = status::held_models(&config.spec, &opened);
+            let ready_after = started.elapsed();
+            let _ = speaker.loaded.set(Loaded { models_took, ready_after, services: opened, models, inference });
+            note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
+            worker.run(stopping).await.map_err(Error::system("work"))
+        };
+        let worked = tokio::select! {
+            worked = working => worked,
+            never = speaker.speak(statuses.as_ref()) => match never {},
+        };
+        speaker.fall_silent(statuses.as_ref()).await;
+        worked
     });
     let ended = parts.run(&stop, signals, grace).await;
     health_stop.cordon();
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Answers clients of the pool's models once these are loaded; until then connections wait.
+async fn answer_clients(listener: TcpListener, loading: oneshot::Receiver<Arc<Inference>>, stop: Stop) -> Result<()> {
+    let loaded = tokio::select! {
+        loaded = loading => loaded,
+        () = stop.cordoned() => return Ok(()),
+    };
+    let Ok(inference) = loaded else {
+        // Loading has failed: that part says so and ends the process.
+        stop.cordoned().await;
+        return Ok(());
+    };
+    listen::serve(listener, inference::routes_alone(&inference), &Bounds::of(CONNECTIONS), stop).await
 }
 
 /// The worker of one pool.
@@ -66,7 +154,7 @@ pub(super) fn build(
     name: &str,
     pool: &str,
     spec: &crds::AgentPoolSpec,
-    (drivers, services): (Drivers, Arc<Services>),
+    (drivers, services, standing): (Drivers, Arc<Services>, Arc<Standing>),
     alone: &Arc<RwLock<()>>,
 ) -> Worker {
     Worker {
@@ -77,5 +165,6 @@ pub(super) fn build(
         services,
         alone: Arc::clone(alone),
         on_failure: OnFailure::GoOn,
+        standing,
     }
 }

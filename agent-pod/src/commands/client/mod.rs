@@ -4,6 +4,7 @@ mod connection;
 mod dead_letters;
 mod following;
 mod reading;
+mod stats;
 mod submit;
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ pub(super) use self::{
     dead_letters::{list as dead_letters, replay, show as dead_letter},
     following::watch,
     reading::{cancel, get, list},
+    stats::stats,
     submit::submit,
 };
 

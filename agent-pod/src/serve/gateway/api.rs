@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    credits::Credits,
+    credits::{Credits, Spent},
+    estimate,
     refusal::Refusal,
-    tokens::{Caller, Tokens},
+    stats::Loads,
+    tokens::{Caller, Tokens, bearer},
 };
 use crate::{
     commands::{dlq, explain::time, run::report, run::submit::TENANT},
@@ -24,7 +26,7 @@ use crate::{
         progress::status_word,
         stop::Stop,
     },
-    serve::config::Limits,
+    serve::{config::Limits, status::Live},
     stages::MAX_BYTES,
 };
 
@@ -48,10 +50,12 @@ pub(super) struct Api {
     pub(super) ports: Ports,
     pub(super) plans: BTreeMap<String, Arc<Plan>>,
     pub(super) credits: Arc<Credits>,
-    pub(super) tokens: Tokens,
+    pub(super) tokens: Arc<Tokens>,
     pub(super) limits: Limits,
     pub(super) watchers: Arc<Semaphore>,
     pub(super) room: Arc<Semaphore>,
+    pub(super) live: Arc<Live>,
+    pub(super) loads: Loads,
     pub(super) stop: Stop,
 }
 
@@ -76,6 +80,8 @@ pub(super) struct Accepted {
     pub(super) document: String,
     /// Whether an earlier submission brought it.
     pub(super) repeated: bool,
+    /// When it will have ended, as RFC 3339 writes times, where that can be said.
+    pub(super) expected_finish: Option<String>,
 }
 
 /// A part of a list.
@@ -94,11 +100,7 @@ impl Api {
 
     /// Who calls.
     pub(super) fn caller(&self, authorization: Option<&str>) -> Result<Caller, Refusal> {
-        let token = authorization.and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        self.tokens.caller(token).ok_or(Refusal::Unauthenticated)
+        self.tokens.caller(authorization.and_then(bearer)).ok_or(Refusal::Unauthenticated)
     }
 
     /// The plan of a pipeline that the caller may use.
@@ -162,7 +164,7 @@ impl Api {
                 "tenant \"{tenant}\" has {} documents in flight in pipeline \"{}\", which is the limit",
                 self.limits.in_flight, plan.name
             ),
-            retry_after: spent.retry_after,
+            retry_after: self.when_free(plan, &spent),
         })?;
         let (bytes, room) = self.receive(self.largest(plan), head.length, body).await?;
         let payload = self.ports.payloads.put(bytes).await?;
@@ -187,6 +189,7 @@ impl Api {
             let message = format!("another document has the id \"{document}\"; choose another id or key");
             Refusal::Conflict(message)
         };
+        let mut expected_finish = self.loads.expected_finish(plan, None);
         let repeated = match driver.submit(plan, submission, None).await? {
             Submitted::New => false,
             Submitted::OtherPayload => return Err(taken_by_another()),
@@ -196,15 +199,22 @@ impl Api {
                     return Err(taken_by_another());
                 }
                 if ended {
-                    return Ok(Accepted { document, repeated: true });
+                    return Ok(Accepted { document, repeated: true, expected_finish: None });
                 }
+                expected_finish = self.loads.expected_finish(plan, Some(&record));
                 // The first try may have died between its record and its first tasks.
                 driver.publish_outstanding(&record).await?;
                 true
             }
         };
         reservation.keep();
-        Ok(Accepted { document, repeated })
+        Ok(Accepted { document, repeated, expected_finish })
+    }
+
+    /// When a credit should have come back: by how long documents take, or by how often they have ended so far.
+    fn when_free(&self, plan: &Plan, spent: &Spent) -> Duration {
+        let seconds = self.loads.remaining(plan, None);
+        estimate::retry_after(seconds, spent.in_flight).unwrap_or(spent.retry_after)
     }
 
     /// Most bytes of a document of this plan.
@@ -279,7 +289,13 @@ impl Api {
     /// A document as `docket run` prints it.
     pub(super) async fn result(&self, driver: &Driver, record: &DocumentRecord) -> Result<Value, Refusal> {
         let plan = driver.plan(record).await?;
-        Ok(report::result(self.ports.payloads.as_ref(), &plan, record).await?)
+        let mut result = report::result(self.ports.payloads.as_ref(), &plan, record).await?;
+        if record.end.is_none()
+            && let Some(expected) = self.loads.expected_finish(&plan, Some(record))
+        {
+            result["expectedFinish"] = json!(expected);
+        }
+        Ok(result)
     }
 
     /// Gives a document up; one that has ended stays as it is.
@@ -296,9 +312,10 @@ impl Api {
             return Err(Refusal::Conflict(format!("\"{document}\" is not a dead letter")));
         }
         let tenant = &record.submission.tenant;
+        let plan = driver.plan(&record).await?;
         let reservation = self.credits.reserve(pipeline, tenant, document).map_err(|spent| Refusal::Busy {
             message: format!("tenant \"{tenant}\" has as many documents in flight as it may"),
-            retry_after: spent.retry_after,
+            retry_after: self.when_free(&plan, &spent),
         })?;
         let record = driver.apply(document, Event::Replay).await?;
         reservation.keep();

@@ -29,10 +29,12 @@ struct Open {
     seconds_between_ends: Option<f64>,
 }
 
-/// All credits are spent; one may come free after this time.
+/// All credits are spent; one may come free after this time, by how often documents ended so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Spent {
     pub(super) retry_after: Duration,
+    /// How many there are.
+    pub(super) in_flight: usize,
 }
 
 /// A credit that comes back when it is dropped without having been kept.
@@ -62,8 +64,9 @@ impl Credits {
             if open.documents.len() >= self.limit {
                 let seconds = open.seconds_between_ends.unwrap_or(1.0);
                 let retry_after = Duration::from_secs_f64(seconds.clamp(1.0, LONGEST_WAIT.as_secs_f64()).ceil());
+                let in_flight = open.documents.len();
                 drop(accounts);
-                return Err(Spent { retry_after });
+                return Err(Spent { retry_after, in_flight });
             }
             open.documents.insert(document.to_owned(), Instant::now());
             reservation.document = Some(document.to_owned());
@@ -102,6 +105,15 @@ impl Credits {
         accounts.iter().filter(|((name, _), _)| name == pipeline).map(|(_, open)| open.documents.len()).sum()
     }
 
+    /// How many documents of a pipeline are in flight: one tenant's, or all.
+    pub(super) fn open(&self, pipeline: &str, tenant: Option<&str>) -> usize {
+        let accounts = self.lock();
+        let meant = accounts
+            .iter()
+            .filter(|((name, owner), _)| name == pipeline && tenant.is_none_or(|tenant| tenant == owner));
+        meant.map(|(_, open)| open.documents.len()).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Account, Open>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,6 +149,7 @@ mod tests {
         credits.reserve("p", "a", "one").expect("the same document needs no second one").keep();
         credits.reserve("p", "b", "two").expect("another tenant's").keep();
         credits.reserve("q", "a", "two").expect("another pipeline's").keep();
+        assert_eq!((credits.open("p", None), credits.open("p", Some("a")), credits.open("p", Some("c"))), (2, 1, 0));
         credits.ended("p", "a", "one");
         credits.ended("p", "a", "one");
         assert!(credits.reserve("p", "a", "two").is_ok());

@@ -1,14 +1,14 @@
 //! What happens beside requests: timers, the sweep, the counting of what is in flight and of what waits.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use super::{super::parts::Parts, api::Api};
+use super::{super::parts::Parts, api::Api, stats};
 use crate::{
     error::chain,
     runtime::{driver::Error, now, progress, sweeper, timers},
@@ -54,7 +54,7 @@ pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>) {
     let depth = Arc::clone(api);
     parts.spawn(async move {
         while sweeper::rest(DEPTH, &depth.stop).await {
-            measure_depth(&depth).await;
+            stats::look(&depth).await;
         }
         Ok(())
     });
@@ -103,17 +103,6 @@ async fn follow_ends(api: &Api) {
             && body["outcome"] != "unfinished"
         {
             api.credits.ended(pipeline, tenant, document);
-        }
-    }
-}
-
-async fn measure_depth(api: &Api) {
-    let pools: BTreeSet<&String> = api.plans.values().flat_map(|plan| plan.pools.keys()).collect();
-    for pool in pools {
-        match api.ports.queue.depth(pool).await {
-            Ok(depth) => api.drivers.metrics().depth(pool, &depth),
-            // Without a number the last one stays; a wrong zero would be worse.
-            Err(error) => tracing::debug!(error = %chain(&error), %pool, "the depth is not known"),
         }
     }
 }

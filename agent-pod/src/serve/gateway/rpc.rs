@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use self::proto::{
     Document, DocumentRequest, GetRequest, ListRequest, ListResponse, PipelinesRequest, PipelinesResponse,
-    SubmitRequest, SubmitResponse, Token, WatchEvent,
+    StatsRequest, StatsResponse, SubmitRequest, SubmitResponse, Token, WatchEvent,
     gateway_server::{Gateway, GatewayServer},
     submit_request::Part,
     watch_event::Event,
@@ -85,7 +85,11 @@ impl Gateway for Rpc {
             return Err(Refusal::Invalid("the first message must be the head".to_owned()).into());
         };
         let accepted = self.api.submit(&caller, head(said)?, chunks(parts)).await?;
-        Ok(Response::new(SubmitResponse { document: accepted.document, repeated: accepted.repeated }))
+        Ok(Response::new(SubmitResponse {
+            document: accepted.document,
+            repeated: accepted.repeated,
+            expected_finish: accepted.expected_finish,
+        }))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Answer<Document> {
@@ -136,6 +140,12 @@ impl Gateway for Rpc {
         let pipelines_json = self.api.pipelines(&caller).iter().map(Value::to_string).collect();
         Ok(Response::new(PipelinesResponse { pipelines_json }))
     }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Answer<StatsResponse> {
+        let caller = self.caller(&request)?;
+        let stats_json = self.api.stats(&caller).await?.to_string();
+        Ok(Response::new(StatsResponse { stats_json }))
+    }
 }
 
 fn head(said: proto::Head) -> std::result::Result<Head, Refusal> {
@@ -174,7 +184,12 @@ fn list(listed: &Listed) -> ListResponse {
 
 fn sent(result: &Value) -> Document {
     let word = |key: &str| result[key].as_str().unwrap_or_default().to_owned();
-    Document { document: word("document"), outcome: word("outcome"), result_json: result.to_string() }
+    Document {
+        document: word("document"),
+        outcome: word("outcome"),
+        result_json: result.to_string(),
+        expected_finish: result["expectedFinish"].as_str().map(str::to_owned),
+    }
 }
 
 fn event(watched: Watched) -> std::result::Result<WatchEvent, Status> {

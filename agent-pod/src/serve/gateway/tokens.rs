@@ -43,32 +43,32 @@ struct Entry {
 
 /// A client that was let in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Caller {
+pub(in crate::serve) struct Caller {
     /// Who, for logs.
-    pub(super) name: String,
+    pub(in crate::serve) name: String,
     /// The only tenant that it acts for; `None`: any.
-    pub(super) tenant: Option<String>,
+    pub(in crate::serve) tenant: Option<String>,
     /// The only pipelines that it may use; `None`: all.
-    pub(super) pipelines: Option<Vec<String>>,
+    pub(in crate::serve) pipelines: Option<Vec<String>>,
 }
 
 /// By the token's digest, so that comparing takes the same time whatever the token is.
 type Known = HashMap<blake3::Hash, Caller>;
 
 /// The tokens that count now.
-pub(super) struct Tokens {
+pub(in crate::serve) struct Tokens {
     file: Option<(PathBuf, RwLock<Arc<Known>>)>,
 }
 
 impl Tokens {
     /// Reads the file; without one everybody is let in.
-    pub(super) fn open(path: Option<&Path>) -> Result<Self> {
+    pub(in crate::serve) fn open(path: Option<&Path>) -> Result<Self> {
         let read = |path: &Path| Ok::<_, Error>((path.to_path_buf(), RwLock::new(Arc::new(read(path)?))));
         Ok(Self { file: path.map(read).transpose()? })
     }
 
     /// Who a token belongs to; `None` for one that counts nothing.
-    pub(super) fn caller(&self, token: Option<&str>) -> Option<Caller> {
+    pub(in crate::serve) fn caller(&self, token: Option<&str>) -> Option<Caller> {
         let Some((_, known)) = &self.file else {
             return Some(Caller { name: "anyone".to_owned(), ..Caller::default() });
         };
@@ -77,7 +77,7 @@ impl Tokens {
     }
 
     /// Reads the file again when it changes, until the process stops. A file that is wrong changes nothing.
-    pub(super) async fn follow(&self, stop: &Stop) {
+    pub(in crate::serve) async fn follow(&self, stop: &Stop) {
         let Some((path, known)) = &self.file else { return stop.cordoned().await };
         let mut seen = bytes(path).await;
         loop {
@@ -98,6 +98,12 @@ impl Tokens {
             }
         }
     }
+}
+
+/// The token of an `Authorization` header.
+pub(in crate::serve) fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// What the file holds, to see whether it has changed: by content, since a mounted Secret changes by a link.

@@ -36,6 +36,7 @@ type Answer = Result<Json<Value>, Refusal>;
 /// All routes.
 pub(super) fn routes(api: &Arc<Api>) -> Router {
     let documents = Router::new()
+        .route("/v1/stats", get(stats))
         .route("/v1/pipelines", get(pipelines))
         .route("/v1/pipelines/{pipeline}/documents", post(submit).get(list))
         .route("/v1/pipelines/{pipeline}/documents/{document}", get(document))
@@ -69,6 +70,10 @@ async fn authenticate(State(api): Caught, mut request: Request, next: Next) -> R
 
 async fn pipelines(State(api): Caught, Extension(caller): Extension<Caller>) -> Json<Value> {
     Json(json!({"pipelines": api.pipelines(&caller)}))
+}
+
+async fn stats(State(api): Caught, Extension(caller): Extension<Caller>) -> Answer {
+    api.stats(&caller).await.map(Json)
 }
 
 /// What is said of a document in the address.
@@ -111,7 +116,10 @@ async fn submit(
     let accepted = api.submit(&caller, head, body.into_data_stream()).await?;
     // A repeat has made nothing new.
     let status = if accepted.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let answer = json!({"document": accepted.document, "pipeline": pipeline, "repeated": accepted.repeated});
+    let mut answer = json!({"document": accepted.document, "pipeline": pipeline, "repeated": accepted.repeated});
+    if let Some(expected) = accepted.expected_finish {
+        answer["expectedFinish"] = json!(expected);
+    }
     Ok((status, Json(answer)).into_response())
 }
 

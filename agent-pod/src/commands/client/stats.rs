@@ -1,0 +1,124 @@
+//! `docket stats`: what waits at a gateway, who works there and how long work takes.
+
+use std::process::ExitCode;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::connection::Connection;
+use crate::{
+    Result,
+    args::{Format, StatsArguments},
+    commands::{print, run::summary::word, table},
+};
+
+/// Prints the gateway's numbers.
+pub(in crate::commands) async fn stats(arguments: StatsArguments) -> Result<ExitCode> {
+    let connection = Connection::to(&arguments.gateway, arguments.token.as_deref())?;
+    let stats = connection.ask(|| connection.request(Method::GET, &["v1", "stats"], &[])).await??;
+    match arguments.format {
+        Format::Table => print(&tables(&stats)),
+        Format::Json | Format::Jsonl => print(&stats.to_string()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tables(stats: &Value) -> String {
+    let pools = items(&stats["pools"]);
+    let pool = |pool: &Value| {
+        let waiting = ["critical", "high", "normal", "low"].map(|priority| word(&pool["waiting"][priority]));
+        let workers = items(&pool["workers"]).len().to_string();
+        let work = format!("{}/{}", word(&pool["inWork"]), word(&pool["slots"]));
+        [vec![word(&pool["name"])], waiting.to_vec(), vec![seconds(&pool["oldestSeconds"]), workers, work]].concat()
+    };
+    let worker = |worker: &Value| {
+        let state = match (worker["ready"] == true, worker["cordoned"] == true) {
+            (_, true) => "stopping",
+            (true, false) => "ready",
+            (false, false) => "loading",
+        };
+        let models: Vec<String> = items(&worker["models"]).iter().map(|model| word(&model["name"])).collect();
+        let work = format!("{}/{}", word(&worker["inWork"]), word(&worker["slots"]));
+        let cells = [&worker["pool"], &worker["name"]].map(word);
+        [&cells[..], &[state.to_owned(), work, word(&worker["interactive"]), models.join(" ")]].concat()
+    };
+    let time = |(pool, time): (&Value, &Value)| {
+        let cells = [&pool["name"], &time["pipeline"], &time["stage"], &time["count"]].map(word);
+        let times = ["mean", "p50", "p95"].map(|key| seconds(&time[key]));
+        [cells.to_vec(), times.to_vec()].concat()
+    };
+    let cached = |pool: &Value| {
+        let levels = pool["cache"].as_object().into_iter().flatten();
+        let row = |(level, counts): (&String, &Value)| {
+            let rate =
+                counts["hitRate"].as_f64().map_or_else(|| "-".to_owned(), |rate| format!("{:.0} %", rate * 100.0));
+            let cells = [&counts["hits"], &counts["misses"], &counts["errors"]].map(word);
+            [vec![word(&pool["name"]), level.clone()], cells.to_vec(), vec![rate]].concat()
+        };
+        levels.map(row).collect::<Vec<_>>()
+    };
+    let pipeline = |pipeline: &Value| vec![word(&pipeline["name"]), word(&pipeline["open"])];
+    let workers = pools.iter().flat_map(|pool| items(&pool["workers"])).map(worker).collect();
+    let times = pools.iter().flat_map(|pool| items(&pool["serviceTimes"]).iter().map(move |time| (pool, time)));
+    let parts: [(&[&str], Vec<Vec<String>>); 5] = [
+        (
+            &["POOL", "CRITICAL", "HIGH", "NORMAL", "LOW", "OLDEST", "WORKERS", "IN WORK"],
+            pools.iter().map(pool).collect(),
+        ),
+        (&["POOL", "WORKER", "STATE", "IN WORK", "CLIENTS", "MODELS"], workers),
+        (&["POOL", "PIPELINE", "STAGE", "TASKS", "MEAN", "P50", "P95"], times.map(time).collect()),
+        (&["POOL", "CACHE", "HITS", "MISSES", "ERRORS", "RATE"], pools.iter().flat_map(cached).collect()),
+        (&["PIPELINE", "OPEN"], items(&stats["pipelines"]).iter().map(pipeline).collect()),
+    ];
+    let parts = parts.iter().filter(|(_, rows)| !rows.is_empty()).map(|(head, rows)| table(head, rows));
+    parts.collect::<Vec<_>>().join("\n\n")
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn seconds(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.3} s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_number_has_its_place_and_what_is_not_known_is_a_dash() {
+        let stats = json!({
+            "pools": [{
+                "name": "readers", "waiting": {"critical": 1, "high": 0, "normal": 12, "low": 3}, "inWork": 2,
+                "oldestSeconds": null, "slots": 8,
+                "serviceTimes": [{"pipeline": "p", "stage": "parse", "count": 5, "mean": 0.25, "p50": 0.2, "p95": 1.5}],
+                "cache": {"memory": {"hits": 3, "misses": 1, "errors": 0, "hitRate": 0.75}},
+                "workers": [{
+                    "pool": "readers", "name": "w1", "ready": true, "cordoned": true, "inWork": 2, "slots": 8,
+                    "interactive": 1, "models": [{"name": "mini"}, {"name": "small"}],
+                }],
+            }],
+            "pipelines": [{"name": "p", "open": 17}],
+        });
+        let expected = [
+            "POOL     CRITICAL  HIGH  NORMAL  LOW  OLDEST  WORKERS  IN WORK",
+            "readers  1         0     12      3    -       1        2/8",
+            "",
+            "POOL     WORKER  STATE     IN WORK  CLIENTS  MODELS",
+            "readers  w1      stopping  2/8      1        mini small",
+            "",
+            "POOL     PIPELINE  STAGE  TASKS  MEAN     P50      P95",
+            "readers  p         parse  5      0.250 s  0.200 s  1.500 s",
+            "",
+            "POOL     CACHE   HITS  MISSES  ERRORS  RATE",
+            "readers  memory  3     1       0       75 %",
+            "",
+            "PIPELINE  OPEN",
+            "p         17",
+        ];
+        assert_eq!(tables(&stats), expected.join("\n"));
+    }
+}

@@ -1,0 +1,477 @@
+//! `/v1/chat/completions`: an answer to a conversation, whole or piece by piece.
+
+use std::{pin::pin, sync::Arc};
+
+use axum::{
+    Json,
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use engine::generation::{ChatMessage, ChatRole, Finish, GenerateRequest, Generated, Sampling};
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    fields::Fields,
+    job::{CLASS, Job},
+    limits::InferenceLimits,
+    refusal::Refusal,
+};
+use crate::runtime::now;
+
+/// Pieces that wait for a slow client; it cannot fall behind by more than an answer, which is bounded.
+const WAITING: usize = 64;
+/// OpenAI's own bounds.
+const MOST_TEMPERATURE: f64 = 2.0;
+const MOST_STOPS: usize = 4;
+/// What would change the answer and is not done.
+const NOT_DONE: [&str; 9] = [
+    "tools",
+    "functions",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "presence_penalty",
+    "frequency_penalty",
+    "audio",
+    "prediction",
+];
+/// What clients get that name no temperature.
+const OPENAI_TEMPERATURE: f64 = 1.0;
+
+/// What a client asks for.
+#[derive(Debug, PartialEq)]
+struct Asked {
+    messages: Vec<ChatMessage>,
+    /// `None`: as many as the context leaves room for.
+    max_tokens: Option<usize>,
+    sampling: Sampling,
+    stop: Vec<String>,
+    schema: Option<Value>,
+    /// Whether it wants pieces, and at their end the number of tokens.
+    stream: Option<bool>,
+}
+
+/// What is passed on to a client that wants pieces.
+enum Piece {
+    Chunk(Value),
+    Failed(Refusal),
+    Done,
+}
+
+/// What all parts of an answer have in common.
+struct Head {
+    id: String,
+    created: u64,
+    model: String,
+    fingerprint: String,
+}
+
+pub(super) async fn answer(job: Job, fields: &Fields) -> Result<Response, Refusal> {
+    let asked = read(fields, &job.limits)?;
+    let stream = asked.stream;
+    let request = request(&job, asked).await?;
+    let head = Head {
+        id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
+        created: now() / 1_000,
+        model: job.name.clone(),
+        fingerprint: job.engine.digest(&job.engine_name).unwrap_or_default().chars().take(12).collect(),
+    };
+    match stream {
+        None => {
+            let generated = job.engine.generate(&job.engine_name, request, CLASS, Some(job.deadline), None).await?;
+            job.admitted.ended(super::ANSWERED);
+            Ok(Json(head.whole(&generated)).into_response())
+        }
+        Some(with_usage) => in_pieces(job, request, head, with_usage).await,
+    }
+}
+
+async fn request(job: &Job, asked: Asked) -> Result<GenerateRequest, Refusal> {
+    let max_tokens = match asked.max_tokens {
+        Some(tokens) => tokens,
+        None => {
+            let (room, context) = job.engine.answer_room(&job.engine_name, asked.messages.clone()).await?;
+            if room == 0 {
+                let message = format!("the messages fill the model's context of {context} tokens: send fewer");
+                return Err(Refusal::too_long("messages", message));
+            }
+            room.min(job.limits.max_tokens as usize)
+        }
+    };
+    let Asked { messages, sampling, stop, schema, .. } = asked;
+    Ok(GenerateRequest { messages, max_tokens, sampling, stop, schema })
+}
+
+/// The answer as server-sent events. What goes wrong before the first piece is answered as an error of the request.
+async fn in_pieces(job: Job, request: GenerateRequest, head: Head, with_usage: bool) -> Result<Response, Refusal> {
+    let (sender, mut receiver) = mpsc::channel(WAITING);
+    let admitted = Arc::clone(&job.admitted);
+    tokio::spawn(async move {
+        tokio::select! {
+            // Dropping the request takes it out of the engine.
+            () = sender.closed() => {}
+            () = write(&job, request, &head, with_usage, &sender) => {}
+        }
+    });
+    let first = match receiver.recv().await {
+        Some(Piece::Failed(refusal)) => return Err(refusal),
+        first => first,
+    };
+    let pieces = stream::iter(first).chain(ReceiverStream::new(receiver)).map(move |piece| {
+        let data = match piece {
+            Piece::Chunk(chunk) => chunk.to_string(),
+            Piece::Failed(refusal) => {
+                admitted.ended(refusal.reason());
+                refusal.body().to_string()
+            }
+            Piece::Done => {
+                admitted.ended(super::ANSWERED);
+                "[DONE]".to_owned()
+            }
+        };
+        Ok::<_, std::convert::Infallible>(Event::default().data(data))
+    });
+    Ok(Sse::new(pieces).keep_alive(KeepAlive::default()).into_response())
+}
+
+async fn write(job: &Job, request: GenerateRequest, head: &Head, with_usage: bool, client: &mpsc::Sender<Piece>) {
+    let (tokens, mut pieces) = mpsc::unbounded_channel();
+    let generating = job.engine.generate(&job.engine_name, request, CLASS, Some(job.deadline), Some(tokens));
+    let mut generating = pin!(generating);
+    let (mut is_first, beginning) = (true, json!({"role": "assistant", "content": ""}));
+    let send = async |piece: Piece| client.send(piece).await.is_ok();
+    let ended = loop {
+        tokio::select! {
+            // Pieces first: the end must not overtake them.
+            biased;
+            Some(text) = pieces.recv() => {
+                if is_first && !send(Piece::Chunk(head.chunk(&beginning, None, with_usage))).await {
+                    return;
+                }
+                is_first = false;
+                if !send(Piece::Chunk(head.chunk(&json!({"content": text}), None, with_usage))).await {
+                    return;
+                }
+            }
+            ended = &mut generating => break ended.map_err(Refusal::from),
+            () = job.stop.handing_back() => break Err(Refusal::stopping()),
+        }
+    };
+    let generated = match ended {
+        Ok(generated) => generated,
+        Err(refusal) => {
+            send(Piece::Failed(refusal)).await;
+            return;
+        }
+    };
+    let mut last = Vec::new();
+    if is_first {
+        last.push(head.chunk(&beginning, None, with_usage));
+    }
+    // What came after the last look.
+    while let Ok(text) = pieces.try_recv() {
+        last.push(head.chunk(&json!({"content": text}), None, with_usage));
+    }
+    last.push(head.chunk(&json!({}), Some(finish(generated.finish)), with_usage));
+    if with_usage {
+        last.push(head.usage_chunk(&generated));
+    }
+    for chunk in last {
+        if !send(Piece::Chunk(chunk)).await {
+            return;
+        }
+    }
+    send(Piece::Done).await;
+}
+
+impl Head {
+    fn whole(&self, generated: &Generated) -> Value {
+        let message = json!({"role": "assistant", "content": generated.text, "refusal": null});
+        let choice =
+            json!({"index": 0, "message": message, "logprobs": null, "finish_reason": finish(generated.finish)});
+        self.object("chat.completion", &json!([choice]), Some(usage(generated)))
+    }
+
+    /// A part of an answer. Where the usage is wanted, all parts before it have the field, too.
+    fn chunk(&self, delta: &Value, finish: Option<&str>, with_usage: bool) -> Value {
+        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish});
+        self.object("chat.completion.chunk", &json!([choice]), with_usage.then_some(Value::Null))
+    }
+
+    fn usage_chunk(&self, generated: &Generated) -> Value {
+        self.object("chat.completion.chunk", &json!([]), Some(usage(generated)))
+    }
+
+    fn object(&self, kind: &str, choices: &Value, usage: Option<Value>) -> Value {
+        let mut object = json!({
+            "id": self.id, "object": kind, "created": self.created, "model": self.model,
+            "system_fingerprint": self.fingerprint, "choices": choices,
+        });
+        if let Some(usage) = usage {
+            object["usage"] = usage;
+        }
+        object
+    }
+}
+
+fn finish(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+    }
+}
+
+fn usage(generated: &Generated) -> Value {
+    json!({
+        "prompt_tokens": generated.prompt_tokens,
+        "completion_tokens": generated.completion_tokens,
+        "total_tokens": generated.prompt_tokens + generated.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": generated.cached_prompt_tokens},
+    })
+}
+
+fn read(fields: &Fields, limits: &InferenceLimits) -> Result<Asked, Refusal> {
+    refuse_unsupported(fields)?;
+    let messages = fields.list("messages")?.unwrap_or_default();
+    if messages.is_empty() {
+        return Err(Refusal::of_field("messages", "messages is missing or an empty list"));
+    }
+    let stream = fields.flag("stream")?;
+    let usage = fields.get("stream_options").map_or(&Value::Null, |options| &options["include_usage"]);
+    let schema = schema(fields)?;
+    let stop = stops(fields)?;
+    if schema.is_some() && !stop.is_empty() {
+        return Err(Refusal::of_field("stop", "stop and a JSON response_format exclude each other"));
+    }
+    Ok(Asked {
+        messages: messages.iter().enumerate().map(message).collect::<Result<_, _>>()?,
+        max_tokens: max_tokens(fields, limits)?,
+        sampling: sampling(fields)?,
+        stop,
+        schema,
+        stream: stream.then_some(usage == &Value::Bool(true)),
+    })
+}
+
+/// What would change the answer and is not done here is refused, not passed over.
+fn refuse_unsupported(fields: &Fields) -> Result<(), Refusal> {
+    let is_something = |value: &Value| match value {
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    };
+    if let Some(name) = NOT_DONE.into_iter().find(|name| fields.get(name).is_some_and(is_something)) {
+        return Err(Refusal::of_field(name, format!("{name} is not supported; leave it out")));
+    }
+    if fields.whole("n")?.is_some_and(|answers| answers != 1) {
+        return Err(Refusal::of_field("n", "n is not 1: one request gives one answer"));
+    }
+    match fields.list("modalities")?.unwrap_or_default().iter().all(|kind| kind == "text") {
+        true => Ok(()),
+        false => Err(Refusal::of_field("modalities", "models here read and write text alone")),
+    }
+}
+
+fn message((place, message): (usize, &Value)) -> Result<ChatMessage, Refusal> {
+    let invalid = |problem: &str| Refusal::of_field("messages", format!("messages[{place}]{problem}"));
+    let role = match message["role"].as_str() {
+        Some("system" | "developer") => ChatRole::System,
+        Some("user") => ChatRole::User,
+        Some("assistant") => ChatRole::Assistant,
+        _ => return Err(invalid(".role is not one of system, developer, user, assistant")),
+    };
+    let content = match &message["content"] {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let text = |part: &Value| part["text"].as_str().filter(|_| part["type"] == "text").map(str::to_owned);
+            let texts: Option<Vec<String>> = parts.iter().map(text).collect();
+            texts.ok_or_else(|| invalid(".content holds parts other than text"))?.concat()
+        }
+        Value::Null if role == ChatRole::Assistant => String::new(),
+        _ => return Err(invalid(".content is neither a text nor a list of parts")),
+    };
+    Ok(ChatMessage { role, content })
+}
+
+fn max_tokens(fields: &Fields, limits: &InferenceLimits) -> Result<Option<usize>, Refusal> {
+    let newer = fields.whole("max_completion_tokens")?.map(|tokens| ("max_completion_tokens", tokens));
+    let Some((name, tokens)) = newer.or(fields.whole("max_tokens")?.map(|tokens| ("max_tokens", tokens))) else {
+        return Ok(None);
+    };
+    let most = u64::from(limits.max_tokens);
+    match usize::try_from(tokens) {
+        Ok(tokens) if tokens > 0 && tokens as u64 <= most => Ok(Some(tokens)),
+        _ => Err(Refusal::of_field(name, format!("{name} is not from 1 to {most}"))),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "probabilities and temperatures lose nothing that matters")]
+fn sampling(fields: &Fields) -> Result<Sampling, Refusal> {
+    let temperature = fields.number("temperature", 0.0..=MOST_TEMPERATURE)?.unwrap_or(OPENAI_TEMPERATURE);
+    let top_p = fields.number("top_p", 0.0..=1.0)?;
+    let seed = match fields.get("seed") {
+        // Nobody can ask for the same answer again, so any will do.
+        None => uuid::Uuid::now_v7().as_u64_pair().1,
+        Some(seed) => match (seed.as_u64(), seed.as_i64()) {
+            (Some(seed), _) => seed,
+            (None, Some(seed)) => seed.cast_unsigned(),
+            (None, None) => return Err(Refusal::of_field("seed", "seed is not a whole number")),
+        },
+    };
+    Ok(Sampling {
+        temperature: temperature as f32,
+        // A share of nothing still leaves the likeliest token.
+        top_p: top_p.map(|share| (share as f32).max(f32::MIN_POSITIVE)),
+        top_k: None,
+        repetition_penalty: None,
+        seed,
+    })
+}
+
+fn stops(fields: &Fields) -> Result<Vec<String>, Refusal> {
+    let invalid = |problem: String| Refusal::of_field("stop", problem);
+    let texts = match fields.get("stop") {
+        None => return Ok(Vec::new()),
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(items)) => {
+            let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+            texts.ok_or_else(|| invalid("stop holds something that is no text".to_owned()))?
+        }
+        Some(_) => return Err(invalid("stop is neither a text nor a list of texts".to_owned())),
+    };
+    if texts.len() > MOST_STOPS || texts.iter().any(String::is_empty) {
+        return Err(invalid(format!("stop holds more than {MOST_STOPS} texts, or an empty one")));
+    }
+    Ok(texts)
+}
+
+/// The schema that the answer is forced into while it is written.
+fn schema(fields: &Fields) -> Result<Option<Value>, Refusal> {
+    let invalid = |problem: String| Refusal::of_field("response_format", problem);
+    let Some(format) = fields.get("response_format") else { return Ok(None) };
+    match format["type"].as_str() {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(json!({"type": "object"}))),
+        Some("json_schema") => match &format["json_schema"]["schema"] {
+            schema @ Value::Object(_) => Ok(Some(schema.clone())),
+            _ => Err(invalid("response_format.json_schema.schema is not an object".to_owned())),
+        },
+        _ => Err(invalid("response_format.type is not one of text, json_object, json_schema".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(body: &Value) -> Result<Asked, (String, String)> {
+        let fields = Fields::read(body.to_string().as_bytes()).unwrap_or_else(|_| panic!("JSON: {body}"));
+        read(&fields, &InferenceLimits { max_tokens: 100, ..InferenceLimits::default() }).map_err(|refusal| {
+            let error = refusal.body()["error"].clone();
+            (error["param"].as_str().unwrap_or_default().to_owned(), error["message"].to_string())
+        })
+    }
+
+    fn with(more: &Value) -> Value {
+        let mut body = json!({"model": "small", "messages": [{"role": "user", "content": "Hello"}]});
+        for (name, value) in more.as_object().unwrap_or_else(|| panic!("fields")) {
+            body[name] = value.clone();
+        }
+        body
+    }
+
+    #[track_caller]
+    fn accepted(more: &Value) -> Asked {
+        asked(&with(more)).unwrap_or_else(|problem| panic!("{problem:?}"))
+    }
+
+    #[test]
+    fn messages_become_a_conversation() {
+        let body = json!({"messages": [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Say "}, {"type": "text", "text": "yes."}]},
+            {"role": "assistant", "content": null},
+            {"role": "user", "content": "Well?"},
+        ]});
+        let messages: Vec<_> = asked(&body)
+            .unwrap_or_else(|problem| panic!("{problem:?}"))
+            .messages
+            .into_iter()
+            .map(|message| (message.role, message.content))
+            .collect();
+        let expected = [
+            (ChatRole::System, "Be brief."),
+            (ChatRole::User, "Say yes."),
+            (ChatRole::Assistant, ""),
+            (ChatRole::User, "Well?"),
+        ];
+        assert_eq!(messages, expected.map(|(role, content)| (role, content.to_owned())));
+    }
+
+    #[test]
+    fn parameters_have_the_meaning_and_the_defaults_that_clients_know() {
+        let plain = accepted(&json!({}));
+        assert_eq!((plain.max_tokens, plain.stream, plain.sampling.temperature), (None, None, 1.0));
+        let seeds = [accepted(&json!({})).sampling.seed, plain.sampling.seed];
+        assert_ne!(seeds[0], seeds[1], "without a seed every answer is another");
+        let all = accepted(&json!({
+            "max_tokens": 7, "max_completion_tokens": 9, "temperature": 0, "top_p": 0, "seed": -1, "stop": "END",
+            "stream": true, "stream_options": {"include_usage": true}, "n": 1, "tools": [], "logprobs": false,
+            "presence_penalty": 0, "user": "somebody", "metadata": {"a": "b"},
+        }));
+        assert_eq!((all.max_tokens, all.stream, all.stop), (Some(9), Some(true), vec!["END".to_owned()]));
+        assert_eq!((all.sampling.temperature, all.sampling.seed), (0.0, u64::MAX));
+        assert!(all.sampling.top_p.is_some_and(|share| share > 0.0));
+        assert_eq!(accepted(&json!({"stream": true})).stream, Some(false));
+    }
+
+    #[test]
+    fn a_format_is_a_schema() {
+        let schema = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+        let format = json!({"type": "json_schema", "json_schema": {"name": "a", "strict": true, "schema": schema}});
+        assert_eq!(accepted(&json!({"response_format": format})).schema, Some(schema));
+        let any = accepted(&json!({"response_format": {"type": "json_object"}})).schema;
+        assert_eq!(any, Some(json!({"type": "object"})));
+        assert_eq!(accepted(&json!({"response_format": {"type": "text"}})).schema, None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_or_is_not_done_is_refused_with_its_field() {
+        let of_message = |message: Value| json!({"messages": [message]});
+        for (more, param) in [
+            (json!({"messages": []}), "messages"),
+            (of_message(json!({"role": "tool", "content": "a"})), "messages"),
+            (of_message(json!({"role": "user", "content": null})), "messages"),
+            (of_message(json!({"role": "user", "content": [{"type": "image_url"}]})), "messages"),
+            (of_message(json!("Hello")), "messages"),
+            (json!({"max_tokens": 0}), "max_tokens"),
+            (json!({"max_tokens": 101}), "max_tokens"),
+            (json!({"max_completion_tokens": 1_000_000}), "max_completion_tokens"),
+            (json!({"temperature": 2.1}), "temperature"),
+            (json!({"top_p": -0.1}), "top_p"),
+            (json!({"seed": 1.5}), "seed"),
+            (json!({"stop": ["a", "b", "c", "d", "e"]}), "stop"),
+            (json!({"stop": [""]}), "stop"),
+            (json!({"stop": [1]}), "stop"),
+            (json!({"stop": "a", "response_format": {"type": "json_object"}}), "stop"),
+            (json!({"response_format": {"type": "xml"}}), "response_format"),
+            (json!({"response_format": {"type": "json_schema"}}), "response_format"),
+            (json!({"n": 2}), "n"),
+            (json!({"tools": [{"type": "function"}]}), "tools"),
+            (json!({"logprobs": true}), "logprobs"),
+            (json!({"frequency_penalty": 0.5}), "frequency_penalty"),
+            (json!({"modalities": ["text", "audio"]}), "modalities"),
+            (json!({"stream": "yes"}), "stream"),
+        ] {
+            let problem = asked(&with(&more)).expect_err("it is refused");
+            assert_eq!(problem.0, param, "{more}: {problem:?}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Passes requests on to live workers: the least loaded that holds the model, the next one if it cannot be reached.
+//!
+//! A request computes and changes nothing, so it can be sent to another worker for as long as nothing of an answer has
+//! gone to the client. Answers are passed on piece by piece; none is held whole.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use flow::PodStatus;
+use futures::{StreamExt as _, stream};
+
+use super::{ANSWERED, admission::Admitted, directory::Held, refusal::Refusal};
+use crate::{Error, Result, error::chain, serve::status::Live};
+
+/// Longest wait for a connection: workers are near.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Workers that one request is sent to, one after the other.
+const MOST_TRIES: usize = 3;
+/// When it may be worth asking again where no worker holds the model: a pod may be starting.
+const NO_WORKER_RETRY: Duration = Duration::from_secs(5);
+
+/// The workers of a broker.
+pub(in crate::serve) struct Workers {
+    live: Arc<Live>,
+    http: reqwest::Client,
+    sent: Arc<Sent>,
+    time: Duration,
+}
+
+/// Requests of this process at each address: more recent than what workers say of themselves.
+#[derive(Default)]
+struct Sent(Mutex<HashMap<String, u32>>);
+
+/// A request that was sent to an address, until its answer has been passed on.
+struct Sending {
+    sent: Arc<Sent>,
+    address: String,
+}
+
+impl Workers {
+    /// Workers that say of themselves that they live; an answer may take so long.
+    pub(in crate::serve) fn new(live: Arc<Live>, time: Duration) -> Result<Self> {
+        // No proxy of the environment, no redirection: addresses are of workers, and tokens go nowhere else.
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(time)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build();
+        let http = http.map_err(Error::system("make an HTTP client"))?;
+        Ok(Self { live, http, sent: Arc::default(), time })
+    }
+
+    pub(super) async fn pass_on(
+        &self,
+        path: &str,
+        held: &[&Held],
+        (authorization, body): (Option<&HeaderValue>, Bytes),
+        admitted: &Arc<Admitted>,
+    ) -> std::result::Result<Response, Refusal> {
+        let living = self.live.workers().await.map_err(|error| {
+            tracing::warn!(error = %chain(&error), "the workers' statuses cannot be read");
+            no_worker("it is not known which workers live: the broker does not answer")
+        })?;
+        let addresses = self.sent.in_order(candidates(&living, held));
+        let mut refused = None;
+        for address in addresses.into_iter().take(MOST_TRIES) {
+            let sending = self.sent.begin(address);
+            let mut request = self.http.post(format!("http://{}{path}", sending.address)).body(body.clone());
+            request = request.header(header::CONTENT_TYPE, "application/json");
+            if let Some(authorization) = authorization {
+                request = request.header(header::AUTHORIZATION, authorization);
+            }
+            match tokio::time::timeout(self.time, request.send()).await {
+                Err(_) => return Err(Refusal::TimedOut("the worker's answer took longer than is allowed".to_owned())),
+                Ok(Err(error)) if error.is_timeout() && !error.is_connect() => {
+                    return Err(Refusal::TimedOut("the worker's answer took longer than is allowed".to_owned()));
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(address = %sending.address, error = %chain(&error), "a worker cannot be asked");
+                }
+                Ok(Ok(answer)) if is_full(answer.status()) => refused = Some(passed_on(answer, sending, admitted)),
+                Ok(Ok(answer)) => return Ok(passed_on(answer, sending, admitted)),
+            }
+        }
+        // The word of a worker that is full says when to come again.
+        refused.ok_or_else(|| no_worker("no worker that holds the model can be reached"))
+    }
+}
+
+fn no_worker(message: &str) -> Refusal {
+    Refusal::Unavailable { message: message.to_owned(), retry_after: NO_WORKER_RETRY }
+}
+
+/// Another worker may have room.
+fn is_full(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// The workers that hold one of these models and take requests.
+fn candidates<'a>(living: &'a [PodStatus], held: &[&Held]) -> Vec<(&'a str, &'a PodStatus)> {
+    let holds = |status: &PodStatus| {
+        held.iter().any(|held| held.pool == status.pool && status.models.iter().any(|model| model.name == held.name))
+    };
+    let taking = living.iter().filter(|status| status.ready && !status.cordoned && holds(status));
+    taking.filter_map(|status| Some((status.address.as_deref()?, status))).collect()
+}
+
+impl Sent {
+    /// Addresses, the least loaded first: what a worker has in work for each of its slots.
+    fn in_order(&self, candidates: Vec<(&str, &PodStatus)>) -> Vec<String> {
+        let sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let load = |(address, status): &(&str, &PodStatus)| {
+            let interactive = status.interactive.max(sent.get(*address).copied().unwrap_or(0));
+            f64::from(status.in_work + interactive) / f64::from(status.slots.max(1))
+        };
+        let mut loads: Vec<(f64, &str)> = candidates.iter().map(|found| (load(found), found.0)).collect();
+        loads.sort_by(|a, b| a.0.total_cmp(&b.0));
+        loads.into_iter().map(|(_, address)| address.to_owned()).collect()
+    }
+
+    fn begin(self: &Arc<Self>, address: String) -> Sending {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(address.clone()).or_default() += 1;
+        Sending { sent: Arc::clone(self), address }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let mut sent = self.sent.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = sent.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                sent.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// The worker's answer as it comes. If it breaks off, so does ours: a client must not take it for whole.
+fn passed_on(answer: reqwest::Response, sending: Sending, admitted: &Arc<Admitted>) -> Response {
+    let status = answer.status();
+    let headers = answer.headers().clone();
+    let outcome = if status.is_success() { ANSWERED } else { "Refused" };
+    let chunks = (answer.bytes_stream(), sending, Arc::clone(admitted));
+    let body = stream::unfold(chunks, move |(mut chunks, sending, admitted)| async move {
+        match chunks.next().await {
+            Some(chunk) => Some((chunk, (chunks, sending, admitted))),
+            None => {
+                admitted.ended(outcome);
+                None
+            }
+        }
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    *response.status_mut() = status;
+    for name in [header::CONTENT_TYPE, header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+        if let Some(value) = headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use flow::HeldModel;
+
+    use super::*;
+
+    fn worker(name: &str, in_work: u32, slots: u32) -> PodStatus {
+        PodStatus {
+            name: name.to_owned(),
+            pool: "readers".to_owned(),
+            slots,
+            in_work,
+            ready: true,
+            models: vec![HeldModel { name: "mini".to_owned(), digest: String::new() }],
+            address: Some(format!("{name}:80")),
+            ..PodStatus::default()
+        }
+    }
+
+    #[test]
+    fn the_least_loaded_worker_comes_first_and_what_was_just_sent_counts() {
+        let living = [worker("a", 4, 8), worker("b", 1, 8), worker("c", 1, 2)];
+        let all = || living.iter().filter_map(|status| Some((status.address.as_deref()?, status))).collect();
+        let sent = Arc::new(Sent::default());
+        assert_eq!(sent.in_order(all()), ["b:80", "a:80", "c:80"]);
+        let sending: Vec<Sending> = (0..5).map(|_| sent.begin("b:80".to_owned())).collect();
+        assert_eq!(sent.in_order(all()), ["a:80", "c:80", "b:80"]);
+        drop(sending);
+        assert_eq!(sent.in_order(all()), ["b:80", "a:80", "c:80"]);
+    }
+
+    #[test]
+    fn only_workers_that_take_requests_for_the_model_are_asked() {
+        let mut directory = super::super::Directory::default();
+        let models =
+            serde_json::json!({"models": [{"name": "mini", "task": "Embed", "source": {"catalog": "minilm"}}]});
+        directory.add("readers", &serde_json::from_value(models).expect("a pool"), [], None);
+        let caller = super::super::Caller::default();
+        let held = directory.find(&caller, "mini", crds::ModelTask::Embed).unwrap_or_else(|_| panic!("it is there"));
+        let of_another_pool = PodStatus { pool: "writers".to_owned(), ..worker("other", 0, 1) };
+        let without_model = PodStatus { models: Vec::new(), ..worker("empty", 0, 1) };
+        let living = [
+            worker("good", 0, 1),
+            PodStatus { ready: false, ..worker("loading", 0, 1) },
+            PodStatus { cordoned: true, ..worker("stopping", 0, 1) },
+            PodStatus { address: None, ..worker("closed", 0, 1) },
+            of_another_pool,
+            without_model,
+        ];
+        let found: Vec<&str> = candidates(&living, &held).into_iter().map(|(address, _)| address).collect();
+        assert_eq!(found, ["good:80"]);
+    }
+}

@@ -1,0 +1,209 @@
+//! What workers say of themselves: said once a second, read by whoever must know who lives and how loaded they are.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use crds::AgentPoolSpec;
+use flow::{CacheCounts, HeldModel, PodStatus};
+use queue::Statuses;
+use tokio::sync::Mutex;
+
+use super::inference::Inference;
+use crate::{
+    error::chain,
+    runtime::{cache::LevelStatistics, now, services::Services, standing::Standing, stop::Stop},
+};
+
+/// How often a worker says how it stands.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long what was read of the workers is good enough: they say nothing new more often.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A worker as it speaks of itself.
+pub(super) struct Speaker {
+    pub(super) name: String,
+    pub(super) pool: String,
+    pub(super) slots: u32,
+    pub(super) standing: Arc<Standing>,
+    pub(super) stop: Stop,
+    /// Where its inference interface is, as others reach it.
+    pub(super) address: Option<String>,
+    /// Known once everything is loaded.
+    pub(super) loaded: OnceLock<Loaded>,
+}
+
+/// What a worker knows of itself once everything is loaded.
+pub(super) struct Loaded {
+    pub(super) models_took: Duration,
+    pub(super) ready_after: Duration,
+    pub(super) services: Arc<Services>,
+    pub(super) models: Vec<HeldModel>,
+    pub(super) inference: Option<Arc<Inference>>,
+}
+
+impl Speaker {
+    /// Says it every second. A word that is lost is made up for by the next one.
+    pub(super) async fn speak(&self, statuses: &dyn Statuses) -> Infallible {
+        loop {
+            if let Err(error) = statuses.publish(&self.key(), Bytes::from(self.status().encode())).await {
+                tracing::debug!(error = %chain(&error), pool = %self.pool, "a status was not said");
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// The worker is gone at once for those who look, and not only when its last word is too old.
+    pub(super) async fn fall_silent(&self, statuses: &dyn Statuses) {
+        // A broker that is away must not hold up the end: the last word grows old by itself.
+        match tokio::time::timeout(EVERY, statuses.remove(&self.key())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = %chain(&error), pool = %self.pool, "a status was not taken back");
+            }
+            Err(_) => tracing::debug!(pool = %self.pool, "a status was not taken back in time"),
+        }
+    }
+
+    fn key(&self) -> String {
+        format!("{}/{}", self.pool, self.name)
+    }
+
+    fn status(&self) -> PodStatus {
+        let (in_work, interrupted) = self.standing.counts();
+        let loaded = self.loaded.get();
+        PodStatus {
+            name: self.name.clone(),
+            pool: self.pool.clone(),
+            slots: self.slots,
+            in_work,
+            interactive: loaded
+                .and_then(|loaded| loaded.inference.as_ref())
+                .map_or(0, |inference| inference.working(&self.pool)),
+            ready: loaded.is_some(),
+            cordoned: self.stop.is_cordoned(),
+            service_times: self.standing.service_times(),
+            model_load_seconds: loaded.map(|loaded| loaded.models_took.as_secs_f64()),
+            ready_after_seconds: loaded.map(|loaded| loaded.ready_after.as_secs_f64()),
+            cache: loaded.map(|loaded| cache(&loaded.services)).unwrap_or_default(),
+            interrupted,
+            models: loaded.map(|loaded| loaded.models.clone()).unwrap_or_default(),
+            address: self.address.clone(),
+            at: now(),
+        }
+    }
+}
+
+fn cache(services: &Services) -> Vec<CacheCounts> {
+    let statistics = services.cache.statistics();
+    let level = |name: &str, level: &LevelStatistics| CacheCounts {
+        level: name.to_owned(),
+        hits: level.hits,
+        misses: level.misses,
+        errors: level.errors,
+    };
+    let redis = statistics.redis.as_ref().map(|redis| level("redis", redis));
+    [level("memory", &statistics.memory)].into_iter().chain(redis).chain([level("disk", &statistics.disk)]).collect()
+}
+
+/// The models of a pool that this process has loaded.
+pub(super) fn held_models(spec: &AgentPoolSpec, services: &Services) -> Vec<HeldModel> {
+    let held = spec.models.iter().filter_map(|model| {
+        let digest = services.engine.digest(services.models.of(model)?)?;
+        Some(HeldModel { name: model.name.clone(), digest: digest.to_owned() })
+    });
+    held.collect()
+}
+
+/// The address that others reach a listener by: what was written, or where it listens; a listener on all of the machine's
+/// addresses is reached by the machine's name.
+pub(super) fn advertised(written: Option<&str>, listens_on: SocketAddr) -> String {
+    match written {
+        Some(written) => written.to_owned(),
+        None if listens_on.ip().is_unspecified() => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{}:{}", host.trim(), listens_on.port())
+        }
+        None => listens_on.to_string(),
+    }
+}
+
+/// The workers that live, as they last said.
+pub(super) struct Live {
+    statuses: Arc<dyn Statuses>,
+    seen: Mutex<Option<(Instant, Arc<Vec<PodStatus>>)>>,
+}
+
+impl Live {
+    pub(super) fn new(statuses: Arc<dyn Statuses>) -> Arc<Self> {
+        Arc::new(Self { statuses, seen: Mutex::default() })
+    }
+
+    /// Who lives now. Asks at most once a second, for all who want to know together.
+    pub(super) async fn workers(&self) -> queue::Result<Arc<Vec<PodStatus>>> {
+        let mut seen = self.seen.lock().await;
+        if let Some((at, workers)) = seen.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(workers));
+        }
+        let said = self.statuses.all("").await?;
+        let workers = said.iter().filter_map(|(key, status)| match PodStatus::decode(status) {
+            Ok(status) => Some(status),
+            // A newer worker speaks so; it works, and is left out here.
+            Err(error) => {
+                tracing::debug!(%key, error = %chain(&error), "a status cannot be read");
+                None
+            }
+        });
+        let workers = Arc::new(workers.collect::<Vec<_>>());
+        *seen = Some((Instant::now(), Arc::clone(&workers)));
+        Ok(workers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_reached_by_what_was_written_or_by_where_it_listens() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert_eq!(advertised(None, at("127.0.0.1:8080")), "127.0.0.1:8080");
+        assert_eq!(advertised(None, at("[::1]:8080")), "[::1]:8080");
+        assert_eq!(advertised(Some("pod-1.pool:80"), at("0.0.0.0:8080")), "pod-1.pool:80");
+        let by_name = advertised(None, at("0.0.0.0:8080"));
+        assert!(by_name.ends_with(":8080") && by_name.len() > ":8080".len() && !by_name.starts_with("0."), "{by_name}");
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_workers_are_read_and_those_that_make_no_sense_are_left_out() {
+        let ports = queue::memory::open();
+        let speaker = Speaker {
+            name: "w".to_owned(),
+            pool: "readers".to_owned(),
+            slots: 4,
+            standing: Arc::default(),
+            stop: Stop::default(),
+            address: None,
+            loaded: OnceLock::new(),
+        };
+        speaker.standing.working(3);
+        speaker.standing.done("p", "a", 0, Duration::from_millis(20));
+        ports.statuses.publish("readers/broken", Bytes::from("nonsense")).await.expect("published");
+        let said = tokio::time::timeout(Duration::from_millis(300), speaker.speak(ports.statuses.as_ref())).await;
+        assert!(said.is_err(), "it goes on");
+        let workers = Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read");
+        let [worker] = workers.as_slice() else { panic!("one worker: {workers:?}") };
+        assert_eq!((worker.in_work, worker.slots, worker.ready, worker.cordoned), (3, 4, false, false));
+        assert_eq!(worker.service_times[0].stage, "a");
+        speaker.stop.cordon();
+        assert!(speaker.status().cordoned);
+        speaker.fall_silent(ports.statuses.as_ref()).await;
+        assert!(Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read").is_empty());
+    }
+}
