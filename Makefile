@@ -38,9 +38,10 @@ build: setup ## Builds everything, tests included
 models: build
 	@$(DOCKET) model pull $(MODELS)
 
-servers: ## Fetches or installs the servers that some tests talk to; without them those tests skip
+servers: ## Fetches or installs the servers and the client that some tests talk to; without them those tests skip
 	@scripts/nats-server.sh
 	@scripts/redis-server.sh
+	@scripts/python-openai.sh
 
 demo: models ## Reviews the licences of all dependencies: a few minutes after the build
 	@CORPUS=$(CORPUS) DOCKET=$(DOCKET) DEMO=$(DEMO) SAMPLE=$(SAMPLE) scripts/demo.sh

@@ -264,4 +264,68 @@ fn a_wrong_file_is_refused_with_its_line() {
     place.docket(&["gateway", "--config", "gateway.yaml"]).code(2).says("tokens");
     place.write("worker.yaml", "pool: writers\nresources: [pipeline.yaml]\nnats: {servers: ['nats://127.0.0.1:1']}\n");
     place.docket(&["worker", "--config", "worker.yaml"]).code(2).says("worker.yaml:1:7: pool: the resource files hold");
+    let open = "pool: readers\nresources: [pipeline.yaml]\nhttp: 0.0.0.0:0\nnats: {servers: ['nats://127.0.0.1:1']}\n";
+    place.write("worker.yaml", open);
+    place.docket(&["worker", "--config", "worker.yaml"]).code(2).says("worker.yaml:3:7: http: can be reached");
+}
+
+#[test]
+fn what_waits_who_works_and_how_long_it_takes_is_told_to_those_who_may_know() {
+    let place = Place::new();
+    let tokens = format!("{TOKENS}- {{name: none, token: token-of-none-001, pipelines: [another]}}\n");
+    place.write("tokens.yaml", tokens);
+    let gateway = gateway(&place, PLAIN, "tokens: tokens.yaml\n");
+    let post = |token: &str, query: &str| {
+        let request = client().post(format!("{}?{query}", documents(&gateway))).bearer_auth(token);
+        request.body("some text").send().expect("it answers")
+    };
+    let stats = |token: &str| {
+        let request = client().get(format!("{}/v1/stats", gateway.http)).bearer_auth(token);
+        answer(request.send().expect("it answers"), 200)
+    };
+    for number in 0..5 {
+        answer(post("token-of-acme-0001", &format!("id=d{number}")), 202);
+    }
+    let all = wait_for("five documents of four stages", || {
+        let stats = stats("token-of-all-00001");
+        let times = stats["pools"][0]["serviceTimes"].as_array().expect("times").clone();
+        let counts: Vec<_> = times.iter().filter_map(|time| time["count"].as_u64()).collect();
+        (counts == [5, 5, 5, 5]).then_some(stats)
+    });
+    let pool = &all["pools"][0];
+    assert_eq!((&pool["name"], &pool["slots"]), (&json!("readers"), &json!(4)));
+    assert_eq!(pool["waiting"], json!({"critical": 0, "high": 0, "normal": 0, "low": 0}));
+    let worker = &pool["workers"][0];
+    assert_eq!((&worker["ready"], &worker["cordoned"], &worker["slots"]), (&json!(true), &json!(false), &json!(4)));
+    let stages: Vec<_> = pool["serviceTimes"].as_array().expect("times").iter().map(|time| &time["stage"]).collect();
+    assert_eq!(stages, ["both", "head", "parse", "size"]);
+    assert!(pool["serviceTimes"].as_array().expect("times").iter().all(|time| time["p95"].as_f64() > Some(0.0)));
+    assert_eq!(stats("token-of-none-001"), json!({"pools": [], "pipelines": []}), "another pipeline's token");
+    assert_eq!(stats("token-of-other-001")["pipelines"], json!([{"name": "plain", "open": 0}]));
+    let refused = client().get(format!("{}/v1/stats", gateway.http)).send().expect("it answers");
+    answer(refused, 401);
+    let table = ["stats", "--gateway", &gateway.http, "--token", "token-of-all-00001"];
+    let said = place.docket(&table).code(0).stdout;
+    assert!(said.contains("POOL     CRITICAL") && said.contains("parse"), "{said}");
+}
+
+#[test]
+fn a_document_is_given_an_expected_finish_once_its_stages_were_measured() {
+    let place = Place::new();
+    let gateway = gateway(&place, PLAIN, "limits: {inFlight: 3}\n");
+    let first = answer(submit(&gateway, "id=first", "text"), 202);
+    assert_eq!(first.get("expectedFinish"), None, "nothing is measured yet");
+    let mut number = 0;
+    let finish = wait_for("a measured document", || {
+        number += 1;
+        let id = format!("d{number}");
+        let submitted = submit(&gateway, &format!("id={id}"), "text");
+        ended(&gateway, &id);
+        answer(submitted, 202)["expectedFinish"].as_str().map(str::to_owned)
+    });
+    let of_now = client().get(format!("{}/d1", documents(&gateway))).send().expect("it answers");
+    let d1 = answer(of_now, 200);
+    assert_eq!(d1.get("expectedFinish"), None, "it has ended");
+    // Seconds and their parts, of our century and in UTC.
+    assert!(finish.starts_with("20") && finish.ends_with('Z') && finish.contains('T'), "{finish}");
 }

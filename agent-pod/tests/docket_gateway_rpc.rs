@@ -11,8 +11,8 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::proto::{
-    DocumentRequest, GetRequest, Head, ListRequest, SubmitRequest, gateway_client::GatewayClient, submit_request::Part,
-    watch_event::Event,
+    DocumentRequest, GetRequest, Head, ListRequest, StatsRequest, SubmitRequest, gateway_client::GatewayClient,
+    submit_request::Part, watch_event::Event,
 };
 
 mod proto {
@@ -62,6 +62,9 @@ async fn a_document_in_chunks_is_taken_watched_and_given() {
     assert_eq!(result["output"]["bytes"], text.len());
     let get = GetRequest { pipeline: "plain".to_owned(), document: "large.txt".to_owned(), wait_ms: 1_000 };
     assert_eq!(client.get(get).await.expect("it is there").into_inner().result_json, end.result_json);
+    let stats = client.stats(StatsRequest {}).await.expect("stats").into_inner().stats_json;
+    let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+    assert_eq!((&stats["pools"][0]["name"], &stats["pipelines"][0]["name"]), (&"readers".into(), &"plain".into()));
     let listed = client.list(ListRequest { pipeline: "plain".to_owned(), ..ListRequest::default() }).await;
     assert_eq!(listed.expect("a list").into_inner().items_json.len(), 1);
 }
