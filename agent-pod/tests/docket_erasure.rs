@@ -155,7 +155,7 @@ spec:
   stages:
   - {name: parse, pool: readers, parse: {}}
   - {name: add, pool: readers, after: [parse], embed: {knowledge: texts}}
-  - {name: find, pool: readers, after: [add], retrieve: {knowledge: texts, query: "the zanzibarine clause", topK: 1}}
+  - {name: find, pool: readers, after: [add], retrieve: {knowledge: texts, query: "which clause binds both parties?", topK: 1}}
 "#;
     place.write("pipeline.yaml", pipeline);
     place.write("in/a.txt", "The zanzibarine clause binds both parties.");
