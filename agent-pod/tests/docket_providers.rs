@@ -297,6 +297,28 @@ spec:
     assert!(why.contains("CircuitOpen: \"writers/small\" failed again and again"), "{why}");
 }
 
+#[test]
+fn the_agents_own_model_has_a_price_and_a_budget_too() {
+    if models(&["smollm2-135m-instruct"]).is_none() {
+        return;
+    }
+    let own = "    source: {catalog: smollm2-135m-instruct}\n    contextTokens: 512\n";
+    let hosted = "    source: {openai: {baseUrl: \"URL\", model: big, apiKeyEnv: PROVIDER_KEY, timeout: 30s}}\n";
+    let pipeline = changed(PIPELINE, &[(hosted, own), ("maxTokens: 50", "maxTokens: 12")]);
+    let place = place(&pipeline);
+    let line = one(&place);
+    let tokens = |name: &str| line["tokens"][name].as_f64().expect("tokens");
+    is_cost(&line["cost"], (tokens("prompt") * 0.5 + tokens("completion") * 1.5) / 1_000.0);
+    assert!(tokens("completion") > 6.0, "{line}");
+    let without = changed(&pipeline, &[("    pricePer1kTokens: {input: 0.5, output: 1.5}\n", "")]);
+    place.write("pipeline.yaml", changed(&without, &[("maxTokens: 12", "maxTokens: 13")]));
+    is_cost(&one(&place)["cost"], 0.0);
+    let budget = ("spec:\n  retry", "spec:\n  budget: {tokens: 6}\n  retry");
+    place.write("pipeline.yaml", changed(&pipeline, &[budget, ("maxTokens: 12", "maxTokens: 14")]));
+    let letter = one(&place)["deadLetter"].clone();
+    assert_eq!((&letter["stage"], &letter["reason"]), (&json!("draft"), &json!("BudgetExceeded")), "{letter}");
+}
+
 /// Two stages that ask one after the other; each answer takes 18 tokens and costs 0.017.
 fn with_budget(server: &ProviderServer, budget: &str) -> Place {
     let second =
