@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch.
@@ -51,6 +52,9 @@ pub enum Error {
         /// The digest.
         digest: String,
     },
+    /// The bytes of a payload broke off before their end; nothing of it is stored. Whoever sends them can fix it.
+    #[error("the bytes broke off")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store failed: disk full, broken file, no answer. Nothing of the operation took effect, except where a broker's
     /// answer was lost: then it may have, and can be repeated without harm. Its operator can fix it.
     #[error("failed to {action}")]
@@ -211,11 +215,19 @@ pub trait Records: Send + Sync {
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>>;
 }
 
+/// The bytes of a payload as they come; an error among them ends them.
+pub type ByteStream<'a> = BoxStream<'a, std::result::Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+
 /// Bytes named by their BLAKE3 digest (64 hexadecimal digits). Putting the same bytes twice stores them once.
 #[async_trait]
 pub trait Payloads: Send + Sync {
     /// Stores bytes durably and names them.
     async fn put(&self, bytes: Bytes) -> Result<String>;
+    /// Stores bytes as they come, and gives their name and how many they were. They appear under their name when all have
+    /// come, or not at all. [`Error::Source`], and a call that is given up before all have come, leave nothing; one that is
+    /// given up later leaves what a process that died leaves. Holds a few MiB of them in memory, however many they are; the
+    /// store of tests holds all.
+    async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)>;
     /// The bytes; checked against the digest: [`Error::Damaged`], [`Error::NotFound`].
     async fn get(&self, digest: &str) -> Result<Bytes>;
     /// Whether they are there.

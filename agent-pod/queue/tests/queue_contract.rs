@@ -97,6 +97,9 @@ on_every_implementation! {
         a_name_that_is_no_digest_is_not_found
         deleting_removes_and_deleting_nothing_is_no_error
         payloads_of_every_size_come_back_whole
+        a_payload_that_comes_in_parts_is_the_same_payload
+        a_payload_that_breaks_off_leaves_nothing
+        a_put_that_is_given_up_leaves_nothing
     }
     timers {
         alarms_are_delivered_oldest_first_when_their_time_has_come
@@ -135,6 +138,9 @@ run_on!([folder = payloads_in_a_folder, object_memory = payloads_in_memory] {
         a_name_that_is_no_digest_is_not_found
         deleting_removes_and_deleting_nothing_is_no_error
         payloads_of_every_size_come_back_whole
+        a_payload_that_comes_in_parts_is_the_same_payload
+        a_payload_that_breaks_off_leaves_nothing
+        a_put_that_is_given_up_leaves_nothing
     }
 });
 

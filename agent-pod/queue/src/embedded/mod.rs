@@ -11,7 +11,6 @@
 
 mod failure;
 mod leases;
-mod payload_files;
 mod payloads;
 mod queue;
 mod records;
@@ -27,11 +26,12 @@ use std::{
     time::Duration,
 };
 
-use self::{failure::OpenState, payload_files::PayloadFiles, state_file::StateFile, writer::Store};
+use self::{failure::OpenState, state_file::StateFile, writer::Store};
 use crate::{
     Error, Faults, LEASE, Ports, Result,
     clock::{Clock, SystemClock},
     events::LocalEvents,
+    payloads::files::PayloadFiles,
 };
 
 const STATE_FILE: &str = "state.redb";
@@ -68,7 +68,8 @@ fn open_ports(
     std::fs::create_dir_all(folder).map_err(|source| OpenState::create(folder, source))?;
     // The state file first: its lock is what keeps a second process from tidying up files that the first one writes.
     let state = StateFile::open(folder, faults)?;
-    let files = PayloadFiles::open(&folder.join(PAYLOADS_FOLDER))?;
+    let payloads = folder.join(PAYLOADS_FOLDER);
+    let files = PayloadFiles::open_alone(&payloads).map_err(|source| OpenState::open(&payloads, source))?;
     let store = Arc::new(Store::start(state)?);
     Ok(Ports {
         queue: Arc::new(queue::EmbeddedQueue::new(Arc::clone(&store), Arc::clone(&clock), lease)),

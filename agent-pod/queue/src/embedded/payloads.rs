@@ -1,16 +1,26 @@
 //! Payloads: small ones in the state file, where one commit stores many; large ones as files.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Read, Seek},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use blake3::Hash;
 use bytes::Bytes;
 use redb::ReadableTable;
+use tempfile::NamedTempFile;
 
-use super::{payload_files::PayloadFiles, schema::PAYLOADS, writer::Store};
+use super::{schema::PAYLOADS, writer::Store};
 use crate::{
-    Error, Payloads, Result,
-    payloads::{blocking, encoding, name, parse},
+    ByteStream, Error, Payloads, Result,
+    payloads::{
+        blocking,
+        encoding::{self, Encoded},
+        files::PayloadFiles,
+        incoming::{Received, receive},
+        name, parse,
+    },
 };
 
 /// Encoded payloads up to this size go to the state file: a file of its own would cost two syncs each.
@@ -59,6 +69,39 @@ impl EmbeddedPayloads {
         blocking(action, move || work(&files)).await?.map_err(|source| Error::Store { action, source: source.into() })
     }
 
+    /// Gives a payload that was written its name. Where it lies is decided as for one that came at once, so that each lies
+    /// in one place.
+    async fn keep(&self, filed: Encoded<NamedTempFile>) -> Result<()> {
+        let Encoded { writer: mut file, stored, digest, .. } = filed;
+        if stored <= SMALL as u64 {
+            let read = move |_: &PayloadFiles| {
+                let mut bytes = Vec::new();
+                file.rewind()?;
+                file.read_to_end(&mut bytes)?;
+                Ok(bytes)
+            };
+            let bytes = self.with_files("store a payload", read).await?;
+            return self.write_small(digest, bytes).await;
+        }
+        self.with_files("store a payload", move |files| files.keep(file, &digest)).await?;
+        self.remove_small(digest).await
+    }
+
+    /// The state file's bytes would be read before a file's.
+    async fn remove_small(&self, digest: Hash) -> Result<()> {
+        if !self.in_state_file(digest).await? {
+            return Ok(());
+        }
+        self.store
+            .write("delete a payload", move |batch| {
+                if batch.payloads.remove(digest.as_bytes())?.is_some() {
+                    batch.mark_changed();
+                }
+                Ok(())
+            })
+            .await
+    }
+
     async fn write_small(&self, digest: Hash, stored: Vec<u8>) -> Result<()> {
         self.store
             .write("store a payload", move |batch| {
@@ -90,6 +133,20 @@ impl Payloads for EmbeddedPayloads {
         Ok(name(digest))
     }
 
+    async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)> {
+        let files = self.files.clone();
+        match receive(bytes, move || files.begin()).await? {
+            Received::Gathered(bytes) => {
+                let length = bytes.len() as u64;
+                self.put(bytes).await.map(|digest| (digest, length))
+            }
+            Received::Filed(filed) => {
+                let (digest, length) = (filed.digest, filed.length);
+                self.keep(filed).await.map(|()| (name(digest), length))
+            }
+        }
+    }
+
     async fn get(&self, digest: &str) -> Result<Bytes> {
         let not_found = || Error::NotFound { name: digest.to_owned() };
         let hash = parse(digest).ok_or_else(not_found)?;
@@ -107,16 +164,7 @@ impl Payloads for EmbeddedPayloads {
 
     async fn delete(&self, digest: &str) -> Result<()> {
         let Some(hash) = parse(digest) else { return Ok(()) };
-        if self.in_state_file(hash).await? {
-            self.store
-                .write("delete a payload", move |batch| {
-                    if batch.payloads.remove(hash.as_bytes())?.is_some() {
-                        batch.mark_changed();
-                    }
-                    Ok(())
-                })
-                .await?;
-        }
+        self.remove_small(hash).await?;
         self.with_files("delete a payload", move |files| files.remove(&hash)).await
     }
 

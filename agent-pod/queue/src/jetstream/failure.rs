@@ -39,6 +39,9 @@ pub(super) enum Failure {
     /// An answer that this version cannot read.
     #[error("failed to read the broker's answer")]
     Answer(#[source] serde_json::Error),
+    /// What was put aside on this machine cannot be read.
+    #[error("failed to read a temporary file")]
+    File(#[source] std::io::Error),
     /// What exists promises less than the settings ask for; the broker's operator can fix it.
     #[error("stream \"{stream}\" exists with weaker settings than asked for: {differences}")]
     Weaker { stream: String, differences: String },

@@ -7,18 +7,26 @@
 //! Pieces are stored first and the head last, so a payload is there whole or not at all. Each upload has pieces of its
 //! own: two that meet, perhaps with other versions of the compression, never mix.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fs::File, sync::Arc};
 
 use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use async_trait::async_trait;
 use blake3::Hash;
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, FuturesUnordered},
+};
 
 use super::{broker::Broker, failure::Failure};
 use crate::{
-    Error, Payloads, Result as PortResult,
-    payloads::{blocking, encoding, name, parse},
+    ByteStream, Error, Payloads, Result as PortResult,
+    payloads::{
+        blocking,
+        encoding::{self, Check, Encoded},
+        incoming::{Received, read_part, receive},
+        name, parse,
+    },
 };
 
 const PIECES_HEADER: &str = "Docket-Pieces";
@@ -27,8 +35,10 @@ const UPLOAD_HEADER: &str = "Docket-Upload";
 const PIECE: usize = 512 << 10;
 /// Room for subject and headers within what the server takes.
 const OVERHEAD: usize = 4 << 10;
-/// Pieces under way at once.
-const UNDER_WAY: usize = 8;
+/// Pieces that are stored at once, by each who stores.
+const UNDER_WAY: usize = 4;
+/// Pieces that are read at once where all of the payload is wanted in memory.
+const READ_AHEAD: usize = 8;
 
 /// Payloads of a broker.
 pub(super) struct JetStreamPayloads {
@@ -43,6 +53,29 @@ struct Found {
     head: StreamMessage,
     /// `None` if pieces are missing.
     stored: Option<Bytes>,
+}
+
+/// Encoded bytes that are to be stored.
+enum Source {
+    Bytes(Bytes),
+    File { file: Arc<File>, length: usize },
+}
+
+impl Source {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    async fn part(&self, start: usize, most: usize) -> Result<Bytes, Failure> {
+        let end = self.len().min(start + most);
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.slice(start..end)),
+            Self::File { file, .. } => read_part(file, start as u64, end - start).await.map_err(Failure::File),
+        }
+    }
 }
 
 impl JetStreamPayloads {
@@ -72,7 +105,7 @@ impl JetStreamPayloads {
             let subject = format!("{subject}.{upload}.{piece}");
             async move { self.broker.last(&self.stream, &subject).await }
         });
-        let found: Vec<Option<StreamMessage>> = stream::iter(reads).buffered(UNDER_WAY).try_collect().await?;
+        let found: Vec<Option<StreamMessage>> = stream::iter(reads).buffered(READ_AHEAD).try_collect().await?;
         let mut stored = BytesMut::new();
         for piece in &found {
             match piece {
@@ -83,22 +116,63 @@ impl JetStreamPayloads {
         Ok(Some(Found { head, stored: Some(stored.freeze()) }))
     }
 
-    async fn store(&self, digest: &Hash, stored: Bytes, before: Option<StreamMessage>) -> Result<(), Failure> {
+    /// Whether what lies under this head is the payload, whole; holds one piece of it at a time.
+    async fn is_sound(&self, digest: &Hash, head: &StreamMessage) -> PortResult<bool> {
+        let failed = |failure: Failure| failure.during("look for a payload");
+        let mut check = Check::default();
+        let Some((upload, pieces)) = pieces(head) else {
+            check.write(&head.payload);
+            return Ok(check.is_payload(digest));
+        };
+        for piece in 0..pieces {
+            let subject = format!("{}.{upload}.{piece}", self.head_subject(digest));
+            let Some(piece) = self.broker.last(&self.stream, &subject).await.map_err(failed)? else { return Ok(false) };
+            let checked = blocking("check a payload", move || {
+                check.write(&piece.payload);
+                check
+            });
+            check = checked.await?;
+        }
+        Ok(check.is_payload(digest))
+    }
+
+    /// Stores what was written to a temporary file, unless it is there.
+    async fn upload(&self, filed: Encoded<File>) -> PortResult<(String, u64)> {
+        let Encoded { writer: file, stored, digest, length } = filed;
+        let head = self.broker.last(&self.stream, &self.head_subject(&digest)).await;
+        let head = head.map_err(|failure| failure.during("look for a payload"))?;
+        // One that is sound stays: whoever is reading it would find its pieces replaced.
+        if let Some(head) = &head
+            && self.is_sound(&digest, head).await?
+        {
+            return Ok((name(digest), length));
+        }
+        let stored = usize::try_from(stored)
+            .map_err(|source| Error::Store { action: "store a payload", source: source.into() })?;
+        let source = Source::File { file: Arc::new(file), length: stored };
+        let put = self.store(&digest, source, head).await;
+        put.map(|()| (name(digest), length)).map_err(|failure| failure.during("store a payload"))
+    }
+
+    async fn store(&self, digest: &Hash, stored: Source, before: Option<StreamMessage>) -> Result<(), Failure> {
         let subject = self.head_subject(digest);
         let mut headers = HeaderMap::new();
         let expected = before.as_ref().map_or(0, |before| before.sequence);
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
         let (head, upload) = if stored.len() <= self.piece {
-            (stored, None)
+            (stored.part(0, self.piece).await?, None)
         } else {
             let upload = self.broker.client.new_inbox().replace('.', "-");
             let pieces = stored.len().div_ceil(self.piece);
-            let puts = (0..pieces).map(|piece| {
-                let range = piece * self.piece..stored.len().min((piece + 1) * self.piece);
-                let (subject, body) = (format!("{subject}.{upload}.{piece}"), stored.slice(range));
-                async move { self.broker.publish(&subject, HeaderMap::new(), body).await.map(drop) }
-            });
-            stream::iter(puts).buffered(UNDER_WAY).try_collect::<()>().await?;
+            let mut under_way = FuturesUnordered::new();
+            for piece in 0..pieces {
+                let part = stored.part(piece * self.piece, self.piece).await?;
+                under_way.push(self.publish_piece(format!("{subject}.{upload}.{piece}"), part));
+                if under_way.len() == UNDER_WAY {
+                    under_way.try_next().await?;
+                }
+            }
+            under_way.try_collect::<()>().await?;
             headers.insert(PIECES_HEADER, pieces.to_string());
             headers.insert(UPLOAD_HEADER, upload.as_str());
             (Bytes::new(), Some(upload))
@@ -113,6 +187,10 @@ impl JetStreamPayloads {
             Some(upload) => self.broker.purge(&self.stream, &format!("{subject}.{upload}.*"), None).await,
             None => Ok(()),
         }
+    }
+
+    async fn publish_piece(&self, subject: String, piece: Bytes) -> Result<(), Failure> {
+        self.broker.publish(&subject, HeaderMap::new(), piece).await.map(drop)
     }
 
     async fn remove(&self, digest: &Hash) -> Result<(), Failure> {
@@ -160,8 +238,18 @@ impl Payloads for JetStreamPayloads {
             before = Some(found.head);
         }
         let stored = blocking("compress a payload", move || Bytes::from(encoding::encode(&bytes))).await?;
-        let put = self.store(&digest, stored, before).await;
+        let put = self.store(&digest, Source::Bytes(stored), before).await;
         put.map(|()| name(digest)).map_err(|failure| failure.during("store a payload"))
+    }
+
+    async fn put_stream(&self, bytes: ByteStream<'_>) -> PortResult<(String, u64)> {
+        match receive(bytes, tempfile::tempfile).await? {
+            Received::Gathered(bytes) => {
+                let length = bytes.len() as u64;
+                self.put(bytes).await.map(|digest| (digest, length))
+            }
+            Received::Filed(filed) => self.upload(filed).await,
+        }
     }
 
     async fn get(&self, digest: &str) -> PortResult<Bytes> {

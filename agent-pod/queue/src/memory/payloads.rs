@@ -6,10 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
 
 use super::count_write;
-use crate::{Error, Faults, Payloads, Result};
+use crate::{ByteStream, Error, Faults, Payloads, Result};
 
 /// Payloads of one process.
 pub(super) struct MemoryPayloads {
@@ -35,6 +36,16 @@ impl Payloads for MemoryPayloads {
         count_write(&self.faults, "store a payload")?;
         payloads.entry(digest.clone()).or_insert(bytes);
         Ok(digest)
+    }
+
+    async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)> {
+        let gather = |mut all: BytesMut, next: Bytes| async move {
+            all.extend_from_slice(&next);
+            Ok(all)
+        };
+        let all = bytes.try_fold(BytesMut::new(), gather).await.map_err(Error::Source)?.freeze();
+        let length = all.len() as u64;
+        self.put(all).await.map(|digest| (digest, length))
     }
 
     async fn get(&self, digest: &str) -> Result<Bytes> {

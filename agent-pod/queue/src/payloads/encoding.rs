@@ -1,4 +1,18 @@
 //! How a payload is stored: one byte that says how, then the bytes.
+//!
+//! ```text
+//! 0 bytes                  as they are
+//! 1 length compressed      zstd, behind the payload's length
+//! 2 compressed length      zstd of a payload whose length was known at its end
+//! ```
+
+mod check;
+mod streamed;
+
+pub(crate) use self::{
+    check::Check,
+    streamed::{Encoded, Encoder},
+};
 
 use std::io::Read;
 
@@ -6,12 +20,13 @@ use bytes::Bytes;
 
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
+const STREAMED: u8 = 2;
 
 /// Below this, compression saves less than the block of the disk that the payload takes anyway.
 const COMPRESS_FROM: usize = 1 << 10;
 /// zstd's default: text shrinks to a third at some hundred MB a second.
 const LEVEL: i32 = 3;
-/// Length of the payload, in front of compressed bytes.
+/// Length of the payload, beside compressed bytes.
 const LENGTH_BYTES: usize = 8;
 
 /// The bytes to store.
@@ -38,7 +53,14 @@ pub fn encode(payload: &[u8]) -> Vec<u8> {
 pub fn decode(stored: Bytes, digest: &blake3::Hash) -> Option<Bytes> {
     let payload = match *stored.first()? {
         RAW => stored.slice(1..),
-        ZSTD => decompress(&stored[1..])?,
+        ZSTD => {
+            let (length, compressed) = stored[1..].split_first_chunk()?;
+            decompress(compressed, *length)?
+        }
+        STREAMED => {
+            let (compressed, length) = stored[1..].split_last_chunk()?;
+            decompress(compressed, *length)?
+        }
         _ => return None,
     };
     (blake3::hash(&payload) == *digest).then_some(payload)
@@ -49,15 +71,15 @@ pub fn decode(stored: Bytes, digest: &blake3::Hash) -> Option<Bytes> {
 pub fn claimed_length(stored: &[u8]) -> Option<u64> {
     match stored.split_first()? {
         (&RAW, payload) => Some(payload.len() as u64),
-        (&ZSTD, rest) => rest.first_chunk::<LENGTH_BYTES>().map(|length| u64::from_le_bytes(*length)),
+        (&ZSTD, rest) => rest.first_chunk().map(|length| u64::from_le_bytes(*length)),
+        (&STREAMED, rest) => rest.last_chunk().map(|length| u64::from_le_bytes(*length)),
         _ => None,
     }
 }
 
-fn decompress(stored: &[u8]) -> Option<Bytes> {
-    let (length, compressed) = stored.split_first_chunk::<LENGTH_BYTES>()?;
+fn decompress(compressed: &[u8], length: [u8; LENGTH_BYTES]) -> Option<Bytes> {
     // The length bounds what damaged bytes can unfold to, but is not trusted with an allocation.
-    let length = u64::from_le_bytes(*length);
+    let length = u64::from_le_bytes(length);
     let mut payload = Vec::new();
     let decoder = zstd::stream::read::Decoder::with_buffer(compressed).ok()?;
     decoder.take(length).read_to_end(&mut payload).ok()?;

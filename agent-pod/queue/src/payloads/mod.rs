@@ -2,13 +2,16 @@
 //! in common: names and the way bytes are encoded.
 
 pub mod encoding;
+pub(crate) mod files;
+pub(crate) mod incoming;
 mod objects;
 
 use std::{path::Path, sync::Arc};
 
 use blake3::Hash;
-use object_store::{ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemory, path};
+use object_store::{aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemory, path};
 
+use self::{files::PayloadFiles, objects::ObjectPayloads};
 use crate::{Error, Payloads, Result};
 
 /// Why a store of payloads could not be opened.
@@ -18,7 +21,7 @@ enum OpenPayloads {
     #[error("\"{0}\" is no place for payloads: write file:///folder, s3://bucket/prefix or memory:")]
     Url(String),
     /// The user can fix it.
-    #[error("failed to create the folder \"{folder}\"")]
+    #[error("failed to open the folder \"{folder}\"")]
     Folder { folder: String, source: std::io::Error },
     /// The settings of the store are wrong or incomplete; the user can fix it.
     #[error("failed to open \"{url}\"")]
@@ -30,26 +33,27 @@ enum OpenPayloads {
 ///
 /// Reads no payload: whether a bucket can be reached shows with the first one.
 pub fn open(url: &str) -> Result<Arc<dyn Payloads>> {
-    let (store, prefix) =
-        store(url).map_err(|source| Error::Store { action: "open the payloads", source: Box::new(source) })?;
-    Ok(Arc::new(objects::ObjectPayloads::new(store, prefix)))
+    let opened =
+        payloads(url).map_err(|source| Error::Store { action: "open the payloads", source: Box::new(source) })?;
+    Ok(Arc::new(opened))
 }
 
-fn store(url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, path::Path), OpenPayloads> {
+fn payloads(url: &str) -> std::result::Result<ObjectPayloads, OpenPayloads> {
     let opened = |source| OpenPayloads::Open { url: url.to_owned(), source };
     let wrong = || OpenPayloads::Url(url.to_owned());
     if url == "memory:" {
-        return Ok((Arc::new(InMemory::new()), path::Path::default()));
+        return Ok(ObjectPayloads::new(Arc::new(InMemory::new()), path::Path::default()));
     }
     if let Some(folder) = url.strip_prefix("file://") {
         if !folder.starts_with('/') {
             return Err(wrong());
         }
-        std::fs::create_dir_all(Path::new(folder))
-            .map_err(|source| OpenPayloads::Folder { folder: folder.to_owned(), source })?;
+        let failed = |source| OpenPayloads::Folder { folder: folder.to_owned(), source };
+        std::fs::create_dir_all(Path::new(folder)).map_err(failed)?;
         // Durable means that it survives the machine: files and their folders are synced.
         let store = LocalFileSystem::new_with_prefix(folder).map_err(opened)?.with_fsync(true);
-        return Ok((Arc::new(store), path::Path::default()));
+        let files = PayloadFiles::open_shared(Path::new(folder)).map_err(failed)?;
+        return Ok(ObjectPayloads::new(Arc::new(store), path::Path::default()).with_files(files));
     }
     if let Some(place) = url.strip_prefix("s3://") {
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
@@ -60,7 +64,7 @@ fn store(url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, path::Path), O
         // Whoever was first has chosen: it is the same one everywhere in Docket.
         drop(async_nats::rustls::crypto::ring::default_provider().install_default());
         let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(opened)?;
-        return Ok((Arc::new(store), prefix));
+        return Ok(ObjectPayloads::new(Arc::new(store), prefix));
     }
     Err(wrong())
 }

@@ -1,28 +1,47 @@
 //! Payloads as objects, one each, named by digest: `ab/cdef…`.
 
-use std::sync::Arc;
+use std::{fs::File, io, sync::Arc};
 
 use async_trait::async_trait;
 use blake3::Hash;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+use object_store::{
+    Error as StoreError, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path,
+};
+use tempfile::NamedTempFile;
+use tokio::runtime::Handle;
 
-use super::{blocking, encoding, name, parse};
-use crate::{Error, Payloads, Result};
+use super::{
+    blocking,
+    encoding::{self, Encoded},
+    files::PayloadFiles,
+    incoming::{Received, read_part, receive},
+    name, parse,
+};
+use crate::{ByteStream, Error, Payloads, Result};
 
 /// Folders that are listed at once.
 const LISTED_AT_ONCE: usize = 8;
+/// Bytes of one part of an upload: S3 takes no less than 5 MiB.
+const PART: usize = 8 << 20;
 
 /// Payloads of one object store.
 pub(super) struct ObjectPayloads {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// The files of a store that is a folder: what comes in pieces is written there at once. For other stores it goes
+    /// through a temporary file, which has no name and is gone with the process.
+    files: Option<PayloadFiles>,
 }
 
 impl ObjectPayloads {
     pub(super) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix }
+        Self { store, prefix, files: None }
+    }
+
+    pub(super) fn with_files(self, files: PayloadFiles) -> Self {
+        Self { files: Some(files), ..self }
     }
 
     fn path(&self, digest: &Hash) -> Path {
@@ -43,6 +62,70 @@ impl ObjectPayloads {
     async fn write(&self, digest: &Hash, stored: Bytes, mode: PutMode) -> std::result::Result<(), StoreError> {
         let options = PutOptions { mode, ..PutOptions::default() };
         self.store.put_opts(&self.path(digest), stored.into(), options).await.map(drop)
+    }
+}
+
+impl ObjectPayloads {
+    /// Stores what was written to a temporary file, in place of what is there: the same bytes, or damaged ones.
+    async fn upload(&self, filed: Encoded<File>) -> Result<(String, u64)> {
+        let failed = |error| failed("store a payload", error);
+        let Encoded { writer: file, stored, digest, length } = filed;
+        let file = Arc::new(file);
+        if stored <= PART as u64 {
+            let all = read_part(&file, 0, usize::try_from(stored).unwrap_or(PART)).await.map_err(unreadable)?;
+            self.write(&digest, all, PutMode::Overwrite).await.map_err(failed)?;
+            return Ok((name(digest), length));
+        }
+        let mut upload = Upload(Some(self.store.put_multipart(&self.path(&digest)).await.map_err(failed)?));
+        for start in (0..stored).step_by(PART) {
+            let length = usize::try_from(stored - start).unwrap_or(PART).min(PART);
+            let part = read_part(&file, start, length).await.map_err(unreadable)?;
+            upload.put(part).await.map_err(failed)?;
+        }
+        upload.complete().await.map_err(failed)?;
+        Ok((name(digest), length))
+    }
+}
+
+/// Gives what was written in the folder its name.
+async fn keep(files: PayloadFiles, filed: Encoded<NamedTempFile>) -> Result<(String, u64)> {
+    let Encoded { writer: file, digest, length, .. } = filed;
+    let kept = blocking("store a payload", move || files.keep(file, &digest)).await?;
+    kept.map_err(|source| Error::Store { action: "store a payload", source: Box::new(source) })?;
+    Ok((name(digest), length))
+}
+
+/// An object that is being uploaded in parts. Nobody sees it before it is complete; dropped before, its parts are removed.
+struct Upload(Option<Box<dyn MultipartUpload>>);
+
+impl Upload {
+    async fn put(&mut self, part: Bytes) -> std::result::Result<(), StoreError> {
+        match &mut self.0 {
+            Some(upload) => upload.put_part(part.into()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn complete(mut self) -> std::result::Result<(), StoreError> {
+        if let Some(upload) = &mut self.0 {
+            upload.complete().await?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(mut upload) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move {
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(%error, "parts of an upload that broke off were left at the store");
+                }
+            });
+        }
     }
 }
 
@@ -68,6 +151,23 @@ impl Payloads for ObjectPayloads {
         }
         let written = self.write(&digest, stored, PutMode::Overwrite).await;
         written.map(|()| name(digest)).map_err(|error| failed("store a payload", error))
+    }
+
+    async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)> {
+        let gathered = if let Some(files) = self.files.clone() {
+            let folder = files.clone();
+            match receive(bytes, move || folder.begin()).await? {
+                Received::Gathered(bytes) => bytes,
+                Received::Filed(filed) => return keep(files, filed).await,
+            }
+        } else {
+            match receive(bytes, tempfile::tempfile).await? {
+                Received::Gathered(bytes) => bytes,
+                Received::Filed(filed) => return self.upload(filed).await,
+            }
+        };
+        let length = gathered.len() as u64;
+        self.put(gathered).await.map(|digest| (digest, length))
     }
 
     async fn get(&self, digest: &str) -> Result<Bytes> {
@@ -121,4 +221,8 @@ impl Payloads for ObjectPayloads {
 
 fn failed(action: &'static str, error: StoreError) -> Error {
     Error::Store { action, source: Box::new(error) }
+}
+
+fn unreadable(source: io::Error) -> Error {
+    Error::Store { action: "read a temporary file", source: Box::new(source) }
 }

@@ -1,7 +1,8 @@
 //! Bytes by digest.
 
 use bytes::Bytes;
-use queue::Error;
+use futures::{StreamExt, stream};
+use queue::{ByteStream, Error};
 
 use super::Fixture;
 
@@ -76,4 +77,63 @@ pub async fn payloads_of_every_size_come_back_whole(fixture: &Fixture) {
     digests.sort();
     digests.dedup();
     assert_eq!(payloads.list().await.expect("list"), digests);
+}
+
+/// A payload in parts of that size.
+fn in_parts(payload: &Bytes, size: usize) -> ByteStream<'static> {
+    let parts: Vec<_> = (0..payload.len())
+        .step_by(size)
+        .map(|start| Ok(payload.slice(start..payload.len().min(start + size))))
+        .collect();
+    stream::iter(parts).boxed()
+}
+
+pub async fn a_payload_that_comes_in_parts_is_the_same_payload(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    let mut digests = Vec::new();
+    for (length, part) in
+        [(0, 1), (1, 1), (70_000, 1_000), (1 << 20, 1 << 16), ((1 << 20) + 1, 1 << 20), (9 << 20, 3 << 20)]
+    {
+        let text = Bytes::from("a licence is a licence is ".repeat(length / 26 + 1)).slice(..length);
+        for payload in [noise(length), text] {
+            let (digest, taken) = payloads.put_stream(in_parts(&payload, part)).await.expect("put");
+            assert_eq!((digest.as_str(), taken), (blake3::hash(&payload).to_hex().as_str(), length as u64));
+            assert!(payloads.get(&digest).await.expect("get") == payload, "{length} bytes");
+            // However it came: it is stored once, and read back.
+            assert_eq!(payloads.put(payload.clone()).await.expect("put at once"), digest);
+            assert_eq!(payloads.put_stream(in_parts(&payload, 1 << 20)).await.expect("put again").0, digest);
+            assert!(payloads.get(&digest).await.expect("get") == payload, "{length} bytes, again");
+            digests.push(digest);
+        }
+    }
+    digests.sort();
+    digests.dedup();
+    assert_eq!(payloads.list().await.expect("list"), digests);
+    for digest in &digests {
+        payloads.delete(digest).await.expect("delete");
+        assert!(matches!(payloads.get(digest).await, Err(Error::NotFound { .. })));
+    }
+    assert!(payloads.list().await.expect("list").is_empty());
+}
+
+pub async fn a_payload_that_breaks_off_leaves_nothing(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    for length in [100, 20 << 20] {
+        let whole = noise(length);
+        let broken = in_parts(&whole, 1 << 20).chain(stream::iter([Err("the client went away".into())]));
+        let put = payloads.put_stream(broken.boxed()).await;
+        assert!(matches!(&put, Err(Error::Source(why)) if why.to_string() == "the client went away"), "{put:?}");
+        assert!(!payloads.contains(blake3::hash(&whole).to_hex().as_str()).await.expect("contains"));
+    }
+    assert!(payloads.list().await.expect("list").is_empty());
+}
+
+pub async fn a_put_that_is_given_up_leaves_nothing(fixture: &Fixture) {
+    let payloads = &fixture.ports.payloads;
+    let endless = in_parts(&noise(9 << 20), 1 << 20).chain(stream::pending());
+    let put = tokio::time::timeout(std::time::Duration::from_millis(500), payloads.put_stream(endless.boxed())).await;
+    assert!(put.is_err(), "it waits for the rest");
+    assert!(payloads.list().await.expect("list").is_empty());
+    payloads.put("what follows is stored".into()).await.expect("put");
+    assert_eq!(payloads.list().await.expect("list").len(), 1);
 }

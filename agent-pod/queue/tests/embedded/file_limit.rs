@@ -42,6 +42,9 @@ async fn child_runs_out_of_room_and_gets_it_back() {
     blake3::Hasher::new().finalize_xof().fill(&mut large);
     let refused = ports.payloads.put(large.clone().into()).await;
     assert!(matches!(refused, Err(Error::Store { .. })), "{refused:?}");
+    let in_parts = futures::stream::iter([Ok(Bytes::from(large.clone()))]);
+    let refused = ports.payloads.put_stream(Box::pin(in_parts)).await;
+    assert!(matches!(refused, Err(Error::Store { .. })), "{refused:?}");
     assert!(ports.payloads.list().await.expect("list").is_empty());
     let unfinished = std::fs::read_dir(folder.join("payloads/incoming")).expect("the folder").count();
     assert_eq!(unfinished, 0, "what could not be written is removed");
