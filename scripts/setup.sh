@@ -14,6 +14,7 @@ missing_packages() {
     command -v pkg-config >/dev/null || echo pkg-config
     command -v protoc >/dev/null || echo protobuf-compiler
     has_protobuf_includes || echo libprotobuf-dev
+    command -v openssl >/dev/null || echo openssl
     command -v python3 >/dev/null || echo python3
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3-venv

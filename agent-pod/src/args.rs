@@ -380,6 +380,20 @@ pub struct GatewayArguments {
     pub grpc: Option<String>,
 }
 
+/// How a gateway at https:// is trusted, and how it may trust us.
+#[derive(Args, Debug, Clone, Default)]
+pub struct TlsArguments {
+    /// File with the certificates (PEM) that vouch for the gateway. Default: those of the system.
+    #[arg(long, env = "DOCKET_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// File with our own certificate (PEM), for a gateway that asks for one.
+    #[arg(long, env = "DOCKET_CERT", value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// File with its private key (PEM).
+    #[arg(long, env = "DOCKET_KEY", value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
 /// Which gateway, and which of its pipelines.
 #[derive(Args, Debug, Clone)]
 pub struct ClientArguments {
@@ -392,6 +406,8 @@ pub struct ClientArguments {
     /// The pipeline; the gateway's only one where none is named.
     #[arg(id = "client_pipeline", long = "pipeline", env = "DOCKET_PIPELINE", value_name = "NAME")]
     pub pipeline: Option<String>,
+    #[command(flatten)]
+    pub tls: TlsArguments,
 }
 
 /// Documents at a gateway instead of those of a state folder.
@@ -403,13 +419,16 @@ pub struct RemoteArguments {
     /// Bearer token of the gateway.
     #[arg(id = "remote_token", long = "token", env = "DOCKET_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
+    #[command(flatten)]
+    pub tls: TlsArguments,
 }
 
 impl RemoteArguments {
     /// The gateway, if one is meant.
     pub fn client(&self, pipeline: Option<&String>) -> Option<ClientArguments> {
         let gateway = self.gateway.clone()?;
-        Some(ClientArguments { gateway, token: self.token.clone(), pipeline: pipeline.cloned() })
+        let (token, pipeline, tls) = (self.token.clone(), pipeline.cloned(), self.tls.clone());
+        Some(ClientArguments { gateway, token, pipeline, tls })
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Metrics {
     queue_oldest: GaugeVec,
     interrupted: IntCounterVec,
     errors: IntCounterVec,
+    unreadable: IntCounterVec,
+    tls_reloads: IntCounterVec,
     submissions: IntCounterVec,
     documents_open: IntGaugeVec,
     ready_after: Gauge,
@@ -79,6 +81,16 @@ impl Default for Metrics {
                 &["pool"],
             ),
             errors: counter("docket_worker_errors_total", "Failures of the system, not of a document", &["pool"]),
+            unreadable: counter(
+                "docket_unreadable_tasks_total",
+                "Messages of the queue that were dropped because they are no task of this version",
+                &["pool"],
+            ),
+            tls_reloads: counter(
+                "docket_tls_reloads_total",
+                "Changes of the certificate's files, by whether they could be used",
+                &["result"],
+            ),
             submissions: counter(
                 "docket_submissions_total",
                 "Submissions by what became of them",
@@ -105,7 +117,7 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register(&self) {
-        let collectors: [Box<dyn Collector>; 14] = [
+        let collectors: [Box<dyn Collector>; 16] = [
             Box::new(self.document_seconds.clone()),
             Box::new(self.stage_seconds.clone()),
             Box::new(self.stage_failures.clone()),
@@ -116,6 +128,8 @@ impl Metrics {
             Box::new(self.queue_oldest.clone()),
             Box::new(self.interrupted.clone()),
             Box::new(self.errors.clone()),
+            Box::new(self.unreadable.clone()),
+            Box::new(self.tls_reloads.clone()),
             Box::new(self.submissions.clone()),
             Box::new(self.documents_open.clone()),
             Box::new(self.ready_after.clone()),
@@ -174,6 +188,16 @@ impl Metrics {
     /// The system failed at a task or a pull.
     pub fn error(&self, pool: &str) {
         self.errors.with_label_values(&[pool]).inc();
+    }
+
+    /// A message of the queue was no task.
+    pub fn unreadable(&self, pool: &str) {
+        self.unreadable.with_label_values(&[pool]).inc();
+    }
+
+    /// The files of the certificate have changed: `loaded`, or `failed` where they cannot be used.
+    pub fn tls_reload(&self, result: &str) {
+        self.tls_reloads.with_label_values(&[result]).inc();
     }
 
     /// What became of a submission: `accepted`, `repeated` or why it was refused.

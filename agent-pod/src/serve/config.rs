@@ -19,10 +19,12 @@ use flow::Plan;
 use queue::jetstream::{Credentials, Settings};
 use serde::Deserialize;
 
+use super::listen::Tls;
 use crate::{
     Error, Result,
     args::{ServeArguments, WorkerArguments},
     commands::validate,
+    error::chain,
 };
 
 /// The file of a worker.
@@ -55,12 +57,26 @@ pub struct GatewayFile {
     pub grpc: Option<String>,
     /// File with the bearer tokens. Without it only addresses of the machine itself may be served, to anyone on it.
     pub tokens: Option<PathBuf>,
+    /// Certificate of both interfaces. Without it they are not secret.
+    pub tls: Option<TlsFiles>,
     /// Bounds of everything that clients can make the gateway hold.
     #[serde(default)]
     pub limits: Limits,
     /// What the worker and the gateway have in common.
     #[serde(flatten)]
     pub process: Process,
+}
+
+/// Files in PEM, read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsFiles {
+    /// The certificate, behind it those that vouch for it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Certificates that vouch for clients: only clients with a certificate of one of these are let in.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What a worker and a gateway have in common.
@@ -98,6 +114,8 @@ pub struct Nats {
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 5))]
     pub replicas: u32,
+    /// File with the certificates (PEM) that vouch for the servers. Default: those of the system.
+    pub ca: Option<PathBuf>,
     /// How long a task stays with a worker that is silent; the same for all processes.
     pub lease: Option<Span>,
     /// Longest wait for one answer of the broker.
@@ -119,7 +137,7 @@ pub struct Limits {
     /// Bytes of one document.
     #[schemars(range(min = 1, max = 104_857_600))]
     pub document_bytes: u64,
-    /// Bytes of documents that are being received at once.
+    /// Bytes of memory for documents that are being received at once; one of them takes as many as it has, at most 8 MiB.
     pub buffered_bytes: u64,
     /// Documents in flight, a pipeline and tenant: accepted and not ended.
     #[schemars(range(min = 1))]
@@ -199,6 +217,8 @@ pub struct GatewayConfig {
     pub grpc: Option<SocketAddr>,
     /// The file of tokens.
     pub tokens: Option<PathBuf>,
+    /// The files of the certificate.
+    pub tls: Option<TlsFiles>,
     /// Bounds.
     pub limits: Limits,
     /// The rest.
@@ -259,13 +279,20 @@ impl GatewayConfig {
         let http = address(&file, "http", http.unwrap_or(&file.http))?;
         let grpc = grpc.or(file.grpc.as_deref()).map(|text| address(&file, "grpc", text)).transpose()?;
         let tokens = file.tokens.as_ref().map(|path| resolved(base, path));
+        let tls = file.tls.as_ref().map(|files| TlsFiles {
+            certificate: resolved(base, &files.certificate),
+            key: resolved(base, &files.key),
+            client_ca: files.client_ca.as_ref().map(|path| resolved(base, path)),
+        });
+        let knows_clients = tokens.is_some() || tls.as_ref().is_some_and(|files| files.client_ca.is_some());
         for (field, address) in [("http", Some(http)), ("grpc", grpc)] {
-            if tokens.is_none() && address.is_some_and(|address| !address.ip().is_loopback()) {
-                let message = "can be reached from other machines, so tokens must name a file of bearer tokens";
+            if !knows_clients && address.is_some_and(|address| !address.ip().is_loopback()) {
+                let message = "can be reached from other machines, so tokens must name a file of bearer tokens, or \
+                               tls.clientCa the certificates that vouch for clients";
                 return Err(validate::usage(vec![file.error(field, message)]));
             }
         }
-        Ok(Self { plans, nats: settings, http, grpc, tokens, limits: file.limits.clone(), process })
+        Ok(Self { plans, nats: settings, http, grpc, tokens, tls, limits: file.limits.clone(), process })
     }
 }
 
@@ -331,12 +358,16 @@ fn nats<T>(
     if let Some(timeout) = nats.timeout {
         settings.timeout = timeout.0;
     }
+    let wrong = |field: &str, message: String| validate::usage(vec![file.error(&format!("nats.{field}"), message)]);
+    if let Some(path) = &nats.ca {
+        let path = resolved(base, path);
+        Tls::check_certificates(&path).map_err(|error| wrong("ca", chain(&error)))?;
+        settings.ca = Some(path);
+    }
     let secret = |field: &str, path: &Path| {
         let path = resolved(base, path);
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            let message = format!("failed to read {}: {error}", path.display());
-            validate::usage(vec![file.error(&format!("nats.{field}"), message)])
-        })?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| wrong(field, format!("failed to read {}: {error}", path.display())))?;
         Ok::<_, Error>(text.trim_end().to_owned())
     };
     settings.credentials = match (&nats.credentials, &nats.token_file, &nats.user, &nats.password_file) {

@@ -78,7 +78,7 @@ pub(super) async fn spawn(health: &Arc<Health>, address: Option<SocketAddr>, end
         .with_state(Arc::clone(health));
     let ended = ended.clone();
     tokio::spawn(async move {
-        if let Err(error) = listen::serve(listener, routes, &listen::Bounds::of(CONNECTIONS), ended).await {
+        if let Err(error) = listen::serve(listener, routes, (&listen::Bounds::of(CONNECTIONS), None), ended).await {
             crate::error::print(&error);
         }
     });

@@ -76,6 +76,9 @@ impl Broker {
             .connection_timeout(settings.timeout)
             .request_timeout(Some(settings.timeout))
             .event_callback(async |event| tracing::info!(%event, "the connection to the broker changed"));
+        if let Some(path) = &settings.ca {
+            options = options.add_root_certificates(path.clone());
+        }
         options = match &settings.credentials {
             None => options,
             Some(Credentials::Token(token)) => options.token(token.clone()),

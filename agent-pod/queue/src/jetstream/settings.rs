@@ -35,6 +35,8 @@ pub struct Settings {
     pub payloads: String,
     /// Who we are, where the broker asks for it.
     pub credentials: Option<Credentials>,
+    /// File with the certificates (PEM) that vouch for servers of `tls://`; without it those of the system do.
+    pub ca: Option<PathBuf>,
     /// Longest wait for one answer of the broker.
     pub timeout: Duration,
 }
@@ -70,6 +72,7 @@ impl Settings {
             redelivery: REDELIVERY,
             payloads: "nats:".to_owned(),
             credentials: None,
+            ca: None,
             timeout: Duration::from_secs(10),
         }
     }

@@ -1,12 +1,20 @@
 //! One gateway, one pipeline, one token.
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde_json::Value;
 
-use crate::{Error, Result, args::ClientArguments, error::chain};
+use crate::{
+    Error, Result,
+    args::{ClientArguments, TlsArguments},
+    error::chain,
+};
 
 /// How long a gateway that does not answer is asked again: it may be starting or moving to another node.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +33,8 @@ pub(super) struct Connection {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+    /// Whether we show a certificate.
+    is_known: bool,
     pub(super) pipeline: String,
     /// Bytes of the largest document that it takes.
     pub(super) max_bytes: u64,
@@ -51,10 +61,11 @@ impl Connection {
         if base.cannot_be_a_base() || !matches!(base.scheme(), "http" | "https") {
             return Err(unusable("is not a URL of a web server; write http://host:port"));
         }
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).build();
-        let http = http.map_err(Error::system("make an HTTP client"))?;
+        let http = secured(reqwest::Client::builder().connect_timeout(CONNECT), &arguments.tls)?;
+        let http = http.build().map_err(Error::system("make an HTTP client"))?;
         let token = arguments.token.clone();
-        let mut connection = Self { http, base, token, pipeline: String::new(), max_bytes: 0 };
+        let is_known = arguments.tls.cert.is_some();
+        let mut connection = Self { http, base, token, is_known, pipeline: String::new(), max_bytes: 0 };
         connection.choose_pipeline(arguments.pipeline.as_deref()).await?;
         Ok(connection)
     }
@@ -142,10 +153,20 @@ impl Connection {
                         _ => (pause.unwrap_or(PAUSE), refused.message),
                     }
                 }
+                // Whoever is not trusted now is not trusted in a second.
+                Err(error) if is_refused(&error) => {
+                    let action = format!("agree with the gateway at {} on certificates", self.base);
+                    return Err(Error::system(action)(chain(&error)));
+                }
                 Err(error) => (PAUSE, chain(&error)),
             };
             if begun.elapsed() > PATIENCE {
-                return Err(Error::system(format!("reach the gateway at {}", self.base))(problem));
+                let hint = match self.base.scheme() == "https" && !self.is_known {
+                    // A server that asks for a certificate and gets none only closes the connection.
+                    true => " (if it asks for a certificate, give --cert and --key)",
+                    false => "",
+                };
+                return Err(Error::system(format!("reach the gateway at {}{hint}", self.base))(problem));
             }
             tokio::time::sleep(pause).await;
         }
@@ -185,6 +206,46 @@ impl Connection {
     pub(super) fn with_bytes(request: RequestBuilder, bytes: &Bytes) -> RequestBuilder {
         request.header(header::CONTENT_TYPE, "application/octet-stream").body(bytes.clone())
     }
+}
+
+/// A client that trusts the given certificates and shows its own.
+fn secured(mut client: ClientBuilder, tls: &TlsArguments) -> Result<ClientBuilder> {
+    let read = |flag: &str, path: &Path| {
+        let wrong = |error| Error::usage(format!("{flag} {}: {error}", path.display()));
+        std::fs::read(path).map_err(wrong)
+    };
+    if let Some(path) = &tls.ca {
+        let unusable = |why: &str| Error::usage(format!("--ca {}: {why}", path.display()));
+        let trusted = Certificate::from_pem_bundle(&read("--ca", path)?);
+        let trusted = trusted.map_err(|error| unusable(&chain(&error)))?;
+        if trusted.is_empty() {
+            return Err(unusable("holds no certificate"));
+        }
+        client = client.tls_certs_only(trusted);
+    }
+    if let (Some(certificate), Some(key)) = (&tls.cert, &tls.key) {
+        let mut both = read("--cert", certificate)?;
+        both.push(b'\n');
+        both.extend(read("--key", key)?);
+        let identity = Identity::from_pem(&both);
+        let named = format!("--cert {} --key {}", certificate.display(), key.display());
+        client = client.identity(identity.map_err(|error| Error::usage(format!("{named}: {}", chain(&error))))?);
+    }
+    Ok(client)
+}
+
+/// Whether one side does not accept the other's certificate.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error does not name what it was made of as its source.
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map_or_else(|| cause.source(), |inner| Some(inner));
+    }
+    false
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

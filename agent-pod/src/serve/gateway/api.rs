@@ -1,17 +1,18 @@
 //! What clients can ask for, whichever protocol they speak.
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crds::Priority;
 use flow::{DocumentRecord, Event, Outcome, Plan, Submission};
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use queue::Ports;
 use serde_json::{Map, Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::{
     credits::Credits,
+    intake::{Intake, Room},
     refusal::Refusal,
     tokens::{Caller, Tokens},
 };
@@ -28,8 +29,6 @@ use crate::{
     stages::MAX_BYTES,
 };
 
-/// Unit of the room for documents that are being received.
-const ROOM_UNIT: u64 = 1 << 10;
 /// Longest id of a document in bytes: names in stores and brokers are made of it.
 const MAX_ID_BYTES: usize = 512;
 /// Largest metadata of a document in bytes: every stage reads it.
@@ -39,8 +38,6 @@ const LOOKED_THROUGH: usize = 5_000;
 const PAGE: usize = 500;
 /// What a document may have come to.
 const OUTCOMES: [&str; 5] = ["succeeded", "partial", "dead-lettered", "cancelled", "unfinished"];
-/// Wait that is asked of clients whose document finds no room in memory.
-const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that requests need.
 pub(super) struct Api {
@@ -51,7 +48,7 @@ pub(super) struct Api {
     pub(super) tokens: Tokens,
     pub(super) limits: Limits,
     pub(super) watchers: Arc<Semaphore>,
-    pub(super) room: Arc<Semaphore>,
+    pub(super) intake: Intake,
     pub(super) stop: Stop,
 }
 
@@ -86,12 +83,6 @@ pub(super) struct Listed {
 }
 
 impl Api {
-    /// The room for documents that are being received, in units.
-    pub(super) fn room(limits: &Limits) -> Arc<Semaphore> {
-        let units = (limits.buffered_bytes / ROOM_UNIT).max(1);
-        Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)))
-    }
-
     /// Who calls.
     pub(super) fn caller(&self, authorization: Option<&str>) -> Result<Caller, Refusal> {
         let token = authorization.and_then(|value| {
@@ -126,14 +117,16 @@ impl Api {
     }
 
     /// Takes a document: payload, record, first tasks, in this order; only then the caller gets its id.
-    pub(super) async fn submit<E: Display>(
+    ///
+    /// `room` is what the bytes have been given in memory before they came.
+    pub(super) async fn submit(
         &self,
         caller: &Caller,
         head: Head,
-        body: impl Stream<Item = Result<Bytes, E>>,
+        (body, room): (impl Stream<Item = Result<Bytes, Refusal>> + Send, Room),
     ) -> Result<Accepted, Refusal> {
         let pipeline = head.pipeline.clone();
-        let taken = self.take(caller, head, body).await;
+        let taken = self.take(caller, head, (body, room)).await;
         let result = match &taken {
             Ok(Accepted { repeated: false, .. }) => "accepted",
             Ok(Accepted { repeated: true, .. }) => "repeated",
@@ -145,11 +138,11 @@ impl Api {
         taken
     }
 
-    async fn take<E: Display>(
+    async fn take(
         &self,
         caller: &Caller,
         head: Head,
-        body: impl Stream<Item = Result<Bytes, E>>,
+        (body, room): (impl Stream<Item = Result<Bytes, Refusal>> + Send, Room),
     ) -> Result<Accepted, Refusal> {
         if self.stop.is_cordoned() {
             return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
@@ -164,9 +157,8 @@ impl Api {
             ),
             retry_after: spent.retry_after,
         })?;
-        let (bytes, room) = self.receive(self.largest(plan), head.length, body).await?;
-        let payload = self.ports.payloads.put(bytes).await?;
-        drop(room);
+        let payload =
+            self.intake.take(self.ports.payloads.as_ref(), self.largest(plan), (head.length, room), body).await?;
         let metadata = match head.metadata.is_empty() {
             true => None,
             false => Some(self.ports.payloads.put(Bytes::from(Value::Object(head.metadata).to_string())).await?),
@@ -212,51 +204,6 @@ impl Api {
         let parse = plan.stages().iter().find_map(|stage| stage.spec.parse.as_ref());
         let parsed = parse.map_or(u64::MAX, |parse| parse.max_bytes.unwrap_or(MAX_BYTES));
         self.limits.document_bytes.min(parsed)
-    }
-
-    /// The bytes of a document, with the room that they take up; never more than `largest`, never longer than is allowed.
-    async fn receive<E: Display>(
-        &self,
-        largest: u64,
-        announced: Option<u64>,
-        body: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
-        let too_large = || Refusal::TooLarge(format!("the document has more than {largest} bytes, which is the limit"));
-        if announced.is_some_and(|length| length > largest) {
-            return Err(too_large());
-        }
-        let receiving = async {
-            let mut body = std::pin::pin!(body);
-            let mut bytes = BytesMut::new();
-            let mut room: Option<OwnedSemaphorePermit> = None;
-            let mut units = 0;
-            while let Some(chunk) = body.next().await {
-                let chunk = chunk.map_err(|error| Refusal::Invalid(format!("the document broke off: {error}")))?;
-                let total = (bytes.len() + chunk.len()) as u64;
-                if total > largest {
-                    return Err(too_large());
-                }
-                let needed = total.div_ceil(ROOM_UNIT);
-                if needed > units {
-                    let more = u32::try_from(needed - units).unwrap_or(u32::MAX);
-                    let permit = Arc::clone(&self.room).try_acquire_many_owned(more).map_err(|_| Refusal::Busy {
-                        message: "the gateway receives as many bytes at once as it may".to_owned(),
-                        retry_after: ROOM_RETRY,
-                    })?;
-                    match &mut room {
-                        Some(room) => room.merge(permit),
-                        None => room = Some(permit),
-                    }
-                    units = needed;
-                }
-                bytes.extend_from_slice(&chunk);
-            }
-            Ok((bytes.freeze(), room))
-        };
-        let limit = self.limits.request_time.0;
-        tokio::time::timeout(limit, receiving).await.unwrap_or_else(|_| {
-            Err(Refusal::TooSlow(format!("the document did not come within {}", self.limits.request_time)))
-        })
     }
 
     /// A document's record, if it is the caller's.

@@ -3,7 +3,9 @@
 
 mod api;
 mod credits;
+mod gate;
 mod http;
+mod intake;
 mod keeping;
 mod refusal;
 mod rpc;
@@ -21,11 +23,11 @@ use flow::Plan;
 use queue::{Ports, jetstream};
 use tokio::sync::Semaphore;
 
-use self::{api::Api, credits::Credits, tokens::Tokens};
+use self::{api::Api, credits::Credits, intake::Intake, tokens::Tokens};
 use super::{
     config::GatewayConfig,
     health::{self, Health},
-    listen::{self, Bounds},
+    listen::{self, Bounds, Protocols, Tls},
     parts::Parts,
     worker,
 };
@@ -33,6 +35,7 @@ use crate::{
     Error, Result,
     args::GatewayArguments,
     commands::note,
+    error::chain,
     runtime::{
         drivers::Drivers,
         metrics::Metrics,
@@ -63,6 +66,8 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let config = GatewayConfig::read(&arguments.serve, arguments.http.as_deref(), arguments.grpc.as_deref())?;
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
     let tokens = Tokens::open(config.tokens.as_deref())?;
+    let tls = config.tls.clone().map(Tls::open).transpose();
+    let tls = tls.map_err(|error| Error::usage(format!("tls: {}", chain(&error))))?.map(Arc::new);
     let (stop, health_stop) = (Stop::default(), Stop::default());
     let metrics = Arc::new(Metrics::default().with_process());
     let services: Arc<OnceLock<Arc<Services>>> = Arc::default();
@@ -92,14 +97,14 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         credits: Credits::new(limits.in_flight),
         tokens,
         watchers: Arc::new(Semaphore::new(limits.watchers as usize)),
-        room: Api::room(&limits),
+        intake: Intake::new(&limits),
         limits,
         stop: stop.clone(),
     });
     // Before anyone can submit: what is in flight from before counts.
     keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;
     keeping::spawn(&mut parts, &api);
-    serve(&mut parts, &api, &config).await?;
+    serve(&mut parts, &api, tls, &config).await?;
     health.ready();
     let names: Vec<&str> = api.plans.keys().map(String::as_str).collect();
     note(&format!("gateway {} serves {}", config.process.name, names.join(", ")));
@@ -143,19 +148,27 @@ async fn spawn_workers(
     Ok(services)
 }
 
-async fn serve(parts: &mut Parts, api: &Arc<Api>, config: &GatewayConfig) -> Result<()> {
+async fn serve(parts: &mut Parts, api: &Arc<Api>, tls: Option<Arc<Tls>>, config: &GatewayConfig) -> Result<()> {
     let bounds = || Bounds {
         connections: api.limits.connections,
         streams: api.limits.streams,
         header_bytes: api.limits.header_bytes,
     };
+    let acceptor = |protocols| tls.clone().map(|tls| (tls, protocols));
     if let Some(address) = config.grpc {
         let listener = listen::bind("grpc", address).await?;
-        let (routes, bounds, stop) = (rpc::routes(api)?, bounds(), api.stop.clone());
-        parts.spawn(async move { listen::serve(listener, routes, &bounds, stop).await });
+        let (routes, bounds, stop, tls) = (rpc::routes(api)?, bounds(), api.stop.clone(), acceptor(Protocols::Grpc));
+        parts.spawn(async move { listen::serve(listener, routes, (&bounds, tls), stop).await });
     }
     let listener = listen::bind("http", config.http).await?;
-    let (routes, bounds, stop) = (http::routes(api), bounds(), api.stop.clone());
-    parts.spawn(async move { listen::serve(listener, routes, &bounds, stop).await });
+    let (routes, bounds, stop, secret) = (http::routes(api), bounds(), api.stop.clone(), acceptor(Protocols::Http));
+    parts.spawn(async move { listen::serve(listener, routes, (&bounds, secret), stop).await });
+    if let Some(tls) = tls {
+        let api = Arc::clone(api);
+        parts.spawn(async move {
+            tls.follow(api.drivers.metrics(), &api.stop).await;
+            Ok(())
+        });
+    }
     Ok(())
 }

@@ -56,6 +56,11 @@ impl Refusal {
         }
     }
 
+    /// The bytes of a document ended before their end.
+    pub(super) fn broken_off(why: impl std::fmt::Display) -> Self {
+        Self::Invalid(format!("the document broke off: {why}"))
+    }
+
     fn message(&self) -> &str {
         match self {
             Self::Unauthenticated => "a bearer token is needed: Authorization: Bearer …",

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use axum::middleware;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, service::Routes};
+use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
 
 use self::proto::{
     Document, DocumentRequest, GetRequest, ListRequest, ListResponse, PipelinesRequest, PipelinesResponse,
@@ -18,6 +19,7 @@ use self::proto::{
 };
 use super::{
     api::{self, Api, Head, Listed},
+    gate::{self, SHORT},
     refusal::Refusal,
     tokens::Caller,
     watch::{self, Watched},
@@ -49,15 +51,18 @@ pub(super) fn routes(api: &Arc<Api>) -> Result<Routes> {
         .register_encoded_file_descriptor_set(proto::DESCRIPTION)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
-        .map_err(Error::system("describe the gRPC services"))?;
+        .map_err(Error::system("describe the gRPC services"))?
+        .max_decoding_message_size(SHORT);
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health = health.max_decoding_message_size(SHORT);
     let stop = api.stop.clone();
     tokio::spawn(async move {
         reporter.set_serving::<GatewayServer<Rpc>>().await;
         stop.cordoned().await;
         reporter.set_not_serving::<GatewayServer<Rpc>>().await;
     });
-    Ok(Routes::new(gateway).add_service(health).add_service(reflection))
+    let routes = Routes::new(gateway).add_service(health).add_service(reflection).into_axum_router();
+    Ok(routes.layer(middleware::from_fn_with_state(Arc::clone(api), gate::pass)).into())
 }
 
 struct Rpc {
@@ -65,9 +70,10 @@ struct Rpc {
 }
 
 impl Rpc {
+    /// Who calls, as the gate has found; it lets nobody else through.
     fn caller<T>(&self, request: &Request<T>) -> std::result::Result<Caller, Status> {
-        let authorization = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        Ok(self.api.caller(authorization)?)
+        let caller = request.extensions().get::<Caller>().cloned();
+        caller.ok_or_else(|| Refusal::Unauthenticated.into())
     }
 }
 
@@ -78,13 +84,15 @@ impl Gateway for Rpc {
     async fn submit(&self, request: Request<Streaming<SubmitRequest>>) -> Answer<SubmitResponse> {
         let caller = self.caller(&request)?;
         let mut parts = request.into_inner();
-        let limit = self.api.limits.request_time.0;
-        let first = tokio::time::timeout(limit, parts.message()).await;
-        let first = first.map_err(|_| Refusal::TooSlow("the head did not come in time".to_owned()))??;
+        let intake = &self.api.intake;
+        // A message is gathered before we see anything of it.
+        let room = intake.room(MAX_TAKEN as u64).await?;
+        let first = tokio::time::timeout(intake.time(), parts.message()).await;
+        let first = first.map_err(|_| intake.too_slow())??;
         let Some(SubmitRequest { part: Some(Part::Head(said)) }) = first else {
             return Err(Refusal::Invalid("the first message must be the head".to_owned()).into());
         };
-        let accepted = self.api.submit(&caller, head(said)?, chunks(parts)).await?;
+        let accepted = self.api.submit(&caller, head(said)?, (chunks(parts), room)).await?;
         Ok(Response::new(SubmitResponse { document: accepted.document, repeated: accepted.repeated }))
     }
 
@@ -152,14 +160,17 @@ fn head(said: proto::Head) -> std::result::Result<Head, Refusal> {
     })
 }
 
-fn chunks(parts: Streaming<SubmitRequest>) -> impl Stream<Item = std::result::Result<Bytes, String>> {
+fn chunks(parts: Streaming<SubmitRequest>) -> impl Stream<Item = std::result::Result<Bytes, Refusal>> {
     stream::unfold(Some(parts), async |parts| {
         let mut parts = parts?;
         match parts.message().await {
             Ok(Some(SubmitRequest { part: Some(Part::Chunk(chunk)) })) => Some((Ok(chunk), Some(parts))),
-            Ok(Some(_)) => Some((Err("a message after the first is not a chunk".to_owned()), None)),
+            Ok(Some(_)) => Some((Err(Refusal::Invalid("a message after the first is not a chunk".to_owned())), None)),
             Ok(None) => None,
-            Err(status) => Some((Err(status.message().to_owned()), None)),
+            Err(status) if status.code() == Code::OutOfRange => {
+                Some((Err(Refusal::TooLarge("a chunk has more than 4 MiB".to_owned())), None))
+            }
+            Err(status) => Some((Err(Refusal::broken_off(status.message())), None)),
         }
     })
 }

@@ -13,11 +13,13 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
+use futures::TryStreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     api::{self, Api, Head},
+    intake::Room,
     refusal::Refusal,
     tokens::Caller,
     watch,
@@ -96,6 +98,10 @@ async fn submit(
         let value = headers.get(name).map(|value| value.to_str().map(str::to_owned));
         value.transpose().map_err(|_| Refusal::Invalid(format!("{name}: is not plain text")))
     };
+    // Unpacked, a few kilobytes may be gigabytes.
+    if header("content-encoding")?.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(Refusal::Invalid("Content-Encoding: send the document as it is".to_owned()));
+    }
     let deadline = query.deadline.as_deref().map(str::parse::<crds::Span>).transpose();
     let head = Head {
         pipeline: pipeline.clone(),
@@ -108,7 +114,8 @@ async fn submit(
         metadata: query.metadata.as_deref().map(api::metadata).transpose()?.unwrap_or_default(),
         length: header("content-length")?.and_then(|length| length.parse().ok()),
     };
-    let accepted = api.submit(&caller, head, body.into_data_stream()).await?;
+    let body = body.into_data_stream().map_err(Refusal::broken_off);
+    let accepted = api.submit(&caller, head, (body, Room::default())).await?;
     // A repeat has made nothing new.
     let status = if accepted.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
     let answer = json!({"document": accepted.document, "pipeline": pipeline, "repeated": accepted.repeated});
