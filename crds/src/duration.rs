@@ -127,3 +127,67 @@ impl JsonSchema for Span {
         json_schema!({"type": "string", "pattern": SPAN_PATTERN, "maxLength": SPAN_MAX_LENGTH})
     }
 }
+
+/// Longest time for one attempt of a stage: a span, or `Adaptive`, which is learned from the attempts before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StageTimeout {
+    /// Several times what such attempts have taken.
+    Adaptive,
+    /// Always the same.
+    Fixed(Span),
+}
+
+/// The schema's pattern for [`StageTimeout`].
+pub(crate) const STAGE_TIMEOUT_PATTERN: &str = r"^(Adaptive|([0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d))+)$";
+
+/// What to say of a text that is no [`StageTimeout`].
+pub(crate) const STAGE_TIMEOUT_HINT: &str =
+    "is not a duration; write for example 250ms, 60s, 10m or 1h30m, or Adaptive";
+
+const ADAPTIVE: &str = "Adaptive";
+
+impl FromStr for StageTimeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == ADAPTIVE {
+            return Ok(Self::Adaptive);
+        }
+        text.parse().map(Self::Fixed).map_err(|_| format!("\"{text}\" {STAGE_TIMEOUT_HINT}"))
+    }
+}
+
+impl fmt::Display for StageTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adaptive => f.write_str(ADAPTIVE),
+            Self::Fixed(span) => span.fmt(f),
+        }
+    }
+}
+
+impl Serialize for StageTimeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StageTimeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for StageTimeout {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StageTimeout".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": STAGE_TIMEOUT_PATTERN, "maxLength": SPAN_MAX_LENGTH})
+    }
+}

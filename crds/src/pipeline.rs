@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Span, Stage};
+use crate::{Span, Stage, StageTimeout};
 
 /// A graph of stages that every document passes through.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,9 +34,10 @@ pub struct PipelineSpec {
     /// How failed attempts are repeated.
     #[serde(default)]
     pub retry: Retry,
-    /// Longest time for one attempt of a stage that sets none itself. Default: 5m.
+    /// Longest time for one attempt of a stage that sets none itself; `Adaptive`: three times what almost all attempts of the
+    /// stage have taken lately. Default: 5m.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stage_timeout: Option<Span>,
+    pub stage_timeout: Option<StageTimeout>,
     /// Longest time from a document's submission to its end; after it the document is dead-lettered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,

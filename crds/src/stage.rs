@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cite, Classify, Embed, Extract, Generate, Parse, Retrieve, Retry, Score, Span, Transform};
+use crate::{Cite, Classify, Embed, Extract, Generate, Parse, Retrieve, Retry, Score, Span, StageTimeout, Transform};
 
 /// One stage: a name, a pool, its place in the graph and exactly one kind of work.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,9 +43,9 @@ pub struct Stage {
     /// When a stage with several predecessors starts. Default: when all have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<Join>,
-    /// Longest time for one attempt.
+    /// Longest time for one attempt, or `Adaptive`, instead of the pipeline's `stageTimeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
+    pub timeout: Option<StageTimeout>,
     /// How failed attempts of this stage are repeated, instead of the pipeline's `retry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,

@@ -170,7 +170,7 @@ fn bounds_patterns_and_names_are_checked() {
         "timeout: 30s",
         "timeout: ▲30 s",
         "spec.stages[2].timeout",
-        "\"30 s\" is not a duration; write for example",
+        "\"30 s\" is not a duration; write for example 250ms, 60s, 10m or 1h30m, or Adaptive",
     );
     check(PIPELINE, "name: draft", "name: ▲Draft_1", "spec.stages[1].name", "\"Draft_1\" is not a name");
     check(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crds::{SPAN_MAX_LENGTH, SPAN_PATTERN, Span};
+use crds::{SPAN_MAX_LENGTH, SPAN_PATTERN, Span, StageTimeout};
 use regex::Regex;
 
 const RIGHT: &[(&str, u64)] = &[
@@ -128,4 +128,17 @@ fn no_span_is_longer_than_a_hundred_years() {
     let century = Span(Duration::from_secs(36_500 * 86_400));
     assert_eq!("36501d".parse(), Ok(century));
     assert_eq!("999999999d999999999d999999999d".parse(), Ok(century));
+}
+
+#[test]
+fn a_stage_time_out_is_a_span_or_adaptive() {
+    for text in ["Adaptive", "90s", "250ms"] {
+        assert_eq!(text.parse::<StageTimeout>().map(|timeout| timeout.to_string()), Ok(text.to_owned()));
+    }
+    assert_eq!("Adaptive".parse(), Ok(StageTimeout::Adaptive));
+    assert_eq!("1m".parse(), Ok(StageTimeout::Fixed(Span(Duration::from_secs(60)))));
+    for text in WRONG.iter().chain(&["adaptive", "Adaptive1s", "1sAdaptive", "Adaptive "]) {
+        let error = text.parse::<StageTimeout>().expect_err(text);
+        assert!(error.contains(&format!("\"{text}\" is not a duration")) && error.contains("Adaptive"), "{error}");
+    }
 }

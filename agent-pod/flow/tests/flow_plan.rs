@@ -72,6 +72,22 @@ fn defaults_of_the_pipeline_reach_the_stages() {
 }
 
 #[test]
+fn an_adaptive_time_out_holds_for_stages_that_set_none() {
+    let mut written = review_pipeline();
+    let of = |written: &Value, name: &str| {
+        let plan = plan(written.clone());
+        plan.stage(name).map(|stage| (stage.timeout.as_secs(), stage.adaptive))
+    };
+    assert_eq!(of(&written, "research"), Some((300, false)));
+    written["stageTimeout"] = json!("Adaptive");
+    assert_eq!(of(&written, "research"), Some((300, true)), "until enough is known");
+    assert_eq!(of(&written, "draft"), Some((60, false)), "it sets its own");
+    written["stageTimeout"] = json!("90s");
+    written["stages"][2]["timeout"] = json!("Adaptive");
+    assert_eq!((of(&written, "research"), of(&written, "draft")), (Some((90, false)), Some((300, true))));
+}
+
+#[test]
 fn a_stage_finds_its_model_by_name_by_default_and_through_what_it_refers_to() {
     let plan = plan(review_pipeline());
     let model = |name: &str| plan.model(name).map(|model| model.name.as_str());

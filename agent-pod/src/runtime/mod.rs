@@ -1,5 +1,6 @@
 //! Carries documents: state, driver, workers, timers, and the services that stages use.
 
+pub mod adaptive;
 pub mod breaker;
 pub mod cache;
 pub mod driver;

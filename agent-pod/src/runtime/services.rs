@@ -16,7 +16,8 @@ use queue::{Payloads, Ports};
 use tokio::sync::Mutex;
 
 use super::{
-    cache::StageCache, heads::Heads, models::ModelNames, state::State, templates::Templates, vectors::Vectors,
+    adaptive::Adaptive, cache::StageCache, heads::Heads, models::ModelNames, state::State, templates::Templates,
+    vectors::Vectors,
 };
 use crate::{Error, Result, error::chain};
 
@@ -37,6 +38,8 @@ pub struct Services {
     pub cache: StageCache,
     /// Templates.
     pub templates: Templates,
+    /// How long attempts of stages take.
+    pub adaptive: Adaptive,
     /// How a document is parsed in a process of its own.
     pub parser: ChildCommand,
     folder: PathBuf,
@@ -69,6 +72,7 @@ impl Services {
             models,
             cache,
             templates: Templates::default(),
+            adaptive: Adaptive::default(),
             parser: ChildCommand { program, args: vec!["parse-child".into()] },
             folder: folder.to_path_buf(),
             vectors,

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    adaptive,
     driver::{self, Driver},
     drivers::Drivers,
     services::Services,
@@ -35,6 +36,9 @@ const WAIT: Duration = Duration::from_secs(2);
 const HAND_BACK: Duration = Duration::from_millis(200);
 /// Wait of a worker that goes on after the system failed: long enough for a broker to come back.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Reason of an attempt that took too long.
+const TIMEOUT: &str = "Timeout";
 
 /// Why a worker stops; the documents stay where they are and go on with the next worker.
 #[derive(Debug, thiserror::Error)]
@@ -220,6 +224,7 @@ impl Worker {
             Ok(task) => task,
             Err(error) => {
                 tracing::error!(id = %delivery.message.id, error = %chain(&error), "a task cannot be read and is dropped");
+                self.drivers.metrics().unreadable(&self.pool);
                 return Ok(());
             }
         };
@@ -256,13 +261,28 @@ impl Worker {
 
     async fn attempt(&self, driver: &Driver, task: &Task, record: &DocumentRecord) -> Result<(), Error> {
         let plan = driver.plan(record).await.map_err(Error::Driver)?;
-        let limit = plan.stage(&task.stage).map_or(Duration::MAX, |stage| stage.timeout);
+        let (fixed, adaptive) =
+            plan.stage(&task.stage).map_or((Duration::MAX, false), |stage| (stage.timeout, stage.adaptive));
+        let key = || adaptive::Key { pipeline: task.pipeline.clone(), stage: task.stage.clone() };
+        let limit = match adaptive {
+            true => self.services.adaptive.limit(&key(), task.attempt, fixed),
+            false => fixed,
+        };
         let begun = Instant::now();
         let executed = stages::execute(&self.services, &plan, record, task);
         let executed = tokio::time::timeout(limit, executed).await.unwrap_or_else(|_| {
             let message = format!("the stage took longer than its time-out of {}", crds::Span(limit));
-            Err(Failure::transient("Timeout", message))
+            Err(Failure::transient(TIMEOUT, message))
         });
+        // What the cache answers or what fails in its own way says nothing of how long the work takes.
+        let worked = match &executed {
+            Ok(Executed::Done(completion)) => !completion.cached,
+            Err(Failure::Document { reason, .. }) => *reason == TIMEOUT,
+            _ => false,
+        };
+        if adaptive && worked {
+            self.services.adaptive.took(key(), begun.elapsed().min(limit));
+        }
         let (stage, round, epoch, attempt) = (task.stage.clone(), task.round, task.epoch, task.attempt);
         let event = match executed {
             Ok(Executed::Done(mut completion)) => {

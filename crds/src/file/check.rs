@@ -15,7 +15,10 @@ use super::{
     schemas::LABEL_PATTERN,
     tree::{Entry, Node, Value},
 };
-use crate::{SPAN_PATTERN, duration::SPAN_HINT};
+use crate::{
+    SPAN_PATTERN,
+    duration::{SPAN_HINT, STAGE_TIMEOUT_HINT, STAGE_TIMEOUT_PATTERN},
+};
 
 /// Most known fields that are listed where none is near to a misspelt one.
 const MAX_LISTED_FIELDS: usize = 16;
@@ -227,6 +230,7 @@ impl Checker<'_> {
         if let Some(pattern) = schema["pattern"].as_str().filter(|pattern| !self.matches(pattern, text)) {
             let problem = match pattern {
                 SPAN_PATTERN => SPAN_HINT.to_owned(),
+                STAGE_TIMEOUT_PATTERN => STAGE_TIMEOUT_HINT.to_owned(),
                 LABEL_PATTERN => {
                     "is not a name: lower-case letters, digits and '-', a letter or digit at each end".to_owned()
                 }

@@ -11,7 +11,7 @@ mod names;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crds::{AgentPoolSpec, Model, PipelineSpec, Retry, Stage};
+use crds::{AgentPoolSpec, Model, PipelineSpec, Retry, Stage, StageTimeout};
 
 use crate::Digest;
 use graph::Graph;
@@ -51,6 +51,8 @@ pub struct PlannedStage {
     pub retry: Retry,
     /// Longest time for one attempt.
     pub timeout: Duration,
+    /// Whether that holds only until enough is known of how long attempts take.
+    pub adaptive: bool,
     /// Whether a quality round repeats it: it is `restartAt` or follows it.
     pub repeats: bool,
 }
@@ -131,7 +133,11 @@ fn planned_stages(spec: &PipelineSpec, graph: &Graph<'_>) -> Vec<PlannedStage> {
     let names = |positions: &[usize]| positions.iter().map(|&other| spec.stages[other].name.clone()).collect();
     let plan_stage = |position: usize| {
         let stage = &spec.stages[position];
-        let timeout = stage.timeout.or(spec.stage_timeout).map_or(STAGE_TIMEOUT, |span| span.0);
+        let (timeout, adaptive) = match stage.timeout.or(spec.stage_timeout) {
+            Some(StageTimeout::Fixed(span)) => (span.0, false),
+            Some(StageTimeout::Adaptive) => (STAGE_TIMEOUT, true),
+            None => (STAGE_TIMEOUT, false),
+        };
         PlannedStage {
             name: stage.name.clone(),
             spec: stage.clone(),
@@ -139,6 +145,7 @@ fn planned_stages(spec: &PipelineSpec, graph: &Graph<'_>) -> Vec<PlannedStage> {
             successors: names(graph.successors(position)),
             retry: stage.retry.clone().unwrap_or_else(|| spec.retry.clone()),
             timeout,
+            adaptive,
             repeats: repeated.contains(&position),
         }
     };
