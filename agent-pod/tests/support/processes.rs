@@ -59,6 +59,10 @@ impl Process {
         Self { child, said }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no panic while it is held").clone()
     }
@@ -75,6 +79,25 @@ impl Process {
             }
             found
         })
+    }
+
+    /// A size in bytes of those that the kernel keeps of the process: `VmRSS` (memory now), `VmHWM` (most so far).
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a size");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("kilobytes");
+        kilobytes << 10
+    }
+
+    /// Has the kernel forget how much memory the process once had.
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("the process is ours");
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_none()
     }
 
     /// SIGTERM, as a supervisor stops a process.
@@ -149,6 +172,11 @@ pub(crate) fn metrics(process: &mut Process) -> String {
     client().get(format!("http://{address}/metrics")).send().expect("it answers").text().expect("text")
 }
 
+/// `host:port` of a URL.
+pub(crate) fn host(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, host)| host)
+}
+
 /// The sum of all values of a metric.
 pub(crate) fn sum(metrics: &str, name: &str) -> f64 {
     let of_name = metrics.lines().filter(|line| line.starts_with(name));
@@ -174,12 +202,18 @@ pub(crate) struct Nats {
 impl Nats {
     /// Starts one on a free port, or notes that the test skips.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// Starts one whose file holds more.
+    pub(crate) fn start_with(more: &str) -> Option<Self> {
         let program = nats_program()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
         let state = folder.path().join("state").display().to_string();
-        let text =
-            format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {state:?}, sync_interval: always }}\n");
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {state:?}, sync_interval: always }}\n{more}\n"
+        );
         std::fs::write(folder.path().join("nats.conf"), text).expect("written");
         let child = run_nats(&program, folder.path(), port);
         Some(Self { url: format!("nats://127.0.0.1:{port}"), program, child, port, folder })
