@@ -87,48 +87,6 @@ fn the_stages_own_time_out_goes_before_the_pipelines() {
     assert_timed_out(&run(TIMES_OUT, &changes), 2);
 }
 
-/// Quick for all documents but those that say `hang`: these sort numbers for longer than anybody waits.
-const ADAPTIVE: &str = r#"
-apiVersion: docket.dev/v1alpha1
-kind: AgentPool
-metadata: {name: readers}
-spec: {concurrency: 1}
----
-apiVersion: docket.dev/v1alpha1
-kind: Pipeline
-metadata: {name: adaptive}
-spec:
-  retry: {maxAttempts: 2, backoff: {initial: 10ms}}
-  stageTimeout: Adaptive
-  cache: {levels: []}
-  stages:
-  - name: work
-    pool: readers
-    transform:
-      template: >-
-        {% if document.metadata.hang %}{% for n in range(100000) %}{% set sorted = range(50000) | list | sort(reverse=true) %}{%
-        endfor %}{% endif %}done
-"#;
-
-#[test]
-fn an_attempt_that_hangs_is_cut_after_what_was_learned_and_repeated() {
-    let place = Place::new();
-    place.write("pipeline.yaml", ADAPTIVE);
-    let line = |id: usize, hang: bool| json!({"id": format!("d{id:03}"), "text": "x", "metadata": {"hang": hang}});
-    let lines: Vec<String> = (0..=40).map(|id| line(id, id == 40).to_string()).collect();
-    place.write("documents.jsonl", lines.join("\n"));
-    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "documents.jsonl", "--format", "jsonl"]).code(1);
-    let (cut, done): (Vec<Value>, Vec<Value>) = ran.lines().into_iter().partition(|line| line["document"] == "d040");
-    assert_eq!(done.len(), 40);
-    assert!(done.iter().all(|line| line["outcome"] == "succeeded"));
-    let letter = &cut[0]["deadLetter"];
-    assert_eq!((&letter["reason"], &letter["attempts"]), (&json!("Timeout"), &json!(2)), "{letter}");
-    // The default would have been 5m, for each of them.
-    let message = letter["message"].as_str().expect("a message");
-    let limit = message.rsplit(' ').next().and_then(|limit| limit.parse::<crds::Span>().ok()).expect("a time-out");
-    assert!((Duration::from_secs(2)..Duration::from_secs(120)).contains(&limit.0), "{message}");
-}
-
 #[test]
 fn a_document_that_has_not_ended_at_its_deadline_is_given_up() {
     let slow = ("initial: 10ms", "initial: 1h");

@@ -249,8 +249,9 @@ pub trait Payloads: Send + Sync {
     /// Stores bytes durably and names them.
     async fn put(&self, bytes: Bytes) -> Result<String>;
     /// Stores bytes as they come, and gives their name and how many they were. They appear under their name when all have
-    /// come, or not at all: [`Error::Source`], and a call that is given up, leave nothing. Holds a few MiB of them in memory,
-    /// however many they are; the store of tests holds all.
+    /// come, or not at all. [`Error::Source`], and a call that is given up before all have come, leave nothing; one that is
+    /// given up later leaves what a process that died leaves. Holds a few MiB of them in memory, however many they are; the
+    /// store of tests holds all.
     async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)>;
     /// The bytes; checked against the digest: [`Error::Damaged`], [`Error::NotFound`].
     async fn get(&self, digest: &str) -> Result<Bytes>;

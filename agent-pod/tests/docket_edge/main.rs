@@ -1,5 +1,7 @@
-//! The edge of a gateway and of a worker: large documents, hostile clients and messages, TLS.
+//! The edge of a gateway and of a worker: large documents, hostile clients and messages, TLS; and work
+//! that hangs.
 
+mod adaptive;
 mod frames;
 mod hostile;
 mod messages;

@@ -59,6 +59,10 @@ impl Process {
         Self { child, said }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no panic while it is held").clone()
     }

@@ -7,13 +7,16 @@
 //! Pieces are stored first and the head last, so a payload is there whole or not at all. Each upload has pieces of its
 //! own: two that meet, perhaps with other versions of the compression, never mix.
 
-use std::{collections::BTreeSet, fs::File, pin::pin, sync::Arc};
+use std::{collections::BTreeSet, fs::File, sync::Arc};
 
 use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use async_trait::async_trait;
 use blake3::Hash;
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, FuturesUnordered},
+};
 
 use super::{broker::Broker, failure::Failure};
 use crate::{
@@ -32,10 +35,10 @@ const UPLOAD_HEADER: &str = "Docket-Upload";
 const PIECE: usize = 512 << 10;
 /// Room for subject and headers within what the server takes.
 const OVERHEAD: usize = 4 << 10;
-/// Pieces under way at once.
-const UNDER_WAY: usize = 8;
-/// Pieces under way at once where a payload must not be held: each comes as text that is read several times.
-const UNDER_CHECK: usize = 2;
+/// Pieces that are stored at once, by each who stores.
+const UNDER_WAY: usize = 4;
+/// Pieces that are read at once where all of the payload is wanted in memory.
+const READ_AHEAD: usize = 8;
 
 /// Payloads of a broker.
 pub(super) struct JetStreamPayloads {
@@ -98,8 +101,11 @@ impl JetStreamPayloads {
             let stored = Some(head.payload.clone());
             return Ok(Some(Found { head, stored }));
         };
-        let found: Vec<Option<StreamMessage>> =
-            self.read(digest, &upload, pieces).buffered(UNDER_WAY).try_collect().await?;
+        let reads = (0..pieces).map(|piece| {
+            let subject = format!("{subject}.{upload}.{piece}");
+            async move { self.broker.last(&self.stream, &subject).await }
+        });
+        let found: Vec<Option<StreamMessage>> = stream::iter(reads).buffered(READ_AHEAD).try_collect().await?;
         let mut stored = BytesMut::new();
         for piece in &found {
             match piece {
@@ -110,22 +116,7 @@ impl JetStreamPayloads {
         Ok(Some(Found { head, stored: Some(stored.freeze()) }))
     }
 
-    /// Reads of the pieces of an upload, in order.
-    fn read(
-        &self,
-        digest: &Hash,
-        upload: &str,
-        pieces: usize,
-    ) -> impl Stream<Item = impl Future<Output = Result<Option<StreamMessage>, Failure>>> {
-        let subject = format!("{}.{upload}", self.head_subject(digest));
-        let reads = (0..pieces).map(move |piece| {
-            let subject = format!("{subject}.{piece}");
-            async move { self.broker.last(&self.stream, &subject).await }
-        });
-        stream::iter(reads)
-    }
-
-    /// Whether what lies under this head is the payload, whole; holds a few pieces of it at once.
+    /// Whether what lies under this head is the payload, whole; holds one piece of it at a time.
     async fn is_sound(&self, digest: &Hash, head: &StreamMessage) -> PortResult<bool> {
         let failed = |failure: Failure| failure.during("look for a payload");
         let mut check = Check::default();
@@ -133,9 +124,9 @@ impl JetStreamPayloads {
             check.write(&head.payload);
             return Ok(check.is_payload(digest));
         };
-        let mut read = pin!(self.read(digest, &upload, pieces).buffered(UNDER_CHECK));
-        while let Some(piece) = read.try_next().await.map_err(failed)? {
-            let Some(piece) = piece else { return Ok(false) };
+        for piece in 0..pieces {
+            let subject = format!("{}.{upload}.{piece}", self.head_subject(digest));
+            let Some(piece) = self.broker.last(&self.stream, &subject).await.map_err(failed)? else { return Ok(false) };
             let checked = blocking("check a payload", move || {
                 check.write(&piece.payload);
                 check
@@ -173,14 +164,15 @@ impl JetStreamPayloads {
         } else {
             let upload = self.broker.client.new_inbox().replace('.', "-");
             let pieces = stored.len().div_ceil(self.piece);
-            let puts = (0..pieces).map(|piece| {
-                let (subject, stored) = (format!("{subject}.{upload}.{piece}"), &stored);
-                async move {
-                    let body = stored.part(piece * self.piece, self.piece).await?;
-                    self.broker.publish(&subject, HeaderMap::new(), body).await.map(drop)
+            let mut under_way = FuturesUnordered::new();
+            for piece in 0..pieces {
+                let part = stored.part(piece * self.piece, self.piece).await?;
+                under_way.push(self.publish_piece(format!("{subject}.{upload}.{piece}"), part));
+                if under_way.len() == UNDER_WAY {
+                    under_way.try_next().await?;
                 }
-            });
-            stream::iter(puts).buffered(UNDER_WAY).try_collect::<()>().await?;
+            }
+            under_way.try_collect::<()>().await?;
             headers.insert(PIECES_HEADER, pieces.to_string());
             headers.insert(UPLOAD_HEADER, upload.as_str());
             (Bytes::new(), Some(upload))
@@ -195,6 +187,10 @@ impl JetStreamPayloads {
             Some(upload) => self.broker.purge(&self.stream, &format!("{subject}.{upload}.*"), None).await,
             None => Ok(()),
         }
+    }
+
+    async fn publish_piece(&self, subject: String, piece: Bytes) -> Result<(), Failure> {
+        self.broker.publish(&subject, HeaderMap::new(), piece).await.map(drop)
     }
 
     /// The server overwrites each message: what is purged stays in its files for a while.

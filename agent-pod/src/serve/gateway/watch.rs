@@ -13,6 +13,8 @@ use crate::runtime::{driver::Driver, progress};
 const LOOK: Duration = Duration::from_secs(5);
 /// Events that wait for a slow client; the oldest of the rest are lost.
 const WAITING: usize = 64;
+/// How long a client may take nothing of what is told, before its place is another's.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// What a watcher is told.
 #[derive(Clone, Debug)]
@@ -105,7 +107,7 @@ impl Watch {
         loop {
             let watched = tokio::select! {
                 () = stop.cordoned() => {
-                    let _ = client.send(Watched::Lost(Refusal::Unavailable("the gateway is stopping".to_owned()))).await;
+                    give(client, Watched::Lost(Refusal::Unavailable("the gateway is stopping".to_owned()))).await;
                     return;
                 }
                 Some((subject, body)) = self.changes.recv() => {
@@ -133,7 +135,7 @@ impl Watch {
             };
             match watched {
                 Some(watched) => {
-                    if client.send(watched).await.is_err() {
+                    if !give(client, watched).await {
                         return;
                     }
                 }
@@ -144,7 +146,7 @@ impl Watch {
                         }
                     }
                     Err(error) => {
-                        let _ = client.send(Watched::Lost(error.into())).await;
+                        give(client, Watched::Lost(error.into())).await;
                         return;
                     }
                 },
@@ -158,7 +160,7 @@ impl Watch {
             // What was written before the end was sent before it.
             while let Ok((subject, body)) = self.tokens.try_recv() {
                 if let Some(token) = self.token(&subject, &body)
-                    && client.send(token).await.is_err()
+                    && !give(client, token).await
                 {
                     return true;
                 }
@@ -167,12 +169,12 @@ impl Watch {
                 Ok(result) => Watched::End(result),
                 Err(refusal) => Watched::Lost(refusal),
             };
-            let _ = client.send(end).await;
+            give(client, end).await;
             return true;
         }
         if record.changed_at > self.changed_at || self.changed_at == 0 {
             self.changed_at = record.changed_at;
-            return client.send(Watched::Progress(progress::body(record))).await.is_err();
+            return !give(client, Watched::Progress(progress::body(record))).await;
         }
         false
     }
@@ -182,4 +184,9 @@ impl Watch {
         let body: Value = serde_json::from_slice(body).ok()?;
         Some(Watched::Token(json!({"stage": stage, "sequence": body["sequence"], "text": body["text"]})))
     }
+}
+
+/// Tells the client; whether it still listens.
+async fn give(client: &mpsc::Sender<Watched>, watched: Watched) -> bool {
+    client.send_timeout(watched, STALLED).await.is_ok()
 }
