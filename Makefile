@@ -23,7 +23,7 @@ MODELS := minilm smollm2-135m-instruct
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models servers demo test fmt lint crds golden bench clean-demo
+.PHONY: help setup build models servers demo test fmt lint crds golden faults bench-queue bench clean-demo
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
@@ -60,6 +60,20 @@ crds: build ## Writes config/crd/ from the API types
 golden: build ## Makes the reference outputs of other engines again (needs network)
 	@$(DOCKET) model pull $(MODELS) gemma3-270m
 	@scripts/golden.sh
+
+faults: build ## Breaks a running system on purpose: every case, then 100,000 documents; ARGS="--documents 2000" is short
+	@scripts/nats-server.sh
+	@scripts/s3-server.sh || echo "without an S3 server, its cases skip"
+	@mkdir -p .reports
+	$(BIN)/docket-faults all --documents 100000 --faults 250 --workers 4 --pause 4000 --passes 4000 --at-once 48 \
+		--drain 900 --markdown .reports/faults.md $(ARGS) > .reports/faults.json
+	@cat .reports/faults.md
+
+bench-queue: models ## Measures what the queue costs, beside JetStream alone: a few minutes; ARGS="--rounds 3" is quicker
+	@scripts/nats-server.sh
+	@mkdir -p .reports
+	@$(BIN)/docket-measure --markdown .reports/queue.md $(ARGS) > .reports/queue.json
+	@cat .reports/queue.md
 
 bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; ARGS=--quick takes a few minutes
 	@DOCKET=$(DOCKET) scripts/bench.sh $(ARGS)

@@ -355,6 +355,9 @@ pub struct ServeArguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS")]
     pub health: Option<String>,
+    /// Breaks the process on purpose, for the fault campaign. Never where documents matter.
+    #[arg(long, env = "DOCKET_UNSAFE_FAULTS", value_name = "FAULTS", hide = true)]
+    pub unsafe_faults: Option<String>,
 }
 
 /// `docket worker`.

@@ -1,55 +1,50 @@
 //! One campaign: documents in, faults meanwhile, everything started again, then the question what became of each document.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-use futures::{StreamExt as _, stream};
 use serde::Serialize;
-use tokio::sync::Mutex;
 
 use crate::{
-    checker::{History, Seen, Submitted, Verdict, judge},
-    client::Client,
-    cluster::{Cluster, Layout},
-    documents,
-    schedule::{Fault, Schedule},
+    checker::Verdict,
+    cluster::{Cluster, FAULTS, Layout},
+    documents::{CHECKERS, Document, READERS},
+    load::Load,
+    schedule::{Deaths, Fault, Moment, Schedule},
+    tools::Tools,
 };
 
-/// Documents that are submitted at once.
-const AT_ONCE: usize = 16;
-/// Documents that are asked for at once.
-const ASKED_AT_ONCE: usize = 16;
-/// Wait before a refused document is submitted again.
-const AGAIN: Duration = Duration::from_millis(100);
+/// What a worker may take to drain beyond its grace period: the last words to the broker.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How often workers that died by themselves are started again.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a campaign is made of.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The built `docket`.
-    pub docket: PathBuf,
-    /// The `nats-server`.
-    pub nats: PathBuf,
+    /// The programs.
+    pub tools: Tools,
     /// How many documents.
     pub documents: usize,
-    /// How many faults, at least; they go on while documents are submitted.
+    /// Documents that are submitted at once.
+    pub at_once: usize,
+    /// How many faults from outside, at least; they go on while documents are submitted.
     pub faults: usize,
     /// Workers of each of the two pools.
     pub workers: usize,
-    /// Mean wait between two faults.
+    /// Mean wait between two faults from outside.
     pub pause: Duration,
+    /// Workers die by themselves after so many passes of a point at most; 0: they do not.
+    pub passes: u64,
     /// Begins the row of faults.
     pub seed: u64,
     /// Longest wait for the last documents after the last fault.
     pub drain: Duration,
-    /// The control: see [`Layout::acknowledge_first`].
+    /// The control: tasks are acknowledged before their results are durable, and nobody repairs that.
     pub acknowledge_first: bool,
     /// Keeps the folder of the system under test, for a look at its logs.
     pub keep: Option<PathBuf>,
@@ -63,8 +58,14 @@ pub struct Report {
     pub seed: u64,
     /// Documents that were submitted.
     pub documents: usize,
-    /// Faults by kind.
+    /// Workers of both pools together.
+    pub workers: usize,
+    /// Processes that were killed or died in the middle of something.
+    pub kills: usize,
+    /// Faults from outside by kind.
     pub faults: BTreeMap<Fault, usize>,
+    /// Deaths of workers by the point at which they died.
+    pub deaths: BTreeMap<String, usize>,
     /// Workers that did not drain within their grace period and five seconds.
     pub overdue_drains: usize,
     /// Seconds from the first document to the last end, or to the end of the wait.
@@ -77,122 +78,93 @@ pub struct Report {
 pub async fn run(settings: &Settings) -> Result<Report> {
     let temporary = tempfile::tempdir().context("make a folder")?;
     let folder = settings.keep.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    std::fs::create_dir_all(&folder).context("make the folder")?;
-    let layout = Layout {
-        docket: &settings.docket,
-        nats: &settings.nats,
-        workers: settings.workers,
-        acknowledge_first: settings.acknowledge_first,
-        folder: &folder,
-    };
-    let mut cluster = Cluster::start(&layout).await.context("start the system")?;
+    let control = if settings.acknowledge_first { "acknowledge-first" } else { "" };
+    let mut cluster = Cluster::start(Layout {
+        crews: vec![(READERS, settings.workers), (CHECKERS, settings.workers)],
+        gateway_faults: control.to_owned(),
+        worker_faults: control.to_owned(),
+        ..Layout::new(&settings.tools, folder)
+    })
+    .await
+    .context("start the system")?;
+    let mut armed = Deaths::new(settings.seed, settings.passes);
+    let mut next = || if settings.acknowledge_first { control.to_owned() } else { armed.faults() };
     let begun = Instant::now();
-    let submitting = tokio::spawn(submit_all(cluster.client(), settings.documents));
-    let all_in = Arc::new(AtomicBool::new(false));
-    let submitted = {
-        let all_in = Arc::clone(&all_in);
-        tokio::spawn(async move {
-            let outcome = submitting.await;
-            all_in.store(true, Ordering::Relaxed);
-            outcome
-        })
-    };
-    let observed = Arc::new(Mutex::new(HashMap::new()));
-    let observer = tokio::spawn(observe(cluster.client(), settings.documents, Arc::clone(&observed)));
+    let documents = (0..settings.documents).map(|number| Document::new("document", number));
+    let load = Load::start(cluster.client(), documents, settings.at_once, Duration::ZERO);
     let mut faults: BTreeMap<Fault, usize> = BTreeMap::new();
+    let mut deaths: BTreeMap<String, usize> = BTreeMap::new();
     let mut overdue_drains = 0;
     for (number, moment) in Schedule::new(settings.seed, settings.pause).enumerate() {
-        if number >= settings.faults && all_in.load(Ordering::Relaxed) {
+        if number >= settings.faults && load.is_done() {
             break;
         }
-        tokio::time::sleep(moment.after).await;
-        overdue_drains += usize::from(cluster.strike(moment).await?);
-        *faults.entry(moment.fault).or_default() += 1;
-        cluster.assert_running()?;
-    }
-    let submitted = submitted.await??;
-    await_ends(&cluster.client(), &submitted, settings.drain).await;
-    observer.abort();
-    let seconds = begun.elapsed().as_secs_f64();
-    let first = std::mem::take(&mut *observed.lock().await);
-    let verdict = verdict(&cluster.client(), submitted, first).await?;
-    cluster.assert_running()?;
-    Ok(Report { seed: settings.seed, documents: settings.documents, faults, overdue_drains, seconds, verdict })
-}
-
-/// Submits every document until it is accepted or its fate is unclear.
-async fn submit_all(client: Client, count: usize) -> BTreeMap<usize, Submitted> {
-    stream::iter(0..count)
-        .map(|number| {
-            let client = client.clone();
-            async move {
-                loop {
-                    match client.submit(&documents::id(number), &documents::text(number)).await {
-                        Submitted::Refused => tokio::time::sleep(AGAIN).await,
-                        known => return (number, known),
-                    }
-                }
+        let at = Instant::now() + moment.after;
+        while Instant::now() < at {
+            for death in cluster.revive(&mut next)? {
+                *deaths.entry(death).or_default() += 1;
             }
-        })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await
-}
-
-/// Notes what is said of each document when it is first seen ended, in turn and again and again.
-async fn observe(client: Client, count: usize, observed: Arc<Mutex<HashMap<usize, Seen>>>) {
-    let next = AtomicUsize::new(0);
-    loop {
-        let number = next.fetch_add(1, Ordering::Relaxed) % count.max(1);
-        if !observed.lock().await.contains_key(&number)
-            && let Ok(Some(seen)) = client.get(&documents::id(number)).await
-            && seen.outcome.is_some()
-        {
-            observed.lock().await.insert(number, seen);
-        } else {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(LOOK).await;
         }
+        overdue_drains += usize::from(strike(&mut cluster, moment, &mut next).await?);
+        *faults.entry(moment.fault).or_default() += 1;
+        cluster.gateway.assert_running()?;
     }
+    for death in cluster.revive(&mut next)? {
+        *deaths.entry(death).or_default() += 1;
+    }
+    // None dies of what it was armed with while the rest is waited for.
+    cluster.restart_workers(control)?;
+    *faults.entry(Fault::KillWorker).or_default() += cluster.workers.len();
+    let verdict = load.settle(&cluster, settings.drain).await?;
+    cluster.assert_running()?;
+    let kills = faults.iter().filter(|(fault, _)| fault.is_kill()).map(|(_, count)| count).sum::<usize>();
+    Ok(Report {
+        seed: settings.seed,
+        documents: settings.documents,
+        workers: cluster.workers.len(),
+        kills: kills + deaths.values().sum::<usize>(),
+        faults,
+        deaths,
+        overdue_drains,
+        seconds: begun.elapsed().as_secs_f64(),
+        verdict,
+    })
 }
 
-async fn await_ends(client: &Client, submitted: &BTreeMap<usize, Submitted>, limit: Duration) {
-    let deadline = Instant::now() + limit;
-    let mut open: Vec<usize> = submitted.keys().copied().collect();
-    while !open.is_empty() && Instant::now() < deadline {
-        let asked: Vec<Option<usize>> = stream::iter(open)
-            .map(|number| async move {
-                let ended = match client.get(&documents::id(number)).await {
-                    Ok(Some(seen)) => seen.outcome.is_some(),
-                    // An unclear submission may have come to nothing.
-                    Ok(None) => submitted.get(&number) == Some(&Submitted::Unknown),
-                    Err(_) => false,
-                };
-                (!ended).then_some(number)
-            })
-            .buffer_unordered(ASKED_AT_ONCE)
-            .collect()
-            .await;
-        open = asked.into_iter().flatten().collect();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+/// Does what the schedule says and brings everything back. Whether a worker had to be killed because it did not drain in
+/// time.
+async fn strike(cluster: &mut Cluster, moment: Moment, mut next: impl FnMut() -> String) -> Result<bool> {
+    let (lease, grace) = (cluster.layout.lease, cluster.layout.grace);
+    let count = cluster.workers.len();
+    let victim = &mut cluster.workers[moment.victim % count];
+    let mut overdue = false;
+    match moment.fault {
+        Fault::KillWorker => {
+            victim.kill()?;
+            victim.set(FAULTS, next());
+            victim.restart()?;
+        }
+        // One that has just died by itself can be sent nothing.
+        Fault::StopWorker if victim.signal("STOP").is_ok() => {
+            tokio::time::sleep(lease + lease / 2).await;
+            victim.signal("CONT")?;
+        }
+        Fault::DrainWorker if victim.signal("TERM").is_ok() => {
+            overdue = !tokio::task::block_in_place(|| victim.ended_within(grace + LAST_WORDS))?;
+            if overdue {
+                victim.kill()?;
+            }
+            victim.set(FAULTS, next());
+            victim.restart()?;
+        }
+        Fault::StopWorker | Fault::DrainWorker => {}
+        Fault::KillGateway => {
+            cluster.gateway.kill()?;
+            cluster.gateway.restart()?;
+            cluster.await_ready().await?;
+        }
+        Fault::KillBroker => cluster.broker.restart(0).await?,
     }
-}
-
-async fn verdict(
-    client: &Client,
-    submitted: BTreeMap<usize, Submitted>,
-    mut first: HashMap<usize, Seen>,
-) -> Result<Verdict> {
-    let asked: Vec<Result<(usize, Submitted, Option<Seen>)>> = stream::iter(submitted)
-        .map(|(number, submitted)| async move { Ok((number, submitted, client.get(&documents::id(number)).await?)) })
-        .buffer_unordered(ASKED_AT_ONCE)
-        .collect()
-        .await;
-    let mut histories = BTreeMap::new();
-    for answer in asked {
-        let (number, submitted, last) = answer.context("ask what became of the documents")?;
-        let history = History { submitted, expected: documents::expected(number), first: first.remove(&number), last };
-        histories.insert(documents::id(number), history);
-    }
-    let listed = client.list().await.context("list the documents")?;
-    Ok(judge(&histories, &listed))
+    Ok(overdue)
 }

@@ -14,7 +14,7 @@ use crate::{
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Documents of one page of the list.
-const PAGE: usize = 500;
+const PAGE: usize = 1_000;
 
 /// A client of one gateway.
 #[derive(Clone)]
@@ -33,21 +33,38 @@ impl Client {
         Ok(Self {
             http,
             documents: format!("http://{gateway}/v1/pipelines/{PIPELINE}/documents"),
-            health: format!("http://{health}"),
+            health: health.to_owned(),
         })
     }
 
     /// Whether the gateway takes documents now.
     pub async fn ready(&self) -> bool {
-        let answer = self.http.get(format!("{}/readyz", self.health)).send().await;
+        self.is_ready(&self.health).await
+    }
+
+    /// Whether the process whose health is served there is ready.
+    pub async fn is_ready(&self, health: &str) -> bool {
+        let answer = self.http.get(format!("http://{health}/readyz")).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// The sum of a metric of the process whose health is served there.
+    pub async fn metric(&self, health: &str, name: &str) -> Result<f64> {
+        let answer = self.http.get(format!("http://{health}/metrics")).send().await.context("ask for metrics")?;
+        let text = answer.text().await.context("read metrics")?;
+        let of_name = text.lines().filter(|line| line.starts_with(name));
+        Ok(of_name.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
+    /// Submits a document once and gives the answer as it came.
+    pub async fn post(&self, id: &str, text: &str) -> reqwest::Result<reqwest::Response> {
+        self.http.post(format!("{}?id={id}", self.documents)).body(text.to_owned()).send().await
     }
 
     /// Submits a document once. A refusal for lack of room (429) or because nobody listens is told apart from an answer
     /// that never came.
     pub async fn submit(&self, id: &str, text: &str) -> Submitted {
-        let sent = self.http.post(format!("{}?id={id}", self.documents)).body(text.to_owned()).send().await;
-        match sent {
+        match self.post(id, text).await {
             Ok(answer) if answer.status().is_success() => Submitted::Accepted,
             // A failure inside may have come after the document was written down.
             Ok(answer) if answer.status().is_server_error() => Submitted::Unknown,
@@ -57,6 +74,17 @@ impl Client {
         }
     }
 
+    /// Works a dead letter again.
+    pub async fn replay(&self, id: &str) -> Result<()> {
+        let answer = self.http.post(format!("{}/{id}/replay", self.documents)).send().await.context("replay")?;
+        answer.error_for_status().context("replay").map(drop)
+    }
+
+    /// The address of a document.
+    pub fn address(&self, id: &str) -> String {
+        format!("{}/{id}", self.documents)
+    }
+
     /// What the gateway says of a document; none where it knows none.
     pub async fn get(&self, id: &str) -> Result<Option<Seen>> {
         let answer = self.http.get(format!("{}/{id}", self.documents)).send().await.context("ask for a document")?;
@@ -64,8 +92,13 @@ impl Client {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => {
                 let document: Value = answer.json().await.context("read a document")?;
-                let outcome = document["outcome"].as_str().filter(|word| *word != "unfinished").map(str::to_owned);
-                Ok(Some(Seen { outcome, output: document["output"].clone() }))
+                let stages = document["stages"].as_object().into_iter().flatten();
+                Ok(Some(Seen {
+                    outcome: document["outcome"].as_str().filter(|word| *word != "unfinished").map(str::to_owned),
+                    reason: document["deadLetter"]["reason"].as_str().map(str::to_owned),
+                    output: document["output"].clone(),
+                    attempts: stages.filter_map(|(_, stage)| stage["attempts"].as_u64()).max().unwrap_or_default(),
+                }))
             }
             status => bail!("the gateway answered {status}: {}", answer.text().await.unwrap_or_default()),
         }

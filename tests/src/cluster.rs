@@ -3,91 +3,147 @@
 use std::{
     fs,
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    broker::Broker,
     client::Client,
-    documents::{CHECKERS, READERS, RESOURCES},
+    documents::{CHECKERS, READERS, resources},
+    ledger::Ledger,
     process::{Process, Program},
-    schedule::{Fault, Moment},
+    tools::Tools,
 };
 
-/// How long a task stays with a worker that is silent.
-pub const LEASE: Duration = Duration::from_secs(4);
-/// Longest time for a worker to drain.
-const GRACE: Duration = Duration::from_secs(10);
+/// Names the faults of a process in its environment.
+pub const FAULTS: &str = "DOCKET_UNSAFE_FAULTS";
+/// A worker's tasks at once.
+const SLOTS: u32 = 8;
 /// Longest wait until everything runs.
 const START: Duration = Duration::from_secs(60);
 
 /// What is started, and how.
-pub struct Layout<'a> {
-    /// The built `docket`.
-    pub docket: &'a Path,
-    /// The `nats-server`.
-    pub nats: &'a Path,
-    /// Workers of each of the two pools.
-    pub workers: usize,
-    /// Whether workers acknowledge a task before its result is durable and nobody repairs that: the control, which must lose
-    /// documents.
-    pub acknowledge_first: bool,
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The programs.
+    pub tools: Tools,
     /// Where everything lies.
-    pub folder: &'a Path,
+    pub folder: PathBuf,
+    /// The resource files' text.
+    pub resources: String,
+    /// Workers of each pool.
+    pub crews: Vec<(&'static str, usize)>,
+    /// Servers of the broker: 1 or 3; as many copies are kept.
+    pub brokers: usize,
+    /// Lines of the `jetstream` block of its settings.
+    pub broker_options: String,
+    /// How long a task stays with a worker that is silent.
+    pub lease: Duration,
+    /// Longest time for a process to stop.
+    pub grace: Duration,
+    /// Where documents' bytes lie; a shared folder where it is none.
+    pub payloads: Option<String>,
+    /// Further lines of the gateway's file.
+    pub gateway: String,
+    /// Faults of the gateway.
+    pub gateway_faults: String,
+    /// Faults of the workers, at their first start.
+    pub worker_faults: String,
+    /// Environment of all processes of Docket.
+    pub environment: Vec<(String, String)>,
+    /// Most KiB of address space of a worker.
+    pub worker_memory: Option<u64>,
+}
+
+impl Layout {
+    /// One server that syncs every write, two workers of each of two pools, leases of four seconds, no faults.
+    pub fn new(tools: &Tools, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            tools: tools.clone(),
+            folder: folder.into(),
+            resources: resources(SLOTS, ""),
+            crews: vec![(READERS, 2), (CHECKERS, 2)],
+            brokers: 1,
+            broker_options: "sync_interval: always".to_owned(),
+            lease: Duration::from_secs(4),
+            grace: Duration::from_secs(10),
+            payloads: None,
+            gateway: String::new(),
+            gateway_faults: String::new(),
+            worker_faults: String::new(),
+            environment: Vec::new(),
+            worker_memory: None,
+        }
+    }
 }
 
 /// A running system.
 pub struct Cluster {
-    broker: Process,
-    gateway: Process,
-    workers: Vec<Process>,
+    /// The broker.
+    pub broker: Broker,
+    /// The gateway.
+    pub gateway: Process,
+    /// The workers of all pools.
+    pub workers: Vec<Process>,
+    /// What it was made from.
+    pub layout: Layout,
+    /// Where the gateway serves HTTP.
+    pub http: String,
+    /// Where it serves gRPC.
+    pub grpc: String,
+    /// Where the workers serve metrics.
+    pub health: Vec<String>,
     client: Client,
+    ledger: Ledger,
 }
 
 impl Cluster {
-    /// Starts everything and waits until the gateway takes documents.
-    pub async fn start(layout: &Layout<'_>) -> Result<Self> {
-        let [broker_port, gateway_port, health_port] = free_ports()?;
-        let folder = layout.folder;
-        fs::write(folder.join("resources.yaml"), RESOURCES)?;
-        let store = folder.join("broker");
-        let broker_file = folder.join("broker.conf");
-        fs::write(
-            &broker_file,
-            format!(
-                "listen: \"127.0.0.1:{broker_port}\"\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n",
-                store.display()
-            ),
-        )?;
-        let broker = Process::start(Program {
-            name: "broker".to_owned(),
-            path: layout.nats.to_path_buf(),
-            arguments: vec!["-c".to_owned(), broker_file.display().to_string()],
-            environment: Vec::new(),
-            log: folder.join("broker.log"),
-        })?;
+    /// Starts everything and waits until the gateway takes documents and the workers work.
+    pub async fn start(layout: Layout) -> Result<Self> {
+        let folder = &layout.folder;
+        fs::create_dir_all(folder).context("make the folder")?;
+        fs::write(folder.join("resources.yaml"), &layout.resources)?;
+        let mut broker = Broker::start(&layout.tools.nats, folder, layout.brokers, &layout.broker_options)?;
+        broker.await_ready().await?;
+        let urls: Vec<String> = broker.urls().iter().map(|url| format!("\"{url}\"")).collect();
+        let default = format!("file://{}", folder.join("payloads").display());
         let common = format!(
-            "resources: [resources.yaml]\nnats: {{servers: [\"nats://127.0.0.1:{broker_port}\"], lease: {}s}}\npayloads: \"file://{}\"\ngrace: {}s\n",
-            LEASE.as_secs(),
-            folder.join("payloads").display(),
-            GRACE.as_secs(),
+            "resources: [resources.yaml]\nnats: {{servers: [{}], lease: {}ms, replicas: {}}}\npayloads: \"{}\"\ngrace: {}ms\n",
+            urls.join(", "),
+            layout.lease.as_millis(),
+            layout.brokers,
+            layout.payloads.as_ref().unwrap_or(&default),
+            layout.grace.as_millis(),
         );
-        let gateway_text = format!(
-            "{common}state: gateway\nhttp: \"127.0.0.1:{gateway_port}\"\nhealth: \"127.0.0.1:{health_port}\"\n"
+        let ports = free_ports(3)?;
+        let [http, grpc, health] = [0, 1, 2].map(|n: usize| format!("127.0.0.1:{}", ports[n]));
+        let text = format!(
+            "{common}state: gateway\nhttp: \"{http}\"\ngrpc: \"{grpc}\"\nhealth: \"{health}\"\n{}\n",
+            layout.gateway
         );
-        let gateway = Process::start(docket(layout, "gateway", None, &gateway_text)?)?;
-        let mut workers = Vec::new();
-        for number in 0..layout.workers {
-            for pool in [READERS, CHECKERS] {
-                let text = format!("{common}state: {pool}-{number}\npool: {pool}\n");
-                workers.push(Process::start(docket(layout, pool, Some(number), &text)?)?);
+        let gateway = Process::start(docket(&layout, "gateway", "gateway", &text, &layout.gateway_faults)?)?;
+        let client = Client::new(&http, &health)?;
+        let ledger = Ledger::start(broker.urls().join(","));
+        let mut cluster =
+            Self { broker, gateway, workers: Vec::new(), http, grpc, health: Vec::new(), client, ledger, layout };
+        cluster.await_ready().await?;
+        let crews = cluster.layout.crews.clone();
+        let count: usize = crews.iter().map(|(_, count)| count).sum();
+        let mut ports = free_ports(count)?.into_iter();
+        for (pool, count) in crews {
+            for number in 0..count {
+                let health = format!("127.0.0.1:{}", ports.next().unwrap_or_default());
+                let text = format!("{common}state: {pool}-{number}\npool: {pool}\nhealth: \"{health}\"\n");
+                let name = format!("{pool}-{number}");
+                let program = docket(&cluster.layout, "worker", &name, &text, &cluster.layout.worker_faults)?;
+                cluster.workers.push(Process::start(program)?);
+                cluster.health.push(health);
             }
         }
-        let client = Client::new(&format!("127.0.0.1:{gateway_port}"), &format!("127.0.0.1:{health_port}"))?;
-        let mut cluster = Self { broker, gateway, workers, client };
-        cluster.await_ready().await?;
+        cluster.await_workers().await?;
         Ok(cluster)
     }
 
@@ -96,56 +152,53 @@ impl Cluster {
         self.client.clone()
     }
 
-    /// Does what the schedule says and brings everything back. Whether a worker had to be killed because it did not drain
-    /// in time.
-    pub async fn strike(&mut self, moment: Moment) -> Result<bool> {
-        let count = self.workers.len();
-        let victim = &mut self.workers[moment.victim % count];
-        let mut overdue = false;
-        match moment.fault {
-            Fault::KillWorker => {
-                victim.kill()?;
-                victim.restart()?;
-            }
-            Fault::StopWorker => {
-                victim.signal("STOP")?;
-                tokio::time::sleep(LEASE + LEASE / 2).await;
-                victim.signal("CONT")?;
-            }
-            Fault::DrainWorker => {
-                victim.signal("TERM")?;
-                overdue = !tokio::task::block_in_place(|| victim.ended_within(GRACE + Duration::from_secs(5)))?;
-                if overdue {
-                    victim.kill()?;
-                }
-                victim.restart()?;
-            }
-            Fault::KillGateway => {
-                self.gateway.kill()?;
-                self.gateway.restart()?;
-                self.await_ready().await?;
-            }
-            Fault::KillBroker => {
-                self.broker.kill()?;
-                self.broker.restart()?;
-            }
-        }
-        Ok(overdue)
+    /// The account of effects.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Fails where a part has ended by itself: nothing that is done to its neighbours may take it down.
     pub fn assert_running(&mut self) -> Result<()> {
-        let parts = [&mut self.broker, &mut self.gateway].into_iter().chain(&mut self.workers);
+        let parts = self.broker.servers.iter_mut().chain([&mut self.gateway]).chain(&mut self.workers);
         for part in parts {
             part.assert_running()?;
         }
         Ok(())
     }
 
-    async fn await_ready(&mut self) -> Result<()> {
+    /// Starts workers again that died of a fault of theirs; `next` gives each its next faults. What they died of.
+    pub fn revive(&mut self, mut next: impl FnMut() -> String) -> Result<Vec<String>> {
+        let mut revived = Vec::new();
+        for worker in &mut self.workers {
+            if worker.ended()?.is_none() {
+                continue;
+            }
+            let words = worker.last_words();
+            let Some((_, fault)) = words.rsplit_once("UNSAFE: ") else {
+                bail!("{} ended by itself:\n{words}", worker.name());
+            };
+            revived.push(fault.lines().next().unwrap_or_default().to_owned());
+            worker.set(FAULTS, next());
+            worker.restart()?;
+        }
+        Ok(revived)
+    }
+
+    /// Starts workers again with these faults only, by `kill -9` of those that run.
+    pub fn restart_workers(&mut self, faults: &str) -> Result<()> {
+        for worker in &mut self.workers {
+            worker.kill()?;
+            worker.set(FAULTS, faults.to_owned());
+            worker.restart()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the gateway takes documents.
+    pub async fn await_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         while !self.client.ready().await {
-            self.assert_running()?;
+            self.gateway.assert_running()?;
             if Instant::now() >= deadline {
                 bail!("the gateway was not ready within {} s", START.as_secs());
             }
@@ -153,32 +206,47 @@ impl Cluster {
         }
         Ok(())
     }
+
+    /// Waits until every worker takes tasks.
+    pub async fn await_workers(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START;
+        for (worker, health) in self.workers.iter_mut().zip(&self.health) {
+            while !self.client.is_ready(health).await {
+                if worker.ended()?.is_some() {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    bail!("{} was not ready within {} s", worker.name(), START.as_secs());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn docket(layout: &Layout<'_>, command: &str, number: Option<usize>, text: &str) -> Result<Program> {
-    let name = number.map_or_else(|| command.to_owned(), |number| format!("{command}-{number}"));
+fn docket(layout: &Layout, subcommand: &str, name: &str, text: &str, faults: &str) -> Result<Program> {
     let file = layout.folder.join(format!("{name}.yaml"));
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
-    let subcommand = if number.is_some() { "worker" } else { "gateway" };
-    let arguments = [subcommand, "--config", &file.display().to_string(), "--threads", "1"].map(str::to_owned).to_vec();
-    let unsafe_mode = ("DOCKET_UNSAFE_ACKNOWLEDGE_FIRST".to_owned(), "true".to_owned());
+    let file = file.display().to_string();
+    let arguments = [subcommand, "--config", &file, "--threads", "1", "--log", "info,async_nats=warn"];
+    let mut environment = layout.environment.clone();
+    environment.push((FAULTS.to_owned(), faults.to_owned()));
     Ok(Program {
-        path: PathBuf::from(layout.docket),
-        arguments,
-        environment: if layout.acknowledge_first { vec![unsafe_mode] } else { Vec::new() },
+        path: layout.tools.docket.clone(),
+        arguments: arguments.map(str::to_owned).to_vec(),
+        environment,
+        memory: layout.worker_memory.filter(|_| subcommand == "worker"),
         log: layout.folder.join(format!("{name}.log")),
-        name,
+        name: name.to_owned(),
     })
 }
 
 /// Ports that nobody listens on; they are let go at once, so another process could take them before ours does.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let mut held = Vec::new();
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+    for _ in 0..count {
+        held.push(TcpListener::bind("127.0.0.1:0").context("find a free port")?);
     }
-    Ok(ports)
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

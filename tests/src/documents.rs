@@ -10,24 +10,31 @@ pub const READERS: &str = "readers";
 pub const CHECKERS: &str = "checkers";
 
 /// The resources: a branch on each of two pools, a join, so that every document crosses processes four times. The cache is
-/// off: work that is repeated is really repeated.
-pub const RESOURCES: &str = r#"apiVersion: docket.dev/v1alpha1
+/// off: work that is repeated is really repeated. `more` are further lines of the pipeline's `spec`.
+pub fn resources(slots: u32, more: &str) -> String {
+    let more: String = more.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        r#"apiVersion: docket.dev/v1alpha1
 kind: AgentPool
-metadata: {name: readers}
-spec: {concurrency: 8}
+metadata: {{name: readers}}
+spec: {{concurrency: {slots}}}
 ---
 apiVersion: docket.dev/v1alpha1
 kind: AgentPool
-metadata: {name: checkers}
-spec: {concurrency: 8}
+metadata: {{name: checkers}}
+spec: {{concurrency: {slots}}}
 ---
 apiVersion: docket.dev/v1alpha1
 kind: Pipeline
-metadata: {name: campaign}
+metadata: {{name: campaign}}
 spec:
-  cache: {levels: []}
-  stages:
-  - {name: words, pool: readers, transform: {format: Json, template: '{"words": {{ document.text.split() | length }}}'}}
+  cache: {{levels: []}}
+{more}  stages:
+{STAGES}"#
+    )
+}
+
+const STAGES: &str = r#"  - {name: words, pool: readers, transform: {format: Json, template: '{"words": {{ document.text.split() | length }}}'}}
   - {name: head, pool: readers, after: [words], transform: {template: "{{ document.text.split() | first }}"}}
   - {name: size, pool: checkers, after: [words], transform: {format: Json, template: '{"characters": {{ document.text | length }}}'}}
   - name: both
@@ -37,23 +44,41 @@ spec:
     transform: {format: Json, template: '{"head": {{ stages.head.text | tojson }}, "characters": {{ stages.size.characters }}, "words": {{ stages.words.words }}}'}
 "#;
 
-/// The id of the `number`th document.
-pub fn id(number: usize) -> String {
-    format!("document-{number:07}")
+/// What a document must come to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expected {
+    /// It succeeds with this output.
+    Output(Value),
+    /// It is dead-lettered for this reason.
+    DeadLetter(&'static str),
 }
 
-/// The text of the `number`th document.
-pub fn text(number: usize) -> String {
-    let words = 3 + number % 97;
-    format!("{number:x}-first{}", " word".repeat(words))
+/// One document to submit.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its id.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+    /// What must come of it.
+    pub expected: Expected,
 }
 
-/// What a pipeline must make of it.
-pub fn expected(number: usize) -> Value {
-    let text = text(number);
-    json!({
-        "head": text.split_whitespace().next(),
-        "characters": text.chars().count(),
-        "words": text.split_whitespace().count(),
-    })
+impl Document {
+    /// The `number`th document; its id begins with `kind`.
+    pub fn new(kind: &str, number: usize) -> Self {
+        let words = 3 + number % 97;
+        let text = format!("{number:x}-first{}", " word".repeat(words));
+        let expected = json!({
+            "head": text.split_whitespace().next(),
+            "characters": text.chars().count(),
+            "words": text.split_whitespace().count(),
+        });
+        Self { id: format!("{kind}-{number:07}"), text, expected: Expected::Output(expected) }
+    }
+
+    /// The same, but it must be dead-lettered.
+    pub fn doomed(kind: &str, number: usize, reason: &'static str) -> Self {
+        Self { expected: Expected::DeadLetter(reason), ..Self::new(kind, number) }
+    }
 }

@@ -3,11 +3,14 @@
 use std::{
     fs::OpenOptions,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+
+/// Lines of a log that a message quotes.
+const QUOTED: usize = 12;
 
 /// How it is started.
 pub struct Program {
@@ -19,6 +22,8 @@ pub struct Program {
     pub arguments: Vec<String>,
     /// Its environment, beside the inherited one.
     pub environment: Vec<(String, String)>,
+    /// Most KiB of address space; none is no limit.
+    pub memory: Option<u64>,
     /// Where it writes what it says.
     pub log: PathBuf,
 }
@@ -54,6 +59,12 @@ impl Process {
         Ok(())
     }
 
+    /// Gives a variable another value, for the next start.
+    pub fn set(&mut self, name: &str, value: String) {
+        self.program.environment.retain(|(other, _)| other != name);
+        self.program.environment.push((name.to_owned(), value));
+    }
+
     /// Sends a signal by its name, for example `STOP`.
     pub fn signal(&self, signal: &str) -> Result<()> {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status()?;
@@ -63,10 +74,15 @@ impl Process {
         Ok(())
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("look at {}", self.program.name))
+    }
+
     /// Waits for its end; whether it came in time.
     pub fn ended_within(&mut self, limit: Duration) -> Result<bool> {
         let deadline = Instant::now() + limit;
-        while self.child.try_wait()?.is_none() {
+        while self.ended()?.is_none() {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
@@ -77,13 +93,29 @@ impl Process {
 
     /// Fails where the process has ended by itself.
     pub fn assert_running(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait()? {
-            let log = std::fs::read_to_string(&self.program.log).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(12).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            bail!("{} ended by itself ({status}):\n{}", self.program.name, tail.join("\n"));
+        match self.ended()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended by itself ({status}):\n{}", self.program.name, self.last_words()),
         }
-        Ok(())
+    }
+
+    /// Everything that it said.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.program.log).unwrap_or_default()
+    }
+
+    /// The end of what it said.
+    pub fn last_words(&self) -> String {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(QUOTED)..].join("\n")
+    }
+
+    /// Memory in use, in bytes; 0 where it has ended.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        kib.unwrap_or(0_u64) << 10
     }
 }
 
@@ -98,7 +130,15 @@ impl Drop for Process {
 fn spawn(program: &Program) -> Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(&program.log);
     let log = log.with_context(|| format!("open {}", program.log.display()))?;
-    Command::new(&program.path)
+    let mut command = match program.memory {
+        None => Command::new(&program.path),
+        Some(kib) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\"")]).arg(&program.path);
+            shell
+        }
+    };
+    command
         .args(&program.arguments)
         .envs(program.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// Places in a worker's way at which it can be told to die (`agent-pod/src/runtime/faults.rs`).
+pub const POINTS: [&str; 7] =
+    ["pulled", "working", "worked", "recorded", "half-published", "published", "acknowledging"];
+
 /// One way to break something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,6 +33,11 @@ impl Fault {
         (Self::KillGateway, 10),
         (Self::KillBroker, 10),
     ];
+
+    /// Whether it ends a process without a word.
+    pub fn is_kill(self) -> bool {
+        matches!(self, Self::KillWorker | Self::KillGateway | Self::KillBroker)
+    }
 }
 
 /// What is done at one moment.
@@ -44,23 +53,14 @@ pub struct Moment {
 
 /// An endless row of moments.
 pub struct Schedule {
-    state: u64,
+    random: Random,
     pause: Duration,
 }
 
 impl Schedule {
     /// Pauses are between nothing and twice `pause`.
     pub fn new(seed: u64, pause: Duration) -> Self {
-        Self { state: seed, pause }
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        Self { random: Random(seed), pause }
     }
 }
 
@@ -69,9 +69,8 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Moment> {
         let millis = u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX / 4).saturating_mul(2).max(1);
-        let after = Duration::from_millis(self.random() % millis);
-        let total: u64 = Fault::SHARES.iter().map(|(_, share)| share).sum();
-        let mut drawn = self.random() % total;
+        let after = Duration::from_millis(self.random.below(millis));
+        let mut drawn = self.random.below(Fault::SHARES.iter().map(|(_, share)| share).sum());
         let mut fault = Fault::KillWorker;
         for (candidate, share) in Fault::SHARES {
             if drawn < share {
@@ -80,7 +79,44 @@ impl Iterator for Schedule {
             }
             drawn -= share;
         }
-        Some(Moment { after, fault, victim: usize::try_from(self.random() >> 33).unwrap_or(0) })
+        Some(Moment { after, fault, victim: usize::try_from(self.random.below(1 << 31)).unwrap_or(0) })
+    }
+}
+
+/// Where workers die by themselves: every point in turn, each time after a random number of passes.
+pub struct Deaths {
+    random: Random,
+    passes: u64,
+    next: usize,
+}
+
+impl Deaths {
+    /// Of `passes` passes at most; 0: they do not die by themselves.
+    pub fn new(seed: u64, passes: u64) -> Self {
+        Self { random: Random(seed ^ 0xD1E5), passes, next: 0 }
+    }
+
+    /// The faults of the next worker that is started.
+    pub fn faults(&mut self) -> String {
+        if self.passes == 0 {
+            return String::new();
+        }
+        let point = POINTS[self.next % POINTS.len()];
+        self.next += 1;
+        format!("die-at={point}:{}", 1 + self.random.below(self.passes))
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
     }
 }
 
@@ -105,5 +141,16 @@ mod tests {
             *seen.entry(moment.fault).or_insert(0) += 1;
         }
         assert_eq!(seen.len(), Fault::SHARES.len(), "{seen:?}");
+    }
+
+    #[test]
+    fn workers_die_at_every_point_in_turn_or_not_at_all() {
+        let mut deaths = Deaths::new(1, 10);
+        let faults: Vec<String> = (0..POINTS.len()).map(|_| deaths.faults()).collect();
+        for (fault, point) in faults.iter().zip(POINTS) {
+            let passes = fault.strip_prefix(&format!("die-at={point}:")).expect("its turn");
+            assert!((1..=10).contains(&passes.parse().expect("a number")), "{fault}");
+        }
+        assert_eq!(Deaths::new(1, 0).faults(), "");
     }
 }

@@ -11,7 +11,14 @@ use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submis
 use queue::{Alarm, Message, Ports};
 use tokio::sync::mpsc;
 
-use super::{metrics::Metrics, now, plans::Plans, progress, state::Run};
+use super::{
+    faults::{self, Point},
+    metrics::Metrics,
+    now,
+    plans::Plans,
+    progress,
+    state::Run,
+};
 use crate::error::chain;
 
 /// What the driver could not do; the document stays as it was.
@@ -159,6 +166,7 @@ impl Driver {
         }
         match self.ports.records.create(&self.key(&document), Bytes::from(first.record.encode())).await {
             Ok(_) => {
+                faults::reach(Point::Recorded);
                 self.publish(&first.record, first.effects).await?;
                 self.tell(&first.record).await;
                 Ok(Submitted::New)
@@ -199,6 +207,7 @@ impl Driver {
             }
             match self.ports.records.update(&key, stored.revision, Bytes::from(record.encode())).await {
                 Ok(_) => {
+                    faults::reach(Point::Recorded);
                     self.publish(&record, effects).await?;
                     if record.end.is_some() {
                         self.metrics.document(&record);
@@ -223,13 +232,26 @@ impl Driver {
         self.plans.get(&record.plan).await.map_err(|error| Error::Plan(chain(&error)))
     }
 
-    /// All records of the scope, page by page.
+    /// All records of the scope, page by page. One that cannot be read, of a newer version for example, is left out: it must
+    /// not stand in the way of the others.
     pub async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Vec<DocumentRecord>> {
         let prefix = self.key("");
-        let after = after.map(|document| self.key(document));
-        let page = self.ports.records.scan(&prefix, after.as_deref(), limit).await;
-        let page = page.map_err(|source| Error::Store { action: "read the records", source })?;
-        page.iter().map(|(key, stored)| decode(key.strip_prefix(&prefix).unwrap_or(key), &stored.bytes)).collect()
+        let mut after = after.map(|document| self.key(document));
+        loop {
+            let page = self.ports.records.scan(&prefix, after.as_deref(), limit).await;
+            let page = page.map_err(|source| Error::Store { action: "read the records", source })?;
+            let Some((last, _)) = page.last() else { return Ok(Vec::new()) };
+            after = Some(last.clone());
+            let read = |(key, stored): &(String, queue::Versioned)| {
+                let read = decode(key.strip_prefix(&prefix).unwrap_or(key), &stored.bytes);
+                read.inspect_err(|error| tracing::error!(error = %chain(error), "a record is left out")).ok()
+            };
+            let records: Vec<DocumentRecord> = page.iter().filter_map(read).collect();
+            // No record at all would mean that there are no more.
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
     }
 
     async fn publish(&self, record: &DocumentRecord, effects: Vec<Effect>) -> Result<()> {
@@ -247,12 +269,19 @@ impl Driver {
         if !alarms.is_empty() {
             self.ports.timers.set(alarms).await.map_err(|source| Error::Store { action: "set a timer", source })?;
         }
+        let dies_half_way = messages.len() > 1 && faults::is_due(Point::HalfPublished);
+        if dies_half_way {
+            messages.truncate(1);
+        }
         if !messages.is_empty() {
             self.ports
                 .queue
                 .publish(messages)
                 .await
                 .map_err(|source| Error::Store { action: "publish a task", source })?;
+        }
+        if dies_half_way {
+            faults::die(Point::HalfPublished);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ pub mod breaker;
 pub mod cache;
 pub mod driver;
 pub mod drivers;
+pub mod faults;
 pub mod heads;
 pub mod inputs;
 pub mod metrics;

@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     driver::{self, Driver},
     drivers::Drivers,
+    faults::{self, Point},
     services::Services,
     stop::Stop,
 };
@@ -172,6 +173,11 @@ impl Worker {
     }
 
     async fn work(&self, delivery: Delivery, stop: &Stop) -> Result<(), Error> {
+        faults::reach(Point::Pulled);
+        if faults::acknowledges_first() {
+            // What comes of it does not matter: this is what must not be done.
+            let _ = self.queue().ack(&delivery.receipt).await;
+        }
         let entered = OnceLock::new();
         let worked = tokio::select! {
             worked = self.work_under_lease(&delivery, &entered) => worked,
@@ -184,7 +190,7 @@ impl Worker {
             }
         };
         match worked {
-            Ok(()) => match self.queue().ack(&delivery.receipt).await {
+            Ok(()) => match self.acknowledge(&delivery.receipt).await {
                 // Another worker has it: what it does again changes nothing.
                 Ok(()) | Err(queue::Error::LeaseOver { .. }) => Ok(()),
                 Err(source) => Err(Error::Queue { action: "acknowledge a task", source }),
@@ -195,6 +201,16 @@ impl Worker {
                 Err(error)
             }
         }
+    }
+
+    async fn acknowledge(&self, receipt: &Receipt) -> queue::Result<()> {
+        faults::reach(Point::Published);
+        if faults::is_due(Point::Acknowledging) {
+            // Sent, and with luck noted, but never confirmed.
+            let _ = tokio::time::timeout(Duration::from_millis(1), self.queue().ack(receipt)).await;
+            faults::die(Point::Acknowledging);
+        }
+        self.queue().ack(receipt).await
     }
 
     /// Gives a task up unfinished; that it was started does not count against its document.
@@ -236,6 +252,9 @@ impl Worker {
             return driver.publish_outstanding(&record).await.map_err(Error::Driver);
         }
         if delivery.deliveries > 1 {
+            // Alone first and entered then: a start that was still waiting when another document took the process down
+            // must not count against this one.
+            let _alone = self.alone.write().await;
             let (stage, round, epoch, attempt) = (task.stage.clone(), task.round, task.epoch, task.attempt);
             let worker = self.name.clone();
             let event = Event::AttemptStarted { stage: stage.clone(), round, epoch, attempt, worker };
@@ -246,7 +265,6 @@ impl Worker {
             let taken_back_by = Event::AttemptInterrupted { stage, round, epoch, attempt };
             let (driver, document) = (Arc::clone(&driver), task.document.clone());
             let _ = entered.set(Entered { driver, document, taken_back_by });
-            let _alone = self.alone.write().await;
             self.attempt(&self.drivers.of(&task.pipeline), &task, &record).await
         } else {
             let _shared = self.alone.read().await;
@@ -258,7 +276,11 @@ impl Worker {
         let plan = driver.plan(record).await.map_err(Error::Driver)?;
         let limit = plan.stage(&task.stage).map_or(Duration::MAX, |stage| stage.timeout);
         let begun = Instant::now();
-        let executed = stages::execute(&self.services, &plan, record, task);
+        faults::reach(Point::Working);
+        let executed = async {
+            faults::suffer(&task.document).await;
+            stages::execute(&self.services, &plan, record, task).await
+        };
         let executed = tokio::time::timeout(limit, executed).await.unwrap_or_else(|_| {
             let message = format!("the stage took longer than its time-out of {}", crds::Span(limit));
             Err(Failure::transient("Timeout", message))
@@ -282,6 +304,7 @@ impl Worker {
                 return Err(Error::System { stage, document: task.document.clone(), message });
             }
         };
+        faults::reach(Point::Worked);
         driver.apply(&task.document, event).await.map(drop).map_err(Error::Driver)
     }
 

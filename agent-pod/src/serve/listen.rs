@@ -22,8 +22,9 @@ use tonic::{
 
 use crate::{Error, Result, runtime::stop::Stop};
 
-/// How often a silent HTTP/2 connection is asked whether it is there, and how long it may take to answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How often a silent HTTP/2 connection is asked whether it is there, and how long it may take to answer: together less
+/// than the half minute after which a peer that vanished may hold nothing any more.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
 /// Streams that a client may reset before they were taken: more is an attack (rapid reset).
 const PENDING_RESETS: usize = 32;
 /// Pause after the machine refused a connection, for want of file descriptors as a rule.

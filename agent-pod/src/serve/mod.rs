@@ -12,3 +12,11 @@ mod worker;
 
 pub(crate) use gateway::gateway;
 pub(crate) use worker::worker;
+
+use crate::{Error, Result, args::ServeArguments, runtime::faults};
+
+/// Switches on the faults that were asked for, if any.
+fn arm(arguments: &ServeArguments) -> Result<()> {
+    let Some(text) = &arguments.unsafe_faults else { return Ok(()) };
+    faults::arm(text).map_err(|problem| Error::usage(format!("--unsafe-faults: {problem}")))
+}

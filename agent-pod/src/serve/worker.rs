@@ -23,6 +23,7 @@ use crate::{
 /// Works until a signal comes.
 pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
     let config = WorkerConfig::read(&arguments)?;
+    super::arm(&arguments.serve)?;
     // From the very beginning: a pod may be asked to stop while its models are loading.
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
     let (stop, health_stop) = (Stop::default(), Stop::default());

@@ -61,6 +61,7 @@ impl Store {
 /// Serves until a signal comes.
 pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let config = GatewayConfig::read(&arguments.serve, arguments.http.as_deref(), arguments.grpc.as_deref())?;
+    super::arm(&arguments.serve)?;
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
     let tokens = Tokens::open(config.tokens.as_deref())?;
     let (stop, health_stop) = (Stop::default(), Stop::default());
