@@ -20,6 +20,8 @@ use crate::{
 
 /// What a worker may take to drain beyond its grace period: the last words to the broker.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The control's faults: the work takes a moment, so that workers are killed while they have some in hand.
+const CONTROL: &str = "acknowledge-first,slow=document:50";
 /// How often workers that died by themselves are started again.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -78,7 +80,7 @@ pub struct Report {
 pub async fn run(settings: &Settings) -> Result<Report> {
     let temporary = tempfile::tempdir().context("make a folder")?;
     let folder = settings.keep.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let control = if settings.acknowledge_first { "acknowledge-first" } else { "" };
+    let control = if settings.acknowledge_first { CONTROL } else { "" };
     let mut cluster = Cluster::start(Layout {
         crews: vec![(READERS, settings.workers), (CHECKERS, settings.workers)],
         gateway_faults: control.to_owned(),

@@ -22,8 +22,9 @@ use crate::{
 pub const FAULTS: &str = "DOCKET_UNSAFE_FAULTS";
 /// A worker's tasks at once.
 const SLOTS: u32 = 8;
-/// Longest wait until everything runs.
-const START: Duration = Duration::from_secs(60);
+/// Longest wait until everything runs. A gateway counts what is in flight before it takes more, and looks at all records for
+/// that.
+const START: Duration = Duration::from_secs(300);
 
 /// What is started, and how.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Layout {
     pub broker_options: String,
     /// How long a task stays with a worker that is silent.
     pub lease: Duration,
+    /// Longest wait of Docket for one answer of the broker.
+    pub timeout: Duration,
     /// Longest time for a process to stop.
     pub grace: Duration,
     /// Where documents' bytes lie; a shared folder where it is none.
@@ -69,6 +72,7 @@ impl Layout {
             brokers: 1,
             broker_options: "sync_interval: always".to_owned(),
             lease: Duration::from_secs(4),
+            timeout: Duration::from_secs(10),
             grace: Duration::from_secs(10),
             payloads: None,
             gateway: String::new(),
@@ -111,9 +115,10 @@ impl Cluster {
         let urls: Vec<String> = broker.urls().iter().map(|url| format!("\"{url}\"")).collect();
         let default = format!("file://{}", folder.join("payloads").display());
         let common = format!(
-            "resources: [resources.yaml]\nnats: {{servers: [{}], lease: {}ms, replicas: {}}}\npayloads: \"{}\"\ngrace: {}ms\n",
+            "resources: [resources.yaml]\nnats: {{servers: [{}], lease: {}ms, timeout: {}ms, replicas: {}}}\npayloads: \"{}\"\ngrace: {}ms\n",
             urls.join(", "),
             layout.lease.as_millis(),
+            layout.timeout.as_millis(),
             layout.brokers,
             layout.payloads.as_ref().unwrap_or(&default),
             layout.grace.as_millis(),
@@ -173,11 +178,13 @@ impl Cluster {
             if worker.ended()?.is_none() {
                 continue;
             }
-            let words = worker.last_words();
-            let Some((_, fault)) = words.rsplit_once("UNSAFE: ") else {
-                bail!("{} ended by itself:\n{words}", worker.name());
+            let said = worker.said();
+            // The first such line of a process says what it was told to die of, a second one that it does.
+            let fault = said.rsplit_once("UNSAFE: ").and_then(|(_, fault)| fault.lines().next());
+            let Some(fault) = fault.filter(|fault| !fault.starts_with("this process")) else {
+                bail!("{} ended by itself:\n{}", worker.name(), worker.last_words());
             };
-            revived.push(fault.lines().next().unwrap_or_default().to_owned());
+            revived.push(fault.to_owned());
             worker.set(FAULTS, next());
             worker.restart()?;
         }

@@ -34,8 +34,8 @@ spec:
     )
 }
 
-const STAGES: &str = r#"  - {name: words, pool: readers, transform: {format: Json, template: '{"words": {{ document.text.split() | length }}}'}}
-  - {name: head, pool: readers, after: [words], transform: {template: "{{ document.text.split() | first }}"}}
+const STAGES: &str = r#"  - {name: words, pool: readers, transform: {format: Json, template: '{"words": {{ document.text | split | list | length }}}'}}
+  - {name: head, pool: readers, after: [words], transform: {template: "{{ document.text | split | list | first }}"}}
   - {name: size, pool: checkers, after: [words], transform: {format: Json, template: '{"characters": {{ document.text | length }}}'}}
   - name: both
     pool: checkers

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use async_nats::jetstream::{
     self,
     consumer::{DeliverPolicy, pull},
@@ -25,6 +25,8 @@ use crate::broker;
 /// The stream of the records, and their subjects.
 const STREAM: &str = "KV_docket-records";
 const SUBJECTS: &str = "$KV.docket-records.documents.>";
+/// How long nothing comes before reading begins anew, where it was left off.
+const SILENT: Duration = Duration::from_secs(2);
 /// Wait before the broker is asked again after a failure.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -180,8 +182,11 @@ async fn read(servers: &str, effects: &Mutex<Effects>) -> Result<()> {
         .await
         .context("read the records")?;
     let mut messages = consumer.messages().await.context("read the records")?;
-    while let Some(message) = messages.next().await {
-        let message = message.context("read a record")?;
+    loop {
+        // A reader whose broker went away would wait for the second heartbeat that stays out, half a minute.
+        let next = tokio::time::timeout(SILENT, messages.next()).await;
+        let Ok(next) = next else { return Ok(()) };
+        let message = next.context("the broker ended the reading")?.context("read a record")?;
         let info = message.info().map_err(|error| anyhow::anyhow!(error)).context("read a record")?;
         let (sequence, at) = (info.stream_sequence, info.published.unix_timestamp_nanos());
         // What is no record was put there by a case that wants to see it refused.
@@ -189,7 +194,6 @@ async fn read(servers: &str, effects: &Mutex<Effects>) -> Result<()> {
             effects.lock().unwrap_or_else(PoisonError::into_inner).see(sequence, at, &record);
         }
     }
-    bail!("the broker ended the reading")
 }
 
 #[cfg(test)]

@@ -64,7 +64,9 @@ impl Load {
                     async move {
                         let submitted = shared.submit(&client, &document).await;
                         shared.note(document, submitted);
-                        tokio::time::sleep(pace).await;
+                        // Where nothing works, the next document is not thrown after this one at once.
+                        let more = if submitted == Submitted::Unknown { AGAIN } else { Duration::ZERO };
+                        tokio::time::sleep(pace + more).await;
                     }
                 })
                 .await;

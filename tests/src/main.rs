@@ -100,7 +100,13 @@ fn main() -> Result<ExitCode> {
         s3: tools::s3_server(),
     };
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    let report = runtime.block_on(run(&tools, &arguments))?;
+    let report = runtime.block_on(async {
+        // What is dropped half-way ends its processes.
+        tokio::select! {
+            report = run(&tools, &arguments) => report,
+            () = told_to_stop() => bail!("stopped half-way"),
+        }
+    })?;
     if let Some(path) = &arguments.markdown {
         std::fs::write(path, report.markdown()).with_context(|| format!("write {}", path.display()))?;
     }
@@ -147,6 +153,16 @@ fn settings(tools: &Tools, arguments: &CampaignArguments, keep: Option<PathBuf>)
         drain: Duration::from_secs(arguments.drain),
         acknowledge_first: false,
         keep,
+    }
+}
+
+/// Returns at Ctrl-C or SIGTERM.
+async fn told_to_stop() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut terminate) = terminate else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

@@ -38,7 +38,8 @@ fn short(tools: Tools) -> Settings {
         workers: 1,
         pause: Duration::from_millis(700),
         passes: 60,
-        seed: 2,
+        // A row that holds every kind of fault.
+        seed: 35,
         drain: Duration::from_secs(120),
         acknowledge_first: false,
         keep: None,
@@ -63,6 +64,8 @@ fn the_checker_finds_what_is_acknowledged_too_early() {
         faults: 6,
         pause: Duration::from_millis(500),
         passes: 0,
+        // Begins with kills of workers.
+        seed: 2,
         drain: Duration::from_secs(6),
         acknowledge_first: true,
         ..short(tools)

@@ -153,6 +153,26 @@ async fn a_killed_server_loses_no_confirmed_message_and_no_record() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_under_way_when_the_server_died_does_not_wait_for_an_answer() {
+    let Some(mut broker) = Broker::start() else { return };
+    // Far longer than the test is ready to wait.
+    let ports = open(Settings { timeout: PATIENCE * 4, ..broker.settings() }).await;
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let records = Arc::clone(&ports.records);
+        writes.spawn(async move { records.create(&format!("documents/{number}"), "new".into()).await });
+    }
+    writes.join_next().await.expect("writes").expect("no panic").expect("written");
+    broker.kill();
+    broker.start_again();
+    let outcomes = tokio::time::timeout(PATIENCE, writes.join_all()).await.expect("nobody waits in vain");
+    // Each looked for its write and tried again; a server that has only just started may still have refused one.
+    let known = |outcome: &Result<u64, Error>| matches!(outcome, Ok(_) | Err(Error::Store { .. }));
+    assert!(outcomes.iter().all(known), "{outcomes:?}");
+    assert!(outcomes.iter().any(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_pull_outlives_the_server() {
     let Some(mut broker) = Broker::start() else { return };
     let ports = open(broker.settings()).await;

@@ -16,7 +16,9 @@ const LEASE: Duration = Duration::from_secs(2);
 const STOPS: usize = 6;
 /// Slots of a worker: what it may have in hand.
 const SLOTS: f64 = 8.0;
-const AT_ONCE: usize = 48;
+/// Documents at once and the pause after each: about what is worked while one worker stands still.
+const AT_ONCE: usize = 6;
+const PAUSE: Duration = Duration::from_millis(600);
 
 pub(super) const CASE: Case = Case {
     id: "DP-06",
@@ -29,7 +31,7 @@ async fn run(world: &World) -> Result<Findings> {
     let layout = Layout { lease: LEASE, worker_faults: "slow=document:500".to_owned(), ..world.layout() };
     let mut cluster = Cluster::start(layout).await?;
     let documents = (0..).map(|number| Document::new("document", number));
-    let load = Load::start(cluster.client(), documents, AT_ONCE, Duration::from_millis(500));
+    let load = Load::start(cluster.client(), documents, AT_ONCE, PAUSE);
     let mut in_hand = 0.0;
     for stop in 0..STOPS * world.scale {
         tokio::time::sleep(Duration::from_secs(1)).await;

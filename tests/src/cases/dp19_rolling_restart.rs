@@ -15,7 +15,9 @@ const GRACE: Duration = Duration::from_secs(12);
 /// A worker is gone this long before the end of its grace period.
 const SPARE: Duration = Duration::from_secs(5);
 const SLOTS: usize = 8;
-const AT_ONCE: usize = 24;
+/// Documents at once and the pause after each: half of what is worked.
+const AT_ONCE: usize = 8;
+const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) const CASE: Case = Case {
     id: "DP-19",
@@ -28,7 +30,7 @@ async fn run(world: &World) -> Result<Findings> {
     let faults = "slow=document:100,slow=long:4000".to_owned();
     let mut cluster = Cluster::start(Layout { grace: GRACE, worker_faults: faults, ..world.layout() }).await?;
     let documents = (0..).map(|number| Document::new("document", number));
-    let load = Load::start(cluster.client(), documents, AT_ONCE, Duration::from_millis(50));
+    let load = Load::start(cluster.client(), documents, AT_ONCE, PAUSE);
     load.next_accepted(DRAIN).await;
     let mut killed = 0;
     for victim in (0..cluster.workers.len()).cycle().take(cluster.workers.len() * world.scale) {

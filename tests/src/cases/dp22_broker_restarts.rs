@@ -22,7 +22,7 @@ pub(super) const CASE: Case = Case {
 async fn run(world: &World) -> Result<Findings> {
     let mut cluster = Cluster::start(world.layout()).await?;
     let documents = (0..).map(|number| Document::new("document", number));
-    let load = Load::start(cluster.client(), documents, AT_ONCE, Duration::from_millis(20));
+    let load = Load::start(cluster.client(), documents, AT_ONCE, Duration::from_millis(150));
     load.next_accepted(DRAIN).await;
     let mut times = Vec::new();
     for _ in 0..RESTARTS * world.scale {

@@ -75,8 +75,7 @@ async fn run(world: &World) -> Result<Findings> {
     }
     let resumed = room.elapsed();
     findings.check("goes on after", format!("{:.1} s", resumed.as_secs_f64()), resumed <= RESUMED_WITHIN);
-    // What was accepted and found no room for its first task waits for the sweep.
-    findings.verdict(&verdict_on(&cluster, documents, DRAIN * 2).await?);
+    findings.verdict(&verdict_on(&cluster, documents, DRAIN).await?);
     Ok(findings)
 }
 

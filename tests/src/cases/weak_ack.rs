@@ -26,7 +26,7 @@ async fn run(world: &World) -> Result<Findings> {
         workers: 2,
         pause: Duration::from_millis(500),
         passes: 0,
-        seed: 3,
+        seed: 2,
         drain: Duration::from_secs(8),
         acknowledge_first: true,
         keep: Some(world.folder.clone()),

@@ -4,13 +4,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, HeaderMap, Message, Request, ServerAddr,
+    Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr,
     jetstream::{self, Context, message::StreamMessage},
 };
 use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Settings,
@@ -37,6 +37,8 @@ pub(super) struct Broker {
     /// For work that outlives the call that began it.
     pub(super) runtime: Handle,
     timeout: Duration,
+    /// Counts connections that broke.
+    broken: watch::Receiver<u64>,
 }
 
 #[derive(Deserialize)]
@@ -71,11 +73,18 @@ impl Broker {
                 problem: format!("\"{server}\" is no address of a server ({error})"),
             })?);
         }
+        let (breaks, broken) = watch::channel(0);
         let mut options = ConnectOptions::new()
             .name(&settings.name)
             .connection_timeout(settings.timeout)
             .request_timeout(Some(settings.timeout))
-            .event_callback(async |event| tracing::info!(%event, "the connection to the broker changed"));
+            .event_callback(move |event| {
+                tracing::info!(%event, "the connection to the broker changed");
+                if matches!(event, Event::Disconnected) {
+                    breaks.send_modify(|count| *count += 1);
+                }
+                std::future::ready(())
+            });
         if let Some(path) = &settings.ca {
             options = options.add_root_certificates(path.clone());
         }
@@ -102,7 +111,27 @@ impl Broker {
             replicas: settings.replicas,
             runtime: Handle::current(),
             timeout: settings.timeout,
+            broken,
         })
+    }
+
+    /// Returns when a connection breaks that was there at the call: no answer comes any more to what was sent over it.
+    pub(super) fn broken(&self) -> impl Future<Output = Failure> + use<> {
+        let mut broken = self.broken.clone();
+        broken.mark_unchanged();
+        async move {
+            // It ends with the client, and then nothing is asked any more.
+            let _ = broken.changed().await;
+            Failure::Request("the connection to the broker broke".into())
+        }
+    }
+
+    /// What is asked for, within the time limit.
+    async fn within<T>(&self, asked: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            answer = tokio::time::timeout(self.timeout + GRACE, asked) => answer.map_err(|_| Failure::Silent(self.timeout)),
+            failure = self.broken() => Err(failure),
+        }
     }
 
     /// A request and its answer, whatever it says.
@@ -111,11 +140,8 @@ impl Broker {
     }
 
     async fn send(&self, subject: &str, request: Request) -> Result<Message, Failure> {
-        let answer = self.client.send_request(subject.to_owned(), request);
-        match tokio::time::timeout(self.timeout + GRACE, answer).await {
-            Ok(answer) => answer.map_err(|error| Failure::request(error, subject, self.timeout)),
-            Err(_) => Err(Failure::Silent(self.timeout)),
-        }
+        let answer = self.within(self.client.send_request(subject.to_owned(), request)).await?;
+        answer.map_err(|error| Failure::request(error, subject, self.timeout))
     }
 
     /// A request to the broker's API.
@@ -143,10 +169,9 @@ impl Broker {
             .get_stream_no_info(stream)
             .await
             .map_err(|error| Failure::Setting { setting: "bucket_prefix", problem: error.to_string() })?;
-        match tokio::time::timeout(self.timeout + GRACE, stream.get_last_raw_message_by_subject(subject)).await {
-            Ok(Ok(message)) => Ok(Some(message)),
-            Ok(Err(error)) => Failure::last_message(error).map_or(Ok(None), Err),
-            Err(_) => Err(Failure::Silent(self.timeout)),
+        match self.within(stream.get_last_raw_message_by_subject(subject)).await? {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => Failure::last_message(error).map_or(Ok(None), Err),
         }
     }
 

@@ -4,6 +4,7 @@
 //! the last pull went away; taking them back at once could lose a message that is under way, for as long as a lease.
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -74,6 +75,7 @@ impl Pool {
 
     /// Listens until nobody waits any more.
     async fn listen(self: &Arc<Self>) -> Result<(), Failure> {
+        let mut broken = pin!(self.broker.broken());
         let mut asking = Asking::begin(&self.broker, class_of).await?;
         let mut asked = [Instant::now(); 4];
         loop {
@@ -102,6 +104,7 @@ impl Pool {
                         return Err(Failure::Nobody { subject: self.stream.clone() });
                     }
                 },
+                failure = &mut broken => return Err(failure),
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep_until(overdue.into()), if asking.any_open() => {
                     return Err(Failure::Silent(HELD + LATE));
