@@ -14,6 +14,7 @@
 
 mod cancelling;
 mod folder;
+mod opinions;
 mod order;
 mod payloads;
 mod records;
@@ -22,11 +23,11 @@ mod workers;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use flow::DocumentRecord;
+use flow::{DocumentRecord, Plan};
 use queue::Ports;
 use serde::{Deserialize, Serialize};
 
-pub use self::{folder::Folder, order::Order, workers::Follower, workers::Workers};
+pub use self::{folder::Folder, opinions::Opinions, order::Order, workers::Follower, workers::Workers};
 use super::{driver, metrics::Metrics, plans::Plans};
 use crate::error::chain;
 
@@ -57,6 +58,14 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The tenant all of whose documents are meant.
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Document { .. } => None,
+            Self::Tenant { tenant } => Some(tenant),
+        }
+    }
+
     fn covers(&self, record: &DocumentRecord) -> bool {
         match self {
             Self::Document { pipeline, document } => {
@@ -72,16 +81,15 @@ impl Scope {
 #[derive(Clone, Debug)]
 pub struct DocumentTraces {
     /// Its pipeline.
-    #[allow(dead_code, reason = "for places that find what a document left by the names of pipeline and document")]
     pub pipeline: String,
+    /// The plan that it began with, where that can be read.
+    pub plan: Option<Arc<Plan>>,
     /// Its owner.
     pub tenant: String,
     /// Its name.
     pub document: String,
     /// Knowledge bases of its plan, as (`uri`, name).
     pub knowledge: Vec<(String, String)>,
-    /// Without its plan it may be in every knowledge base.
-    pub plan_is_known: bool,
     /// Keys of the results that its stages left in caches.
     pub cache_keys: BTreeSet<String>,
     /// Payloads that were stored for it. Others may need them too.
