@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    net::{TcpListener, TcpStream, tcp::ReadHalf, tcp::WriteHalf},
     task::JoinHandle,
 };
 
@@ -70,10 +70,11 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, mode: Arc<Mutex<Mode>>) {
+async fn pass(mut client: TcpStream, mut server: TcpStream, mode: Arc<Mutex<Mode>>) {
     // Closing then means a reset, in the one case in which anything is left to be told.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
-    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    // Borrowed halves: owned ones would say goodbye in an orderly way before that.
+    let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
     tokio::select! {
         // Until both sides have said everything, or one is gone.
         _ = async { tokio::try_join!(pump(from_client, to_server, &mode), pump(from_server, to_client, &mode)) } => {}
@@ -87,7 +88,7 @@ async fn reset(mode: &Mutex<Mode>) {
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: &Mutex<Mode>) -> io::Result<()> {
+async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mode: &Mutex<Mode>) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         while now(mode) == Mode::Swallow {
