@@ -2,7 +2,7 @@
 
 mod flow_support;
 
-use flow::{Alarm, DecodeError, DocumentRecord, Plan, Spent, Task, Timer, submit};
+use flow::{Alarm, Completion, DecodeError, DocumentRecord, Plan, Spent, StageStatus, Task, Timer, submit};
 use flow_support::{plan, stage, submission};
 use serde_json::json;
 
@@ -58,6 +58,16 @@ fn a_record_without_an_account_of_earlier_rounds_has_that_of_its_last_one() {
     assert_eq!(record.stages["a"].spent, Spent::default());
     assert_eq!(record.consumed(), Spent { seconds: 0.5, prompt_tokens: 10, completion_tokens: 1 });
     assert_eq!(record.encode(), bytes);
+}
+
+#[test]
+fn which_part_of_the_cache_answered_comes_back() {
+    let (_, mut record) = example();
+    for level in [None, Some("semantic".to_owned())] {
+        let completion = Completion { cached: level.is_some(), cache_level: level, ..Completion::default() };
+        record.stages.get_mut("a").expect("a stage").status = StageStatus::Done(completion);
+        assert_eq!(DocumentRecord::decode(&record.encode()).expect("it was just written"), record);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod names;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crds::{AgentPoolSpec, Model, PipelineSpec, Retry, Stage};
+use crds::{AgentPoolSpec, Model, PipelineSpec, Retry, SemanticCache, Stage};
 
 use crate::Digest;
 use graph::Graph;
@@ -116,6 +116,14 @@ impl Plan {
     pub fn model(&self, stage: &str) -> Option<&Model> {
         let stage = &self.stage(stage)?.spec;
         models::used(&self.spec, stage)?.find(self.pools.get(&stage.pool)?)
+    }
+
+    /// How a stage may be answered by nearly the same prompts, and the model of its pool that compares them; `None` where
+    /// it may not.
+    pub fn semantic(&self, stage: &str) -> Option<(&SemanticCache, &Model)> {
+        let stage = &self.stage(stage)?.spec;
+        let semantic = models::semantic(&self.spec, stage)?;
+        Some((semantic, models::comparing(semantic, self.pools.get(&stage.pool)?)?))
     }
 
     /// BLAKE3 of what a stage does: its work, its score, and the head, knowledge base and model that they refer to. Its

@@ -1,6 +1,8 @@
 //! Which model of its pool a stage uses, and by what it is led to it.
 
-use crds::{AgentPoolSpec, Embed, Head, Knowledge, Model, ModelTask, PipelineSpec, Stage, Work};
+use crds::{
+    AgentPoolSpec, Embed, Head, Knowledge, Model, ModelTask, PipelineSpec, SemanticCache, Stage, StageCache, Work,
+};
 
 /// The model that a stage's work uses.
 pub(super) struct UsedModel<'a> {
@@ -46,6 +48,19 @@ impl UsedModel<'_> {
     pub(super) fn find<'p>(&self, pool: &'p AgentPoolSpec) -> Option<&'p Model> {
         pool.models.iter().find(|model| model.task == self.task && self.name.is_none_or(|name| model.name == name))
     }
+}
+
+/// How a stage may be answered by nearly the same prompts: it writes, it does not say otherwise, and the pipeline says how.
+pub(super) fn semantic<'a>(spec: &'a PipelineSpec, stage: &Stage) -> Option<&'a SemanticCache> {
+    let writes = matches!(stage.work()?, Work::Generate(_) | Work::Extract(_));
+    let allowed = !matches!(stage.cache, Some(StageCache::Exact | StageCache::None));
+    spec.cache.semantic.as_ref().filter(|_| writes && allowed)
+}
+
+/// The model of a pool that compares prompts.
+pub(super) fn comparing<'p>(semantic: &SemanticCache, pool: &'p AgentPoolSpec) -> Option<&'p Model> {
+    let named = |model: &&Model| semantic.embedder.as_ref().is_none_or(|name| model.name == *name);
+    pool.models.iter().filter(|model| model.task == ModelTask::Embed).find(named)
 }
 
 /// The knowledge base that a stage names, and in which field.

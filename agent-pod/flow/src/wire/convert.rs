@@ -155,7 +155,9 @@ macro_rules! same_fields {
     };
 }
 
-same_fields!(Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model);
+same_fields!(
+    Completion: output, score, cached, cache_level, seconds, prompt_tokens, completion_tokens, worker, model
+);
 same_fields!(Cause: reason, message, worker, model);
 same_fields!(Spent: seconds, prompt_tokens, completion_tokens);
 
