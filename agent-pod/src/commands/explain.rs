@@ -73,7 +73,11 @@ fn why(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -
         }
         StageStatus::Done(done) => {
             let model = done.model.as_ref().map_or_else(String::new, |model| format!(" with {model}"));
-            let how = if done.cached { "from the cache".to_owned() } else { format!("by {}{model}", done.worker) };
+            let level = done.cache_level.as_ref().map_or_else(String::new, |level| format!(" ({level})"));
+            let how = match done.cached {
+                true => format!("from the cache{level}"),
+                false => format!("by {}{model}", done.worker),
+            };
             let score = done.score.map_or_else(String::new, |score| format!(", score {score}"));
             format!(
                 "{how} in {:.3} s, {} tokens read, {} written{score}",

@@ -1,7 +1,7 @@
 //! What a person calls: each command in a file of its own, from arguments to exit code.
 
 mod bench;
-mod cache;
+pub(crate) mod cache;
 mod client;
 pub(crate) mod dlq;
 pub(crate) mod explain;

@@ -11,6 +11,7 @@ use crate::{
     args::WorkerArguments,
     commands::note,
     runtime::{
+        cache::orders,
         drivers::Drivers,
         metrics::Metrics,
         models,
@@ -48,13 +49,25 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         metrics.models_loaded(begun.elapsed());
         let folder = &config.process.state;
         std::fs::create_dir_all(folder).map_err(Error::system(format!("make the folder {}", folder.display())))?;
-        let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
+        let mut opened = Services::open_at(folder, store.ports.clone(), engine, names)?;
+        if let Some(settings) = config.process.redis {
+            opened.cache.use_redis(settings).await;
+        }
+        let opened = Arc::new(opened);
+        // Before anything is answered from it.
+        let obeyed = orders::catch_up(&opened.cache, store.ports.records.as_ref()).await;
         let _ = services.set(Arc::clone(&opened));
         let drivers = Drivers::of_store(store.ports.clone(), metrics);
+        let (caches, until) = (Arc::clone(&opened), stopping.clone());
         let worker = build(&config.process.name, &config.pool, &config.spec, (drivers, opened), &Arc::default());
         health.ready();
         note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
-        worker.run(stopping).await.map_err(Error::system("work"))
+        let listening = async {
+            orders::listen(&caches.cache, &caches.ports, &config.process.name, (obeyed, until)).await;
+            Ok(())
+        };
+        let working = async { worker.run(stopping).await.map_err(Error::system("work")) };
+        tokio::try_join!(working, listening).map(drop)
     });
     let ended = parts.run(&stop, signals, grace).await;
     health_stop.cordon();

@@ -10,6 +10,7 @@ mod heads;
 mod parse;
 mod retrieve;
 mod roles;
+mod semantic;
 mod transform;
 
 use std::{sync::Arc, time::Instant};
@@ -19,11 +20,11 @@ use crds::{CacheLevel, StageCache as StageCacheMode, Work};
 use flow::{Completion, DocumentRecord, Plan, PlannedStage, Task};
 use serde_json::Value;
 
-use self::context::Context;
 pub use self::heads::{document_vector, plain_text};
+use self::{context::Context, semantic::Semantic};
 pub(crate) use self::{parse::MAX_BYTES, retrieve::search};
 use crate::runtime::{
-    cache::{Levels, Output, Work as Cached},
+    cache::{Level, Levels, Output, Owner, Work as Cached, semantic::shadow},
     services::Services,
 };
 
@@ -112,7 +113,7 @@ pub async fn execute(
     }
     let begun = Instant::now();
     let job = prepare(services, plan, stage, &context).await?;
-    let (output, cached) = run_cached(services, plan, stage, &context, job).await?;
+    let (output, level) = run_cached(services, plan, stage, &context, job).await?;
     let score = stage.spec.score.as_ref().and_then(|score| match &score.path {
         Some(path) => number_at(&output.value, path),
         None => number_at(&output.value, "score"),
@@ -120,10 +121,11 @@ pub async fn execute(
     Ok(Executed::Done(Completion {
         output: services.put_json(&output.value).await?,
         score,
-        cached,
+        cached: level.is_some(),
+        cache_level: level.map(|level| level.word().to_owned()),
         seconds: begun.elapsed().as_secs_f64(),
-        prompt_tokens: if cached { 0 } else { output.prompt_tokens },
-        completion_tokens: if cached { 0 } else { output.completion_tokens },
+        prompt_tokens: if level.is_some() { 0 } else { output.prompt_tokens },
+        completion_tokens: if level.is_some() { 0 } else { output.completion_tokens },
         worker: String::new(),
         model: output.model,
     }))
@@ -157,32 +159,84 @@ async fn run_cached(
     stage: &PlannedStage,
     context: &Context,
     job: Box<dyn Job>,
-) -> Result<(Output, bool), Failure> {
+) -> Result<(Output, Option<Level>), Failure> {
     let cache = &plan.spec.cache;
     let levels = Levels {
         memory: cache.levels.contains(&CacheLevel::Memory),
         redis: cache.levels.contains(&CacheLevel::Redis),
         disk: cache.levels.contains(&CacheLevel::Disk),
-        ttl: cache.exact.ttl.0,
+        ttl: if stage.spec.embed.is_some() { cache.embeddings.ttl.0 } else { cache.exact.ttl.0 },
     };
     let wanted = stage.spec.cache != Some(StageCacheMode::None) && levels.any();
     let Some(inputs) = job.key(services).filter(|_| wanted) else {
-        return Ok((job.run(services).await?, false));
+        return Ok((job.run(services).await?, None));
     };
     let key = cache_key(&plan.stage_digest(&stage.name), &context.tenant, &inputs);
-    let work = CachedJob { services, job };
-    services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))
+    let work = CachedJob { services, owner: Owner::new(&context.tenant, &context.payload), job };
+    match Semantic::of(services, plan, stage) {
+        Some(semantic) => run_near(&semantic, &work, (plan, stage, context), (&key, levels, &inputs)).await,
+        None => {
+            let answer = services.cache.get_or_compute(&key, levels, &work).await;
+            answer.map_err(|failure| Arc::unwrap_or_clone(failure))
+        }
+    }
+}
+
+/// The same request first, then one that is nearly the same, then the work. A share of what the second gives is worked all
+/// the same: then the fresh result counts.
+async fn run_near(
+    semantic: &Semantic<'_>,
+    work: &CachedJob<'_>,
+    (plan, stage, context): (&Plan, &PlannedStage, &Context),
+    (key, levels, inputs): (&str, Levels, &[String]),
+) -> Result<(Output, Option<Level>), Failure> {
+    let (services, cache) = (work.services, &work.services.cache);
+    if let Some((output, level)) = cache.get(key, levels, work).await? {
+        return Ok((output, Some(level)));
+    }
+    // The first input of a job that uses a model is the model's digest.
+    let answering = inputs.first().map_or("", String::as_str);
+    let near = semantic.near(services, (plan, stage), context, answering).await?;
+    let mut doubted = None;
+    if let Some(near) = &near
+        && let Some((output, hit)) = cache.nearest(near, levels).await
+    {
+        if !shadow::is_due(key, hit, semantic.spec.shadow) {
+            return Ok((output, Some(Level::Semantic)));
+        }
+        doubted = Some(output);
+    }
+    let made = cache.compute(key, levels, work).await;
+    let (output, level) = made.map_err(|failure| Arc::unwrap_or_clone(failure))?;
+    if let Some(doubted) = doubted {
+        match semantic.is_wrong(services, &doubted.value, &output.value).await {
+            Ok(wrong) => cache.checked(wrong, levels).await,
+            // The stage has its result; that the other one could not be judged is no reason to lose it.
+            Err(_) => cache.not_compared(),
+        }
+    }
+    if let Some(near) = near
+        && level.is_none()
+    {
+        cache.keep_near(key, &near, (work.owner, output.clone()), levels).await;
+    }
+    Ok((output, level))
 }
 
 /// A job as the cache wants it.
 struct CachedJob<'a> {
     services: &'a Arc<Services>,
+    owner: Owner,
     job: Box<dyn Job>,
 }
 
 #[async_trait]
 impl Cached for CachedJob<'_> {
     type Error = Failure;
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
 
     /// Payloads can be gone, or never have been in this process's store.
     async fn usable(&self, kept: &Output) -> Result<bool, Failure> {
@@ -200,8 +254,12 @@ impl Cached for CachedJob<'_> {
 }
 
 fn cache_key(specification: &str, tenant: &str, inputs: &[String]) -> String {
+    digest([specification, tenant].into_iter().chain(inputs.iter().map(String::as_str)))
+}
+
+fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     let mut hasher = blake3::Hasher::new();
-    for part in [specification, tenant].into_iter().chain(inputs.iter().map(String::as_str)) {
+    for part in parts {
         // Lengths keep ("ab", "c") and ("a", "bc") apart.
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }

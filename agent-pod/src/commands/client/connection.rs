@@ -46,6 +46,13 @@ impl From<Refused> for Error {
 impl Connection {
     /// Finds the gateway and the pipeline there: its only one where none was named.
     pub(super) async fn open(arguments: &ClientArguments) -> Result<Self> {
+        let mut connection = Self::to(arguments)?;
+        connection.choose_pipeline(arguments.pipeline.as_deref()).await?;
+        Ok(connection)
+    }
+
+    /// A gateway, for what concerns no pipeline.
+    pub(super) fn to(arguments: &ClientArguments) -> Result<Self> {
         let unusable = |why: &str| Error::usage(format!("--gateway {}: {why}", arguments.gateway));
         let base: Url = arguments.gateway.parse().map_err(|_| unusable("is not a URL; write http://host:port"))?;
         if base.cannot_be_a_base() || !matches!(base.scheme(), "http" | "https") {
@@ -54,9 +61,7 @@ impl Connection {
         let http = reqwest::Client::builder().connect_timeout(CONNECT).build();
         let http = http.map_err(Error::system("make an HTTP client"))?;
         let token = arguments.token.clone();
-        let mut connection = Self { http, base, token, pipeline: String::new(), max_bytes: 0 };
-        connection.choose_pipeline(arguments.pipeline.as_deref()).await?;
-        Ok(connection)
+        Ok(Self { http, base, token, pipeline: String::new(), max_bytes: 0 })
     }
 
     async fn choose_pipeline(&mut self, wanted: Option<&str>) -> Result<()> {
@@ -86,7 +91,8 @@ impl Connection {
         self.request(method, &[&["v1", "pipelines", self.pipeline.as_str()], path].concat(), query)
     }
 
-    fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+    /// A request.
+    pub(super) fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);

@@ -130,7 +130,7 @@ pub(crate) async fn result(
         stage.insert("rounds".to_owned(), json!(if state.attempt == 0 { state.round } else { state.round + 1 }));
         stage.insert("attempts".to_owned(), json!(state.attempt));
         let mut output = Value::Null;
-        let mut cached = false;
+        let (mut cached, mut cache_level) = (false, None);
         match &state.status {
             StageStatus::Done(completion) => {
                 output = match payload_json(payloads, &completion.output).await {
@@ -144,6 +144,7 @@ pub(crate) async fn result(
                     Err(error) => return Err(error),
                 };
                 cached = completion.cached;
+                cache_level.clone_from(&completion.cache_level);
                 if let Some(Value::Array(found)) = output.get("citations") {
                     citations.extend(found.iter().cloned());
                 }
@@ -157,6 +158,9 @@ pub(crate) async fn result(
             _ => {}
         }
         stage.insert("cached".to_owned(), json!(cached));
+        if let Some(level) = cache_level {
+            stage.insert("cacheLevel".to_owned(), json!(level));
+        }
         stage.insert("seconds".to_owned(), json!(state.consumed().seconds));
         stage.insert("output".to_owned(), output);
         stages.insert(planned.name.clone(), Value::Object(stage));

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     commands::{dlq, explain::time, run::report, run::submit::TENANT},
     runtime::{
+        cache::RedisSettings,
         driver::{Driver, Submitted},
         drivers::Drivers,
         now,
@@ -53,6 +54,8 @@ pub(super) struct Api {
     pub(super) watchers: Arc<Semaphore>,
     pub(super) room: Arc<Semaphore>,
     pub(super) stop: Stop,
+    /// The server of the cache that processes share.
+    pub(super) redis: Option<RedisSettings>,
 }
 
 /// What is said of a document before its bytes come.

@@ -2,6 +2,7 @@
 //! worker may run: timers, and the sweep of documents that do not move.
 
 mod api;
+mod caches;
 mod credits;
 mod http;
 mod keeping;
@@ -34,6 +35,7 @@ use crate::{
     args::GatewayArguments,
     commands::note,
     runtime::{
+        cache::orders,
         drivers::Drivers,
         metrics::Metrics,
         models,
@@ -93,6 +95,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         tokens,
         watchers: Arc::new(Semaphore::new(limits.watchers as usize)),
         room: Api::room(&limits),
+        redis: config.process.redis.clone(),
         limits,
         stop: stop.clone(),
     });
@@ -130,7 +133,17 @@ async fn spawn_workers(
     let plans: Vec<Arc<Plan>> = config.plans.values().cloned().map(Arc::new).collect();
     let models: Option<&Path> = config.process.models.as_deref();
     let (engine, names) = models::start(&plans, models).await?;
-    let services = Arc::new(Services::open(state, engine, names)?);
+    let mut services = Services::open(state, engine, names)?;
+    if let Some(settings) = &config.process.redis {
+        services.cache.use_redis(settings.clone()).await;
+    }
+    let services = Arc::new(services);
+    let obeyed = orders::catch_up(&services.cache, services.ports.records.as_ref()).await;
+    let (listening, name, until) = (Arc::clone(&services), config.process.name.clone(), stop.clone());
+    parts.spawn(async move {
+        orders::listen(&listening.cache, &listening.ports, &name, (obeyed, until)).await;
+        Ok(())
+    });
     let pools: BTreeMap<_, _> = plans.iter().flat_map(|plan| &plan.pools).collect();
     let alone = Arc::default();
     for (pool, spec) in pools {
