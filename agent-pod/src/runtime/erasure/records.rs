@@ -109,6 +109,7 @@ fn traces(record: &DocumentRecord, plan: Option<&Plan>) -> DocumentTraces {
         pipeline: record.pipeline.clone(),
         tenant: record.submission.tenant.clone(),
         document: record.submission.document.clone(),
+        payload: record.submission.payload.clone(),
         knowledge: knowledge.iter().map(|knowledge| (knowledge.uri.clone(), knowledge.name.clone())).collect(),
         plan_is_known: plan.is_some(),
         cache_keys: made.cache_keys,
