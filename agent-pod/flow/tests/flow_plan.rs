@@ -576,7 +576,8 @@ fn prompts_that_cannot_be_compared_are_a_problem_of_the_stage() {
     let provided = |pools: &mut Value| {
         for model in 1..3 {
             let openai = json!({"baseUrl": "https://models.example/v1", "model": "m", "dimensions": 384});
-            pools["writers"]["models"][model]["source"] = json!({"openai": openai});
+            let source = json!({"openai": openai});
+            pools["writers"]["models"][model] = json!({"name": format!("p{model}"), "task": "Embed", "source": source});
         }
     };
     check(&same, &provided, &both("UnknownModel", "pool \"writers\" itself holds no model with task Embed"));
