@@ -218,6 +218,25 @@ fn a_client_that_leaves_before_its_whole_answer_ends_the_work() {
 }
 
 #[test]
+fn an_answer_that_takes_too_long_is_ended_and_says_so() {
+    let Some((_place, gateway)) = gateway_alone("inference: {time: 400ms}\n") else { return };
+    let messages = json!([{"role": "user", "content": "Write a long story about a fox."}]);
+    let asked = |stream: bool| {
+        let body =
+            json!({"model": "small", "messages": messages, "max_tokens": 900, "temperature": 1.2, "stream": stream});
+        post(&gateway.http, "/v1/chat/completions", &body)
+    };
+    assert_eq!(answer(asked(false), 504)["error"]["type"], "server_error");
+    let streamed = asked(true);
+    // Whether the first piece came in time is up to the machine.
+    let (status, text) = (streamed.status().as_u16(), streamed.text().expect("whole events"));
+    let last = text.lines().rfind(|line| !line.is_empty()).expect("something");
+    let error: Value = serde_json::from_str(last.trim_start_matches("data: ")).expect("JSON");
+    assert!(status == 504 || status == 200 && text.contains("chat.completion.chunk"), "{status}: {text}");
+    assert_eq!(error["error"]["message"], "the answer took longer than is allowed");
+}
+
+#[test]
 fn a_place_is_held_until_the_answer_has_gone_out_or_its_client_has_left() {
     let Some((_place, mut gateway)) = gateway_alone("inference: {concurrent: 1, bodyBytes: 2000, maxTokens: 900}\n")
     else {

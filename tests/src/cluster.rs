@@ -20,6 +20,8 @@ use crate::{
 
 /// Names the faults of a process in its environment.
 pub const FAULTS: &str = "DOCKET_UNSAFE_FAULTS";
+/// What a process says that finds no broker when it starts.
+const NO_BROKER: &str = "error: failed to open the broker's ports";
 /// A worker's tasks at once.
 const SLOTS: u32 = 8;
 /// Longest wait until everything runs. A gateway counts what is in flight before it takes more, and looks at all records for
@@ -179,6 +181,11 @@ impl Cluster {
                 continue;
             }
             let said = worker.said();
+            if said.lines().next_back().is_some_and(|line| line.contains(NO_BROKER)) {
+                // It started while the broker was away and said so: its supervisor starts it again.
+                worker.restart()?;
+                continue;
+            }
             // The first such line of a process says what it was told to die of, a second one that it does.
             let fault = said.rsplit_once("UNSAFE: ").and_then(|(_, fault)| fault.lines().next());
             let Some(fault) = fault.filter(|fault| !fault.starts_with("this process")) else {

@@ -226,14 +226,23 @@ pub(crate) mod tests {
             degraded: Vec::new(),
             quality: None,
             previous: BTreeMap::new(),
+            outdated: flow::Traces::default(),
             end: None,
+            written_off: flow::Spent::default(),
         }
     }
 
     fn done(id: &str, round: u32, output: &str) -> DocumentRecord {
         let status = StageStatus::Done(Completion { output: output.to_owned(), ..Completion::default() });
-        let state =
-            StageState { round, attempt: 1, unreported: 0, waiting_since: None, spent: flow::Spent::default(), status };
+        let state = StageState {
+            round,
+            attempt: 1,
+            unreported: 0,
+            waiting_since: None,
+            spent: flow::Spent::default(),
+            status,
+            fallen_back: None,
+        };
         DocumentRecord { stages: BTreeMap::from([("s".to_owned(), state)]), ..record(id) }
     }
 

@@ -29,7 +29,7 @@ impl DocumentRecord {
     pub fn needed(&self) -> impl Iterator<Item = &Digest> {
         let submitted = std::iter::once(&self.submission.payload).chain(&self.submission.metadata);
         let made = self.completions().flat_map(|done| std::iter::once(&done.output).chain(&done.references));
-        submitted.chain(made).chain(self.previous.values())
+        submitted.chain(made).chain(self.asked()).chain(self.previous.values())
     }
 
     /// Everything that was stored for the document: what it needs, and what earlier rounds and epochs have left.
@@ -50,6 +50,15 @@ impl DocumentRecord {
             self.outdated.add(completion);
         }
         is_news
+    }
+
+    /// What a person is asked, and what is taken for an answer if none comes.
+    fn asked(&self) -> impl Iterator<Item = &Digest> {
+        let asked = self.stages.values().filter_map(|state| match &state.status {
+            StageStatus::Awaiting { request, unanswered, .. } => Some([request, unanswered]),
+            _ => None,
+        });
+        asked.flatten()
     }
 
     fn completions(&self) -> impl Iterator<Item = &Completion> {

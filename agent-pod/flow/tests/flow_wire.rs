@@ -64,6 +64,18 @@ fn a_record_without_an_account_of_earlier_rounds_has_that_of_its_last_one() {
 }
 
 #[test]
+fn what_a_person_is_asked_is_needed_until_the_answer() {
+    let (_, mut record) = example();
+    let (request, unanswered) = ("asked".to_owned(), "silence".to_owned());
+    let waits = StageStatus::Awaiting { since: 1, request, unanswered };
+    record.stages.get_mut("a").expect("a stage").status = waits;
+    assert!(["asked", "silence"].iter().all(|payload| record.needed().any(|needed| needed == payload)));
+    assert!(record.traces().payloads.contains("asked"));
+    record.stages.get_mut("a").expect("a stage").status = StageStatus::Skipped;
+    assert!(record.needed().all(|needed| needed != "asked"));
+}
+
+#[test]
 fn what_stages_left_comes_back() {
     let (_, mut record) = example();
     let texts = |texts: [&str; 2]| texts.map(str::to_owned);

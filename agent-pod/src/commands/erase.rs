@@ -12,8 +12,9 @@ use super::{
 use crate::{
     Error, Result,
     args::{EraseArguments, Format},
+    results::{Rows, Sinks},
     runtime::{
-        erasure::{Eraser, Folder, Order, Place, Scope},
+        erasure::{Eraser, Folder, Opinions, Order, Place, Scope},
         metrics::Metrics,
         plans::Plans,
         state::State,
@@ -51,11 +52,18 @@ async fn in_folder(arguments: &EraseArguments) -> Result<Vec<Value>> {
             _ => Order::default(),
         };
         let folder = Folder { path: state.folder.clone(), services: None, redis: redis.clone(), also };
+        let metrics = Arc::new(Metrics::default());
+        let sinks = Sinks::new(Arc::clone(&state.ports.payloads), &state.folder, Arc::clone(&metrics));
+        let places: Vec<Arc<dyn Place>> = vec![
+            Arc::new(folder),
+            Arc::new(Rows { sinks: Arc::new(sinks), plans: Vec::new() }),
+            Arc::new(Opinions { records: Arc::clone(&state.ports.records) }),
+        ];
         let eraser = Eraser {
             ports: state.ports.clone(),
             plans: Arc::new(Plans::new(Arc::clone(&state.ports.records))),
-            metrics: Arc::new(Metrics::default()),
-            places: vec![Arc::new(folder) as Arc<dyn Place>],
+            metrics,
+            places,
             wait: Duration::ZERO,
             settle: Duration::ZERO,
             turn: tokio::sync::Mutex::default(),

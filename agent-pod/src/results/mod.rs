@@ -4,6 +4,7 @@
 //! is away makes its documents wait, others go on; a row that a sink refuses is its document's failure alone.
 
 mod batcher;
+mod erasing;
 mod postgres;
 mod row;
 mod table;
@@ -24,6 +25,7 @@ use tokio::sync::Mutex;
 
 use self::{batcher::Batcher, postgres::Postgres, table::Table};
 pub(crate) use self::{
+    erasing::Rows,
     postgres::{Happened, check as check_postgres},
     row::{answer_key, key},
 };
@@ -79,7 +81,6 @@ impl<S> Clone for Opened<S> {
 
 /// Whose results are meant.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "offered to erasure")]
 pub(crate) enum Whose<'a> {
     /// One document of a tenant.
     Document { pipeline: &'a str, tenant: &'a str, document: &'a str },
@@ -170,7 +171,6 @@ impl Sinks {
     }
 
     /// Removes what the sinks of a plan keep of a document or tenant; how many rows that were.
-    #[allow(dead_code, reason = "offered to erasure")]
     pub(crate) async fn erase(&self, plan: &Plan, whose: Whose<'_>) -> Result<u64, Unavailable> {
         let mut rows = 0;
         if let Some(postgres) = self.postgres_of(plan).await.map_err(|failure| Unavailable(message(failure)))? {

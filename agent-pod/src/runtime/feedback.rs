@@ -189,6 +189,25 @@ pub async fn all(records: &Arc<dyn Records>) -> Result<BTreeMap<(String, String)
     }
 }
 
+/// Removes the examples of a store that are `meant`, by pipeline and example; how many those were.
+pub async fn forget(records: &dyn Records, meant: impl Fn(&str, &Example) -> bool + Send + Sync) -> Result<u64, Error> {
+    let (mut removed, mut after) = (0, None::<String>);
+    loop {
+        let page = records.scan(PREFIX, after.as_deref(), PAGE).await;
+        let page = page.map_err(|source| Error::Store { action: "read feedback", source })?;
+        let Some((last, _)) = page.last() else { return Ok(removed) };
+        after = Some(last.clone());
+        for (key, stored) in &page {
+            let pipeline = key.strip_prefix(PREFIX).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            if read(key, &stored.bytes).is_some_and(|example| meant(pipeline, &example)) {
+                let gone = records.delete(key).await;
+                gone.map_err(|source| Error::Store { action: "remove feedback", source })?;
+                removed += 1;
+            }
+        }
+    }
+}
+
 fn read(key: &str, bytes: &[u8]) -> Option<Example> {
     let read = serde_json::from_slice(bytes);
     read.inspect_err(|error| tracing::warn!(key, %error, "feedback cannot be read and is passed over")).ok()
@@ -232,5 +251,12 @@ mod tests {
         assert_eq!((first.examples.len(), second.examples.len()), (1, 1));
         assert_ne!(first.examples, second.examples);
         assert_eq!(all(&ports.records).await.expect("read").len(), 2);
+        let of_a = |pipeline: &str, example: &Example| pipeline == "p" && example.document == "a";
+        assert_eq!(forget(records, of_a).await.expect("removed"), 2);
+        assert_eq!(forget(records, of_a).await.expect("removed"), 0);
+        assert_eq!(
+            all(&ports.records).await.expect("read").into_keys().collect::<Vec<_>>(),
+            [("other".to_owned(), "kind".to_owned())]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A thousand workers that pull from one pool at once, through the port that workers use; and the same on JetStream alone.
+//! A thousand workers that pull from one pool at once, through the port that workers use.
 
 use std::{
     collections::HashSet,

@@ -15,6 +15,7 @@
 
 mod cancelling;
 mod folder;
+mod opinions;
 mod order;
 mod payloads;
 mod records;
@@ -23,12 +24,13 @@ mod workers;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use flow::DocumentRecord;
+use flow::{DocumentRecord, Plan};
 use queue::Ports;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     folder::{Folder, SharedCache},
+    opinions::Opinions,
     order::Order,
     workers::Follower,
     workers::Workers,
@@ -63,6 +65,14 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The tenant all of whose documents are meant.
+    pub fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Document { .. } => None,
+            Self::Tenant { tenant } => Some(tenant),
+        }
+    }
+
     fn covers(&self, record: &DocumentRecord) -> bool {
         match self {
             Self::Document { pipeline, document } => {
@@ -78,8 +88,9 @@ impl Scope {
 #[derive(Clone, Debug)]
 pub struct DocumentTraces {
     /// Its pipeline.
-    #[allow(dead_code, reason = "for places that find what a document left by the names of pipeline and document")]
     pub pipeline: String,
+    /// The plan that it began with, where that can be read.
+    pub plan: Option<Arc<Plan>>,
     /// Its owner.
     pub tenant: String,
     /// Its name.
@@ -88,8 +99,6 @@ pub struct DocumentTraces {
     pub payload: String,
     /// Knowledge bases of its plan, as (`uri`, name).
     pub knowledge: Vec<(String, String)>,
-    /// Without its plan it may be in every knowledge base.
-    pub plan_is_known: bool,
     /// Keys of the results that its stages left in caches.
     pub cache_keys: BTreeSet<String>,
     /// Payloads that were stored for it. Others may need them too.

@@ -38,7 +38,7 @@ impl Order {
                 let tables = order.knowledge.entry(uri.clone()).or_default();
                 tables.entry(name.clone()).or_default().insert(key.clone());
             }
-            if !document.plan_is_known {
+            if document.plan.is_none() {
                 order.everywhere.insert(key);
             }
             order.results.keys.extend(document.cache_keys.iter().cloned());

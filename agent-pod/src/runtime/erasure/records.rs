@@ -54,7 +54,7 @@ impl Eraser {
                     return Ok((found, true));
                 }
                 let plan = self.plans.get(&record.plan).await.ok();
-                let traces = traces(&record, plan.as_deref());
+                let traces = traces(&record, plan.as_ref());
                 cache_keys += traces.cache_keys.len();
                 found.push(Found { key, revision: stored.revision, scope: owner, record, plan, traces });
             }
@@ -88,7 +88,7 @@ impl Eraser {
             };
             found.revision = stored.revision;
             if let Ok(record) = DocumentRecord::decode(&stored.bytes) {
-                found.traces = traces(&record, found.plan.as_deref());
+                found.traces = traces(&record, found.plan.as_ref());
                 found.record = record;
             }
         }
@@ -102,7 +102,7 @@ impl Eraser {
     }
 }
 
-fn traces(record: &DocumentRecord, plan: Option<&Plan>) -> DocumentTraces {
+fn traces(record: &DocumentRecord, plan: Option<&Arc<Plan>>) -> DocumentTraces {
     let made = record.traces();
     let knowledge = plan.map_or(&[][..], |plan| &plan.spec.knowledge);
     DocumentTraces {
@@ -111,7 +111,7 @@ fn traces(record: &DocumentRecord, plan: Option<&Plan>) -> DocumentTraces {
         document: record.submission.document.clone(),
         payload: record.submission.payload.clone(),
         knowledge: knowledge.iter().map(|knowledge| (knowledge.uri.clone(), knowledge.name.clone())).collect(),
-        plan_is_known: plan.is_some(),
+        plan: plan.cloned(),
         cache_keys: made.cache_keys,
         payloads: made.payloads,
         on_redis: plan.is_some_and(|plan| plan.spec.cache.levels.contains(&CacheLevel::Redis)),

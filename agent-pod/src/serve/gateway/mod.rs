@@ -47,10 +47,11 @@ use crate::{
     args::GatewayArguments,
     commands::note,
     error::chain,
-    results::{self, Sinks},
+    results::{self, Rows, Sinks},
     runtime::{
         cache::orders,
         drivers::Drivers,
+        erasure::Opinions,
         learner::Learner,
         metrics::Metrics,
         models,
@@ -141,7 +142,9 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let sinks = Sinks::new(Arc::clone(&store.ports().payloads), &config.process.state, Arc::clone(&metrics));
     let sinks = Arc::new(sinks);
     spawn_results(&mut parts, &config.process.name, (&drivers, &sinks), &stop);
-    let places = erasing::places(&store, services.get(), config.process.redis.as_ref());
+    let mut places = erasing::places(&store, services.get(), config.process.redis.as_ref());
+    places.push(Arc::new(Rows { sinks: Arc::clone(&sinks), plans: plans.values().cloned().collect() }));
+    places.push(Arc::new(Opinions { records: Arc::clone(&store.ports().records) }));
     let api = Arc::new(Api {
         eraser: erasing::eraser(&drivers, store.ports(), places),
         passes: config.retention.clone(),

@@ -162,7 +162,7 @@ pub(super) async fn look(api: &Api) {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{path::Path, sync::Arc, time::Duration};
 
     use bytes::Bytes;
     use flow::{CacheCounts, ServiceTime};
@@ -171,12 +171,15 @@ mod tests {
 
     use super::*;
     use crate::{
+        results::Sinks,
         runtime::{drivers::Drivers, metrics::Metrics, stop::Stop},
         serve::{
-            config::Limits,
+            config::{Limits, Passes},
             gateway::{
                 api::{Accepted, Head},
                 credits::Credits,
+                erasing,
+                intake::{Intake, Room},
                 tokens::Tokens,
             },
             status::Live,
@@ -191,13 +194,18 @@ mod tests {
         let ports = queue::memory::open();
         let drivers = Drivers::of_store(ports.clone(), Arc::new(Metrics::default()));
         let plan = drivers.plans().put(plan).await.expect("stored");
+        let eraser = erasing::eraser(&drivers, &ports, Vec::new());
         Api {
             drivers,
             plans: BTreeMap::from([("p".to_owned(), plan)]),
             credits: Credits::new(limits.in_flight),
             tokens: Arc::new(Tokens::open(None).expect("no file")),
             watchers: Arc::new(Semaphore::new(1)),
-            room: Api::room(&limits),
+            intake: Intake::new(&limits),
+            eraser,
+            passes: Passes::default(),
+            sinks: Arc::new(Sinks::new(Arc::clone(&ports.payloads), Path::new("unused"), Arc::default())),
+            redis: None,
             live: Live::new(Arc::clone(&ports.statuses)),
             loads: Loads::default(),
             ports,
@@ -208,7 +216,7 @@ mod tests {
 
     async fn submit(api: &Api, id: &str) -> Result<Accepted, Refusal> {
         let head = Head { pipeline: "p".to_owned(), id: Some(id.to_owned()), ..Head::default() };
-        api.submit(&Caller::default(), head, stream::iter([Ok::<_, String>(Bytes::from("text"))])).await
+        api.submit(&Caller::default(), head, (stream::iter([Ok(Bytes::from("text"))]), Room::default())).await
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! `/v1/chat/completions`: an answer to a conversation, whole or piece by piece.
 
-use std::{pin::pin, sync::Arc};
+use std::{io, pin::pin, time::Duration};
 
 use axum::{
     Json,
@@ -10,10 +10,9 @@ use axum::{
     },
 };
 use engine::generation::{ChatMessage, ChatRole, Finish, GenerateRequest, Generated, Sampling};
-use futures::{StreamExt as _, stream};
+use futures::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     fields::Fields,
@@ -25,6 +24,8 @@ use crate::runtime::now;
 
 /// Pieces that wait for a slow client; it cannot fall behind by more than an answer, which is bounded.
 const WAITING: usize = 64;
+/// After the time of a request: for the word that it is over.
+const LAST_PIECE: Duration = Duration::from_secs(1);
 /// OpenAI's own bounds.
 const MOST_TEMPERATURE: f64 = 2.0;
 const MOST_STOPS: usize = 4;
@@ -110,33 +111,35 @@ async fn request(job: &Job, asked: Asked) -> Result<GenerateRequest, Refusal> {
 /// The answer as server-sent events. What goes wrong before the first piece is answered as an error of the request.
 async fn in_pieces(job: Job, request: GenerateRequest, head: Head, with_usage: bool) -> Result<Response, Refusal> {
     let (sender, mut receiver) = mpsc::channel(WAITING);
-    let admitted = Arc::clone(&job.admitted);
     tokio::spawn(async move {
+        // A client that takes nothing must not hold its place for ever.
+        let too_late = tokio::time::sleep_until((job.deadline + LAST_PIECE).into());
         tokio::select! {
             // Dropping the request takes it out of the engine.
             () = sender.closed() => {}
             () = write(&job, request, &head, with_usage, &sender) => {}
+            () = too_late => job.admitted.ended(Refusal::TooSlow.reason()),
         }
     });
     let first = match receiver.recv().await {
         Some(Piece::Failed(refusal)) => return Err(refusal),
         first => first,
     };
-    let pieces = stream::iter(first).chain(ReceiverStream::new(receiver)).map(move |piece| {
-        let data = match piece {
-            Piece::Chunk(chunk) => chunk.to_string(),
-            Piece::Failed(refusal) => {
-                admitted.ended(refusal.reason());
-                refusal.body().to_string()
-            }
-            Piece::Done => {
-                admitted.ended(super::ANSWERED);
-                "[DONE]".to_owned()
-            }
+    let events = stream::unfold(Some((first, receiver)), |left| async move {
+        let (first, mut receiver) = left?;
+        let piece = match first {
+            Some(piece) => Some(piece),
+            None => receiver.recv().await,
         };
-        Ok::<_, std::convert::Infallible>(Event::default().data(data))
+        Some(match piece {
+            Some(Piece::Chunk(chunk)) => (Ok(Event::default().data(chunk.to_string())), Some((None, receiver))),
+            Some(Piece::Failed(refusal)) => (Ok(Event::default().data(refusal.body().to_string())), None),
+            Some(Piece::Done) => (Ok(Event::default().data("[DONE]")), None),
+            // A client must not take it for the end.
+            None => (Err(io::Error::other("the answer broke off")), None),
+        })
     });
-    Ok(Sse::new(pieces).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
 async fn write(job: &Job, request: GenerateRequest, head: &Head, with_usage: bool, client: &mpsc::Sender<Piece>) {
@@ -165,6 +168,7 @@ async fn write(job: &Job, request: GenerateRequest, head: &Head, with_usage: boo
     let generated = match ended {
         Ok(generated) => generated,
         Err(refusal) => {
+            job.admitted.ended(refusal.reason());
             send(Piece::Failed(refusal)).await;
             return;
         }
@@ -186,7 +190,9 @@ async fn write(job: &Job, request: GenerateRequest, head: &Head, with_usage: boo
             return;
         }
     }
-    send(Piece::Done).await;
+    if send(Piece::Done).await {
+        job.admitted.ended(super::ANSWERED);
+    }
 }
 
 impl Head {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,6 +17,7 @@ use axum::{
 };
 use flow::PodStatus;
 use futures::{StreamExt as _, stream};
+use tokio::sync::mpsc;
 
 use super::{ANSWERED, admission::Admitted, directory::Held, refusal::Refusal};
 use crate::{Error, Result, error::chain, serve::status::Live};
@@ -24,6 +26,8 @@ use crate::{Error, Result, error::chain, serve::status::Live};
 const CONNECT: Duration = Duration::from_secs(2);
 /// Workers that one request is sent to, one after the other.
 const MOST_TRIES: usize = 3;
+/// Parts of an answer that wait for a slow client.
+const WAITING: usize = 16;
 /// When it may be worth asking again where no worker holds the model: a pod may be starting.
 const NO_WORKER_RETRY: Duration = Duration::from_secs(5);
 
@@ -87,12 +91,13 @@ impl Workers {
                 Ok(Err(error)) => {
                     tracing::warn!(address = %sending.address, error = %chain(&error), "a worker cannot be asked");
                 }
-                Ok(Ok(answer)) if is_full(answer.status()) => refused = Some(passed_on(answer, sending, admitted)),
-                Ok(Ok(answer)) => return Ok(passed_on(answer, sending, admitted)),
+                Ok(Ok(answer)) if is_full(answer.status()) => refused = Some((answer, sending)),
+                Ok(Ok(answer)) => return Ok(passed_on(answer, sending, admitted, self.time)),
             }
         }
         // The word of a worker that is full says when to come again.
-        refused.ok_or_else(|| no_worker("no worker that holds the model can be reached"))
+        let (answer, sending) = refused.ok_or_else(|| no_worker("no worker that holds the model can be reached"))?;
+        Ok(passed_on(answer, sending, admitted, self.time))
     }
 }
 
@@ -145,19 +150,46 @@ impl Drop for Sending {
     }
 }
 
-/// The worker's answer as it comes. If it breaks off, so does ours: a client must not take it for whole.
-fn passed_on(answer: reqwest::Response, sending: Sending, admitted: &Arc<Admitted>) -> Response {
+/// What is passed on of an answer.
+enum Passed {
+    Chunk(Bytes),
+    End,
+}
+
+/// The worker's answer as it comes, for as long as it may take: a client that takes nothing must not hold its place for
+/// ever. If it breaks off, so does ours: a client must not take it for whole.
+fn passed_on(answer: reqwest::Response, sending: Sending, admitted: &Arc<Admitted>, time: Duration) -> Response {
     let status = answer.status();
     let headers = answer.headers().clone();
     let outcome = if status.is_success() { ANSWERED } else { "Refused" };
-    let chunks = (answer.bytes_stream(), sending, Arc::clone(admitted));
-    let body = stream::unfold(chunks, move |(mut chunks, sending, admitted)| async move {
-        match chunks.next().await {
-            Some(chunk) => Some((chunk, (chunks, sending, admitted))),
-            None => {
-                admitted.ended(outcome);
-                None
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let admitted = Arc::clone(admitted);
+    tokio::spawn(async move {
+        let _sending = sending;
+        let mut chunks = answer.bytes_stream();
+        let passing = async {
+            while let Some(chunk) = chunks.next().await {
+                let Ok(chunk) = chunk else { return admitted.ended("Failed") };
+                if sender.send(Passed::Chunk(chunk)).await.is_err() {
+                    return;
+                }
             }
+            if sender.send(Passed::End).await.is_ok() {
+                admitted.ended(outcome);
+            }
+        };
+        tokio::select! {
+            () = sender.closed() => {}
+            () = passing => {}
+            () = tokio::time::sleep(time) => admitted.ended(Refusal::TooSlow.reason()),
+        }
+    });
+    let body = stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Passed::Chunk(chunk)) => Some((Ok(chunk), Some(receiver))),
+            Some(Passed::End) => None,
+            None => Some((Err(io::Error::other("the answer broke off")), None)),
         }
     });
     let mut response = Response::new(Body::from_stream(body));
