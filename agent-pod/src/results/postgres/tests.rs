@@ -166,6 +166,8 @@ fn certificate(folder: &Path, name: &str) -> Option<(std::path::PathBuf, std::pa
     let made = std::process::Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
         .args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name}")])
+        // Of itself openssl makes an authority's, which no server may show.
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-out")
         .arg(&certificate)
         .arg("-keyout")
