@@ -322,6 +322,9 @@ pub struct BenchArguments {
     /// How it is printed.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
+    /// Redis server whose answers are measured too, by the suite cache: redis://[user:password@]host[:port][/database].
+    #[arg(id = "bench_redis", long = "redis", env = "DOCKET_REDIS", hide_env_values = true, value_name = "URL")]
+    pub redis: Option<String>,
     /// Measured rounds, after one round of warm-up.
     #[arg(long, env = "DOCKET_ROUNDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
@@ -338,6 +341,8 @@ pub enum Suite {
     Pipeline,
     /// Ingestion and search.
     Retrieval,
+    /// Answers of each level of the cache.
+    Cache,
 }
 
 /// What `docket worker` and `docket gateway` have in common.
@@ -363,6 +368,9 @@ pub struct ServeArguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS")]
     pub health: Option<String>,
+    /// Redis server that processes share as a level of the cache: redis://[user:password@]host[:port][/database].
+    #[arg(id = "serve_redis", long = "redis", env = "DOCKET_REDIS", hide_env_values = true, value_name = "URL")]
+    pub redis: Option<String>,
     /// Breaks the process on purpose, for the fault campaign. Never where documents matter.
     #[arg(long, env = "DOCKET_UNSAFE_FAULTS", value_name = "FAULTS", hide = true)]
     pub unsafe_faults: Option<String>,
@@ -427,10 +435,10 @@ pub struct ClientArguments {
     pub tls: TlsArguments,
 }
 
-/// Documents at a gateway instead of those of a state folder.
+/// What is at a gateway instead of what is in a state folder.
 #[derive(Args, Debug, Clone)]
 pub struct RemoteArguments {
-    /// The gateway's address; documents of the pipeline there are meant instead of the last run in the state folder.
+    /// The gateway's address; what is there is meant instead of what is in the state folder.
     #[arg(id = "remote_gateway", long = "gateway", env = "DOCKET_GATEWAY", value_name = "URL")]
     pub gateway: Option<String>,
     /// Bearer token of the gateway.
@@ -647,16 +655,54 @@ pub struct RedisArguments {
 /// `docket cache`.
 #[derive(Subcommand, Debug, Clone)]
 pub enum CacheCommand {
-    /// Says how many results each level keeps, and how large they are. Those in memory live as long as their process.
+    /// Says how many results each level keeps, how large they are, and how often answers to nearly equal prompts were wrong.
+    /// Those in memory live as long as their process.
     Stats(CacheArguments),
     /// Removes kept results, for all pipelines; they are made again when they are wanted.
     Clear {
-        /// Only results that were made so long ago or longer.
-        #[arg(long, env = "DOCKET_OLDER_THAN", value_name = "DURATION")]
-        older_than: Option<Span>,
+        #[command(flatten)]
+        selection: SelectionArguments,
         #[command(flatten)]
         arguments: CacheArguments,
     },
+    /// Works documents so that their results are kept, and leaves nothing else: no run, no records, no results.
+    Warm(WarmArguments),
+}
+
+/// Which results are removed; all where nothing is said.
+#[derive(Args, Debug, Clone)]
+pub struct SelectionArguments {
+    /// Only results that were made so long ago or longer.
+    #[arg(long, env = "DOCKET_OLDER_THAN", value_name = "DURATION")]
+    pub older_than: Option<Span>,
+    /// Only results of documents of this tenant.
+    #[arg(long, env = "DOCKET_TENANT", value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Only results that were made from the document whose bytes have this BLAKE3 digest.
+    #[arg(long, env = "DOCKET_PAYLOAD", value_name = "DIGEST")]
+    pub payload: Option<String>,
+}
+
+/// `docket cache warm`.
+#[derive(Args, Debug, Clone)]
+pub struct WarmArguments {
+    #[command(flatten)]
+    pub file: FileArguments,
+    /// Documents: files, folders or .jsonl files.
+    #[arg(long, required = true, env = "DOCKET_INPUT", num_args = 1.., value_name = "PATH")]
+    pub input: Vec<PathBuf>,
+    /// Takes only the first so many documents.
+    #[arg(long, env = "DOCKET_LIMIT", value_name = "N")]
+    pub limit: Option<usize>,
+    /// How the summary is printed.
+    #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
+    pub format: Format,
+    #[command(flatten)]
+    pub state: StateArguments,
+    #[command(flatten)]
+    pub models: ModelArguments,
+    #[command(flatten)]
+    pub redis: RedisArguments,
 }
 
 /// Which levels are meant.
@@ -670,6 +716,8 @@ pub struct CacheArguments {
     /// How the numbers are printed.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
+    #[command(flatten)]
+    pub remote: RemoteArguments,
 }
 
 /// The value of a variable that a resource names, such as `apiKeyEnv`; `None` where it is not set or no text.

@@ -1,9 +1,12 @@
 //! A broker, a gateway and workers as processes of their own: killed, stopped, and compared with one process.
 
+#[path = "support/redis_server.rs"]
+mod redis_server;
 mod support;
 
 use std::collections::BTreeMap;
 
+use redis_server::RedisServer;
 use serde_json::{Value, json};
 use support::{
     PLAIN, Place,
@@ -192,4 +195,66 @@ fn clients_read_and_follow_documents_in_the_formats_of_a_run() {
     let cancelled = cluster.place.docket(&["cancel", "--gateway", &http, "good.txt", "--format", "jsonl"]).code(0);
     assert_eq!(cancelled.lines()[0]["outcome"], "succeeded", "what has ended stays as it is");
     cluster.place.docket(&["get", "--gateway", &http, "nothing"]).code(2).says("NotFound");
+}
+
+#[test]
+fn caches_of_all_processes_are_seen_and_cleared_also_of_one_that_is_away() {
+    let (Some(nats), Some(redis)) = (Nats::start(), RedisServer::start()) else { return };
+    let place = Place::new();
+    let shared = "spec:\n  cache: {levels: [Memory, Redis, Disk]}\n  stages:";
+    place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", shared));
+    let config = common(&nats, &format!("redis: {{url: '{}', timeout: 20s}}\n", redis.url()));
+    let gateway = GatewayProcess::start(&place, &config);
+    let start = |name: &str| {
+        let mut started = worker(&place, name, &format!("pool: readers\n{config}"));
+        started.says(&format!("worker {name} takes tasks"));
+        started
+    };
+    let docket = |arguments: &[&str]| {
+        let ran = place.docket(&[arguments, &["--gateway", &gateway.http]].concat()).code(0);
+        ran.lines()
+    };
+    let submit = |prefix: &str| docket(&["submit", "--input", "in", "--prefix", prefix, "--format", "jsonl"]);
+    let levels = |lines: Vec<Value>| -> Vec<Value> {
+        lines.iter().map(|line| line["stages"]["parse"]["cacheLevel"].clone()).collect()
+    };
+    let entries = |answer: &Value| -> BTreeMap<String, Value> {
+        let processes = answer["processes"].as_array().expect("processes").iter();
+        let of = |process: &Value| {
+            (process["process"].as_str().expect("a name").to_owned(), process["disk"]["entries"].clone())
+        };
+        processes.map(of).collect()
+    };
+    let wait_for_entries = |count: u64| {
+        wait_for("what is kept on Redis", || {
+            let found = docket(&["cache", "stats", "--format", "json"]).remove(0);
+            (found["redis"]["entries"] == count).then_some(found)
+        })
+    };
+    place.write("in/a.txt", "the same text");
+    let mut first = start("first");
+    assert_eq!(levels(submit("1-")), [Value::Null]);
+    let found = wait_for_entries(1);
+    assert_eq!(entries(&found), BTreeMap::from([("first".to_owned(), json!(1))]));
+    first.terminate();
+    assert_eq!(first.ends().code(), Some(0));
+    // Another one has nothing of its own, and the server has.
+    let second = start("second");
+    assert_eq!(levels(submit("2-")), ["redis"]);
+    assert_eq!(levels(submit("3-")), ["memory"]);
+    let cleared = docket(&["cache", "clear", "--format", "json"]).remove(0);
+    assert_eq!(cleared["redis"]["entries"], 1, "{cleared}");
+    assert_eq!(
+        entries(&cleared),
+        BTreeMap::from([("second".to_owned(), json!(0))]),
+        "it took it from the server: {cleared}"
+    );
+    assert_eq!(levels(submit("4-")), [Value::Null]);
+    let found = wait_for_entries(1);
+    assert_eq!(entries(&found)["second"], 1);
+    drop(second);
+    // The first one was away when all was cleared: it must not answer from what it had, nor give it to the server.
+    redis.command("FLUSHALL").expect("an answer");
+    let _first = start("first");
+    assert_eq!(levels(submit("5-")), [Value::Null]);
 }

@@ -106,6 +106,57 @@ fn a_document_of_a_run_is_in_no_file_of_the_state_folder_after_it_was_erased() {
     assert_eq!(holding(&state, "nothing of it"), [""; 0]);
 }
 
+/// Writes a few words about a question, and answers nearly the same question with them.
+const ASKING: &str = r#"
+apiVersion: docket.dev/v1alpha1
+kind: AgentPool
+metadata: {name: writers}
+spec:
+  models:
+  - {name: minilm, task: Embed, source: {catalog: minilm}}
+  - {name: small, task: Generate, source: {catalog: smollm2-135m-instruct}, contextTokens: 1024}
+---
+apiVersion: docket.dev/v1alpha1
+kind: Pipeline
+metadata: {name: asking}
+spec:
+  cache: {semantic: {shadow: 0}}
+  stages:
+  - name: answer
+    pool: writers
+    generate: {prompt: "In a sentence. {{ document.text }}", maxTokens: 4}
+"#;
+
+#[test]
+fn an_answer_to_nearly_equal_prompts_goes_with_the_document_that_it_was_made_from() {
+    if models(&["minilm", "smollm2-135m-instruct"]).is_none() {
+        return;
+    }
+    let place = Place::new();
+    place.write("pipeline.yaml", ASKING);
+    let ask = |name: &str, text: &str| {
+        place.write(name, text);
+        let result = place.result(name);
+        assert_eq!(result["outcome"], "succeeded", "{result}");
+        (result["document"].as_str().expect("a name").to_owned(), result["stages"]["answer"]["cacheLevel"].clone())
+    };
+    let answers = || {
+        let ran = place.docket(&["cache", "stats", "--format", "json"]).code(0);
+        serde_json::from_str::<Value>(&ran.stdout).expect("JSON")["disk"]["semantic"]["entries"].clone()
+    };
+    let (first, level) = ask("first.txt", "What is the capital city of France?");
+    assert_eq!(level, Value::Null);
+    ask("other.txt", "How do I reset my password?");
+    assert_eq!(ask("second.txt", "Which city is the capital of France?").1, "semantic");
+    assert_eq!(answers(), 2);
+    let erased = report(&place.docket(&["erase", &first, "--format", "json"]).code(0));
+    assert_eq!(erased["complete"], true, "{erased:#}");
+    assert_eq!(place_named(&erased, "cache on disk")["removed"], 2, "the result of its request, and the answer");
+    assert_eq!(answers(), 1);
+    assert_eq!(ask("third.txt", "WHAT is the capital city of France?").1, Value::Null);
+    assert_eq!(ask("fourth.txt", "How can I reset my password?").1, "semantic", "that of another document stays");
+}
+
 #[test]
 fn what_may_lie_on_a_server_that_is_not_named_or_not_there_is_left_and_said_so() {
     let Some(redis) = RedisServer::start() else { return };
@@ -339,6 +390,35 @@ fn over_a_broker_nothing_is_left_in_its_files_nor_in_those_of_workers() {
     assert_eq!(holding(cluster.nats.folder(), SECRET), [""; 0]);
     assert_eq!(status(&cluster.gateway, "a"), 404);
     assert_eq!(ended(&cluster.gateway, "other")["output"]["head"], "nothing of it");
+}
+
+#[test]
+fn a_gateway_erases_from_the_server_that_workers_share() {
+    let Some(redis) = RedisServer::start() else { return };
+    let shared = format!("redis: {{url: {:?}, timeout: 20s}}\n", redis.url());
+    let pipeline = changed(PLAIN, &[("spec:\n  stages:", "spec:\n  cache: {levels: [Redis]}\n  stages:")]);
+    let Some(cluster) = Cluster::start(&pipeline, &shared) else { return };
+    let config = format!("pool: readers\nresources: [pipeline.yaml]\nnats: {{servers: [{:?}]}}\n", cluster.nats.url);
+    let mut one = worker(&cluster.place, "one", &format!("{config}{shared}"));
+    one.says("worker one takes tasks");
+    let size = || redis.command("DBSIZE").expect("an answer");
+    for id in ["a", "b"] {
+        answer(submit(&cluster.gateway, id, &format!("{SECRET} {id}")), 202);
+        assert_eq!(ended(&cluster.gateway, id)["outcome"], "succeeded");
+    }
+    // They are sent beside the work.
+    wait_for("results on the server", || size().starts_with(":2").then_some(()));
+    let erased = report(&cluster.erase(&["a"]).code(0));
+    assert_eq!(place_named(&erased, "worker one: cache on Redis")["removed"], 1, "{erased:#}");
+    assert_eq!(place_named(&erased, "cache on Redis")["absent"], 1, "the gateway looks there itself");
+    assert!(size().starts_with(":1"), "{}", size());
+    // One that does not know the server leaves what it had put there to the gateway.
+    drop(one);
+    let mut two = worker(&cluster.place, "one", &config);
+    two.says("worker one takes tasks");
+    let erased = report(&cluster.erase(&["b"]).code(0));
+    assert_eq!(place_named(&erased, "cache on Redis")["removed"], 1, "{erased:#}");
+    assert!(size().starts_with(":0"), "{}", size());
 }
 
 #[test]

@@ -329,3 +329,43 @@ fn a_document_is_given_an_expected_finish_once_its_stages_were_measured() {
     // Seconds and their parts, of our century and in UTC.
     assert!(finish.starts_with("20") && finish.ends_with('Z') && finish.contains('T'), "{finish}");
 }
+
+#[test]
+fn kept_results_are_seen_and_removed_by_those_who_may() {
+    let place = Place::new();
+    place.write("tokens.yaml", TOKENS);
+    let gateway = gateway(&place, PLAIN, "tokens: tokens.yaml\n");
+    let with = |request: reqwest::blocking::RequestBuilder, token: &str| {
+        request.bearer_auth(token).send().expect("it answers")
+    };
+    let stats =
+        |token: &str, status: u16| answer(with(client().get(format!("{}/v1/cache", gateway.http)), token), status);
+    let clear = |token: &str, query: &str, status: u16| {
+        answer(with(client().post(format!("{}/v1/cache/clear?{query}", gateway.http)), token), status)
+    };
+    let (all, acme) = ("token-of-all-00001", "token-of-acme-0001");
+    for tenant in ["one", "two"] {
+        let query = format!("?id={tenant}&tenant={tenant}");
+        answer(with(client().post(documents(&gateway) + &query).body("the same text"), all), 202);
+        let ended = format!("{}/{tenant}?wait=60", documents(&gateway));
+        assert_eq!(answer(with(client().get(ended), all), 200)["outcome"], "succeeded");
+    }
+    let found = stats(all, 200);
+    let process = &found["processes"][0];
+    assert_eq!((&process["disk"]["entries"], &process["memory"]["entries"]), (&json!(2), &json!(2)), "{found}");
+    assert_eq!(process["statistics"]["computed"], 2, "tenants share nothing");
+    assert_eq!(found["redis"], Value::Null);
+    assert_eq!(stats(acme, 403)["error"]["reason"], "Forbidden");
+    assert_eq!(clear(acme, "", 403)["error"]["reason"], "Forbidden");
+    assert_eq!(clear(all, "olderThan=soon", 400)["error"]["reason"], "Invalid");
+    assert_eq!(clear(all, "colour=red", 400)["error"]["reason"], "Invalid");
+    let removed = |answer: Value| answer["processes"][0]["disk"]["entries"].clone();
+    assert_eq!(removed(clear(all, "tenant=three", 200)), 0);
+    assert_eq!(removed(clear(all, "olderThan=1h", 200)), 0);
+    assert_eq!(removed(clear(all, "tenant=one", 200)), 1);
+    let ran = place.docket(&["cache", "stats", "--gateway", &gateway.http, "--token", all]).code(0);
+    assert!(ran.stdout.contains("disk of "), "{}", ran.stdout);
+    let ran = place.docket(&["cache", "clear", "--gateway", &gateway.http, "--token", all, "--format", "json"]).code(0);
+    assert_eq!(removed(serde_json::from_str(&ran.stdout).expect("JSON")), 1);
+    assert_eq!(stats(all, 200)["processes"][0]["memory"]["entries"], 0);
+}

@@ -274,6 +274,12 @@ pub struct Cache {
     /// Answers from the cache when specification, model and inputs are the same to the byte.
     #[serde(default)]
     pub exact: ExactCache,
+    /// Keeps what `embed` stages make of a text.
+    #[serde(default)]
+    pub embeddings: EmbeddingsCache,
+    /// Answers `generate` and `extract` stages also from prompts that are nearly the same. Off where it is not written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticCache>,
     /// Where results are kept, asked in the order Memory, Redis, Disk; empty turns the cache off.
     #[serde(default = "cache_levels")]
     #[schemars(length(max = 3))]
@@ -283,7 +289,12 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { exact: ExactCache::default(), levels: cache_levels() }
+        Self {
+            exact: ExactCache::default(),
+            embeddings: EmbeddingsCache::default(),
+            semantic: None,
+            levels: cache_levels(),
+        }
     }
 }
 
@@ -308,6 +319,70 @@ impl Default for ExactCache {
 
 fn cache_ttl() -> Span {
     Span(std::time::Duration::from_secs(3_600))
+}
+
+/// Reuse of vectors that `embed` stages make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EmbeddingsCache {
+    /// How long vectors may be used again. They follow from text and model alone, so they can be kept for long.
+    #[serde(default = "embeddings_ttl")]
+    pub ttl: Span,
+}
+
+impl Default for EmbeddingsCache {
+    fn default() -> Self {
+        Self { ttl: embeddings_ttl() }
+    }
+}
+
+fn embeddings_ttl() -> Span {
+    Span(std::time::Duration::from_secs(7 * 86_400))
+}
+
+/// Reuse of answers to prompts that are nearly the same: within one tenant, one version of the pipeline, one stage, one model
+/// and one scope.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SemanticCache {
+    /// Lowest cosine of two prompts' vectors at which one answers the other. Templates do not count: what they say
+    /// must be equal, and what was filled in is compared.
+    #[serde(default = "semantic_similarity")]
+    #[schemars(range(min = 0.5, max = 1.0))]
+    pub similarity: f64,
+    /// Fields of the documents' metadata: documents that differ in one never answer each other, and one that lacks one is
+    /// neither answered nor kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub scope: Vec<String>,
+    /// How long an answer may be used for other prompts.
+    #[serde(default = "cache_ttl")]
+    pub ttl: Span,
+    /// Most answers that are kept for a stage and scope; the oldest go first.
+    #[serde(default = "semantic_entries")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_entries: u32,
+    /// Share of the answers that is worked all the same, to measure how often the kept one would have been wrong.
+    #[serde(default = "semantic_shadow")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub shadow: f64,
+    /// Embedding model that compares prompts; the stages' pools hold it. Default: the pool's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub embedder: Option<String>,
+}
+
+fn semantic_similarity() -> f64 {
+    0.95
+}
+
+fn semantic_entries() -> u32 {
+    1_000
+}
+
+fn semantic_shadow() -> f64 {
+    0.01
 }
 
 /// A place where results are kept.

@@ -25,6 +25,8 @@ use crate::{
     .message("set exactly one of parse, embed, retrieve, generate, extract, classify, score.head, cite, transform, approve"))]
 #[x_kube(validation = Rule::new("!has(self.score) || !has(self.score.path) || has(self.generate) || has(self.extract)")
     .message("score.path reads the output of the same stage's generate or extract; this stage has neither").field_path(".score.path"))]
+#[x_kube(validation = Rule::new("!has(self.cache) || self.cache != 'Semantic' || has(self.generate) || has(self.extract)")
+    .message("only generate and extract can be answered by what is nearly the same; write Exact or None").field_path(".cache"))]
 pub struct Stage {
     /// Name of the stage; unique in the pipeline.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -58,7 +60,8 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4))]
     pub fallback: Option<Vec<Fallback>>,
-    /// `None` never answers this stage from the cache nor keeps its result. Default: as the pipeline says.
+    /// Which results may answer this stage. Default: as the pipeline says, for generate and extract also those of nearly the
+    /// same prompt where it has `cache.semantic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<StageCache>,
     /// Turns the document's bytes into text.
@@ -137,12 +140,15 @@ pub enum OnTimeout {
     DeadLetter,
 }
 
-/// `None` never answers this stage from the cache nor keeps its result. Default: as the pipeline says.
+/// Which results may answer a stage. Default: as the pipeline says, for generate and extract also those of nearly the same
+/// prompt where it has `cache.semantic`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StageCache {
-    /// As the pipeline says.
+    /// Only those of the same request, whatever `cache.semantic` of the pipeline says.
     Exact,
-    /// Never.
+    /// Also those of nearly the same prompt; the pipeline's `cache.semantic` says how near.
+    Semantic,
+    /// None, and its result is not kept.
     None,
 }
 

@@ -81,6 +81,7 @@ fn every_rule_that_is_broken_is_reported_at_its_field() {
         "no address can be used",
     );
     check(PIPELINE, "overlap: 16", "overlap: ▲65", "spec.knowledge[0].chunking.overlap", "at most half");
+    check(PIPELINE, "timeout: 30s", "cache: ▲Semantic", "spec.stages[2].cache", "only generate and extract");
     check(
         PIPELINE,
         "spec:\n",

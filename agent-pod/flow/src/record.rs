@@ -148,6 +148,8 @@ pub struct Completion {
     pub score: Option<f64>,
     /// Whether the cache answered.
     pub cached: bool,
+    /// Which part of the cache answered: `memory`, `redis` or `disk` for the same request, `semantic` for a nearly equal one.
+    pub cache_level: Option<String>,
     /// Seconds from the start of the work to its output; waiting for the queue is left out, for the engine not.
     pub seconds: f64,
     /// Tokens read.

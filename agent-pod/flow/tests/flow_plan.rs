@@ -522,3 +522,70 @@ fn the_order_of_fields_in_an_output_schema_is_part_of_the_digest() {
     };
     assert_ne!(with(r#"{"x": {}, "y": {}}"#), with(r#"{"y": {}, "x": {}}"#));
 }
+
+/// The pipeline of the design with a semantic cache, over writers that also hold an embedder.
+fn nearly_equal(change: impl Fn(&mut Value), pool: impl Fn(&mut Value)) -> Result<Plan, Vec<Problem>> {
+    let (mut written, mut pools) = (review_pipeline(), json!(pools()));
+    written["cache"] = json!({"semantic": {"scope": ["jurisdiction"]}});
+    let embed = |name: &str| json!({"name": name, "task": "Embed", "source": {"catalog": name}});
+    pools["writers"]["models"] = json!([pools["writers"]["models"][0], embed("bge"), embed("minilm")]);
+    change(&mut written);
+    pool(&mut pools);
+    let pools = serde_json::from_value(pools).expect("the pools are well-formed");
+    compile("contracts", 1, &spec(written), &pools)
+}
+
+#[test]
+fn nearly_equal_prompts_answer_the_stages_that_write_where_the_pipeline_asks_for_it() {
+    let same = |_: &mut Value| {};
+    let answered = |plan: &Plan| {
+        let found = plan.stages().iter().filter_map(|stage| Some((stage, plan.semantic(&stage.name)?)));
+        found.map(|(stage, (_, model))| format!("{} by {}", stage.name, model.name)).collect::<Vec<_>>()
+    };
+    let of = |change: &dyn Fn(&mut Value)| answered(&nearly_equal(change, same).expect("it compiles"));
+    assert_eq!(of(&same), ["draft by bge", "review by bge"]);
+    assert_eq!(
+        of(&|spec| spec["cache"]["semantic"]["embedder"] = json!("minilm")),
+        ["draft by minilm", "review by minilm"]
+    );
+    assert_eq!(of(&|spec| spec["stages"][2]["cache"] = json!("Exact")), ["review by bge"]);
+    assert_eq!(of(&|spec| spec["stages"][3]["cache"] = json!("None")), ["draft by bge"]);
+    assert_eq!(of(&|spec| spec["stages"][3]["cache"] = json!("Semantic")), ["draft by bge", "review by bge"]);
+    assert!(of(&|spec| spec["cache"] = json!({})).is_empty(), "it is off where it is not written");
+    assert!(plan(review_pipeline()).semantic("draft").is_none());
+    let settings = nearly_equal(same, same).expect("it compiles").spec.cache.semantic.expect("it is written");
+    let shown = (settings.similarity, settings.max_entries, settings.shadow, settings.ttl.to_string());
+    assert_eq!(shown, (0.95, 1_000, 0.01, "1h".to_owned()));
+}
+
+#[test]
+fn prompts_that_cannot_be_compared_are_a_problem_of_the_stage() {
+    let check = |change: &dyn Fn(&mut Value), pool: &dyn Fn(&mut Value), expected: &[(&str, &str, &str)]| {
+        let found = nearly_equal(change, pool).expect_err("it has problems");
+        let seen: Vec<(&str, &str)> = found.iter().map(|problem| (problem.field.as_str(), problem.reason)).collect();
+        let wanted: Vec<(&str, &str)> = expected.iter().map(|(field, reason, _)| (*field, *reason)).collect();
+        assert_eq!(seen, wanted, "{found:#?}");
+        assert!(found.iter().zip(expected).all(|(problem, (_, _, part))| problem.message.contains(part)), "{found:#?}");
+    };
+    let same = |_: &mut Value| {};
+    let both = |reason, part| [("spec.stages[2].cache", reason, part), ("spec.stages[3].cache", reason, part)];
+    let no_embedder = |pools: &mut Value| {
+        pools["writers"]["models"].as_array_mut().expect("models").truncate(1);
+    };
+    check(&same, &no_embedder, &both("UnknownModel", "pool \"writers\" itself holds no model with task Embed"));
+    let provided = |pools: &mut Value| {
+        for model in 1..3 {
+            let openai = json!({"baseUrl": "https://models.example/v1", "model": "m", "dimensions": 384});
+            let source = json!({"openai": openai});
+            pools["writers"]["models"][model] = json!({"name": format!("p{model}"), "task": "Embed", "source": source});
+        }
+    };
+    check(&same, &provided, &both("UnknownModel", "pool \"writers\" itself holds no model with task Embed"));
+    let misspelt = |spec: &mut Value| spec["cache"]["semantic"]["embedder"] = json!("minilms");
+    check(&misspelt, &same, &both("UnknownModel", "did you mean \"minilm\"?"));
+    let not_told = |spec: &mut Value| {
+        spec["cache"] = json!({});
+        spec["stages"][2]["cache"] = json!("Semantic");
+    };
+    check(&not_told, &same, &[("spec.stages[2].cache", "InvalidCache", "Semantic needs `cache.semantic`")]);
+}

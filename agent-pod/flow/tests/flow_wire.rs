@@ -91,6 +91,16 @@ fn what_stages_left_comes_back() {
 }
 
 #[test]
+fn which_part_of_the_cache_answered_comes_back() {
+    let (_, mut record) = example();
+    for level in [None, Some("semantic".to_owned())] {
+        let completion = Completion { cached: level.is_some(), cache_level: level, ..Completion::default() };
+        record.stages.get_mut("a").expect("a stage").status = StageStatus::Done(completion);
+        assert_eq!(DocumentRecord::decode(&record.encode()).expect("it was just written"), record);
+    }
+}
+
+#[test]
 fn bytes_that_are_no_message_are_errors() {
     for bytes in [&b""[..], b"not a record", &[0xff; 40], &[8]] {
         assert!(DocumentRecord::decode(bytes).is_err());

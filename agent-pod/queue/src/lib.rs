@@ -1,8 +1,8 @@
 //! The six ports that carry documents, and their implementations.
 //!
-//! Ports know nothing of plans or records: they carry bytes under names. [`memory`] serves tests, [`embedded`] one process
-//! on a laptop (redb and files, durable), [`jetstream`] many processes on a cluster (NATS). One contract suite in `tests/`
-//! runs on every implementation.
+//! Ports know nothing of plans or records: they carry bytes under names. [`memory`] serves tests and work that leaves
+//! nothing, [`embedded`] one process on a laptop (redb and files, durable), [`jetstream`] many processes on a cluster
+//! (NATS). One contract suite in `tests/` runs on every implementation.
 
 pub mod clock;
 mod condemned;

@@ -93,7 +93,11 @@ fn status_in_words(status: &StageStatus, record: &DocumentRecord, predecessors: 
         StageStatus::Awaiting { since, .. } => format!("waits for a person since {}: docket approve", time(*since)),
         StageStatus::Done(done) => {
             let model = done.model.as_ref().map_or_else(String::new, |model| format!(" with {model}"));
-            let how = if done.cached { "from the cache".to_owned() } else { format!("by {}{model}", done.worker) };
+            let level = done.cache_level.as_ref().map_or_else(String::new, |level| format!(" ({level})"));
+            let how = match done.cached {
+                true => format!("from the cache{level}"),
+                false => format!("by {}{model}", done.worker),
+            };
             let how =
                 done.fallback.as_ref().map_or_else(|| how.clone(), |fallback| format!("fallback {fallback}, {how}"));
             let cost = if done.cost > 0 { format!(", cost {}", flow::units(done.cost)) } else { String::new() };

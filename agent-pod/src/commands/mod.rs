@@ -2,7 +2,7 @@
 
 mod approve;
 mod bench;
-mod cache;
+pub(crate) mod cache;
 mod client;
 pub(crate) mod dlq;
 mod erase;

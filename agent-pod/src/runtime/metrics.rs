@@ -31,6 +31,7 @@ pub struct Metrics {
     cost: CounterVec,
     in_work: GaugeVec,
     cache_requests: IntCounterVec,
+    cache_checked: IntCounterVec,
     queue_waiting: IntGaugeVec,
     queue_oldest: GaugeVec,
     interrupted: IntCounterVec,
@@ -83,6 +84,11 @@ impl Default for Metrics {
                 "docket_cache_requests_total",
                 "Requests to the cache of results; a miss is counted at the level \"none\"",
                 &["level", "outcome"],
+            ),
+            cache_checked: counter(
+                "docket_cache_semantic_checked_total",
+                "Answers to nearly equal prompts that were worked all the same, by whether they were right",
+                &["outcome"],
             ),
             queue_waiting: expect(IntGaugeVec::new(
                 Opts::new("docket_queue_waiting", "Tasks that wait to be taken"),
@@ -171,6 +177,7 @@ impl Metrics {
             Box::new(self.cost.clone()),
             Box::new(self.in_work.clone()),
             Box::new(self.cache_requests.clone()),
+            Box::new(self.cache_checked.clone()),
             Box::new(self.queue_waiting.clone()),
             Box::new(self.queue_oldest.clone()),
             Box::new(self.interrupted.clone()),
@@ -332,6 +339,7 @@ impl Metrics {
             ("memory", Some(&statistics.memory)),
             ("redis", statistics.redis.as_ref()),
             ("disk", Some(&statistics.disk)),
+            ("semantic", Some(&statistics.semantic.level)),
         ];
         let of_level = |(level, counts): (&'static str, Option<&LevelStatistics>)| {
             counts.map(|counts| {
@@ -341,6 +349,11 @@ impl Metrics {
         let counts = levels.into_iter().filter_map(of_level).flatten();
         for (level, outcome, count) in counts.chain([("none", "miss", statistics.computed)]) {
             let counter = self.cache_requests.with_label_values(&[level, outcome]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        let checked = statistics.semantic.checked;
+        for (outcome, count) in [("right", checked.checked - checked.wrong), ("wrong", checked.wrong)] {
+            let counter = self.cache_checked.with_label_values(&[outcome]);
             counter.inc_by(count.saturating_sub(counter.get()));
         }
     }
@@ -361,4 +374,31 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
 
 fn expect<T>(made: prometheus::Result<T>) -> T {
     made.expect("names and labels are constants of the right form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::cache::semantic::{SemanticStatistics, shadow::Checked};
+
+    #[test]
+    fn counts_of_the_cache_follow_its_statistics() {
+        let metrics = Metrics::default();
+        let level = LevelStatistics { hits: 3, misses: 2, errors: 1, ..LevelStatistics::default() };
+        let semantic = SemanticStatistics { level, checked: Checked { checked: 5, wrong: 2 }, wrong_ratio: Some(0.4) };
+        let statistics = Statistics { computed: 7, semantic, ..Statistics::default() };
+        metrics.cache(&statistics);
+        metrics.cache(&statistics);
+        let text = metrics.text().expect("text");
+        for line in [
+            "docket_cache_requests_total{level=\"semantic\",outcome=\"hit\"} 3",
+            "docket_cache_requests_total{level=\"semantic\",outcome=\"miss\"} 2",
+            "docket_cache_requests_total{level=\"semantic\",outcome=\"error\"} 1",
+            "docket_cache_requests_total{level=\"none\",outcome=\"miss\"} 7",
+            "docket_cache_semantic_checked_total{outcome=\"right\"} 3",
+            "docket_cache_semantic_checked_total{outcome=\"wrong\"} 2",
+        ] {
+            assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in:\n{text}");
+        }
+    }
 }

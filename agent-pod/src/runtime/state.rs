@@ -7,7 +7,10 @@
 //! DIR/cache/, DIR/vectors-*.bin     results and vectors that can be made again
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use queue::{Ports, embedded::Embedded};
@@ -54,6 +57,13 @@ impl State {
         std::fs::create_dir_all(folder).map_err(Error::system(action()))?;
         let store = queue::embedded::open(folder).map_err(Error::system(action()))?;
         Ok(Self { folder: folder.to_path_buf(), ports: store.ports.clone(), _store: store })
+    }
+
+    /// The same folder with records, tasks and timers that end with the process: what is done then leaves payloads and what
+    /// is derived, and no run.
+    pub fn forgetting(mut self) -> Self {
+        self.ports = Ports { payloads: Arc::clone(&self.ports.payloads), ..queue::memory::open() };
+        self
     }
 
     /// Opens a folder that must be there already.

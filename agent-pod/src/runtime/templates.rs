@@ -3,12 +3,20 @@
 //! A template computes: it is rendered on a thread that may block, so whoever waits for it can stop waiting (its stage's
 //! time-out) and the others go on. The thread is done when the fuel is.
 
-use std::{future, panic, sync::Arc};
+use std::{cell::RefCell, future, panic, sync::Arc};
 
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter};
 
 /// Steps that one template may take; a template is written by a person, its data is not.
 const FUEL: u64 = 5_000_000;
+
+/// Stands in a frame for what was filled in; a template that holds it itself only has another frame.
+const FILLED: char = '\u{fffc}';
+
+thread_local! {
+    /// What the template that is being rendered on this thread prints, where somebody wants to know.
+    static PRINTED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
 
 /// Renders prompts, queries and values.
 pub struct Templates {
@@ -22,6 +30,14 @@ impl Default for Templates {
         // A misspelt name must not become an empty prompt.
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         environment.add_filter("head", head);
+        environment.set_formatter(|out, state, value| {
+            PRINTED.with_borrow_mut(|printed| {
+                if let Some(printed) = printed {
+                    printed.push(value.to_string());
+                }
+            });
+            escape_formatter(out, state, value)
+        });
         Self { environment: Arc::new(environment) }
     }
 }
@@ -31,6 +47,18 @@ impl Templates {
     pub async fn render(&self, template: &str, context: &Value) -> Result<String, Error> {
         let (template, context) = (template.to_owned(), context.clone());
         self.compute(move |environment| environment.render_str(&template, context)).await
+    }
+
+    /// Renders a template and tells what of the text is the template's own and what was filled in.
+    pub async fn render_parts(&self, template: &str, context: &Value) -> Result<Parts, Error> {
+        let (template, context) = (template.to_owned(), context.clone());
+        self.compute(move |environment| {
+            PRINTED.set(Some(Vec::new()));
+            let text = environment.render_str(&template, context);
+            let printed = PRINTED.take().unwrap_or_default();
+            Ok(parts(&text?, printed))
+        })
+        .await
     }
 
     /// Whether an expression (`when`) is true.
@@ -80,6 +108,31 @@ impl Templates {
     }
 }
 
+/// A rendered text in two parts. Together they are the whole: two texts of one frame differ in their fillings alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The template's own words, with a mark for each filling.
+    pub frame: String,
+    /// What was filled in, in its order.
+    pub fillings: Vec<String>,
+}
+
+/// Finds what was printed in the text that came of it. What a template printed into a variable and changed before it wrote
+/// it is not found: it stays in the frame.
+fn parts(text: &str, printed: Vec<String>) -> Parts {
+    let (mut frame, mut fillings, mut rest) = (String::new(), Vec::new(), text);
+    for value in printed.into_iter().filter(|value| !value.is_empty()) {
+        if let Some(place) = rest.find(&value) {
+            frame.push_str(&rest[..place]);
+            frame.push(FILLED);
+            rest = &rest[place + value.len()..];
+            fillings.push(value);
+        }
+    }
+    frame.push_str(rest);
+    Parts { frame, fillings }
+}
+
 /// `{{ text | head(400) }}`: the first so many characters, ended at a word's end.
 fn head(text: &str, characters: usize) -> String {
     let Some((end, _)) = text.char_indices().nth(characters) else { return text.to_owned() };
@@ -103,6 +156,36 @@ mod tests {
         assert_eq!(head("one two three", 9), "one two");
         assert_eq!(head("one", 9), "one");
         assert_eq!(head("äöü", 2), "äö");
+    }
+
+    #[tokio::test]
+    async fn a_text_is_told_apart_into_frame_and_fillings() {
+        let templates = Templates::default();
+        let context = context! { document => context! { text => "a lease of a house", kind => "lease" } };
+        let cases = [
+            ("Say what {{ document.text }} means.", "Say what \u{fffc} means.", vec!["a lease of a house"]),
+            (
+                "{% if document.kind == 'lease' %}Rent{% else %}Price{% endif %} of {{ document.text | head(7) }}?",
+                "Rent of \u{fffc}?",
+                vec!["a lease"],
+            ),
+            ("{{ document.kind }}, {{ document.kind }}", "\u{fffc}, \u{fffc}", vec!["lease", "lease"]),
+            ("no filling, {{ '' }}at all", "no filling, at all", vec![]),
+            // What is changed after it was printed is no filling: nobody can say where it is.
+            ("{% set x %}{{ document.kind }}{% endset %}{{ x | upper }}", "\u{fffc}", vec!["LEASE"]),
+        ];
+        for (template, frame, fillings) in cases {
+            let found = templates.render_parts(template, &context).await.expect("it renders");
+            assert_eq!(
+                (found.frame.as_str(), found.fillings.clone()),
+                (frame, fillings.iter().map(ToString::to_string).collect()),
+                "{template}"
+            );
+            let text = templates.render(template, &context).await.expect("it renders");
+            let whole =
+                found.fillings.iter().fold(found.frame, |frame, filling| frame.replacen('\u{fffc}', filling, 1));
+            assert_eq!(whole, text, "nothing of the text is lost");
+        }
     }
 
     #[tokio::test]

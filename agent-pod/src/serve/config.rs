@@ -25,7 +25,7 @@ use crate::{
     args::{ServeArguments, WorkerArguments},
     commands::validate,
     error::chain,
-    runtime::retention::SETTLE,
+    runtime::{cache::RedisSettings, retention::SETTLE},
 };
 
 /// The file of a worker.
@@ -132,6 +132,21 @@ pub struct Process {
     /// Longest time from SIGTERM to the end of the process: what is in work then is handed back.
     #[serde(default = "default_grace")]
     pub grace: Span,
+    /// The Redis server that processes share as a level of the cache; the same for all.
+    pub redis: Option<RedisServer>,
+}
+
+/// A Redis server that keeps results of pipelines whose `cache.levels` name Redis.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisServer {
+    /// `redis://[user:password@]host[:port][/database]`.
+    pub url: Option<String>,
+    /// File with the URL, where it holds a password.
+    pub url_file: Option<PathBuf>,
+    /// Longest wait of a stage for an answer; after it the stage is worked.
+    #[serde(default = "default_redis_timeout")]
+    pub timeout: Span,
 }
 
 /// How the broker is reached.
@@ -220,6 +235,10 @@ fn default_grace() -> Span {
     Span(Duration::from_secs(30))
 }
 
+fn default_redis_timeout() -> Span {
+    Span(Duration::from_millis(2))
+}
+
 fn default_prefix() -> String {
     "docket".to_owned()
 }
@@ -286,6 +305,8 @@ pub struct ProcessConfig {
     pub health: Option<SocketAddr>,
     /// Longest time to stop.
     pub grace: Duration,
+    /// The server of the cache that processes share.
+    pub redis: Option<RedisSettings>,
 }
 
 impl WorkerConfig {
@@ -393,7 +414,36 @@ fn process<T>(file: &Located<T>, written: &Process, base: &Path, arguments: &Ser
         models: arguments.models.folder.clone().or_else(|| written.models.as_ref().map(|path| resolved(base, path))),
         health: health.map(|text| address(file, "health", text)).transpose()?,
         grace: written.grace.0,
+        redis: redis(file, written.redis.as_ref(), base, arguments)?,
     })
+}
+
+fn redis<T>(
+    file: &Located<T>,
+    written: Option<&RedisServer>,
+    base: &Path,
+    arguments: &ServeArguments,
+) -> Result<Option<RedisSettings>> {
+    let wrong = |field: &str, message: String| validate::usage(vec![file.error(field, message)]);
+    let timeout = written.map_or_else(default_redis_timeout, |written| written.timeout).0;
+    let unusable = |error| format!("{error}; write it as redis://[user:password@]host[:port][/database]");
+    if let Some(url) = &arguments.redis {
+        let settings = RedisSettings::new(url, timeout);
+        return settings.map(Some).map_err(|error| Error::usage(format!("--redis: {}", unusable(error))));
+    }
+    let Some(written) = written else { return Ok(None) };
+    let (field, url) = match (&written.url, &written.url_file) {
+        (Some(url), None) => ("redis.url", url.clone()),
+        (None, Some(path)) => {
+            let path = resolved(base, path);
+            let text = std::fs::read_to_string(&path);
+            let text =
+                text.map_err(|error| wrong("redis.urlFile", format!("failed to read {}: {error}", path.display())))?;
+            ("redis.urlFile", text.trim_end().to_owned())
+        }
+        _ => return Err(wrong("redis", "set exactly one of url, urlFile".to_owned())),
+    };
+    RedisSettings::new(&url, timeout).map(Some).map_err(|error| wrong(field, unusable(error)))
 }
 
 /// The host's name and the process's number: unique among the processes of a broker.

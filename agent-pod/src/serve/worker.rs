@@ -27,6 +27,7 @@ use crate::{
     args::WorkerArguments,
     commands::note,
     runtime::{
+        cache::orders,
         drivers::Drivers,
         erasure::{Folder, Follower},
         learner::Learner,
@@ -99,12 +100,17 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
             metrics.models_loaded(models_took);
             let folder = &config.process.state;
             std::fs::create_dir_all(folder).map_err(Error::system(format!("make the folder {}", folder.display())))?;
-            let opened = Arc::new(Services::open_at(folder, store.ports.clone(), engine, names)?);
+            let mut opened = Services::open_at(folder, store.ports.clone(), engine, names)?;
+            if let Some(settings) = config.process.redis {
+                opened.cache.use_redis(settings).await;
+            }
+            let opened = Arc::new(opened);
             metrics.with_providers(opened.models.meters());
             let _ = services.set(Arc::clone(&opened));
             // Before the first task: what was erased while this folder was away goes from it too.
             let name = &config.process.name;
             let follower = Follower::open(store.ports.clone(), Folder::live(folder, &opened), name).await?;
+            let obeyed = orders::catch_up(&opened.cache, store.ports.records.as_ref()).await;
             let inference = answering.map(|answering| {
                 let mut directory = Directory::default();
                 directory.add(&config.pool, &config.spec, config.pipelines, Some(&opened.models));
@@ -130,10 +136,17 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
             health.ready();
             let models = status::held_models(&config.spec, &opened);
             let ready_after = started.elapsed();
-            let _ = speaker.loaded.set(Loaded { models_took, ready_after, services: opened, models, inference });
+            let _ = speaker.loaded.set(Loaded {
+                models_took,
+                ready_after,
+                services: Arc::clone(&opened),
+                models,
+                inference,
+            });
             note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
-            let following = stopping.clone();
-            let (worked, ()) = tokio::join!(worker.run(stopping), follower.follow(&following));
+            let (following, caches) = (stopping.clone(), (obeyed, stopping.clone()));
+            let listening = orders::listen(&opened.cache, &opened.ports, name, caches);
+            let (worked, (), ()) = tokio::join!(worker.run(stopping), follower.follow(&following), listening);
             worked.map_err(Error::system("work"))
         };
         let worked = tokio::select! {

@@ -8,7 +8,7 @@ use minijinja::{Value as TemplateValue, value::Serde};
 use serde_json::{Map, Value};
 
 use super::Failure;
-use crate::runtime::{progress, providers::Guard, services::Services};
+use crate::runtime::{progress, providers::Guard, services::Services, templates::Parts};
 
 /// The view of one stage on its document.
 pub(super) struct Context {
@@ -29,8 +29,11 @@ pub(super) struct Context {
     pub payload: String,
     /// Text of the document: what its parse stage made, else the bytes as UTF-8.
     pub text: Text,
+    /// The stage's round.
+    pub round: u32,
     /// Where token pieces go: the events subject, if the pipeline streams.
     pub stream: Option<String>,
+    metadata: Value,
     template: TemplateValue,
     outputs: Map<String, Value>,
 }
@@ -138,10 +141,12 @@ impl Context {
             budget: Budget::of(plan, record, stage, level),
             payload: record.submission.payload.clone(),
             text,
+            round: task.round,
             stream: plan
                 .spec
                 .streaming
                 .then(|| progress::tokens_subject(&plan.name, &record.submission.document, &stage.name)),
+            metadata,
             template,
             outputs,
         })
@@ -154,6 +159,20 @@ impl Context {
             .render(template, &self.template)
             .await
             .map_err(|error| Failure::permanent("TemplateFailed", format!("{field}: {}", crate::error::chain(&error))))
+    }
+
+    /// Renders a template and tells apart what it says itself and what was filled in.
+    pub async fn render_parts(&self, services: &Services, field: &str, template: &str) -> Result<Parts, Failure> {
+        services
+            .templates
+            .render_parts(template, &self.template)
+            .await
+            .map_err(|error| Failure::permanent("TemplateFailed", format!("{field}: {}", crate::error::chain(&error))))
+    }
+
+    /// What was said about the document; an object.
+    pub fn metadata(&self) -> &Value {
+        &self.metadata
     }
 
     /// Whether the stage's `when` holds.

@@ -11,6 +11,7 @@ mod heads;
 mod parse;
 mod retrieve;
 mod roles;
+mod semantic;
 mod transform;
 
 use std::{
@@ -23,11 +24,11 @@ use crds::{CacheLevel, Fallback, Price, StageCache as StageCacheMode, Work};
 use flow::{Completion, DocumentRecord, Plan, PlannedStage, Spent, Task};
 use serde_json::Value;
 
-use self::context::Context;
 pub use self::heads::{document_vector, plain_text};
 pub(crate) use self::{approve::answer, parse::MAX_BYTES, retrieve::search};
+use self::{context::Context, semantic::Semantic};
 use crate::runtime::{
-    cache::{Levels, Output, Work as Cached},
+    cache::{Level, Levels, Output, Owner, Work as Cached, semantic::shadow},
     services::Services,
 };
 
@@ -155,8 +156,8 @@ pub async fn execute(
     let begun = Instant::now();
     let fallback = stage.fallback(context.level);
     let price = plan.model_at(&stage.name, context.level).and_then(|model| model.price.as_ref());
-    let (output, cached, cache_key) = match fallback.and_then(|fallback| fallback.constant.as_ref()) {
-        Some(constant) => (Output::plain(Value::Object(constant.0.clone())), false, None),
+    let (output, level, cache_key) = match fallback.and_then(|fallback| fallback.constant.as_ref()) {
+        Some(constant) => (Output::plain(Value::Object(constant.0.clone())), None, None),
         None => {
             let job = prepare(services, plan, stage, &context).await?;
             let ran = run_cached(services, plan, stage, &context, job).await;
@@ -167,13 +168,14 @@ pub async fn execute(
         Some(path) => number_at(&output.value, path),
         None => number_at(&output.value, "score"),
     });
-    let (read, written) = if cached { (0, 0) } else { (output.prompt_tokens, output.completion_tokens) };
+    let (read, written) = if level.is_some() { (0, 0) } else { (output.prompt_tokens, output.completion_tokens) };
     Ok(Executed::Done(Completion {
         output: services.put_json(&output.value).await?,
         references: output.references,
         cache_key,
         score,
-        cached,
+        cached: level.is_some(),
+        cache_level: level.map(|level| level.word().to_owned()),
         seconds: begun.elapsed().as_secs_f64(),
         prompt_tokens: read,
         completion_tokens: written,
@@ -213,23 +215,30 @@ async fn run_cached(
     stage: &PlannedStage,
     context: &Context,
     job: Box<dyn Job>,
-) -> Result<(Output, bool, Option<String>), Failure> {
+) -> Result<(Output, Option<Level>, Option<String>), Failure> {
     let cache = &plan.spec.cache;
     let levels = Levels {
         memory: cache.levels.contains(&CacheLevel::Memory),
         redis: cache.levels.contains(&CacheLevel::Redis),
         disk: cache.levels.contains(&CacheLevel::Disk),
-        ttl: cache.exact.ttl.0,
+        ttl: if stage.spec.embed.is_some() { cache.embeddings.ttl.0 } else { cache.exact.ttl.0 },
     };
     let wanted = stage.spec.cache != Some(StageCacheMode::None) && levels.any();
     let Some(inputs) = job.key(services).filter(|_| wanted) else {
-        return Ok((run(services, context, job.as_ref()).await?, false, None));
+        return Ok((run(services, context, job.as_ref()).await?, None, None));
     };
     let key = cache_key(&plan.stage_digest_at(&stage.name, context.level), &context.tenant, &inputs);
-    let work = CachedJob { services, context, job };
-    let (output, cached) =
-        services.cache.get_or_compute(&key, levels, &work).await.map_err(|failure| Arc::unwrap_or_clone(failure))?;
-    Ok((output, cached, Some(key)))
+    let work = CachedJob { services, context, owner: Owner::new(&context.tenant, &context.payload), job };
+    // What a stage falls back to is not what its kept answers were made with.
+    let semantic = if context.level == 0 { Semantic::of(services, plan, stage) } else { None };
+    let (output, level) = match semantic {
+        Some(semantic) => run_near(&semantic, &work, (plan, stage), (&key, levels, &inputs)).await?,
+        None => {
+            let answer = services.cache.get_or_compute(&key, levels, &work).await;
+            answer.map_err(|failure| Arc::unwrap_or_clone(failure))?
+        }
+    };
+    Ok((output, level, Some(key)))
 }
 
 /// Does the work, unless the budget is used up: what the cache has costs nothing.
@@ -240,16 +249,63 @@ async fn run(services: &Arc<Services>, context: &Context, job: &dyn Job) -> Resu
     job.run(services).await
 }
 
+/// The same request first, then one that is nearly the same, then the work. A share of what the second gives is worked all
+/// the same, while the document has something left of its budget: then the fresh result counts.
+async fn run_near(
+    semantic: &Semantic<'_>,
+    work: &CachedJob<'_>,
+    (plan, stage): (&Plan, &PlannedStage),
+    (key, levels, inputs): (&str, Levels, &[String]),
+) -> Result<(Output, Option<Level>), Failure> {
+    let (services, context, cache) = (work.services, work.context, &work.services.cache);
+    if let Some((output, level)) = cache.get(key, levels, work).await? {
+        return Ok((output, Some(level)));
+    }
+    // The first input of a job that uses a model is the model's digest.
+    let answering = inputs.first().map_or("", String::as_str);
+    let near = semantic.near(services, (plan, stage), context, answering).await?;
+    let mut doubted = None;
+    if let Some(near) = &near
+        && let Some((output, hit)) = cache.nearest(near, levels).await
+    {
+        let may_be_worked = context.budget.answer_tokens() != Some(0);
+        if !may_be_worked || !shadow::is_due(key, hit, semantic.spec.shadow) {
+            return Ok((output, Some(Level::Semantic)));
+        }
+        doubted = Some(output);
+    }
+    let made = cache.compute(key, levels, work).await;
+    let (output, level) = made.map_err(|failure| Arc::unwrap_or_clone(failure))?;
+    if let Some(doubted) = doubted {
+        match semantic.is_wrong(services, &doubted.value, &output.value).await {
+            Ok(wrong) => cache.checked(wrong, levels).await,
+            // The stage has its result; that the other one could not be judged is no reason to lose it.
+            Err(_) => cache.not_compared(),
+        }
+    }
+    if let Some(near) = near
+        && level.is_none()
+    {
+        cache.keep_near(key, &near, (work.owner, output.clone()), levels).await;
+    }
+    Ok((output, level))
+}
+
 /// A job as the cache wants it.
 struct CachedJob<'a> {
     services: &'a Arc<Services>,
     context: &'a Context,
+    owner: Owner,
     job: Box<dyn Job>,
 }
 
 #[async_trait]
 impl Cached for CachedJob<'_> {
     type Error = Failure;
+
+    fn owner(&self) -> Owner {
+        self.owner
+    }
 
     /// Payloads can be gone, or never have been in this process's store.
     async fn usable(&self, kept: &Output) -> Result<bool, Failure> {
@@ -267,8 +323,12 @@ impl Cached for CachedJob<'_> {
 }
 
 fn cache_key(specification: &str, tenant: &str, inputs: &[String]) -> String {
+    digest([specification, tenant].into_iter().chain(inputs.iter().map(String::as_str)))
+}
+
+fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     let mut hasher = blake3::Hasher::new();
-    for part in [specification, tenant].into_iter().chain(inputs.iter().map(String::as_str)) {
+    for part in parts {
         // Lengths keep ("ab", "c") and ("a", "bc") apart.
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }

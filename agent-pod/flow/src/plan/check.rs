@@ -14,6 +14,7 @@ mod reason {
     pub(super) const CYCLE: &str = "Cycle";
     pub(super) const DUPLICATE_NAME: &str = "DuplicateName";
     pub(super) const IMPOSSIBLE_JOIN: &str = "ImpossibleJoin";
+    pub(super) const INVALID_CACHE: &str = "InvalidCache";
     pub(super) const INVALID_DEADLINE: &str = "InvalidDeadline";
     pub(super) const INVALID_FALLBACK: &str = "InvalidFallback";
     pub(super) const INVALID_SCHEMA: &str = "InvalidSchema";

@@ -12,7 +12,7 @@ mod results;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crds::{AgentPoolSpec, Fallback, Model, PipelineSpec, Retry, Stage, StageTimeout};
+use crds::{AgentPoolSpec, Fallback, Model, PipelineSpec, Retry, SemanticCache, Stage, StageTimeout};
 
 use crate::Digest;
 use graph::Graph;
@@ -137,6 +137,14 @@ impl Plan {
             None => used,
         };
         used.find(self.pools.get(planned.pool(level))?)
+    }
+
+    /// How a stage may be answered by nearly the same prompts, and the model of its pool that compares them; `None` where
+    /// it may not.
+    pub fn semantic(&self, stage: &str) -> Option<(&SemanticCache, &Model)> {
+        let stage = &self.stage(stage)?.spec;
+        let semantic = models::semantic(&self.spec, stage)?;
+        Some((semantic, models::comparing(semantic, self.pools.get(&stage.pool)?)?))
     }
 
     /// BLAKE3 of what a stage does: its work, its score, and the head, knowledge base and model that they refer to. Its

@@ -1,6 +1,9 @@
 //! Which model of its pool a stage uses, and by what it is led to it.
 
-use crds::{AgentPoolSpec, Embed, Fallback, Head, Knowledge, Model, ModelTask, PipelineSpec, Stage, Work};
+use crds::{
+    AgentPoolSpec, Embed, Fallback, Head, Knowledge, Model, ModelTask, PipelineSpec, SemanticCache, Stage, StageCache,
+    Work,
+};
 
 /// The model that a stage's work uses.
 pub(super) struct UsedModel<'a> {
@@ -66,6 +69,20 @@ pub(super) fn fallbacks<'a>(spec: &'a PipelineSpec, stage: &'a Stage) -> &'a [Fa
 pub(super) fn uses_pool(spec: &PipelineSpec, pool: &str) -> bool {
     let falls_back = |stage| fallbacks(spec, stage).iter().any(|fallback| fallback.pool.as_deref() == Some(pool));
     spec.stages.iter().any(|stage| stage.pool == pool || falls_back(stage))
+}
+
+/// How a stage may be answered by nearly the same prompts: it writes, it does not say otherwise, and the pipeline says how.
+pub(super) fn semantic<'a>(spec: &'a PipelineSpec, stage: &Stage) -> Option<&'a SemanticCache> {
+    let writes = matches!(stage.work()?, Work::Generate(_) | Work::Extract(_));
+    let allowed = !matches!(stage.cache, Some(StageCache::Exact | StageCache::None));
+    spec.cache.semantic.as_ref().filter(|_| writes && allowed)
+}
+
+/// The model of a pool that compares prompts. One of a provider does not: what the cache has costs nothing.
+pub(super) fn comparing<'p>(semantic: &SemanticCache, pool: &'p AgentPoolSpec) -> Option<&'p Model> {
+    let named = |model: &&Model| semantic.embedder.as_ref().is_none_or(|name| model.name == *name);
+    let own = |model: &&Model| model.task == ModelTask::Embed && model.source.openai.is_none();
+    pool.models.iter().filter(own).find(named)
 }
 
 /// The knowledge base that a stage names, and in which field.

@@ -194,8 +194,8 @@ macro_rules! same_fields {
 }
 
 same_fields!(
-    Completion: output, score, cached, seconds, prompt_tokens, completion_tokens, worker, model, cost, fallback, references,
-    cache_key
+    Completion: output, score, cached, cache_level, seconds, prompt_tokens, completion_tokens, worker, model, cost, fallback,
+    references, cache_key
 );
 same_fields!(Cause: reason, message, worker, model);
 same_fields!(Spent: seconds, prompt_tokens, completion_tokens, cost);

@@ -1,4 +1,4 @@
-//! All six ports in the memory of one process: for tests. Nothing outlives it.
+//! All six ports in the memory of one process: for tests, and for work that leaves nothing. Nothing outlives it.
 
 mod payloads;
 mod queue;

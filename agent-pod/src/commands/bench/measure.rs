@@ -57,7 +57,7 @@ impl Measured {
         let shown = |value: Option<f64>| value.map(|value| (value * 1_000.0).round() / 1_000.0);
         json!({
             "suite": self.suite, "name": self.name, "unit": self.unit, "median": shown(quantile(0.5)),
-            "min": shown(sorted.first().copied()), "max": shown(sorted.last().copied()), "p95": shown(quantile(0.95)),
+            "min": shown(sorted.first().copied()), "max": shown(sorted.last().copied()), "p95": shown(quantile(0.95)), "p99": shown(quantile(0.99)),
             "values": self.values, "cpuSeconds": shown(Some(self.cpu_seconds)),
         })
     }

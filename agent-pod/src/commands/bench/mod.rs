@@ -1,5 +1,6 @@
 //! `docket bench`: measures this build on this machine. One warm-up round, then measured rounds; medians and spread.
 
+mod cache;
 mod engine;
 mod measure;
 mod pipeline;
@@ -18,8 +19,8 @@ use crate::{
 
 /// Runs the suites that were asked for.
 pub(super) async fn bench(arguments: BenchArguments) -> Result<ExitCode> {
-    let suites =
-        arguments.suite.map_or_else(|| vec![Suite::Engine, Suite::Pipeline, Suite::Retrieval], |suite| vec![suite]);
+    let all = || vec![Suite::Engine, Suite::Pipeline, Suite::Retrieval, Suite::Cache];
+    let suites = arguments.suite.map_or_else(all, |suite| vec![suite]);
     let models = arguments.models.folder.as_deref();
     let rounds = arguments.rounds as usize;
     let mut results = Vec::new();
@@ -28,6 +29,7 @@ pub(super) async fn bench(arguments: BenchArguments) -> Result<ExitCode> {
             Suite::Engine => engine::run(models, rounds).await?,
             Suite::Pipeline => pipeline::run(models, rounds).await?,
             Suite::Retrieval => retrieval::run(models, rounds).await?,
+            Suite::Cache => cache::run(arguments.redis.as_deref(), rounds).await?,
         };
         results.extend(measured.iter().map(Measured::json));
     }
@@ -52,7 +54,7 @@ fn text(value: &Value) -> String {
         .into_iter()
         .flatten()
         .map(|r| {
-            ["suite", "name", "unit", "median", "min", "max", "p95", "cpuSeconds"]
+            ["suite", "name", "unit", "median", "min", "max", "p95", "p99", "cpuSeconds"]
                 .iter()
                 .map(|key| word(&r[*key]))
                 .collect()
@@ -64,6 +66,6 @@ fn text(value: &Value) -> String {
         word(&value["machine"]),
         value["threads"],
         value["rounds"],
-        table(&["SUITE", "NAME", "UNIT", "MEDIAN", "MIN", "MAX", "P95", "CPU S"], &rows)
+        table(&["SUITE", "NAME", "UNIT", "MEDIAN", "MIN", "MAX", "P95", "P99", "CPU S"], &rows)
     )
 }

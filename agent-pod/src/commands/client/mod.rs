@@ -1,5 +1,6 @@
 //! Commands against a gateway: the same documents, the same formats as `docket run`, elsewhere.
 
+mod cache;
 mod connection;
 mod dead_letters;
 mod erasing;
@@ -12,6 +13,7 @@ mod submit;
 use serde_json::Value;
 
 pub(super) use self::{
+    cache::{clear as cache_clear, stats as cache_stats},
     dead_letters::{list as dead_letters, replay, show as dead_letter},
     erasing::erase,
     following::watch,

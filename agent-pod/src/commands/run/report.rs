@@ -141,7 +141,7 @@ pub(crate) async fn result(
         stage.insert("rounds".to_owned(), json!(if state.attempt == 0 { state.round } else { state.round + 1 }));
         stage.insert("attempts".to_owned(), json!(state.attempt));
         let mut output = Value::Null;
-        let (mut cached, mut fallback) = (false, None);
+        let (mut cached, mut cache_level, mut fallback) = (false, None, None);
         match &state.status {
             StageStatus::Done(completion) => {
                 output = match payload_json(payloads, &completion.output).await {
@@ -156,6 +156,7 @@ pub(crate) async fn result(
                 };
                 cached = completion.cached;
                 fallback = completion.fallback.as_deref();
+                cache_level.clone_from(&completion.cache_level);
                 if let Some(Value::Array(found)) = output.get("citations") {
                     citations.extend(found.iter().cloned());
                 }
@@ -169,6 +170,9 @@ pub(crate) async fn result(
             _ => {}
         }
         stage.insert("cached".to_owned(), json!(cached));
+        if let Some(level) = cache_level {
+            stage.insert("cacheLevel".to_owned(), json!(level));
+        }
         stage.insert("fallback".to_owned(), json!(fallback));
         stage.insert("seconds".to_owned(), json!(state.consumed().seconds));
         stage.insert("cost".to_owned(), json!(flow::units(state.consumed().cost)));

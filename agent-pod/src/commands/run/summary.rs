@@ -260,8 +260,20 @@ fn cache_line(cache: &Value) -> String {
         }
         line.push_str(", ");
     }
-    let _ = write!(line, "{} on disk, {} computed", cache["disk"]["hits"], cache["computed"]);
+    let _ = write!(line, "{} on disk, ", cache["disk"]["hits"]);
+    let semantic = &cache["semantic"];
+    if semantic["hits"] != 0 || semantic["misses"] != 0 || semantic["skipped"] != 0 {
+        let _ = write!(line, "{} semantic ({}), ", semantic["hits"], checked_line(semantic));
+    }
+    let _ = write!(line, "{} computed", cache["computed"]);
     line
+}
+
+/// What was measured of answers to nearly equal prompts.
+pub(crate) fn checked_line(checked: &Value) -> String {
+    let ratio = checked["wrongRatio"].as_f64();
+    let share = ratio.map_or_else(String::new, |ratio| format!(", {:.1} %", ratio * 100.0));
+    format!("{} checked, {} wrong{share}", checked["checked"], checked["wrong"])
 }
 
 /// A JSON value without quotes.

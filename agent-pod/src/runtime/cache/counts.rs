@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use super::semantic::SemanticStatistics;
+
 /// Counts of one level, as they grow.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -53,7 +55,7 @@ impl From<&Counts> for LevelStatistics {
 }
 
 /// What the cache has done so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
     /// Results that no level had, so that the work was done.
@@ -65,4 +67,6 @@ pub struct Statistics {
     pub redis: Option<LevelStatistics>,
     /// In the folder.
     pub disk: LevelStatistics,
+    /// Answers to nearly equal prompts.
+    pub semantic: SemanticStatistics,
 }

@@ -3,29 +3,77 @@
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
     counts::{Counts, count},
     kept::Kept,
+    semantic,
 };
 
-/// Bytes of results; the oldest go first, at the start.
+/// Bytes of results; the oldest go first.
 const MOST_BYTES: u64 = 1 << 30;
+
+/// A part of the bound, one in so many, that may be written before the folder is looked through again, and that is then
+/// made free.
+const SLACK: u64 = 16;
 
 /// Results in a folder.
 pub(super) struct Disk {
     folder: PathBuf,
+    bound: Bound,
     pub(super) counts: Counts,
+}
+
+/// How much a folder may hold, also while it is written.
+#[derive(Clone)]
+pub(super) struct Bound {
+    most: u64,
+    /// Bytes that were written since the folder was last looked through.
+    written: Arc<AtomicU64>,
+}
+
+impl Bound {
+    /// So many bytes.
+    pub(super) fn new(most: u64) -> Self {
+        Self { most, written: Arc::default() }
+    }
+
+    /// Makes a folder fit.
+    pub(super) fn enforce(&self, folder: &Path) -> io::Result<()> {
+        prune(folder, self.most)
+    }
+
+    /// So many bytes more were written: now and then the folder is looked through again.
+    pub(super) fn wrote(&self, folder: &Path, bytes: u64) -> io::Result<()> {
+        let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // Whoever takes the count looks; the others see a small one.
+        if written > self.most / SLACK && self.written.swap(0, Ordering::Relaxed) > 0 {
+            return prune(folder, self.most - self.most / SLACK);
+        }
+        Ok(())
+    }
 }
 
 impl Disk {
     /// Opens the folder, making it where there is none, and removes what has grown too much.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        Self::open_bounded(folder, Bound::new(MOST_BYTES))
+    }
+
+    fn open_bounded(folder: &Path, bound: Bound) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        prune(folder, MOST_BYTES)?;
-        Ok(Self { folder: folder.to_path_buf(), counts: Counts::default() })
+        bound.enforce(folder)?;
+        Ok(Self { folder: folder.to_path_buf(), bound, counts: Counts::default() })
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What is kept under a key. Misses and errors are counted; whether it is a hit, the caller decides.
@@ -54,13 +102,11 @@ impl Disk {
     /// Keeps a result. That it cannot be kept costs only time later.
     pub(super) async fn put(&self, key: &str, kept: Arc<Kept>) {
         let (path, name) = (self.path(key), key.to_owned());
+        let (folder, bound) = (self.folder.clone(), self.bound.clone());
         let written = tokio::task::spawn_blocking(move || {
             let Some(bytes) = kept.encode(&name) else { return Ok(false) };
-            let folder = path.parent().unwrap_or(&path);
-            std::fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&bytes)?;
-            file.persist(&path).map_err(|error| error.error)?;
+            write(&path, &bytes)?;
+            bound.wrote(&folder, bytes.len() as u64)?;
             Ok(true)
         });
         match written.await.map_err(io::Error::other).and_then(|written| written) {
@@ -84,12 +130,25 @@ pub(super) fn path(folder: &Path, key: &str) -> PathBuf {
     folder.join(shard).join(name)
 }
 
-/// All files of results in a cache folder, and what is half-written.
+/// Replaces a file as a whole.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// All files in the folders of a cache folder, and what is half-written; none where there is no such folder.
 pub(super) fn files(folder: &Path) -> io::Result<Vec<(PathBuf, std::fs::Metadata)>> {
     let mut files = Vec::new();
+    if !folder.is_dir() {
+        return Ok(files);
+    }
     for shard in std::fs::read_dir(folder)? {
         let shard = shard?.path();
-        if !shard.is_dir() {
+        // Answers of the semantic part have folders of their own below this one.
+        if !shard.is_dir() || shard == semantic::folder(folder) {
             continue;
         }
         for file in std::fs::read_dir(shard)? {
@@ -117,8 +176,11 @@ fn prune(folder: &Path, limit: u64) -> io::Result<()> {
         if total <= limit {
             break;
         }
-        std::fs::remove_file(path)?;
-        total -= metadata.len();
+        match std::fs::remove_file(path) {
+            // Another thread has removed or replaced it meanwhile.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => total -= metadata.len(),
+        }
     }
     Ok(())
 }
@@ -145,5 +207,28 @@ mod tests {
         let left = files(folder.path()).expect("files");
         assert_eq!(left.len(), 1);
         assert!(left[0].0.ends_with("aa/new"));
+    }
+
+    #[tokio::test]
+    async fn the_folder_stays_within_its_bound_while_it_is_written() {
+        const BOUND: u64 = 64 << 10;
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Disk::open_bounded(folder.path(), Bound::new(BOUND)).expect("it opens");
+        let held = || files(folder.path()).expect("files").iter().map(|(_, file)| file.len()).sum::<u64>();
+        let mut written = 0;
+        for n in 0..200_u64 {
+            // Digits of a digest cannot be compressed to nothing.
+            let text: String =
+                (0..40).map(|part| blake3::hash(&(n * 100 + part).to_le_bytes()).to_hex().to_string()).collect();
+            let kept = Arc::new(super::super::tests::kept(n, &text));
+            written += kept.encode("any key").expect("bytes").len() as u64;
+            disk.put(&format!("{n:04}"), kept).await;
+            assert!(held() <= BOUND + BOUND / SLACK, "after {n}");
+        }
+        assert!(written > 3 * BOUND, "{written}");
+        assert!(held() > BOUND / 2);
+        assert_eq!(disk.counts.errors.load(Ordering::Relaxed), 0);
+        assert!(disk.get("0199").await.is_some(), "the newest is there");
+        assert!(disk.get("0000").await.is_none(), "the oldest has gone");
     }
 }

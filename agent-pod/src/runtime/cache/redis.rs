@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::cmd;
+use redis::{Cmd, FromRedisValue, Pipeline, cmd};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -17,7 +17,9 @@ use super::{
 use crate::runtime::now;
 
 /// Begins every key; the number changes with the format of the values.
-pub(super) const PREFIX: &str = "docket:cache:1:";
+pub(super) const PREFIX: &str = "docket:cache:2:";
+/// The keys of all versions of the format.
+pub(super) const PATTERN: &str = "docket:cache:*";
 /// Longest time for a store; nobody waits for it.
 const STORE: Duration = Duration::from_secs(1);
 /// Results that wait to be stored; with the next one this bounds the memory that they hold.
@@ -45,6 +47,7 @@ struct Inner {
 
 enum Message {
     Store { key: String, kept: Arc<Kept>, ttl: Duration },
+    Send { commands: Pipeline, action: &'static str },
     Settle(oneshot::Sender<()>),
 }
 
@@ -64,27 +67,41 @@ impl Redis {
 
     /// What is kept under a key. All but hits are counted; whether it is a hit, the caller decides.
     pub(super) async fn get(&self, key: &str) -> Option<Kept> {
+        let mut get = cmd("GET");
+        get.arg(name(key));
+        let bytes: Option<Vec<u8>> = self.ask(&get, "look a result up").await?;
+        let kept = bytes.and_then(|bytes| Kept::decode(key, &bytes));
+        if kept.is_none() {
+            count(&self.inner.counts.misses);
+        }
+        kept
+    }
+
+    /// An answer within the time of a lookup; `None`, which is counted, where there is none.
+    pub(super) async fn ask<T: FromRedisValue + Default>(&self, question: &Cmd, action: &'static str) -> Option<T> {
         let inner = &self.inner;
         let Some(Connections { mut lookups, .. }) = inner.link.connections() else {
             count(&inner.counts.skipped);
             return None;
         };
-        let (mut get, answer) = (cmd("GET"), inner.answer);
-        let bytes = match within(answer, get.arg(name(key)).query_async::<Option<Vec<u8>>>(&mut lookups)).await {
-            Ok(bytes) => bytes,
+        let answer = match within(inner.answer, question.query_async::<T>(&mut lookups)).await {
+            Ok(answer) => answer,
             // Someone else's list or hash is under the name: Redis works, and has nothing for us.
-            Err(Failure::Redis(error)) if error.code() == Some("WRONGTYPE") => None,
+            Err(Failure::Redis(error)) if error.code() == Some("WRONGTYPE") => T::default(),
             Err(failure) => {
-                inner.failed("look a result up", &failure);
+                inner.failed(action, &failure);
                 return None;
             }
         };
         inner.link.succeeded();
-        let kept = bytes.and_then(|bytes| Kept::decode(key, &bytes));
-        if kept.is_none() {
-            count(&inner.counts.misses);
+        Some(answer)
+    }
+
+    /// Sends commands, soon, and does not wait for what comes of them.
+    pub(super) fn send(&self, commands: Pipeline, action: &'static str) {
+        if self.waiting.try_send(Message::Send { commands, action }).is_err() {
+            count(&self.inner.counts.skipped);
         }
-        kept
     }
 
     /// Keeps a result, soon. It is left out where too many wait already.
@@ -123,6 +140,15 @@ impl Inner {
         while let Some(message) = messages.recv().await {
             match message {
                 Message::Store { key, kept, ttl } => self.store(key, kept, ttl).await,
+                Message::Send { commands, action } => {
+                    let Some(mut connections) = self.link.connections() else {
+                        count(&self.counts.skipped);
+                        continue;
+                    };
+                    if let Err(failure) = within(STORE, commands.exec_async(&mut connections.stores)).await {
+                        self.failed(action, &failure);
+                    }
+                }
                 Message::Settle(done) => {
                     // Whoever waited may have given up.
                     let _ = done.send(());
@@ -155,10 +181,14 @@ pub(super) fn name(key: &str) -> String {
     format!("{PREFIX}{key}")
 }
 
+/// Milliseconds that Redis is told, none so long that its sums overflow.
+pub(super) fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).min(LONGEST_MILLIS)
+}
+
 /// Milliseconds for which Redis is to keep a result, `None` where it counts no more.
 fn lifetime(key: &str, made_at: u64, ttl: Duration, now: u64) -> Option<u64> {
-    let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).min(LONGEST_MILLIS);
-    let left = ttl.saturating_sub(now.saturating_sub(made_at));
+    let left = milliseconds(ttl).saturating_sub(now.saturating_sub(made_at));
     // Keys are digests: any part of one is as good as a random number.
     let random = u64::from(key.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)));
     let lost = left / JITTER * random / 255;

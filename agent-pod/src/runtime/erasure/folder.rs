@@ -16,10 +16,13 @@ use super::{Order, Place, PlaceReport, Traces};
 use crate::{
     error::chain,
     runtime::{
-        cache::{RedisSettings, inventory},
+        cache::{ErasedResults, RedisSettings, SETTLE, inventory},
         services::Services,
     },
 };
+
+/// The place of a report.
+const ON_REDIS: &str = "cache on Redis";
 
 /// A folder, in use by this process or by none.
 pub struct Folder {
@@ -50,52 +53,42 @@ impl Folder {
     /// Erases and looks again.
     pub async fn carry_out(&self, order: &Order) -> Vec<PlaceReport> {
         let mut reports = Vec::new();
-        reports.extend(self.memory(order).await);
-        reports.push(self.disk(order));
-        reports.extend(self.redis(order).await);
+        let results = Arc::new(order.results.clone());
+        if let Some(services) = &self.services {
+            // What is on its way to the server is there before it is looked for.
+            services.cache.settle(SETTLE).await;
+        }
+        // The server first: the folder and memory take from it, and memory from the folder.
+        reports.extend(self.redis(order, &results).await);
+        reports.extend(self.results(&results).await);
         reports.push(self.vectors());
         reports.extend(self.knowledge(order).await);
         reports
     }
 
-    async fn memory(&self, order: &Order) -> Option<PlaceReport> {
-        let services = self.services.as_ref()?;
-        let mut report = PlaceReport::of("cache in memory");
-        (report.removed, report.absent) = services.cache.forget(&order.cache_keys).await;
-        Some(report)
-    }
-
-    fn disk(&self, order: &Order) -> PlaceReport {
+    /// What is kept in the folder, and in the memory of the process that uses it.
+    async fn results(&self, results: &Arc<ErasedResults>) -> Vec<PlaceReport> {
+        let (on_disk, in_memory) = match &self.services {
+            Some(services) => {
+                let (on_disk, in_memory) = services.cache.erase(results).await;
+                (on_disk, Some(in_memory))
+            }
+            None => (inventory::erase_disk(&self.path.join("cache"), results), None),
+        };
         let place = "cache on disk";
-        match inventory::erase_disk(&self.path.join("cache"), &order.cache_keys) {
-            Ok(removed) => PlaceReport { removed, absent: order.cache_keys.len() as u64, ..PlaceReport::of(place) },
-            Err(error) => PlaceReport::failed(place, &error),
-        }
+        let on_disk =
+            on_disk.map_or_else(|error| PlaceReport::failed(place, &error), |found| of_results(place, results, found));
+        in_memory.map(|found| of_results("cache in memory", results, found)).into_iter().chain([on_disk]).collect()
     }
 
-    async fn redis(&self, order: &Order) -> Option<PlaceReport> {
-        let place = "cache on Redis";
+    async fn redis(&self, order: &Order, results: &ErasedResults) -> Option<PlaceReport> {
         let Some(settings) = &self.redis else {
             // A process that was given no server has put nothing there.
-            let unknown = self.services.is_none() && order.on_redis && !order.cache_keys.is_empty();
+            let unknown = self.services.is_none() && order.on_redis && !results.is_empty();
             let left = vec!["cache.levels of a pipeline name Redis: say with --redis where it is".to_owned()];
-            return unknown.then(|| PlaceReport { left, ..PlaceReport::of(place) });
+            return unknown.then(|| PlaceReport { left, ..PlaceReport::of(ON_REDIS) });
         };
-        Some(match inventory::erase_redis(settings, &order.cache_keys).await {
-            Ok((removed, left)) => PlaceReport {
-                removed,
-                absent: (order.cache_keys.len() as u64).saturating_sub(left),
-                left: (left > 0)
-                    .then(|| format!("{left} results are there again; erase them again"))
-                    .into_iter()
-                    .collect(),
-                ..PlaceReport::of(place)
-            },
-            Err(error) => PlaceReport {
-                left: vec![format!("{} cannot be reached: {}", settings.address(), chain(&error))],
-                ..PlaceReport::of(place)
-            },
-        })
+        Some(on_redis(settings, results).await)
     }
 
     fn vectors(&self) -> PlaceReport {
@@ -131,6 +124,38 @@ impl Folder {
             }
         }
         reports
+    }
+}
+
+/// A server that keeps results, for a process that has no folder of its own.
+pub struct SharedCache(pub RedisSettings);
+
+#[async_trait]
+impl Place for SharedCache {
+    async fn erase(&self, traces: &Traces) -> Vec<PlaceReport> {
+        vec![on_redis(&self.0, &Order::of(traces).results).await]
+    }
+}
+
+async fn on_redis(settings: &RedisSettings, results: &ErasedResults) -> PlaceReport {
+    match inventory::erase_redis(settings, results).await {
+        Ok(found) => of_results(ON_REDIS, results, found),
+        Err(error) => PlaceReport {
+            left: vec![format!("{} cannot be reached: {}", settings.address(), chain(&error))],
+            ..PlaceReport::of(ON_REDIS)
+        },
+    }
+}
+
+/// Of results, how many were removed and how many the second look found.
+fn of_results(place: &str, results: &ErasedResults, (removed, left): (u64, u64)) -> PlaceReport {
+    let looked_for = removed.max(results.keys.len() as u64);
+    let again = (left > 0).then(|| format!("{left} results are there again; erase them again"));
+    PlaceReport {
+        removed,
+        absent: looked_for.saturating_sub(left),
+        left: again.into_iter().collect(),
+        ..PlaceReport::of(place)
     }
 }
 

@@ -9,7 +9,8 @@
 //! document cancelled, and the erasure can be repeated; so it can after a crash between any two steps.
 //!
 //! # What is not erased
-//! What other documents' stages made of this one (a chunk that they retrieved, a citation) is part of those documents. What a
+//! What other documents' stages made of this one (a chunk that they retrieved, a citation, an answer to nearly the same
+//! prompt that served them too) is part of those documents. What a
 //! head learned is in its weights. Output that went to a client or into `--output` is the client's.
 
 mod cancelling;
@@ -27,7 +28,13 @@ use flow::{DocumentRecord, Plan};
 use queue::Ports;
 use serde::{Deserialize, Serialize};
 
-pub use self::{folder::Folder, opinions::Opinions, order::Order, workers::Follower, workers::Workers};
+pub use self::{
+    folder::{Folder, SharedCache},
+    opinions::Opinions,
+    order::Order,
+    workers::Follower,
+    workers::Workers,
+};
 use super::{driver, metrics::Metrics, plans::Plans};
 use crate::error::chain;
 
@@ -88,6 +95,8 @@ pub struct DocumentTraces {
     pub tenant: String,
     /// Its name.
     pub document: String,
+    /// Digest of its bytes.
+    pub payload: String,
     /// Knowledge bases of its plan, as (`uri`, name).
     pub knowledge: Vec<(String, String)>,
     /// Keys of the results that its stages left in caches.

@@ -6,6 +6,7 @@ use knowledge::document_key;
 use serde::{Deserialize, Serialize};
 
 use super::{Scope, Traces};
+use crate::runtime::cache::ErasedResults;
 
 /// What is to be erased from a folder. It names no document: rows of knowledge bases are found by a digest of tenant and id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub struct Order {
     /// Rows of documents in tables, by the `uri` of the knowledge base and its name.
     pub knowledge: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
     /// Kept results.
-    pub cache_keys: BTreeSet<String>,
+    pub results: ErasedResults,
     /// Whether results may lie on a Redis server.
     pub on_redis: bool,
 }
@@ -29,6 +30,7 @@ impl Order {
         let mut order = Self::default();
         if let Scope::Tenant { tenant } = &traces.scope {
             order.tenant = Some(tenant.clone());
+            order.results.add_tenant(tenant);
         }
         for document in &traces.documents {
             let key = document_key(&document.tenant, &document.document).to_string();
@@ -39,7 +41,11 @@ impl Order {
             if document.plan.is_none() {
                 order.everywhere.insert(key);
             }
-            order.cache_keys.extend(document.cache_keys.iter().cloned());
+            order.results.keys.extend(document.cache_keys.iter().cloned());
+            // All of a tenant's results need no list: an order must fit into one message.
+            if order.tenant.is_none() {
+                order.results.add_payload(&document.tenant, &document.payload);
+            }
             order.on_redis |= document.on_redis;
         }
         order
@@ -61,7 +67,7 @@ impl Order {
                 known.entry(name).or_default().extend(keys);
             }
         }
-        self.cache_keys.extend(other.cache_keys);
+        self.results.extend(other.results);
         self.on_redis |= other.on_redis;
         self
     }

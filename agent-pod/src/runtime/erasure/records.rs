@@ -109,6 +109,7 @@ fn traces(record: &DocumentRecord, plan: Option<&Arc<Plan>>) -> DocumentTraces {
         pipeline: record.pipeline.clone(),
         tenant: record.submission.tenant.clone(),
         document: record.submission.document.clone(),
+        payload: record.submission.payload.clone(),
         knowledge: knowledge.iter().map(|knowledge| (knowledge.uri.clone(), knowledge.name.clone())).collect(),
         plan: plan.cloned(),
         cache_keys: made.cache_keys,

@@ -23,7 +23,11 @@ use tokio::{
 use super::{Folder, Order, Place, PlaceReport, Traces};
 use crate::{
     error::chain,
-    runtime::{now, stop::Stop},
+    runtime::{
+        cache::{Selection, inventory},
+        now,
+        stop::Stop,
+    },
 };
 
 const FOLDERS: &str = "folders/";
@@ -231,7 +235,7 @@ impl Follower {
 
     /// Removes what can be made again.
     fn empty(&self) -> std::io::Result<()> {
-        crate::runtime::cache::inventory::clear_disk(&self.folder.path.join("cache"), None)?;
+        inventory::clear_disk(&self.folder.path.join("cache"), &Selection::default())?;
         self.folder.services.iter().try_for_each(|services| services.clear_vectors().map(drop))
     }
 

@@ -22,6 +22,7 @@ use crate::{
     commands::{dlq, explain::time, run::report, run::submit::TENANT},
     results::Sinks,
     runtime::{
+        cache::RedisSettings,
         driver::{Driver, Submitted},
         drivers::Drivers,
         erasure::Eraser,
@@ -62,6 +63,8 @@ pub(super) struct Api {
     pub(super) loads: Loads,
     pub(super) stop: Stop,
     pub(super) sinks: Arc<Sinks>,
+    /// The server of the cache that processes share.
+    pub(super) redis: Option<RedisSettings>,
 }
 
 /// What is said of a document before its bytes come.

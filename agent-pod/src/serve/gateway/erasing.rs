@@ -16,8 +16,9 @@ use super::{
 use crate::{
     error::chain,
     runtime::{
+        cache::RedisSettings,
         drivers::Drivers,
-        erasure::{Eraser, Error, Folder, Place, Scope, WAIT, Workers},
+        erasure::{Eraser, Error, Folder, Place, Scope, SharedCache, WAIT, Workers},
         services::Services,
     },
 };
@@ -26,10 +27,20 @@ use crate::{
 /// store, milliseconds each.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Where documents leave something beside the store: with a broker in the workers' folders, without in the gateway's own.
-pub(super) fn places(store: &Store, services: Option<&Arc<Services>>) -> Vec<Arc<dyn Place>> {
+/// Where documents leave something beside the store: with a broker in the workers' folders and on the server that they share,
+/// without in the gateway's own.
+pub(super) fn places(
+    store: &Store,
+    services: Option<&Arc<Services>>,
+    redis: Option<&RedisSettings>,
+) -> Vec<Arc<dyn Place>> {
     match store {
-        Store::Broker(store) => vec![Arc::new(Workers { ports: store.ports.clone(), wait: WAIT })],
+        Store::Broker(store) => {
+            // The server last: a worker may have given it what it had in its folder before it erased that.
+            let mut places: Vec<Arc<dyn Place>> = vec![Arc::new(Workers { ports: store.ports.clone(), wait: WAIT })];
+            places.extend(redis.map(|redis| Arc::new(SharedCache(redis.clone())) as Arc<dyn Place>));
+            places
+        }
         Store::Folder(state) => {
             let folder = services.map(|services| Folder::live(&state.folder, services));
             folder.into_iter().map(|folder| Arc::new(folder) as Arc<dyn Place>).collect()

@@ -3,6 +3,7 @@
 
 mod api;
 mod approvals;
+mod caches;
 mod credits;
 mod erasing;
 mod estimate;
@@ -48,6 +49,7 @@ use crate::{
     error::chain,
     results::{self, Rows, Sinks},
     runtime::{
+        cache::orders,
         drivers::Drivers,
         erasure::Opinions,
         learner::Learner,
@@ -133,13 +135,14 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
             services: Arc::clone(&services),
             inference: Some(Arc::clone(&inference)),
         };
+        spawn_caches(&mut parts, &config.process.name, &services, &stop).await;
         spawn_workers(&mut parts, (&config.process.name, &working), &drivers, &stop, &services, loaded);
     }
     let limits = config.limits.clone();
     let sinks = Sinks::new(Arc::clone(&store.ports().payloads), &config.process.state, Arc::clone(&metrics));
     let sinks = Arc::new(sinks);
     spawn_results(&mut parts, &config.process.name, (&drivers, &sinks), &stop);
-    let mut places = erasing::places(&store, services.get());
+    let mut places = erasing::places(&store, services.get(), config.process.redis.as_ref());
     places.push(Arc::new(Rows { sinks: Arc::clone(&sinks), plans: plans.values().cloned().collect() }));
     places.push(Arc::new(Opinions { records: Arc::clone(&store.ports().records) }));
     let api = Arc::new(Api {
@@ -154,6 +157,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         intake: Intake::new(&limits),
         live,
         loads: Loads::default(),
+        redis: config.process.redis.clone(),
         limits,
         stop: stop.clone(),
         sinks,
@@ -185,7 +189,21 @@ async fn open(config: &GatewayConfig) -> Result<Store> {
 /// Everything that stages use, for a gateway that works its pools itself.
 async fn open_services(plans: &[Arc<Plan>], config: &GatewayConfig, state: &State) -> Result<Arc<Services>> {
     let (engine, names) = models::start(plans, config.process.models.as_deref()).await?;
-    Services::open(state, engine, names).map(Arc::new)
+    let mut services = Services::open(state, engine, names)?;
+    if let Some(settings) = &config.process.redis {
+        services.cache.use_redis(settings.clone()).await;
+    }
+    Ok(Arc::new(services))
+}
+
+/// Obeys what caches are told: at first what came while the process was away, before anything is answered from its cache.
+async fn spawn_caches(parts: &mut Parts, name: &str, services: &Arc<Services>, stop: &Stop) {
+    let obeyed = orders::catch_up(&services.cache, services.ports.records.as_ref()).await;
+    let (services, name, until) = (Arc::clone(services), name.to_owned(), stop.clone());
+    parts.spawn(async move {
+        orders::listen(&services.cache, &services.ports, &name, (obeyed, until)).await;
+        Ok(())
+    });
 }
 
 /// The models of all pools, and which pipelines use them.

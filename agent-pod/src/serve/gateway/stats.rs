@@ -205,6 +205,7 @@ mod tests {
             eraser,
             passes: Passes::default(),
             sinks: Arc::new(Sinks::new(Arc::clone(&ports.payloads), Path::new("unused"), Arc::default())),
+            redis: None,
             live: Live::new(Arc::clone(&ports.statuses)),
             loads: Loads::default(),
             ports,

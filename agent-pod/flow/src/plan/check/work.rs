@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::{AgentPoolSpec, Model, ModelTask, OutputSchema, PipelineSpec, Stage};
+use crds::{AgentPoolSpec, Model, ModelTask, OutputSchema, PipelineSpec, Stage, StageCache};
 
 use super::{problem, reason};
 use crate::plan::{Problem, graph::Graph, models, names::unknown};
@@ -24,7 +24,10 @@ pub(super) fn check(
         check_sources(spec, stage, (graph, position), &at, problems);
         check_schema(stage, &at, problems);
         match pools.get(&stage.pool) {
-            Some(pool) => check_model(spec, stage, pool, &at, problems),
+            Some(pool) => {
+                check_model(spec, stage, pool, &at, problems);
+                check_cache(spec, stage, pool, &at, problems);
+            }
             None => {
                 let message = unknown("there is no pool", &stage.pool, pools.keys().map(String::as_str));
                 problems.push(problem(format!("{at}.pool"), reason::UNKNOWN_POOL, message));
@@ -132,6 +135,31 @@ fn check_model(spec: &PipelineSpec, stage: &Stage, pool: &AgentPoolSpec, at: &st
         }
     };
     problems.push(problem(field, reason, message));
+}
+
+/// A stage that nearly the same prompts may answer needs a model beside its own that compares them.
+fn check_cache(spec: &PipelineSpec, stage: &Stage, pool: &AgentPoolSpec, at: &str, problems: &mut Vec<Problem>) {
+    let field = format!("{at}.cache");
+    if stage.cache == Some(StageCache::Semantic) && spec.cache.semantic.is_none() {
+        let message = "Semantic needs `cache.semantic` of the pipeline, which says how near prompts must be";
+        problems.push(problem(field, reason::INVALID_CACHE, message));
+        return;
+    }
+    let Some(semantic) = models::semantic(spec, stage).filter(|semantic| models::comparing(semantic, pool).is_none())
+    else {
+        return;
+    };
+    let pool_name = &stage.pool;
+    let missing = match &semantic.embedder {
+        Some(name) => {
+            let own = |model: &&Model| model.task == ModelTask::Embed && model.source.openai.is_none();
+            let known = pool.models.iter().filter(own).map(|model| model.name.as_str());
+            unknown(&format!("pool \"{pool_name}\" itself holds no Embed model"), name, known)
+        }
+        None => format!("pool \"{pool_name}\" itself holds no model with task Embed"),
+    };
+    let message = format!("{missing}, by which `cache.semantic` compares prompts; write `cache: Exact` to do without");
+    problems.push(problem(field, reason::UNKNOWN_MODEL, message));
 }
 
 /// An embedder belongs to the whole pipeline: some pool holds it, and pools that hold it under one name mean one model,

@@ -21,11 +21,13 @@ use serde_json::{Value, json};
 
 use super::{
     api::{self, Api, Head},
+    caches,
     intake::Room,
     refusal::Refusal,
     tokens::Caller,
     watch,
 };
+use crate::{commands::cache::before, runtime::cache::Selection};
 
 /// Most items of one answer.
 const MAX_ITEMS: usize = 1_000;
@@ -54,6 +56,8 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
         .route("/v1/pipelines/{pipeline}/feedback", get(people::list_feedback))
         .route("/v1/pipelines/{pipeline}/dead-letters", get(dead_letters))
         .route("/v1/tenants/{tenant}", delete(erasing::tenant))
+        .route("/v1/cache", get(cache_stats))
+        .route("/v1/cache/clear", post(cache_clear))
         .layer(middleware::from_fn_with_state(Arc::clone(api), authenticate));
     Router::new()
         .route("/", get(async || Html(include_str!("page.html"))))
@@ -208,6 +212,32 @@ async fn replay(
     Path((pipeline, document)): Path<(String, String)>,
 ) -> Answer {
     api.replay(&caller, &pipeline, &document).await.map(Json)
+}
+
+async fn cache_stats(State(api): Caught, Extension(caller): Extension<Caller>) -> Answer {
+    caches::stats(&api, &caller).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ClearQuery {
+    /// Span.
+    older_than: Option<String>,
+    tenant: Option<String>,
+    payload: Option<String>,
+}
+
+async fn cache_clear(
+    State(api): Caught,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<ClearQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Refusal::Invalid(error.body_text()))?;
+    let older_than = query.older_than.as_deref().map(str::parse::<crds::Span>).transpose();
+    let made_before = older_than.map_err(|error| Refusal::Invalid(format!("olderThan: {error}")))?.map(before);
+    let tenant = caches::tenant(&caller, query.tenant.as_deref())?;
+    let selection = Selection::of(tenant, query.payload.as_deref()).made_before(made_before);
+    caches::clear(&api, &selection).await.map(Json)
 }
 
 /// Errors of streams that cannot fail.
