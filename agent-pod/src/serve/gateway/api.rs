@@ -63,6 +63,8 @@ pub(super) struct Api {
     pub(super) loads: Loads,
     pub(super) stop: Stop,
     pub(super) sinks: Arc<Sinks>,
+    /// Whether this gateway works all pools itself, those of earlier plans too.
+    pub(super) works_alone: bool,
     /// The server of the cache that processes share.
     pub(super) redis: Option<RedisSettings>,
 }

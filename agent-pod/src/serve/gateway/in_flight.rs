@@ -57,6 +57,9 @@ impl Earlier {
 
     /// Says which of them wait for pools that no pipeline has any more.
     pub(super) async fn report(self, api: &Api, pipeline: &str) {
+        if api.works_alone {
+            return;
+        }
         let known: BTreeSet<&String> = api.plans.values().flat_map(|plan| plan.pools.keys()).collect();
         let mut without: BTreeMap<String, u64> = BTreeMap::new();
         for ((digest, stage), documents) in self.waiting {

@@ -111,7 +111,11 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
             // Documents go on by the plan that they began with: with its models, and in its pools, also where no file names them.
             let in_flight = in_flight::plans(&state.ports, drivers.plans()).await?;
             let differs = |plan: &Arc<Plan>| config.plans.get(&plan.name).is_none_or(|now| now.digest != plan.digest);
-            working.extend(in_flight.into_iter().filter(differs));
+            let earlier: Vec<Arc<Plan>> = in_flight.into_iter().filter(differs).collect();
+            for plan in &earlier {
+                note(&format!("documents of pipeline \"{}\" go on by their earlier plan {}", plan.name, plan.digest));
+            }
+            working.extend(earlier);
             let opened = open_services(&working, &config, state).await?;
             metrics.with_providers(opened.models.meters());
             let _ = services.set(Arc::clone(&opened));
@@ -161,6 +165,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         limits,
         stop: stop.clone(),
         sinks,
+        works_alone: matches!(store, Store::Folder(_)),
     });
     // Before anyone can submit: what is in flight from before counts.
     keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;

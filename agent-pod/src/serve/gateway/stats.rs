@@ -211,6 +211,7 @@ mod tests {
             ports,
             limits,
             stop: Stop::default(),
+            works_alone: false,
         }
     }
 
