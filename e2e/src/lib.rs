@@ -1,0 +1,1 @@
+//! User stories on a real Kubernetes.

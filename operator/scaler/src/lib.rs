@@ -1,0 +1,1 @@
+//! How many agents a pool needs.

@@ -1,0 +1,1 @@
+//! Brings AgentPools and Pipelines to their desired state.
