@@ -4,14 +4,27 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{OpenAiSource, Price, Span};
+use crate::{AgentPoolStatus, Device, DisruptionBudget, NetworkPolicy, OpenAiSource, PodTemplate, Price, Span};
 
 /// Agents of one kind: the models they hold, the device they need and how much they do at once.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(group = "docket.dev", version = "v1alpha1", kind = "AgentPool", namespaced)]
 #[kube(shortname = "agp", category = "docket", plural = "agentpools")]
 #[kube(doc = "Agents of one kind: the models they hold, the device they need and how much they do at once.")]
-#[kube(derive = "PartialEq")]
+#[kube(derive = "PartialEq", status = "AgentPoolStatus")]
+#[kube(scale(
+    spec_replicas_path = ".spec.replicas",
+    status_replicas_path = ".status.replicas",
+    label_selector_path = ".status.selector"
+))]
+#[kube(
+    printcolumn = r#"{"name": "Ready", "type": "integer", "jsonPath": ".status.readyReplicas", "description": "Agents that take work"}"#,
+    printcolumn = r#"{"name": "Desired", "type": "integer", "jsonPath": ".spec.replicas", "description": "Agents that are wanted"}"#,
+    printcolumn = r#"{"name": "Waiting", "type": "integer", "jsonPath": ".status.waiting", "description": "Tasks that wait"}"#,
+    printcolumn = r#"{"name": "P95", "type": "string", "jsonPath": ".status.serviceP95", "description": "95 of 100 tasks take no longer"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason", "description": "Why it is ready or not"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPoolSpec {
     /// Sets defaults for the fields below; any field that is written overrides its default.
@@ -32,6 +45,38 @@ pub struct AgentPoolSpec {
     /// How requests to a model are put together.
     #[serde(default)]
     pub batching: Batching,
+    /// Agents that run in a cluster; `kubectl scale` writes it. `docket run` does the work of all pools in one process.
+    #[serde(default = "one")]
+    #[schemars(range(max = 10_000))]
+    pub replicas: u32,
+    /// What else the agents' pods have.
+    #[serde(default)]
+    pub template: PodTemplate,
+    /// Who may reach the agents, and whom they may reach.
+    #[serde(default)]
+    pub network_policy: NetworkPolicy,
+    /// How many agents a drain of nodes may take away at once.
+    #[serde(default)]
+    pub disruption_budget: DisruptionBudget,
+}
+
+impl AgentPoolSpec {
+    /// The same pool as far as work depends on it: what a pod costs and where it runs does not change what a document
+    /// becomes, so it must not make another plan.
+    pub fn as_worked(&self) -> Self {
+        Self {
+            device: Device { kind: self.device.kind, ..Device::default() },
+            replicas: one(),
+            template: PodTemplate::default(),
+            network_policy: NetworkPolicy::default(),
+            disruption_budget: DisruptionBudget::default(),
+            ..self.clone()
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// A named set of defaults for a pool.
@@ -132,25 +177,6 @@ pub struct HttpSource {
     /// SHA-256 of the file, 64 hexadecimal digits.
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
-}
-
-/// What models run on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Device {
-    /// The kind of device; a GPU that is not there is an error, never silently the CPU.
-    #[serde(default)]
-    pub kind: DeviceKind,
-}
-
-/// The kind of device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum DeviceKind {
-    /// The CPU cores that the agent is limited to.
-    #[default]
-    Cpu,
-    /// One CUDA device; needs a build with the feature `cuda`.
-    Gpu,
 }
 
 /// How requests to a model are put together.

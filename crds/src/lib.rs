@@ -9,6 +9,7 @@
 mod agent_pool;
 mod answer;
 mod definition;
+mod deployment;
 mod duration;
 mod effective;
 pub mod file;
@@ -17,11 +18,13 @@ mod provider;
 mod resilience;
 mod results;
 mod stage;
+mod status;
 mod work;
 
 pub use agent_pool::*;
 pub use answer::Mismatch;
 pub use definition::*;
+pub use deployment::*;
 pub use duration::*;
 pub use effective::*;
 pub use pipeline::*;
@@ -29,6 +32,7 @@ pub use provider::*;
 pub use resilience::*;
 pub use results::*;
 pub use stage::*;
+pub use status::*;
 pub use work::*;
 
 /// For types of settings that [`file::settings`] reads.

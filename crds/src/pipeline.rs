@@ -4,14 +4,23 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, CircuitBreaker, Fallback, Results, Span, Stage, StageTimeout};
+use crate::{Budget, CircuitBreaker, Fallback, PipelineStatus, Results, Span, Stage, StageTimeout};
 
 /// A graph of stages that every document passes through.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(group = "docket.dev", version = "v1alpha1", kind = "Pipeline", namespaced)]
 #[kube(shortname = "dpl", category = "docket", plural = "pipelines")]
 #[kube(doc = "A graph of stages that every document passes through.")]
-#[kube(derive = "PartialEq")]
+#[kube(derive = "PartialEq", status = "PipelineStatus")]
+#[kube(
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status", "description": "Whether documents are taken and worked"}"#,
+    printcolumn = r#"{"name": "Stages", "type": "integer", "jsonPath": ".status.stages", "description": "Stages of the plan"}"#,
+    printcolumn = r#"{"name": "Open", "type": "integer", "jsonPath": ".status.open", "description": "Documents that have not ended"}"#,
+    printcolumn = r#"{"name": "Done/min", "type": "integer", "jsonPath": ".status.donePerMinute", "description": "Documents that ended in the last minute"}"#,
+    printcolumn = r#"{"name": "P95", "type": "string", "jsonPath": ".status.latencyP95", "description": "95 of 100 documents take no longer"}"#,
+    printcolumn = r#"{"name": "Dead", "type": "integer", "jsonPath": ".status.deadLetters", "description": "Dead letters that are kept"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineSpec {
     /// Collections of searchable text that stages retrieve from or add to.
@@ -73,6 +82,26 @@ pub struct PipelineSpec {
     /// Accepts documents and hands no work out.
     #[serde(default)]
     pub suspend: bool,
+    /// What becomes of documents that are open when the pipeline is deleted from a cluster.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+impl PipelineSpec {
+    /// The same pipeline as far as documents depend on it: what is done when it is deleted makes no other plan.
+    pub fn as_worked(&self) -> Self {
+        Self { deletion_policy: DeletionPolicy::default(), ..self.clone() }
+    }
+}
+
+/// What becomes of documents that are open when their pipeline is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// They are worked to their end; until then the pipeline stays.
+    #[default]
+    Drain,
+    /// They are given up, and their records removed at once.
+    Cancel,
 }
 
 fn yes() -> bool {

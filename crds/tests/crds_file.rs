@@ -107,6 +107,19 @@ fn every_rule_that_is_broken_is_reported_at_its_field() {
 }
 
 #[test]
+fn a_pool_for_cpus_asks_for_no_resource_of_gpus() {
+    let pool = format!("{POOL}  device: {{resource: ▲nvidia.com/gpu}}\n");
+    check(POOL, POOL, &pool, "spec.device.resource", "whose kind is Gpu");
+}
+
+#[test]
+fn a_map_has_no_more_fields_than_the_schema_allows() {
+    let labels: String = (0..17).map(|number| format!("l{number}: a, ")).collect();
+    let pool = format!("{POOL}  device: {{nodeSelector: ▲{{{labels}}}}}\n");
+    check(POOL, POOL, &pool, "spec.device.nodeSelector", "holds 17 fields, at most 16 are allowed");
+}
+
+#[test]
 fn rules_of_models_of_others_are_reported_at_their_fields() {
     let model = |fields: &str| format!("▲name: minilm\n    task: Embed\n    {fields}");
     let written = "name: minilm\n    task: Embed\n    source: {catalog: minilm}";

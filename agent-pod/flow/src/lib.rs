@@ -15,7 +15,7 @@ mod transition;
 mod wire;
 
 pub use budget::Allowance;
-pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, compile};
+pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, STAGE_TIMEOUT, compile};
 pub use record::*;
 pub use spent::{NanoCost, Spent, nano_cost, units};
 pub use status::{CacheCounts, HeldModel, PodStatus, ServiceTime};

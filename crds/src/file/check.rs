@@ -125,6 +125,9 @@ impl Checker<'_> {
                 None => self.unknown_field(entry, &spot, properties),
             }
         }
+        if let Some(most) = schema["maxProperties"].as_u64().filter(|most| entries.len() as u64 > *most) {
+            self.mild(spot, format!("holds {} fields, at most {most} are allowed", entries.len()));
+        }
         self.required(entries, spot, schema);
         object
     }

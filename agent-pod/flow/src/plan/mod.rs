@@ -20,7 +20,7 @@ pub(crate) use results::LONGEST_WAIT;
 pub use results::{RESULTS_POOL, RESULTS_STAGE};
 
 /// Longest time for one attempt of a stage where neither stage nor pipeline says: long enough for a slow model's answer.
-const STAGE_TIMEOUT: Duration = Duration::from_secs(300);
+pub const STAGE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A pipeline that has passed all checks. A document keeps to the plan that it started with.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,8 +88,9 @@ pub fn compile(
     let used: BTreeMap<_, _> = pools
         .iter()
         .filter(|(pool, _)| models::uses_pool(spec, pool))
-        .map(|(pool, spec)| (pool.clone(), spec.clone()))
+        .map(|(pool, spec)| (pool.clone(), spec.as_worked()))
         .collect();
+    let spec = &spec.as_worked();
     let mut stages = planned_stages(spec, &graph);
     if spec.results.is_some() {
         results::append(&mut stages);

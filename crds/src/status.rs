@@ -1,0 +1,104 @@
+//! What the operator reports: observations, never wishes. Nothing in here is read back as a setting.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a pool stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentPoolStatus {
+    /// Generation of the pool that the rest speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Label selector of its pods, for the scale subresource.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub selector: String,
+    /// Pods that there are.
+    pub replicas: i32,
+    /// Pods that take work.
+    pub ready_replicas: i32,
+    /// Tasks that wait; left out while the broker does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<i64>,
+    /// Tasks in work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_work: Option<i64>,
+    /// Half of the newest tasks took no longer.
+    #[serde(rename = "serviceP50", skip_serializing_if = "Option::is_none")]
+    pub service_p50: Option<String>,
+    /// 95 of 100 of the newest tasks took no longer.
+    #[serde(rename = "serviceP95", skip_serializing_if = "Option::is_none")]
+    pub service_p95: Option<String>,
+    /// Models that agents have loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<LoadedModel>,
+    /// What applies after the profile's defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<EffectiveSettings>,
+    /// Ready, Progressing, Schedulable, ModelsLoaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A model that agents have loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadedModel {
+    /// Its name in the pool.
+    pub name: String,
+    /// Digest of its files.
+    pub digest: String,
+    /// Agents that hold it.
+    pub agents: i32,
+}
+
+/// What applies after the profile's defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveSettings {
+    /// Documents in work at once in one agent.
+    pub concurrency: u32,
+    /// Requests in one step of the engine.
+    pub max_batch: u32,
+    /// Longest that a request to an embedding model waits for others.
+    pub max_wait: String,
+    /// Most tokens in one step; left out where it is learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_budget: Option<u32>,
+}
+
+/// How a pipeline stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PipelineStatus {
+    /// Generation of the pipeline that the rest speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Stages of the plan.
+    pub stages: i32,
+    /// Digest of the plan that new documents start with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// Address of the gateway inside the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Documents that were accepted and have not ended; left out while the gateways do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<i64>,
+    /// Documents that ended in the last minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done_per_minute: Option<i64>,
+    /// Half of the newest documents took no longer from submission to end.
+    #[serde(rename = "latencyP50", skip_serializing_if = "Option::is_none")]
+    pub latency_p50: Option<String>,
+    /// 95 of 100 of the newest documents took no longer from submission to end.
+    #[serde(rename = "latencyP95", skip_serializing_if = "Option::is_none")]
+    pub latency_p95: Option<String>,
+    /// Dead letters that are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<i64>,
+    /// Accepted, PoolsReady, StreamsReady, Ready, Degraded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,183 @@
+//! A pool's pods.
+
+use std::collections::BTreeMap;
+
+use crds::DeviceKind;
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            ConfigMap, Container, EnvFromSource, EnvVar, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
+            ResourceRequirements, SecretEnvSource, Toleration, Volume, VolumeMount,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+
+use super::super::validate::ValidatedPool;
+use crate::{
+    names::{self, Component, HEALTH, HTTP},
+    pods::{self, Probes},
+};
+
+/// The resource of a whole GPU, where a pool does not name another.
+const GPU: &str = "nvidia.com/gpu";
+/// Added to the agents' own grace period, so that they end by themselves.
+const MARGIN: i64 = 10;
+/// Loading of models is waited for so long.
+const LOADING: i32 = 15 * 60;
+
+/// The Deployment of a pool.
+pub fn deployment(pool: &ValidatedPool, config: &ConfigMap) -> Deployment {
+    let labels = names::labels(Component::Agents, &pool.name);
+    let digest = pods::digest_of(config);
+    let metadata = ObjectMeta {
+        labels: Some(labels),
+        annotations: Some(BTreeMap::from([(names::CONFIG_ANNOTATION.to_owned(), digest)])),
+        ..ObjectMeta::default()
+    };
+    Deployment {
+        metadata: pool.child_metadata(),
+        spec: Some(DeploymentSpec {
+            replicas: Some(i32::try_from(pool.spec.replicas).unwrap_or(i32::MAX)),
+            selector: LabelSelector { match_labels: Some(pool.selector()), ..LabelSelector::default() },
+            strategy: Some(strategy(pool)),
+            template: PodTemplateSpec { metadata: Some(metadata), spec: Some(pod(pool)) },
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    }
+}
+
+/// New agents come before old ones go; where each holds a device, of which there may be no other, they go first.
+fn strategy(pool: &ValidatedPool) -> DeploymentStrategy {
+    let (surge, unavailable) = match pool.spec.device.kind {
+        DeviceKind::Cpu => (1, 0),
+        DeviceKind::Gpu => (0, 1),
+    };
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(surge)),
+            max_unavailable: Some(IntOrString::Int(unavailable)),
+        }),
+    }
+}
+
+fn pod(pool: &ValidatedPool) -> PodSpec {
+    let device = &pool.spec.device;
+    let tolerations: Vec<_> = device.tolerations.iter().map(toleration).collect();
+    PodSpec {
+        service_account_name: Some(names::agents(&pool.name)),
+        termination_grace_period_seconds: Some(i64::try_from(pool.grace.as_secs()).unwrap_or(i64::MAX) + MARGIN),
+        node_selector: (!device.node_selector.is_empty()).then(|| device.node_selector.clone()),
+        tolerations: (!tolerations.is_empty()).then_some(tolerations),
+        priority_class_name: pool.spec.template.priority_class_name.clone(),
+        init_containers: pull(pool).map(|container| vec![container]),
+        containers: vec![agent(pool)],
+        volumes: Some(volumes(pool)),
+        ..pods::restricted(&pool.selector())
+    }
+}
+
+fn toleration(written: &crds::Toleration) -> Toleration {
+    Toleration {
+        key: Some(written.key.clone()),
+        operator: Some(if written.value.is_some() { "Equal" } else { "Exists" }.to_owned()),
+        value: written.value.clone(),
+        effect: written.effect.map(|effect| format!("{effect:?}")),
+        ..Toleration::default()
+    }
+}
+
+fn agent(pool: &ValidatedPool) -> Container {
+    let probes = Probes { port: HEALTH, starting: LOADING };
+    let written = pool.spec.template.env.iter().map(|variable| EnvVar {
+        name: variable.name.clone(),
+        value: Some(variable.value.clone()),
+        value_from: None,
+    });
+    let secret = SecretEnvSource { name: names::agents(&pool.name), optional: Some(true) };
+    Container {
+        name: "agent".to_owned(),
+        args: Some(["worker", "--config", "/etc/docket/worker.yaml"].map(str::to_owned).to_vec()),
+        env: Some(pods::environment(pods::Addressed::ByPod).into_iter().chain(written).collect()),
+        env_from: Some(vec![EnvFromSource { secret_ref: Some(secret), ..EnvFromSource::default() }]),
+        ports: Some(vec![pods::port("http", HTTP), pods::port("health", HEALTH)]),
+        resources: Some(resources(pool)),
+        volume_mounts: Some(mounts(pool)),
+        ..pods::container(&pool.config, Some(&probes))
+    }
+}
+
+/// Fetches the models before the agent starts, where the image does not hold them.
+fn pull(pool: &ValidatedPool) -> Option<Container> {
+    let models = pool.catalogue_models();
+    if pool.config.models_in_image || models.is_empty() {
+        return None;
+    }
+    let words = ["model", "pull"].into_iter().chain(models).map(str::to_owned);
+    Some(Container {
+        name: "models".to_owned(),
+        args: Some(words.collect()),
+        env: Some(vec![pods::variable("DOCKET_MODELS", &pods::models(&pool.config)), pods::variable("TMPDIR", "/tmp")]),
+        resources: Some(resources(pool)),
+        volume_mounts: Some(mounts(pool)),
+        ..pods::container(&pool.config, None)
+    })
+}
+
+fn resources(pool: &ValidatedPool) -> ResourceRequirements {
+    let mut requests = BTreeMap::new();
+    let mut limits = BTreeMap::new();
+    for amount in &pool.amounts {
+        requests.insert(amount.what.to_owned(), Quantity(amount.request.clone()));
+        if let Some(limit) = &amount.limit {
+            limits.insert(amount.what.to_owned(), Quantity(limit.clone()));
+        }
+    }
+    if pool.spec.device.kind == DeviceKind::Gpu {
+        let resource = pool.spec.device.resource.clone().unwrap_or_else(|| GPU.to_owned());
+        // Extended resources are whole, and requested as much as limited.
+        requests.insert(resource.clone(), Quantity("1".to_owned()));
+        limits.insert(resource, Quantity("1".to_owned()));
+    }
+    ResourceRequirements { requests: Some(requests), limits: Some(limits), ..ResourceRequirements::default() }
+}
+
+fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
+    let mut volumes = pods::volumes(&pool.config, &names::agents(&pool.name));
+    if !pool.has_state_claim() {
+        volumes.push(pods::empty("state"));
+    }
+    volumes.extend(pool.spec.template.volumes.iter().map(|volume| Volume {
+        name: volume_name(&volume.name),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: volume.claim.clone(),
+            ..PersistentVolumeClaimVolumeSource::default()
+        }),
+        ..Volume::default()
+    }));
+    volumes
+}
+
+fn mounts(pool: &ValidatedPool) -> Vec<VolumeMount> {
+    let mut mounts = pods::mounts(&pool.config);
+    if !pool.has_state_claim() {
+        mounts.push(pods::mount("state", pods::HOME));
+    }
+    mounts.extend(pool.spec.template.volumes.iter().map(|volume| {
+        let usual = || if volume.name == "state" { pods::HOME.to_owned() } else { format!("/volumes/{}", volume.name) };
+        pods::mount(&volume_name(&volume.name), &volume.mount_path.clone().unwrap_or_else(usual))
+    }));
+    mounts
+}
+
+/// Names of a user's volumes stay apart from ours.
+fn volume_name(written: &str) -> String {
+    if written == "state" { written.to_owned() } else { format!("claim-{}", &names::digest(written.as_bytes())[..8]) }
+}

@@ -1,0 +1,55 @@
+//! A pool's objects, one file each. Pure, and cannot fail: what could go wrong was found by `validate`.
+
+mod config_map;
+mod deployment;
+mod disruption_budget;
+mod network_policy;
+mod pod_monitor;
+mod service;
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+
+use super::validate::ValidatedPool;
+use crate::apply::Child;
+
+/// What is to be there, and what is not.
+pub struct Prepared {
+    /// Everything that pods need, in this order.
+    pub before: Vec<Child>,
+    /// The pods.
+    pub deployment: Child,
+    /// What the pool does not ask for, or does not any more.
+    pub absent: Vec<Child>,
+}
+
+/// All objects of a pool.
+pub fn all(pool: &ValidatedPool) -> Prepared {
+    let config = config_map::config_map(pool);
+    let deployment = deployment::deployment(pool, &config);
+    let mut before = vec![
+        Child::of(&service_account(pool)),
+        Child::of(&config),
+        Child::of(&service::service(pool)),
+        Child::of(&disruption_budget::disruption_budget(pool)),
+    ];
+    let mut absent = Vec::new();
+    let policy = Child::of(&network_policy::network_policy(pool));
+    if pool.spec.network_policy.enabled {
+        before.push(policy)
+    } else {
+        absent.push(policy)
+    }
+    if pool.pod_monitors {
+        before.push(pod_monitor::pod_monitor(pool));
+    }
+    Prepared { before, deployment: Child::of(&deployment), absent }
+}
+
+/// The identity of a pool's pods, which are given no token of it.
+fn service_account(pool: &ValidatedPool) -> ServiceAccount {
+    ServiceAccount {
+        metadata: pool.child_metadata(),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}

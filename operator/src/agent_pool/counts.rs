@@ -1,0 +1,100 @@
+//! The numbers in a pool's status: what waits, what is in work, how long tasks take, which models are loaded.
+//!
+//! They come from the broker and from what agents say of themselves, and change all the time; so they are not part of a pass.
+//! While the broker does not answer, the last numbers stand.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crds::{AgentPool, AgentPoolStatus, LoadedModel, Span};
+use flow::PodStatus;
+use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
+use queue::Depth;
+use tokio_util::sync::CancellationToken;
+
+use crate::{apply, chain, context::Context, watching::namespace_of};
+
+/// Numbers change at most so often.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Keeps the numbers of all pools until it is stopped.
+pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let mut namespaces: BTreeMap<String, Vec<Arc<DeserializeGuard<AgentPool>>>> = BTreeMap::new();
+        for guarded in pools.state() {
+            if let Ok(pool) = &guarded.0 {
+                namespaces.entry(namespace_of(pool)).or_default().push(guarded);
+            }
+        }
+        for (namespace, pools) in namespaces {
+            if let Err(error) = of_namespace(&ctx, &namespace, &pools).await {
+                tracing::debug!(%namespace, error = %chain(&error), "the numbers of pools are not known");
+            }
+        }
+    }
+}
+
+async fn of_namespace(
+    ctx: &Context,
+    namespace: &str,
+    pools: &[Arc<DeserializeGuard<AgentPool>>],
+) -> Result<(), queue::Error> {
+    let agents = ctx.brokers.agents(namespace).await?;
+    for pool in pools.iter().filter_map(|pool| pool.0.as_ref().ok()) {
+        // Before its first pass a pool has no status to add numbers to.
+        let Some(before) = pool.status.as_ref().filter(|_| pool.metadata.deletion_timestamp.is_none()) else {
+            continue;
+        };
+        let depth = ctx.brokers.depth(namespace, &pool.name_any()).await?;
+        let after = with_counts(before, &pool.name_any(), &depth, &agents);
+        if let Err(error) = apply::status(ctx, pool, Some(before), &after).await {
+            tracing::debug!(%namespace, pool = %pool.name_any(), error = %chain(&error), "numbers were not written");
+        }
+    }
+    Ok(())
+}
+
+/// A status with new numbers.
+fn with_counts(before: &AgentPoolStatus, pool: &str, depth: &Depth, agents: &[PodStatus]) -> AgentPoolStatus {
+    let agents: Vec<&PodStatus> = agents.iter().filter(|agent| agent.pool == pool).collect();
+    let times = || agents.iter().flat_map(|agent| &agent.service_times);
+    let largest = |of: fn(&flow::ServiceTime) -> f64| times().map(of).reduce(f64::max).map(shown);
+    let mut models: BTreeMap<(String, String), i32> = BTreeMap::new();
+    for model in agents.iter().flat_map(|agent| &agent.models) {
+        *models.entry((model.name.clone(), model.digest.clone())).or_default() += 1;
+    }
+    let number = |number: u64| Some(i64::try_from(number).unwrap_or(i64::MAX));
+    AgentPoolStatus {
+        waiting: number(depth.pending.iter().sum()),
+        in_work: number(depth.in_work),
+        service_p50: largest(|time| time.p50),
+        service_p95: largest(|time| time.p95),
+        models: models.into_iter().map(|((name, digest), agents)| LoadedModel { name, digest, agents }).collect(),
+        ..before.clone()
+    }
+}
+
+/// Seconds with two significant digits: finer ones would change with every task.
+fn shown(seconds: f64) -> String {
+    let millis = (seconds * 1_000.0).max(0.0);
+    let scale = 10_f64.powf((millis.max(1.0).log10().floor() - 1.0).max(0.0));
+    Span(Duration::from_millis(((millis / scale).round() * scale) as u64)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_two_digits() {
+        for (seconds, expected) in [(0.0004, "0ms"), (0.0123, "12ms"), (0.123, "120ms"), (1.26, "1.3s"), (75.9, "76s")]
+        {
+            assert_eq!(shown(seconds), expected, "{seconds}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads of a pass: what a pool refers to, and the pods that it has.
+
+use std::time::Duration;
+
+use crds::{AgentPool, Pipeline, Span, StageTimeout};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::{
+    Api, ResourceExt,
+    api::ListParams,
+    core::{ApiResource, DeserializeGuard, DynamicObject},
+};
+
+use super::validate::ValidatedPool;
+use crate::{
+    apply::{Error, within},
+    context::Context,
+    names::{ALLOWED, ALLOWED_LABEL},
+    watching::namespace_of,
+};
+
+/// What a pool refers to, as it was found.
+#[derive(Clone, Debug, Default)]
+pub struct Dereferenced {
+    /// Claims of the template, in its order.
+    pub claims: Vec<Claim>,
+    /// Longest time for one attempt that a stage of one of the namespace's pipelines gives the pool.
+    pub longest_stage: Option<Duration>,
+    /// Whether the cluster knows PodMonitors.
+    pub pod_monitors: bool,
+}
+
+/// A claim that a pool wants to mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// There, and allowed to agents.
+    Allowed,
+    /// There, without the label that allows it.
+    NotAllowed,
+    /// Not there.
+    Missing,
+}
+
+/// Reads what a pool refers to.
+pub async fn of(ctx: &Context, pool: &AgentPool) -> Result<Dereferenced, Error> {
+    let namespace = namespace_of(pool);
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+    let mut claims = Vec::new();
+    for volume in &pool.spec.template.volumes {
+        let shown = format!("PersistentVolumeClaim {namespace}/{}", volume.claim);
+        let found = within("get", shown, api.get_metadata_opt(&volume.claim)).await?;
+        claims.push(match found {
+            None => Claim::Missing,
+            Some(claim) if claim.labels().get(ALLOWED_LABEL).is_some_and(|value| value == ALLOWED) => Claim::Allowed,
+            Some(_) => Claim::NotAllowed,
+        });
+    }
+    let longest_stage = longest_stage(ctx, &namespace, &pool.name_any()).await?;
+    Ok(Dereferenced { claims, longest_stage, pod_monitors: ctx.pod_monitors })
+}
+
+async fn longest_stage(ctx: &Context, namespace: &str, pool: &str) -> Result<Option<Duration>, Error> {
+    let api: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
+    let list = within("list", format!("Pipelines in {namespace}"), api.list(&ListParams::default())).await?;
+    let stages = list.items.iter().filter_map(|item| item.0.as_ref().ok()).flat_map(|pipeline| {
+        let usual = pipeline.spec.stage_timeout;
+        pipeline.spec.stages.iter().filter(|stage| stage.pool == pool).map(move |stage| stage.timeout.or(usual))
+    });
+    let limits = stages.map(|timeout| match timeout {
+        Some(StageTimeout::Fixed(Span(time))) => time,
+        Some(StageTimeout::Adaptive) | None => flow::STAGE_TIMEOUT,
+    });
+    Ok(limits.max())
+}
+
+/// The pods of a pool. Only what the pool's status needs is kept of them.
+pub async fn pods(ctx: &Context, pool: &ValidatedPool) -> Result<Vec<Pod>, Error> {
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &pool.namespace);
+    let params = ListParams::default().labels(&pool.selector_text());
+    Ok(within("list", format!("pods of pool {}/{}", pool.namespace, pool.name), api.list(&params)).await?.items)
+}
+
+/// The kind of PodMonitors, which is not part of Kubernetes.
+pub fn pod_monitor() -> ApiResource {
+    ApiResource {
+        group: "monitoring.coreos.com".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "monitoring.coreos.com/v1".to_owned(),
+        kind: "PodMonitor".to_owned(),
+        plural: "podmonitors".to_owned(),
+    }
+}
+
+/// Whether the cluster knows PodMonitors.
+pub async fn knows_pod_monitors(client: &kube::Client) -> bool {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &pod_monitor());
+    within("list", "PodMonitors".to_owned(), api.list(&ListParams::default().limit(1))).await.is_ok()
+}

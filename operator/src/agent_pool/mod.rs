@@ -1,0 +1,225 @@
+//! The controller of AgentPools: pods of agents and what belongs to them.
+//!
+//! ```text
+//! dereference (reads) → validate (pure) → build (pure) → apply (writes) → status (written on success and failure alike)
+//! ```
+
+pub mod build;
+mod counts;
+pub mod dereference;
+pub mod status;
+pub mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use crds::{AgentPool, Pipeline};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::PartialObjectMeta,
+    core::DeserializeGuard,
+    runtime::{
+        applier,
+        controller::{Action, Config},
+        finalizer::{self, finalizer},
+        predicates,
+        reflector::ObjectRef,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    apply,
+    context::Context,
+    names::{FINALIZER, POOL_LABEL},
+    watching::{self, Scope, namespace_of},
+};
+
+/// Without a reason to look again, objects are looked at this often.
+const RESYNC: Duration = Duration::from_secs(300);
+/// After a failure that may pass.
+const RETRY: Duration = Duration::from_secs(10);
+/// While pods are starting: what their conditions say changes without an event of ours.
+const STARTING: Duration = Duration::from_secs(5);
+/// Pools that are brought to their state at once.
+const AT_ONCE: u16 = 16;
+
+/// Why a pool is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object cannot be read; its author can fix it.
+    #[error("the pool cannot be read: {0}")]
+    Unreadable(String),
+    /// What the pool refers to could not be read. Retried.
+    #[error("failed to read what the pool refers to")]
+    Dereference(#[source] apply::Error),
+    /// The pool asks for what cannot be; its author can fix it.
+    #[error(transparent)]
+    Validate(validate::Error),
+    /// A child could not be written.
+    #[error("failed to make the pool's objects")]
+    Apply(#[source] apply::Error),
+    /// The status could not be written. Retried.
+    #[error("failed to write the pool's status")]
+    Status(#[source] apply::Error),
+    /// The broker did not let go of the pool's tasks. Retried.
+    #[error("failed to remove the pool's tasks from the broker")]
+    Cleanup(#[source] queue::Error),
+    /// The finalizer could not be set or removed. Retried.
+    #[error("failed to change the pool's finalizer")]
+    Finalizer(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// A word from a closed set, for conditions, Events and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "Unreadable",
+            Self::Dereference(_) => "ReadFailed",
+            Self::Validate(error) => error.reason(),
+            Self::Apply(apply::Error::NotLeading) | Self::Status(_) => "NotLeading",
+            Self::Apply(_) => "ApplyFailed",
+            Self::Cleanup(_) => "BrokerUnavailable",
+            Self::Finalizer(_) => "FinalizerFailed",
+        }
+    }
+}
+
+type Guarded = DeserializeGuard<AgentPool>;
+
+/// Controls the pools of a scope until it is stopped; what is being done then is finished.
+pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
+    let (pools, written) = scope.objects::<Guarded>(&ctx);
+    let triggers = watching::all(vec![
+        written,
+        scope.made::<Deployment, Guarded, _>(&ctx, pool_of),
+        scope.made::<ConfigMap, Guarded, _>(&ctx, pool_of),
+        scope.made::<Service, Guarded, _>(&ctx, pool_of),
+        scope.made::<ServiceAccount, Guarded, _>(&ctx, pool_of),
+        scope.made::<NetworkPolicy, Guarded, _>(&ctx, pool_of),
+        scope.made::<PodDisruptionBudget, Guarded, _>(&ctx, pool_of),
+        scope.made::<Pod, Guarded, _>(&ctx, pool_of),
+        scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
+    ]);
+    let counting = counts::run(Arc::clone(&ctx), pools.clone(), stop.clone());
+    let passes = applier(
+        |pool, ctx| reconcile(pool, ctx).boxed(),
+        on_error,
+        ctx,
+        pools,
+        triggers.take_until(stop.cancelled_owned()),
+        Config::default().concurrency(AT_ONCE),
+    );
+    let passing = passes.for_each(|done| async move {
+        if let Err(error) = done {
+            tracing::debug!(%error, "a pass ended with an error");
+        }
+    });
+    futures::join!(passing, counting);
+}
+
+/// Brings one AgentPool to its desired state and reports in its status what came of it.
+async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let _timer = ctx.metrics.reconciling("AgentPool");
+    let pool = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
+    let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace_of(pool));
+    let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
+        match event {
+            finalizer::Event::Apply(pool) => bring(&ctx, &pool).await,
+            finalizer::Event::Cleanup(pool) => clean_up(&ctx, &pool).await,
+        }
+    });
+    match pass.await {
+        Ok(action) => Ok(action),
+        Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
+        Err(error) => Err(Error::Finalizer(Box::new(error))),
+    }
+}
+
+async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
+    let outcome = converge(ctx, pool).await;
+    let status = status::after(pool, &outcome, Timestamp::now());
+    apply::status(ctx, pool, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
+    if let Err(error) = &outcome {
+        ctx.events.failed(pool, error.reason(), error).await;
+    }
+    ctx.namespaces.look_at(namespace_of(pool));
+    let settled = outcome?.is_settled();
+    Ok(Action::requeue(if settled { RESYNC } else { STARTING }))
+}
+
+async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Error> {
+    let dereferenced = dereference::of(ctx, pool).await.map_err(Error::Dereference)?;
+    let validated = validate::pool(pool, &dereferenced, &ctx.config).map_err(Error::Validate)?;
+    let prepared = build::all(&validated);
+    for child in &prepared.before {
+        apply::converge(ctx, child).await.map_err(Error::Apply)?;
+    }
+    let deployment = apply::child(ctx, &prepared.deployment).await.map_err(Error::Apply)?;
+    for child in &prepared.absent {
+        let uid = pool.uid();
+        let is_ours = |live: &serde_json::Value| {
+            live["metadata"]["ownerReferences"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|owner| owner["uid"].as_str() == uid.as_deref())
+        };
+        apply::absent(ctx, child, is_ours).await.map_err(Error::Apply)?;
+    }
+    // Only what is not as it should be needs an explanation.
+    let pods = match status::is_whole(&deployment) {
+        true => Vec::new(),
+        false => dereference::pods(ctx, &validated).await.map_err(Error::Dereference)?,
+    };
+    Ok(status::Applied { deployment, pods })
+}
+
+/// Removes what the pool has at the broker; its objects in the cluster go with it by their owner references.
+async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
+    let namespace = namespace_of(pool);
+    ctx.brokers.remove_pool(&namespace, &pool.name_any()).await.map_err(Error::Cleanup)?;
+    ctx.namespaces.look_at(namespace);
+    Ok(Action::await_change())
+}
+
+fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
+    ctx.metrics.failed("AgentPool", error.reason());
+    match error {
+        // Only a change of the object helps, or of what it refers to, which is watched or looked at again.
+        Error::Unreadable(_) => {
+            tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "left alone");
+            Action::await_change()
+        }
+        Error::Validate(_) => Action::requeue(RETRY * 3),
+        _ => {
+            tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "failed, trying again");
+            Action::requeue(RETRY)
+        }
+    }
+}
+
+/// The pool that an object belongs to, by its label.
+fn pool_of<K: Resource<DynamicType = ()>>(object: PartialObjectMeta<K>) -> Option<ObjectRef<Guarded>> {
+    let pool = object.labels().get(POOL_LABEL)?;
+    Some(ObjectRef::new(pool).within(object.namespace().as_deref()?))
+}
+
+/// The pools that a pipeline names.
+fn pools_of(pipeline: &DeserializeGuard<Pipeline>) -> Vec<ObjectRef<Guarded>> {
+    let Ok(pipeline) = &pipeline.0 else { return Vec::new() };
+    let namespace = namespace_of(pipeline);
+    let mut names: Vec<&str> = pipeline.spec.stages.iter().map(|stage| stage.pool.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(|name| ObjectRef::new(name).within(&namespace)).collect()
+}

@@ -1,0 +1,185 @@
+//! What a pool's status says after a pass, whether it went well or not. Pure.
+//!
+//! Counts that `counts` observes at the broker keep their last value here; the time lands only in a condition that flipped.
+
+use crds::{AgentPool, AgentPoolStatus, EffectiveSettings, Span};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ContainerStatus, Pod},
+    },
+    jiff::Timestamp,
+};
+use kube::ResourceExt;
+
+use super::Error;
+use crate::{
+    chain,
+    condition::{self, Observed, State},
+    names::{self, Component},
+};
+
+/// What a pass has seen after it applied everything.
+pub struct Applied {
+    /// The Deployment as it is.
+    pub deployment: Deployment,
+    /// Its pods, where it is not whole.
+    pub pods: Vec<Pod>,
+}
+
+impl Applied {
+    /// Whether nothing is under way.
+    pub fn is_settled(&self) -> bool {
+        is_whole(&self.deployment)
+    }
+}
+
+/// Whether a Deployment has exactly the pods that it should have, all ready and of its newest kind.
+pub fn is_whole(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let Some(status) = &deployment.status else { return false };
+    let is = |count: Option<i32>| count.unwrap_or_default() == wanted;
+    status.observed_generation >= deployment.metadata.generation
+        && is(status.replicas)
+        && is(status.updated_replicas)
+        && is(status.ready_replicas)
+}
+
+/// The status after a pass.
+pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp) -> AgentPoolStatus {
+    let previous = pool.status.clone().unwrap_or_default();
+    let observed = match outcome {
+        Ok(applied) => observed(pool, applied),
+        Err(error) => failed(error),
+    };
+    let counts = match outcome {
+        Ok(applied) => applied
+            .deployment
+            .status
+            .as_ref()
+            .map(|status| (status.replicas.unwrap_or_default(), status.ready_replicas.unwrap_or_default())),
+        Err(_) => None,
+    };
+    let (replicas, ready_replicas) = counts.unwrap_or((previous.replicas, previous.ready_replicas));
+    AgentPoolStatus {
+        observed_generation: pool.metadata.generation,
+        selector: names::selector_text(&names::selector(Component::Agents, &pool.name_any())),
+        replicas,
+        ready_replicas,
+        effective: Some(effective(pool)),
+        conditions: condition::merge(&previous.conditions, observed, pool.metadata.generation, now),
+        ..previous
+    }
+}
+
+fn effective(pool: &AgentPool) -> EffectiveSettings {
+    let effective = pool.spec.effective();
+    EffectiveSettings {
+        concurrency: effective.concurrency,
+        max_batch: effective.max_batch,
+        max_wait: Span(effective.max_wait).to_string(),
+        token_budget: effective.token_budget,
+    }
+}
+
+fn failed(error: &Error) -> Vec<Observed> {
+    let (reason, message) = (error.reason(), chain(error));
+    let state = match error {
+        // What is there goes on as it is.
+        Error::Validate(_) => State::False,
+        _ => State::Unknown,
+    };
+    vec![
+        Observed::new("Ready", state, reason, message.clone()),
+        Observed::new("Progressing", State::False, reason, message),
+        Observed::new("Schedulable", State::Unknown, reason, "the pods were not looked at"),
+        Observed::new("ModelsLoaded", State::Unknown, reason, "the pods were not looked at"),
+    ]
+}
+
+fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
+    let status = applied.deployment.status.clone().unwrap_or_default();
+    let wanted = i32::try_from(pool.spec.replicas).unwrap_or(i32::MAX);
+    let ready = status.ready_replicas.unwrap_or_default();
+    let whole = is_whole(&applied.deployment);
+    let unschedulable = applied.pods.iter().find_map(unschedulable);
+    let trouble = refused(&applied.deployment).or_else(|| applied.pods.iter().find_map(trouble));
+    let scheduled = match &unschedulable {
+        Some(message) => Observed::new("Schedulable", State::False, "NoNodeFits", message),
+        None if wanted == 0 => Observed::new("Schedulable", State::True, "NoAgentsWanted", "no agents are wanted"),
+        None => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
+    };
+    let loaded = match (wanted, ready, &trouble) {
+        (0, ..) => Observed::new("ModelsLoaded", State::False, "NoAgentsWanted", "no agents are wanted"),
+        _ if whole => Observed::new("ModelsLoaded", State::True, "Loaded", "all agents have loaded their models"),
+        (_, _, Some((reason, message))) => Observed::new("ModelsLoaded", State::False, reason, message.clone()),
+        _ => Observed::new(
+            "ModelsLoaded",
+            State::False,
+            "Loading",
+            format!("{ready} of {wanted} agents have loaded their models"),
+        ),
+    };
+    let progressing = if whole {
+        Observed::new("Progressing", State::False, "Settled", "as many agents as are wanted, all of the newest kind")
+    } else if status.observed_generation < applied.deployment.metadata.generation {
+        Observed::new("Progressing", State::True, "Starting", "the cluster has not begun")
+    } else {
+        let updated = status.updated_replicas.unwrap_or_default();
+        let message = format!(
+            "{updated} agents of the newest kind, {} in all, {wanted} wanted",
+            status.replicas.unwrap_or_default()
+        );
+        Observed::new("Progressing", State::True, "RollingOut", message)
+    };
+    let message = format!("{ready} of {wanted} agents take work");
+    let is_ready = match (whole, unschedulable, trouble) {
+        (true, ..) => Observed::new("Ready", State::True, "AllReady", message),
+        (_, Some(why), _) => Observed::new("Ready", State::False, "NoNodeFits", format!("{message}: {why}")),
+        (_, _, Some((reason, why))) => Observed::new("Ready", State::False, reason, format!("{message}: {why}")),
+        // A rollout takes nobody away before somebody else is ready.
+        _ if ready >= wanted && wanted > 0 => Observed::new("Ready", State::True, "RollingOut", message),
+        _ => Observed::new("Ready", State::False, "Starting", message),
+    };
+    vec![is_ready, progressing, scheduled, loaded]
+}
+
+/// Why a pod has no node.
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let scheduled =
+        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    Some(scheduled.message.clone().unwrap_or_else(|| "no node fits".to_owned()))
+}
+
+/// Why a Deployment's pods are not even made: a quota, or a rule of the cluster.
+fn refused(deployment: &Deployment) -> Option<(&'static str, String)> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure =
+        conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    Some(("PodsRefused", failure.message.clone().unwrap_or_default()))
+}
+
+/// Why a pod's container does not run.
+fn trouble(pod: &Pod) -> Option<(&'static str, String)> {
+    let status = pod.status.as_ref()?;
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let name = pod.name_any();
+    containers.into_iter().find_map(|container| waiting(&name, container))
+}
+
+fn waiting(pod: &str, container: &ContainerStatus) -> Option<(&'static str, String)> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = match waiting.reason.as_deref()? {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => "ImageUnavailable",
+        "CrashLoopBackOff" => "AgentsFail",
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => "ContainerRefused",
+        _ => return None,
+    };
+    let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+    let ended = ended.map_or_else(String::new, |ended| match ended.message.as_deref().map(str::trim) {
+        Some(message) if !message.is_empty() => format!("; it said last: {message}"),
+        _ => format!("; it ended with code {}; kubectl logs {pod} --previous says more", ended.exit_code),
+    });
+    Some((reason, format!("pod {pod}: {}{ended}", waiting.message.clone().unwrap_or_default())))
+}

@@ -1,0 +1,264 @@
+//! Checks that the schema cannot make, and what `build` needs with all defaults decided. Pure.
+
+use std::time::Duration;
+
+use crds::{AgentPool, AgentPoolSpec, EffectivePool, ModelSource};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt};
+
+use super::dereference::{Claim, Dereferenced};
+use crate::{
+    config::Config,
+    names::{self, Component},
+};
+
+/// Shortest and longest time that agents are given to finish what they have in hand.
+const GRACE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15 * 60));
+/// Added to the longest stage: for the writing of its result.
+const AFTER_STAGE: Duration = Duration::from_secs(15);
+
+/// What a pool asks for and cannot have. Its author can fix it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// What is made of the name would be too long for a Service.
+    #[error("the name \"{name}\" is {} characters long; a pool's has at most {}", name.len(), names::LONGEST_POOL)]
+    NameTooLong {
+        /// The name.
+        name: String,
+    },
+    /// A claim does not exist.
+    #[error(
+        "template.volumes: there is no PersistentVolumeClaim \"{claim}\" in this namespace; make it, or name another"
+    )]
+    ClaimMissing {
+        /// The claim.
+        claim: String,
+    },
+    /// A claim is not meant for agents.
+    #[error(
+        "template.volumes: the PersistentVolumeClaim \"{claim}\" is not meant for agents; who owns it allows it with \
+         `kubectl label pvc {claim} {}={}`",
+        names::ALLOWED_LABEL,
+        names::ALLOWED
+    )]
+    ClaimNotAllowed {
+        /// The claim.
+        claim: String,
+    },
+    /// A limit is below its request.
+    #[error("template.resources: the request of {what} ({request}) is more than its limit ({limit})")]
+    RequestAboveLimit {
+        /// `cpu` or `memory`.
+        what: &'static str,
+        /// The request.
+        request: String,
+        /// The limit.
+        limit: String,
+    },
+    /// A variable is one that the operator sets.
+    #[error("template.env: \"{name}\" is set by the operator; remove it")]
+    ReservedVariable {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Error {
+    /// A word from a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NameTooLong { .. } => "NameTooLong",
+            Self::ClaimMissing { .. } => "ClaimMissing",
+            Self::ClaimNotAllowed { .. } => "ClaimNotAllowed",
+            Self::RequestAboveLimit { .. } => "RequestAboveLimit",
+            Self::ReservedVariable { .. } => "ReservedVariable",
+        }
+    }
+}
+
+/// Variables of agents whose value follows from what they are.
+const RESERVED: [&str; 8] = [
+    "DOCKET_CONFIG",
+    "DOCKET_NAME",
+    "DOCKET_ADVERTISE",
+    "DOCKET_STATE",
+    "DOCKET_MODELS",
+    "DOCKET_NATS",
+    "DOCKET_UNSAFE_FAULTS",
+    "DOCKET_POOL",
+];
+
+/// A pool that can be built.
+pub struct ValidatedPool {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// What names it as owner of its children.
+    pub owner: OwnerReference,
+    /// What it says.
+    pub spec: AgentPoolSpec,
+    /// What applies of it.
+    pub effective: EffectivePool,
+    /// Time from SIGTERM to the end of an agent.
+    pub grace: Duration,
+    /// CPU and memory: requested, at most.
+    pub amounts: [Amount; 2],
+    /// Whether one of its models is somebody else's.
+    pub reaches_others: bool,
+    /// Whether there are PodMonitors.
+    pub pod_monitors: bool,
+    /// What applies to all pools.
+    pub config: Config,
+}
+
+/// Requested and largest amount of one resource; `None`: no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amount {
+    /// `cpu` or `memory`.
+    pub what: &'static str,
+    /// Requested.
+    pub request: String,
+    /// At most.
+    pub limit: Option<String>,
+}
+
+impl ValidatedPool {
+    /// Metadata of a child that bears the pool's common name.
+    pub fn child_metadata(&self) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(names::agents(&self.name)),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(names::labels(Component::Agents, &self.name)),
+            owner_references: Some(vec![self.owner.clone()]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// The labels that select its pods.
+    pub fn selector(&self) -> std::collections::BTreeMap<String, String> {
+        names::selector(Component::Agents, &self.name)
+    }
+
+    /// The same as text.
+    pub fn selector_text(&self) -> String {
+        names::selector_text(&self.selector())
+    }
+
+    /// The claim that is the agents' state folder.
+    pub fn has_state_claim(&self) -> bool {
+        self.spec.template.volumes.iter().any(|volume| volume.name == "state")
+    }
+
+    /// Models of the catalogue that agents hold.
+    pub fn catalogue_models(&self) -> Vec<&str> {
+        let mut models: Vec<&str> =
+            self.spec.models.iter().filter_map(|model| model.source.catalog.as_deref()).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+}
+
+/// Checks a pool.
+pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<ValidatedPool, Error> {
+    let name = pool.name_any();
+    if name.len() > names::LONGEST_POOL {
+        return Err(Error::NameTooLong { name });
+    }
+    for (volume, claim) in pool.spec.template.volumes.iter().zip(&found.claims) {
+        match claim {
+            Claim::Allowed => {}
+            Claim::Missing => return Err(Error::ClaimMissing { claim: volume.claim.clone() }),
+            Claim::NotAllowed => return Err(Error::ClaimNotAllowed { claim: volume.claim.clone() }),
+        }
+    }
+    if let Some(variable) = pool.spec.template.env.iter().find(|variable| RESERVED.contains(&variable.name.as_str())) {
+        return Err(Error::ReservedVariable { name: variable.name.clone() });
+    }
+    let grace = found.longest_stage.map_or(GRACE.0, |stage| stage + AFTER_STAGE).clamp(GRACE.0, GRACE.1);
+    Ok(ValidatedPool {
+        owner: pool.controller_owner_ref(&()).expect("an object of the API server has a name and a uid"),
+        namespace: pool.namespace().unwrap_or_default(),
+        effective: pool.spec.effective(),
+        grace,
+        amounts: [amount(&pool.spec, "cpu", "250m", None)?, amount(&pool.spec, "memory", "512Mi", Some("4Gi"))?],
+        reaches_others: pool.spec.models.iter().any(|model| reaches_others(&model.source)),
+        pod_monitors: found.pod_monitors,
+        config: config.clone(),
+        spec: pool.spec.clone(),
+        name,
+    })
+}
+
+fn reaches_others(source: &ModelSource) -> bool {
+    source.openai.is_some() || source.http.is_some()
+}
+
+fn amount(
+    spec: &AgentPoolSpec,
+    what: &'static str,
+    usual_request: &str,
+    usual_limit: Option<&str>,
+) -> Result<Amount, Error> {
+    let of = |amounts: &crds::Amounts| if what == "cpu" { amounts.cpu.clone() } else { amounts.memory.clone() };
+    let resources = &spec.template.resources;
+    let limit = of(&resources.limits).map(canonical);
+    let request = of(&resources.requests).map(canonical);
+    // A small limit alone is a small pod, and a large request alone a large one.
+    let smaller = |a: String, b: &String| if number(&a) > number(b) { b.clone() } else { a };
+    let request = match (request, &limit) {
+        (Some(request), Some(limit)) if number(&request) > number(limit) => {
+            return Err(Error::RequestAboveLimit { what, request, limit: limit.clone() });
+        }
+        (Some(request), _) => request,
+        (None, Some(limit)) => smaller(usual_request.to_owned(), limit),
+        (None, None) => usual_request.to_owned(),
+    };
+    let limit = limit
+        .or_else(|| usual_limit.map(str::to_owned))
+        .map(|limit| if number(&limit) < number(&request) { request.clone() } else { limit });
+    Ok(Amount { what, request, limit })
+}
+
+/// A quantity as a number; the schema lets no other text through.
+fn number(quantity: &str) -> f64 {
+    let digits = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &quantity[digits.len()..] {
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024_f64.powi(2),
+        "Gi" => 1024_f64.powi(3),
+        "Ti" => 1024_f64.powi(4),
+        _ => 1.0,
+    };
+    digits.parse::<f64>().unwrap_or_default() * unit
+}
+
+/// A quantity as the API server writes it, so that it compares equal: `0.5` is `500m`, `1000m` is `1`.
+fn canonical(quantity: String) -> String {
+    let millis = number(&quantity) * 1_000.0;
+    let plain = !quantity.ends_with(|c: char| c.is_ascii_alphabetic()) || quantity.ends_with('m');
+    match plain {
+        false => quantity,
+        true if millis % 1_000.0 == 0.0 => format!("{:.0}", millis / 1_000.0),
+        true => format!("{millis:.0}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_written_as_the_api_server_writes_them() {
+        for (written, expected) in [("0.5", "500m"), ("1000m", "1"), ("2", "2"), ("1500m", "1500m"), ("4Gi", "4Gi")] {
+            assert_eq!(canonical(written.to_owned()), expected);
+        }
+        assert!(number("1Gi") > number("1G") && number("250m") < number("1"));
+    }
+}

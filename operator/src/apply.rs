@@ -1,0 +1,249 @@
+//! The only writes to the cluster: children by server-side apply, removals with preconditions, status.
+//!
+//! Flow: what is wanted is compared with what is there; only a difference is written, so that an idle operator writes nothing
+//! and a child that somebody changed is put right. Each object is applied whole, by one field manager, with force: what a
+//! field of ours says is ours to say.
+//! Guarantees: nothing is written by one who no longer leads; no object is removed that is not the one that was looked at.
+
+use std::time::Duration;
+
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    core::ApiResource,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    names::{APPLIED_ANNOTATION, FIELD_MANAGER, STATUS_MANAGER, digest},
+};
+
+/// Longest wait for one answer of the API server.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What could not be written. Retried.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process leads now: it writes. Nobody has to do anything.
+    #[error("this process does not lead any more")]
+    NotLeading,
+    /// The API server did not answer in time; its operator can fix it.
+    #[error("the API server did not answer within {} s when asked to {action} {object}", DEADLINE.as_secs())]
+    Deadline {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        object: String,
+    },
+    /// The API server refused. The message says whether the cluster's administrator or the object's author can fix it.
+    #[error("failed to {action} {object}")]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        object: String,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+/// An object that is to be as it says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    resource: ApiResource,
+    namespace: String,
+    name: String,
+    object: Value,
+}
+
+impl Child {
+    /// A child made of a typed object, which has a name and a namespace.
+    pub fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
+        let resource = ApiResource::erase::<K>(&());
+        let mut value = serde_json::to_value(object).expect("API types are plain data");
+        value["apiVersion"] = json!(resource.api_version);
+        value["kind"] = json!(resource.kind);
+        Self::new(resource, value)
+    }
+
+    /// A child of a kind that has no type here.
+    pub fn new(resource: ApiResource, object: Value) -> Self {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (name, namespace) = (text("name"), text("namespace"));
+        Self { resource, namespace, name, object }
+    }
+
+    /// Its kind and name, for messages.
+    pub fn shown(&self) -> String {
+        format!("{} {}/{}", self.resource.kind, self.namespace, self.name)
+    }
+
+    /// What is wanted.
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    fn with_digest(&self) -> Value {
+        let mut object = self.object.clone();
+        let text = object.to_string();
+        object["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(digest(text.as_bytes()));
+        object
+    }
+
+    fn api(&self, client: &Client) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), &self.namespace, &self.resource)
+    }
+}
+
+/// Brings a child to what it should be and returns it as it is then, typed.
+pub async fn child<K: DeserializeOwned>(ctx: &Context, child: &Child) -> Result<K, Error> {
+    let live = converge(ctx, child).await?;
+    serde_json::from_value(live).map_err(|error| refused("read", child.shown(), kube::Error::SerdeError(error)))
+}
+
+/// Brings a child to what it should be.
+pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
+    let api = child.api(&ctx.client);
+    let wanted = child.with_digest();
+    let live = within("get", child.shown(), api.get_opt(&child.name)).await?;
+    let live = live.map(|live| serde_json::to_value(live).expect("an object is plain data"));
+    if let Some(live) = live.filter(|live| live["metadata"]["deletionTimestamp"].is_null() && holds(live, &wanted)) {
+        return Ok(live);
+    }
+    ctx.may_write()?;
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let applied = within("apply", child.shown(), api.patch(&child.name, &params, &Patch::Apply(&wanted))).await?;
+    ctx.metrics.wrote(&child.resource.kind, "apply");
+    Ok(serde_json::to_value(applied).expect("an object is plain data"))
+}
+
+/// Removes an object that is not wanted any more, if it is there and `is_ours` says so.
+pub async fn absent(ctx: &Context, child: &Child, is_ours: impl Fn(&Value) -> bool) -> Result<(), Error> {
+    let api = child.api(&ctx.client);
+    // A kind that the cluster does not have has no objects.
+    let Some(live) = within("get", child.shown(), api.get_opt(&child.name)).await? else { return Ok(()) };
+    let value = serde_json::to_value(&live).expect("an object is plain data");
+    if live.metadata.deletion_timestamp.is_some() || !is_ours(&value) {
+        return Ok(());
+    }
+    ctx.may_write()?;
+    let seen = Preconditions { uid: live.metadata.uid, resource_version: live.metadata.resource_version };
+    let params = DeleteParams { preconditions: Some(seen), ..DeleteParams::background() };
+    match within("delete", child.shown(), api.delete(&child.name, &params)).await {
+        // Gone, or changed since we looked: the next pass looks again.
+        Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404 || status.code == 409) => {
+            Ok(())
+        }
+        deleted => deleted.map(|_| ctx.metrics.wrote(&child.resource.kind, "delete")),
+    }
+}
+
+/// Writes the status of an object, if it differs from what the object says already.
+pub async fn status<K, S>(ctx: &Context, object: &K, before: Option<&S>, status: &S) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+    S: Serialize + PartialEq,
+{
+    if before == Some(status) {
+        return Ok(());
+    }
+    ctx.may_write()?;
+    let (name, namespace) = (object.meta().name.clone(), object.meta().namespace.clone());
+    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
+    let before = before.map_or(Value::Null, |before| serde_json::to_value(before).expect("a status is plain data"));
+    let after = serde_json::to_value(status).expect("a status is plain data");
+    // With the uid a successor of the same name is left alone; fields that are gone are removed by null.
+    let patch = json!({"metadata": {"uid": object.meta().uid}, "status": difference(&before, &after)});
+    let params = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
+    let shown = format!("the status of {} {namespace}/{name}", K::kind(&()));
+    match within("write", shown, api.patch_status(&name, &params, &Patch::Merge(&patch))).await {
+        // It was deleted, or deleted and made anew: nobody reads this status any more.
+        Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404 || status.code == 409) => {
+            Ok(())
+        }
+        written => written.map(|_| ctx.metrics.wrote(&K::kind(&()), "status")),
+    }
+}
+
+/// A merge patch that makes `before` into `after`.
+fn difference(before: &Value, after: &Value) -> Value {
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return after.clone() };
+    let mut patch = serde_json::Map::new();
+    for (field, value) in after {
+        match before.get(field) {
+            Some(same) if same == value => {}
+            Some(old) => {
+                patch.insert(field.clone(), difference(old, value));
+            }
+            None => {
+                patch.insert(field.clone(), value.clone());
+            }
+        }
+    }
+    for field in before.keys().filter(|field| !after.contains_key(*field)) {
+        patch.insert(field.clone(), Value::Null);
+    }
+    Value::Object(patch)
+}
+
+/// Whether everything that is wanted is so; what others have added is theirs.
+fn holds(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(field, wanted)| live.get(field).is_some_and(|live| holds(live, wanted)))
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| holds(live, wanted))
+        }
+        (live, wanted) => live == wanted,
+    }
+}
+
+/// An answer of the API server, within the deadline.
+pub async fn within<T>(
+    action: &'static str,
+    object: String,
+    asked: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(DEADLINE, asked).await {
+        Err(_) => Err(Error::Deadline { action, object }),
+        Ok(Err(source)) => Err(refused(action, object, source)),
+        Ok(Ok(answer)) => Ok(answer),
+    }
+}
+
+fn refused(action: &'static str, object: String, source: kube::Error) -> Error {
+    Error::Refused { action, object, source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_add_is_no_difference_and_what_is_ours_and_changed_is_one() {
+        let wanted = json!({"metadata": {"labels": {"a": "1"}}, "spec": {"ports": [{"port": 80}]}});
+        let mut live = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "uid": "u"},
+            "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "clusterIP": "10.0.0.1"}});
+        assert!(holds(&live, &wanted));
+        live["spec"]["ports"][0]["port"] = json!(81);
+        assert!(!holds(&live, &wanted));
+        live["spec"]["ports"] = json!([{"port": 80}, {"port": 81}]);
+        assert!(!holds(&live, &wanted), "a further port is not ours to allow");
+    }
+
+    #[test]
+    fn a_patch_of_status_holds_what_changed_and_removes_what_is_gone() {
+        let before = json!({"waiting": 3, "replicas": 1, "effective": {"maxBatch": 8}});
+        let after = json!({"replicas": 2, "effective": {"maxBatch": 8}});
+        assert_eq!(difference(&before, &after), json!({"replicas": 2, "waiting": null}));
+        assert_eq!(difference(&Value::Null, &after), after);
+    }
+}

@@ -1,0 +1,94 @@
+//! The broker, as far as the operator has to do with it: how much waits, what agents say of themselves, and the removal of
+//! what belonged to objects that are gone. The only file here that talks to NATS.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use flow::PodStatus;
+use queue::{
+    Depth, Error,
+    jetstream::{self, Credentials, JetStream, Settings},
+};
+use tokio::sync::Mutex;
+
+use crate::{config::Config, names};
+
+/// Longest wait for one answer: the next look is never far.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections to the broker, one a namespace, made on first use.
+pub struct Brokers {
+    config: Config,
+    open: Mutex<HashMap<String, Arc<JetStream>>>,
+}
+
+impl Brokers {
+    /// No connection yet.
+    pub fn new(config: Config) -> Self {
+        Self { config, open: Mutex::default() }
+    }
+
+    /// The broker's part of a namespace.
+    async fn of(&self, namespace: &str) -> Result<Arc<JetStream>, Error> {
+        // One at a time: a broker that is away is asked once, not by everybody.
+        let mut open = self.open.lock().await;
+        if let Some(broker) = open.get(namespace) {
+            return Ok(Arc::clone(broker));
+        }
+        let credentials = self.config.nats_credentials.as_ref();
+        let settings = Settings {
+            name: "docket-operator".to_owned(),
+            bucket_prefix: names::broker_prefix(namespace),
+            replicas: self.config.nats_replicas as usize,
+            credentials: credentials.map(|credentials| Credentials::User {
+                name: credentials.user.clone(),
+                password: credentials.password.clone(),
+            }),
+            timeout: TIMEOUT,
+            ..Settings::new(self.config.nats_servers.join(","))
+        };
+        let broker = Arc::new(jetstream::open(settings).await?);
+        open.insert(namespace.to_owned(), Arc::clone(&broker));
+        Ok(broker)
+    }
+
+    /// Closes the connection of a namespace that has nothing any more.
+    pub async fn close(&self, namespace: &str) {
+        self.open.lock().await.remove(namespace);
+    }
+
+    /// What the agents of a namespace last said; those that cannot be read are left out.
+    pub async fn agents(&self, namespace: &str) -> Result<Vec<PodStatus>, Error> {
+        let said = self.of(namespace).await?.ports.statuses.all("").await?;
+        Ok(said.iter().filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
+    }
+
+    /// How much waits for a pool, and how much is in work.
+    pub async fn depth(&self, namespace: &str, pool: &str) -> Result<Depth, Error> {
+        self.of(namespace).await?.ports.queue.depth(pool).await
+    }
+
+    /// Removes the tasks of a pool that is gone.
+    pub async fn remove_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
+        self.of(namespace).await?.remove_pool(pool).await
+    }
+
+    /// Removes the records of a pipeline that is gone.
+    pub async fn remove_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
+        self.of(namespace).await?.remove_scope(pipeline).await
+    }
+
+    /// Documents of a pipeline that have not ended.
+    pub async fn open_documents(&self, namespace: &str, pipeline: &str) -> Result<u64, Error> {
+        const PAGE: usize = 500;
+        let records = Arc::clone(&self.of(namespace).await?.ports.records);
+        let prefix = format!("documents/{pipeline}/");
+        let (mut open, mut after) = (0, None);
+        loop {
+            let page = records.scan(&prefix, after.as_deref(), PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(open) };
+            after = Some(last.clone());
+            let is_open = |bytes: &[u8]| flow::DocumentRecord::decode(bytes).is_ok_and(|record| record.end.is_none());
+            open += page.iter().filter(|(_, record)| is_open(&record.bytes)).count() as u64;
+        }
+    }
+}

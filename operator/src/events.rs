@@ -1,0 +1,5 @@
+//! stub
+pub struct Events;
+impl Events {
+    pub async fn failed<K>(&self, _: &K, _: &str, _: &(dyn std::error::Error + Sync)) {}
+}

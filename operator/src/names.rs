@@ -1,0 +1,106 @@
+//! Names, labels and ports of everything that the operator makes. Deterministic: the same pool gives the same names, so a
+//! repeat after a lost answer meets what the first try made.
+
+use std::collections::BTreeMap;
+
+/// Owner of the fields of children, for server-side apply.
+pub const FIELD_MANAGER: &str = "docket-operator";
+/// Owner of the fields of status.
+pub const STATUS_MANAGER: &str = "docket-operator-status";
+/// Keeps an object until what it has at the broker is removed.
+pub const FINALIZER: &str = "docket.dev/broker";
+
+/// Label by which an object is known to be a pool's.
+pub const POOL_LABEL: &str = "docket.dev/pool";
+/// Label that a claim needs to be mounted into agents.
+pub const ALLOWED_LABEL: &str = "docket.dev/agents";
+/// Its value.
+pub const ALLOWED: &str = "allowed";
+/// Annotation with the digest of what was applied.
+pub const APPLIED_ANNOTATION: &str = "docket.dev/applied";
+/// Annotation of pods with the digest of their configuration, so that they are replaced when it changes.
+pub const CONFIG_ANNOTATION: &str = "docket.dev/config";
+
+/// The gateway of a namespace, and all its objects.
+pub const GATEWAY: &str = "docket-gateway";
+/// Secret with the bearer tokens of a namespace's gateway and agents.
+pub const TOKENS: &str = "docket-gateway-tokens";
+/// Secret with the broker's credentials, in each namespace that has agents.
+pub const NATS: &str = "docket-nats";
+
+/// Port of HTTP, of gateways and agents.
+pub const HTTP: u16 = 8080;
+/// Port of gRPC, of gateways.
+pub const GRPC: u16 = 8081;
+/// Port of `/livez`, `/readyz` and `/metrics`.
+pub const HEALTH: u16 = 9090;
+/// The user that all containers run as.
+pub const USER: i64 = 65_532;
+
+/// Name of all objects of a pool.
+pub fn agents(pool: &str) -> String {
+    format!("{pool}-agents")
+}
+
+/// Longest name of a pool: what is made of it names a Service, which is a DNS label.
+pub const LONGEST_POOL: usize = 63 - "-agents".len();
+
+/// The two kinds of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// Agents of a pool.
+    Agents,
+    /// A namespace's gateway.
+    Gateway,
+}
+
+impl Component {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Agents => "agents",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// The labels that select pods; they may never change, because a Deployment's selector cannot.
+pub fn selector(component: Component, instance: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("app.kubernetes.io/name".to_owned(), "docket".to_owned()),
+        ("app.kubernetes.io/component".to_owned(), component.word().to_owned()),
+        ("app.kubernetes.io/instance".to_owned(), instance.to_owned()),
+    ])
+}
+
+/// The labels of an object.
+pub fn labels(component: Component, instance: &str) -> BTreeMap<String, String> {
+    let mut labels = selector(component, instance);
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
+    if component == Component::Agents {
+        labels.insert(POOL_LABEL.to_owned(), instance.to_owned());
+    }
+    labels
+}
+
+/// Labels as the text of a selector.
+pub fn selector_text(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// What begins the names of a namespace's things at the broker; at most 64 characters, and different for each namespace.
+pub fn broker_prefix(namespace: &str) -> String {
+    let prefix = format!("docket-{namespace}");
+    if prefix.len() <= 64 { prefix } else { format!("docket_{}", &digest(namespace.as_bytes())[..32]) }
+}
+
+/// The digest of bytes, 64 hexadecimal digits (BLAKE3).
+pub fn digest(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// A token that nobody can guess: 64 hexadecimal digits.
+pub fn random() -> String {
+    let mut bytes = [0; 32];
+    rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).expect("the system gives random bytes");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,245 @@
+//! The objects of a namespace. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            ConfigMap, Container, PodSpec, PodTemplateSpec, ResourceRequirements, Secret, Service, ServiceAccount,
+            ServiceSpec,
+        },
+        networking::v1::{
+            NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicySpec,
+        },
+        policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use serde_json::json;
+
+use super::gather::Gathered;
+use crate::{
+    apply::Child,
+    config::Config,
+    names::{self, Component, GATEWAY, GRPC, HEALTH, HTTP, NATS, TOKENS},
+    network,
+    pods::{self, Probes},
+};
+
+/// Time from SIGTERM to the end of a gateway.
+const GRACE: u64 = 30;
+
+/// What is to be there, in this order, and what is not.
+pub struct Prepared {
+    /// To be there.
+    pub present: Vec<Child>,
+    /// Not to be there.
+    pub absent: Vec<Child>,
+}
+
+/// All objects of a namespace.
+pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
+    let metadata = |name: &str| metadata(&gathered.namespace, name);
+    let files = files(gathered, config);
+    let gateway = vec![
+        Child::of(&ServiceAccount {
+            metadata: metadata(GATEWAY),
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        }),
+        Child::of(&files),
+        Child::of(&Service {
+            metadata: metadata(GATEWAY),
+            spec: Some(ServiceSpec {
+                selector: Some(selector()),
+                ports: Some(vec![pods::service_port("http", HTTP), pods::service_port("grpc", GRPC)]),
+                ..ServiceSpec::default()
+            }),
+            ..Service::default()
+        }),
+        Child::of(&PodDisruptionBudget {
+            metadata: metadata(GATEWAY),
+            spec: Some(PodDisruptionBudgetSpec {
+                max_unavailable: Some(IntOrString::Int(1)),
+                selector: Some(match_labels(selector())),
+                unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+                ..PodDisruptionBudgetSpec::default()
+            }),
+            ..PodDisruptionBudget::default()
+        }),
+        Child::of(&network_policy(gathered, config)),
+        Child::of(&deployment(gathered, config, &files)),
+    ];
+    let mut secrets = vec![Child::of(&tokens(gathered))];
+    if let Some(nats) = nats(gathered, config) {
+        secrets.push(Child::of(&nats));
+    }
+    match (gathered.is_empty(), gathered.pipelines.is_empty()) {
+        (true, _) => Prepared { present: Vec::new(), absent: [gateway, secrets].concat() },
+        (false, true) => Prepared { present: secrets, absent: gateway },
+        (false, false) => Prepared { present: [secrets, gateway].concat(), absent: Vec::new() },
+    }
+}
+
+fn metadata(namespace: &str, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(names::labels(Component::Gateway, GATEWAY)),
+        ..ObjectMeta::default()
+    }
+}
+
+fn selector() -> BTreeMap<String, String> {
+    names::selector(Component::Gateway, GATEWAY)
+}
+
+fn match_labels(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}
+
+/// Who may talk to the gateway: whoever may read this Secret. The token is made once; a person may add others.
+fn tokens(gathered: &Gathered) -> Secret {
+    let there =
+        gathered.tokens.as_ref().and_then(|secret| secret.data.clone()).filter(|data| data.contains_key("tokens.yaml"));
+    let data = there.unwrap_or_else(|| {
+        let token = names::random();
+        let file = json!({"tokens": [{"name": "namespace", "token": token}]});
+        BTreeMap::from([
+            ("tokens.yaml".to_owned(), ByteString(format!("{file:#}").into_bytes())),
+            ("token".to_owned(), ByteString(token.into_bytes())),
+        ])
+    });
+    Secret { metadata: metadata(&gathered.namespace, TOKENS), data: Some(data), ..Secret::default() }
+}
+
+/// The broker's credentials, for the namespace's pods.
+fn nats(gathered: &Gathered, config: &Config) -> Option<Secret> {
+    let credentials = config.nats_credentials.as_ref()?;
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    let data = BTreeMap::from([
+        ("user".to_owned(), bytes(&credentials.user)),
+        ("password".to_owned(), bytes(&credentials.password)),
+    ]);
+    Some(Secret { metadata: metadata(&gathered.namespace, NATS), data: Some(data), ..Secret::default() })
+}
+
+/// The gateway's file, the pools, and a file a pipeline. JSON, which is YAML too.
+fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
+    let mut files = BTreeMap::new();
+    let mut resources = Vec::new();
+    let mut add = |file: String, kind: &str, name: &str, spec: serde_json::Value| {
+        let object = json!({
+            "apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+        });
+        resources.push(file.clone());
+        files.insert(file, format!("{object:#}"));
+    };
+    for (name, pool) in &gathered.pools {
+        add(format!("pool-{name}.yaml"), "AgentPool", name, json!(pool.as_worked()));
+    }
+    for (name, pipeline) in &gathered.pipelines {
+        add(format!("pipeline-{name}.yaml"), "Pipeline", name, json!(pipeline.as_worked()));
+    }
+    let gateway = json!({
+        "resources": resources,
+        "nats": pods::nats(config, &gathered.namespace),
+        "payloads": config.payloads,
+        "state": pods::STATE,
+        "health": format!("0.0.0.0:{HEALTH}"),
+        "http": format!("0.0.0.0:{HTTP}"),
+        "grpc": format!("0.0.0.0:{GRPC}"),
+        "tokens": pods::TOKENS_FILE,
+        "grace": format!("{GRACE}s"),
+    });
+    files.insert("gateway.yaml".to_owned(), format!("{gateway:#}"));
+    ConfigMap { metadata: metadata(&gathered.namespace, GATEWAY), data: Some(files), ..ConfigMap::default() }
+}
+
+fn deployment(gathered: &Gathered, config: &Config, files: &ConfigMap) -> Deployment {
+    let labels = names::labels(Component::Gateway, GATEWAY);
+    let annotations = BTreeMap::from([(names::CONFIG_ANNOTATION.to_owned(), pods::digest_of(files))]);
+    let template = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() };
+    Deployment {
+        metadata: metadata(&gathered.namespace, GATEWAY),
+        spec: Some(DeploymentSpec {
+            replicas: Some(i32::try_from(config.gateway_replicas).unwrap_or(i32::MAX)),
+            selector: match_labels(selector()),
+            // Clients always find one: the new one is ready before the old one goes.
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::Int(1)),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
+            }),
+            template: PodTemplateSpec { metadata: Some(template), spec: Some(pod(config)) },
+            ..DeploymentSpec::default()
+        }),
+        ..Deployment::default()
+    }
+}
+
+fn pod(config: &Config) -> PodSpec {
+    let quantity = |text: &str| Quantity(text.to_owned());
+    let amounts = |cpu: Option<&str>, memory: &str| {
+        let cpu = cpu.map(|cpu| ("cpu".to_owned(), quantity(cpu)));
+        cpu.into_iter().chain([("memory".to_owned(), quantity(memory))]).collect()
+    };
+    let mut volumes = pods::volumes(config, GATEWAY);
+    volumes.push(pods::empty("state"));
+    let mut mounts = pods::mounts(config);
+    mounts.push(pods::mount("state", pods::HOME));
+    PodSpec {
+        service_account_name: Some(GATEWAY.to_owned()),
+        termination_grace_period_seconds: Some(GRACE as i64 + 10),
+        containers: vec![Container {
+            name: "gateway".to_owned(),
+            args: Some(["gateway", "--config", "/etc/docket/gateway.yaml"].map(str::to_owned).to_vec()),
+            env: Some(pods::environment(pods::Addressed::ByService)),
+            ports: Some(vec![pods::port("http", HTTP), pods::port("grpc", GRPC), pods::port("health", HEALTH)]),
+            resources: Some(ResourceRequirements {
+                requests: Some(amounts(Some("100m"), "128Mi")),
+                limits: Some(amounts(None, "1Gi")),
+                ..ResourceRequirements::default()
+            }),
+            volume_mounts: Some(mounts),
+            ..pods::container(config, Some(&Probes { port: HEALTH, starting: 120 }))
+        }],
+        volumes: Some(volumes),
+        ..pods::restricted(&selector())
+    }
+}
+
+/// The gateway is the door: clients of the whole cluster may knock, with a token.
+fn network_policy(gathered: &Gathered, config: &Config) -> NetworkPolicy {
+    let from_cluster = |ports: &[u16]| NetworkPolicyIngressRule {
+        from: Some(vec![network::cluster()]),
+        ports: Some(ports.iter().map(|port| network::tcp(*port)).collect()),
+    };
+    let agents = NetworkPolicyPeer {
+        pod_selector: Some(match_labels(BTreeMap::from([
+            ("app.kubernetes.io/name".to_owned(), "docket".to_owned()),
+            ("app.kubernetes.io/component".to_owned(), "agents".to_owned()),
+        ]))),
+        ..NetworkPolicyPeer::default()
+    };
+    let to_agents = NetworkPolicyEgressRule { to: Some(vec![agents]), ports: Some(vec![network::tcp(HTTP)]) };
+    let mut egress = vec![network::dns(), network::servers(config), to_agents];
+    egress.extend(network::stores(config));
+    NetworkPolicy {
+        metadata: metadata(&gathered.namespace, GATEWAY),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(match_labels(selector())),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![from_cluster(&[HTTP, GRPC]), from_cluster(&[HEALTH])]),
+            egress: Some(egress),
+        }),
+    }
+}

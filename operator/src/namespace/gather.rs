@@ -1,0 +1,106 @@
+//! What the pools and pipelines of a namespace say, and which of it a gateway can serve.
+
+use std::collections::BTreeMap;
+
+use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+
+use crate::{
+    apply::{Error, within},
+    context::Context,
+    names::{GATEWAY, TOKENS},
+};
+
+/// A namespace as it was read.
+pub struct Gathered {
+    /// The namespace.
+    pub namespace: String,
+    /// Its pools, those that are being deleted left out.
+    pub pools: BTreeMap<String, AgentPoolSpec>,
+    /// Whether objects of ours are still there, perhaps on their way out: they need the broker until they are gone.
+    pub objects: usize,
+    /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
+    pub pipelines: BTreeMap<String, PipelineSpec>,
+    /// The Secret of tokens as it is, so that it is made once and never again.
+    pub tokens: Option<Secret>,
+}
+
+impl Gathered {
+    /// Whether nothing of ours is here any more.
+    pub fn is_empty(&self) -> bool {
+        self.objects == 0
+    }
+}
+
+/// Reads a namespace.
+pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
+    let all = ListParams::default();
+    let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
+    let pools = within("list", format!("AgentPools in {namespace}"), pools.list(&all)).await?.items;
+    let pipelines: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
+    let pipelines = within("list", format!("Pipelines in {namespace}"), pipelines.list(&all)).await?.items;
+    let objects = pools.len() + pipelines.len();
+    // One that is being deleted still works what is in flight.
+    let pools: BTreeMap<String, AgentPoolSpec> =
+        pools.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool.spec)).collect();
+    let served = served_now(ctx, namespace).await?;
+    let pipelines = pipelines.into_iter().filter_map(|pipeline| {
+        let (name, written) = match &pipeline.0 {
+            Ok(pipeline) => (pipeline.name_any(), Some(&pipeline.spec)),
+            Err(invalid) => (invalid.metadata.name.clone().unwrap_or_default(), None),
+        };
+        let served = serves(&name, written, served.get(&name), &pools)?;
+        Some((name, served))
+    });
+    let pipelines = pipelines.collect();
+    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    let tokens = within("get", format!("Secret {namespace}/{TOKENS}"), secrets.get_opt(TOKENS)).await?;
+    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, pipelines, tokens })
+}
+
+/// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.
+pub fn serves(
+    name: &str,
+    written: Option<&PipelineSpec>,
+    now: Option<&PipelineSpec>,
+    pools: &BTreeMap<String, AgentPoolSpec>,
+) -> Option<PipelineSpec> {
+    let works = |spec: &&PipelineSpec| flow::compile(name, 1, spec, pools).is_ok();
+    written.filter(works).or_else(|| now.filter(works)).cloned()
+}
+
+/// The pipelines that the gateway serves now, by its files.
+async fn served_now(ctx: &Context, namespace: &str) -> Result<BTreeMap<String, PipelineSpec>, Error> {
+    let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
+    let files = within("get", format!("ConfigMap {namespace}/{GATEWAY}"), api.get_opt(GATEWAY)).await?;
+    let files = files.and_then(|files| files.data).unwrap_or_default();
+    let read = files.iter().filter_map(|(file, text)| {
+        let name = file.strip_prefix("pipeline-")?.strip_suffix(".yaml")?;
+        let object: serde_json::Value = serde_json::from_str(text).ok()?;
+        Some((name.to_owned(), serde_json::from_value(object["spec"].clone()).ok()?))
+    });
+    Ok(read.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {
+        let pools = BTreeMap::from([("p".to_owned(), serde_json::from_value(json!({})).expect("a pool"))]);
+        let spec = |pool: &str, text: &str| -> PipelineSpec {
+            let stage = json!({"name": "a", "pool": pool, "transform": {"template": text}});
+            serde_json::from_value(json!({"stages": [stage]})).expect("a pipeline")
+        };
+        let (good, other, bad) = (spec("p", "1"), spec("p", "2"), spec("nobody", "3"));
+        assert_eq!(serves("x", Some(&good), None, &pools), Some(good.clone()));
+        assert_eq!(serves("x", Some(&bad), Some(&other), &pools), Some(other.clone()));
+        assert_eq!(serves("x", None, Some(&other), &pools), Some(other));
+        assert_eq!(serves("x", Some(&bad), None, &pools), None);
+        assert_eq!(serves("x", Some(&good), Some(&good), &BTreeMap::new()), None, "its pool is gone");
+    }
+}

@@ -1,0 +1,115 @@
+//! What a namespace has once, for all its pools and pipelines: the gateway, the bearer tokens, the broker's password.
+//!
+//! Not a controller of a kind: passes over pools and pipelines say that their namespace is to be looked at, and it is, once
+//! for all who said so.
+
+mod build;
+mod gather;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{apply, chain, context::Context};
+
+pub use gather::{Gathered, serves};
+
+/// Changes that come together are one pass.
+const TOGETHER: Duration = Duration::from_millis(150);
+/// After a failure that may pass.
+const RETRY: Duration = Duration::from_secs(10);
+/// Namespaces that are looked at once.
+const AT_ONCE: usize = 8;
+
+/// The namespaces that are to be looked at.
+#[derive(Default)]
+pub struct Namespaces {
+    due: Mutex<BTreeSet<String>>,
+    changed: Notify,
+}
+
+impl Namespaces {
+    /// Something changed in this namespace.
+    pub fn look_at(&self, namespace: impl Into<String>) {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.into());
+        self.changed.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Brings namespaces to their desired state until it is stopped.
+pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = ctx.namespaces.changed.notified() => {}
+        }
+        tokio::time::sleep(TOGETHER).await;
+        let ctx = &ctx;
+        stream::iter(ctx.namespaces.take())
+            .for_each_concurrent(AT_ONCE, async |namespace| {
+                if let Err(error) = converge(ctx, &namespace).await {
+                    ctx.metrics.failed("Namespace", error.reason());
+                    tracing::warn!(%namespace, error = %chain(&error), "failed to bring a namespace to its state, trying again");
+                    again(ctx, namespace);
+                }
+            })
+            .await;
+    }
+}
+
+fn again(ctx: &Arc<Context>, namespace: String) {
+    let ctx = Arc::clone(ctx);
+    tokio::spawn(async move {
+        tokio::time::sleep(RETRY).await;
+        ctx.namespaces.look_at(namespace);
+    });
+}
+
+/// What could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Pools and pipelines could not be read. Retried.
+    #[error("failed to read the namespace's pools and pipelines")]
+    Gather(#[source] apply::Error),
+    /// An object could not be written. Retried.
+    #[error("failed to make the namespace's objects")]
+    Apply(#[source] apply::Error),
+}
+
+impl Error {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Gather(_) => "ReadFailed",
+            Self::Apply(_) => "ApplyFailed",
+        }
+    }
+}
+
+async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
+    let _timer = ctx.metrics.reconciling("Namespace");
+    let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
+    let prepared = build::all(&gathered, &ctx.config);
+    for child in &prepared.present {
+        apply::converge(ctx, child).await.map_err(Error::Apply)?;
+    }
+    let ours = |live: &serde_json::Value| {
+        live["metadata"]["labels"]["app.kubernetes.io/managed-by"] == crate::names::FIELD_MANAGER
+    };
+    for child in &prepared.absent {
+        apply::absent(ctx, child, ours).await.map_err(Error::Apply)?;
+    }
+    if gathered.is_empty() {
+        ctx.brokers.close(namespace).await;
+    }
+    Ok(())
+}

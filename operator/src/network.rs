@@ -1,0 +1,62 @@
+//! Parts of network policies.
+
+use k8s_openapi::{
+    api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort},
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use crate::config::Config;
+
+/// Port of NATS, where an address names none.
+const NATS: u16 = 4222;
+/// Addresses that are not of the internet: clusters, machines and their metadata services use them.
+const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+
+/// A TCP port.
+pub fn tcp(port: u16) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some("TCP".to_owned()),
+        port: Some(IntOrString::Int(i32::from(port))),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+/// All pods of the cluster.
+pub fn cluster() -> NetworkPolicyPeer {
+    NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() }
+}
+
+/// To name servers.
+pub fn dns() -> NetworkPolicyEgressRule {
+    let udp = NetworkPolicyPort { protocol: Some("UDP".to_owned()), ..tcp(53) };
+    NetworkPolicyEgressRule { to: None, ports: Some(vec![udp, tcp(53)]) }
+}
+
+/// To the broker, which may be inside the cluster or outside.
+pub fn servers(config: &Config) -> NetworkPolicyEgressRule {
+    let mut ports: Vec<u16> = config.nats_servers.iter().map(|server| port_of(server)).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    NetworkPolicyEgressRule { to: None, ports: Some(ports.into_iter().map(tcp).collect()) }
+}
+
+/// To the store of payloads, where that is not the broker.
+pub fn stores(config: &Config) -> Option<NetworkPolicyEgressRule> {
+    config
+        .payloads
+        .starts_with("s3:")
+        .then(|| NetworkPolicyEgressRule { to: None, ports: Some(vec![tcp(443), tcp(80), tcp(9000)]) })
+}
+
+/// To addresses outside the cluster: never to its own, nor to the machines' metadata services.
+pub fn outside() -> NetworkPolicyEgressRule {
+    let block = IPBlock { cidr: "0.0.0.0/0".to_owned(), except: Some(INSIDE.map(str::to_owned).to_vec()) };
+    NetworkPolicyEgressRule {
+        to: Some(vec![NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }]),
+        ports: Some(vec![tcp(443), tcp(80)]),
+    }
+}
+
+fn port_of(server: &str) -> u16 {
+    server.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok()).unwrap_or(NATS)
+}

@@ -1,0 +1,96 @@
+//! Reads of a pass: the pools of the namespace and its gateway.
+
+use std::collections::BTreeMap;
+
+use crds::{AgentPool, AgentPoolSpec, Pipeline};
+use flow::{Plan, Problem};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+
+use crate::{
+    apply::{Error, within},
+    condition::{self, State},
+    context::Context,
+    names::GATEWAY,
+    watching::namespace_of,
+};
+
+/// What a pipeline depends on, as it was found.
+pub struct Found {
+    /// The plan, or why there is none.
+    pub plan: Result<Plan, Vec<Problem>>,
+    /// The pools that it names: whether each is ready, and what its condition says.
+    pub pools: BTreeMap<String, (State, String)>,
+    /// Whether the gateway serves, and all of it its newest files.
+    pub gateway: Gateway,
+    /// Whether the broker answers.
+    pub broker: Result<(), String>,
+}
+
+/// How the namespace's gateway stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateway {
+    /// It serves, and has its newest files.
+    Serving,
+    /// It serves with older files while newer ones are rolled out.
+    RollingOut,
+    /// It does not serve.
+    Away,
+}
+
+impl Found {
+    /// Whether nothing is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.gateway == Gateway::Serving
+            && self.broker.is_ok()
+            && self.pools.values().all(|(state, _)| *state == State::True)
+    }
+}
+
+/// Reads what a pipeline depends on.
+pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
+    let namespace = namespace_of(pipeline);
+    let api: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), &namespace);
+    let list = within("list", format!("AgentPools in {namespace}"), api.list(&ListParams::default())).await?;
+    let pools: BTreeMap<String, AgentPool> =
+        list.items.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool)).collect();
+    let specs: BTreeMap<String, AgentPoolSpec> =
+        pools.iter().map(|(name, pool)| (name.clone(), pool.spec.clone())).collect();
+    let generation = u64::try_from(pipeline.metadata.generation.unwrap_or_default()).unwrap_or_default();
+    let plan = flow::compile(&pipeline.name_any(), generation, &pipeline.spec, &specs);
+    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &namespace);
+    let gateway = within("get", format!("Deployment {namespace}/{GATEWAY}"), api.get_opt(GATEWAY)).await?;
+    let broker = ctx.brokers.agents(&namespace).await.map(drop).map_err(|error| crate::chain(&error));
+    let named = pools.iter().filter(|(name, _)| names_pool(pipeline, name));
+    Ok(Found {
+        pools: named.map(|(name, pool)| (name.clone(), ready(pool))).collect(),
+        gateway: gateway.as_ref().map_or(Gateway::Away, how),
+        plan,
+        broker,
+    })
+}
+
+/// Whether a pipeline's work may be done by a pool.
+pub fn names_pool(pipeline: &Pipeline, pool: &str) -> bool {
+    let fallbacks = pipeline.spec.stages.iter().filter_map(|stage| stage.fallback.as_ref()).flatten();
+    pipeline.spec.stages.iter().any(|stage| stage.pool == pool)
+        || fallbacks.chain(&pipeline.spec.fallback).any(|fallback| fallback.pool.as_deref() == Some(pool))
+}
+
+fn ready(pool: &AgentPool) -> (State, String) {
+    let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let message = conditions.iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.message.clone());
+    (condition::state(conditions, "Ready"), message.unwrap_or_else(|| "nothing is known of it yet".to_owned()))
+}
+
+fn how(gateway: &Deployment) -> Gateway {
+    let Some(status) = &gateway.status else { return Gateway::Away };
+    if status.available_replicas.unwrap_or_default() == 0 {
+        return Gateway::Away;
+    }
+    let wanted = gateway.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let newest = status.observed_generation >= gateway.metadata.generation
+        && status.updated_replicas.unwrap_or_default() == wanted
+        && status.replicas.unwrap_or_default() == wanted;
+    if newest { Gateway::Serving } else { Gateway::RollingOut }
+}

@@ -1,0 +1,212 @@
+//! The controller of Pipelines: whether they can work, what becomes of their documents, and what serves them.
+//!
+//! A pipeline's own objects are the namespace's: its gateway serves all pipelines of it.
+
+pub mod dereference;
+pub mod status;
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use crds::{AgentPool, DeletionPolicy, Pipeline};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        applier,
+        controller::{Action, Config},
+        finalizer::{self, finalizer},
+        reflector::{ObjectRef, Store},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    apply, chain,
+    context::Context,
+    names::{FINALIZER, GATEWAY},
+    watching::{self, Scope, namespace_of},
+};
+
+/// Without a reason to look again, objects are looked at this often.
+const RESYNC: Duration = Duration::from_secs(300);
+/// After a failure that may pass.
+const RETRY: Duration = Duration::from_secs(10);
+/// While something that the pipeline needs is on its way.
+const WAITING: Duration = Duration::from_secs(5);
+/// Pipelines that are brought to their state at once.
+const AT_ONCE: u16 = 16;
+
+/// Why a pipeline's pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object cannot be read; its author can fix it.
+    #[error("the pipeline cannot be read: {0}")]
+    Unreadable(String),
+    /// What the pipeline refers to could not be read. Retried.
+    #[error("failed to read what the pipeline refers to")]
+    Dereference(#[source] apply::Error),
+    /// The status could not be written. Retried.
+    #[error("failed to write the pipeline's status")]
+    Status(#[source] apply::Error),
+    /// The broker did not let go of the pipeline's records. Retried.
+    #[error("failed to remove the pipeline's records from the broker")]
+    Cleanup(#[source] queue::Error),
+    /// The finalizer could not be set or removed. Retried.
+    #[error("failed to change the pipeline's finalizer")]
+    Finalizer(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// A word from a closed set.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "Unreadable",
+            Self::Dereference(_) => "ReadFailed",
+            Self::Status(_) => "StatusFailed",
+            Self::Cleanup(_) => "BrokerUnavailable",
+            Self::Finalizer(_) => "FinalizerFailed",
+        }
+    }
+}
+
+type Guarded = DeserializeGuard<Pipeline>;
+
+/// Controls the pipelines of a scope until it is stopped.
+pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
+    let (pipelines, written) = scope.objects::<Guarded>(&ctx);
+    let (of_pool, of_gateway) = (pipelines.clone(), pipelines.clone());
+    let triggers = watching::all(vec![
+        written,
+        scope.others::<DeserializeGuard<AgentPool>, _, _>(&ctx, readiness, move |pool| {
+            let (namespace, name) = (namespace_of(&pool), pool.name_any());
+            in_namespace(&of_pool, &namespace, |pipeline| dereference::names_pool(pipeline, &name))
+        }),
+        scope.made::<Deployment, _, _>(&ctx, move |deployment| {
+            let namespace = namespace_of(&deployment);
+            in_namespace(&of_gateway, &namespace, |_| deployment.name_any() == GATEWAY)
+        }),
+    ]);
+    let passes = applier(
+        |pipeline, ctx| reconcile(pipeline, ctx).boxed(),
+        on_error,
+        ctx,
+        pipelines,
+        triggers.take_until(stop.cancelled_owned()),
+        Config::default().concurrency(AT_ONCE),
+    );
+    passes
+        .for_each(|done| async move {
+            if let Err(error) = done {
+                tracing::debug!(%error, "a pass ended with an error");
+            }
+        })
+        .await;
+}
+
+/// What a pipeline has to know of a pool: what it says, and whether it is ready. Its numbers are none of its business.
+fn readiness(pool: &DeserializeGuard<AgentPool>) -> Option<u64> {
+    let conditions = pool.0.as_ref().ok().and_then(|pool| pool.status.as_ref()).map(|status| &status.conditions);
+    let ready = conditions.and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Ready"));
+    let mut hasher = DefaultHasher::new();
+    (pool.meta().generation, ready.map(|ready| (&ready.status, &ready.message))).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// The pipelines of a namespace that something concerns.
+fn in_namespace(
+    pipelines: &Store<Guarded>,
+    namespace: &str,
+    concerns: impl Fn(&Pipeline) -> bool,
+) -> Vec<ObjectRef<Guarded>> {
+    let concerned = |guarded: &Guarded| {
+        guarded.meta().namespace.as_deref() == Some(namespace) && guarded.0.as_ref().is_ok_and(&concerns)
+    };
+    pipelines.state_filter(concerned).iter().map(|pipeline| ObjectRef::from_obj(&**pipeline)).collect()
+}
+
+/// Brings one Pipeline to its desired state and reports in its status what came of it.
+async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let _timer = ctx.metrics.reconciling("Pipeline");
+    ctx.namespaces.look_at(namespace_of(&*object));
+    let pipeline = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
+    let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace_of(pipeline));
+    let pass = finalizer(&api, FINALIZER, Arc::new(pipeline.clone()), |event| async {
+        match event {
+            finalizer::Event::Apply(pipeline) => bring(&ctx, &pipeline).await,
+            finalizer::Event::Cleanup(pipeline) => clean_up(&ctx, &pipeline).await,
+        }
+    });
+    match pass.await {
+        Ok(action) => Ok(action),
+        Err(
+            finalizer::Error::ApplyFailed(Paused::Failed(error))
+            | finalizer::Error::CleanupFailed(Paused::Failed(error)),
+        ) => Err(error),
+        Err(finalizer::Error::CleanupFailed(Paused::Draining) | finalizer::Error::ApplyFailed(Paused::Draining)) => {
+            Ok(Action::requeue(WAITING))
+        }
+        Err(error) => Err(Error::Finalizer(Box::new(error))),
+    }
+}
+
+/// Why a finalizer stays.
+#[derive(Debug, thiserror::Error)]
+enum Paused {
+    #[error(transparent)]
+    Failed(Error),
+    /// Documents are in flight.
+    #[error("documents are in flight")]
+    Draining,
+}
+
+async fn bring(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Paused> {
+    let found = dereference::of(ctx, pipeline).await.map_err(Error::Dereference);
+    let status = status::after(pipeline, &found, Timestamp::now());
+    apply::status(ctx, pipeline, pipeline.status.as_ref(), &status)
+        .await
+        .map_err(|error| Paused::Failed(Error::Status(error)))?;
+    if let Err(error) = &found {
+        ctx.events.failed(pipeline, error.reason(), error).await;
+    }
+    let found = found.map_err(Paused::Failed)?;
+    Ok(Action::requeue(if found.is_settled() { RESYNC } else { WAITING }))
+}
+
+/// Waits for open documents where the pipeline says so; then removes what it has at the broker.
+async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Paused> {
+    let (namespace, name) = (namespace_of(pipeline), pipeline.name_any());
+    let failed = |error| Paused::Failed(Error::Cleanup(error));
+    if pipeline.spec.deletion_policy == DeletionPolicy::Drain {
+        let open = ctx.brokers.open_documents(&namespace, &name).await.map_err(failed)?;
+        if open > 0 {
+            let status = status::draining(pipeline, open, Timestamp::now());
+            apply::status(ctx, pipeline, pipeline.status.as_ref(), &status)
+                .await
+                .map_err(|error| Paused::Failed(Error::Status(error)))?;
+            return Err(Paused::Draining);
+        }
+    }
+    ctx.brokers.remove_pipeline(&namespace, &name).await.map_err(failed)?;
+    Ok(Action::await_change())
+}
+
+fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
+    ctx.metrics.failed("Pipeline", error.reason());
+    let (namespace, pipeline) = (namespace_of(&*object), object.name_any());
+    match error {
+        Error::Unreadable(_) => {
+            tracing::warn!(%namespace, %pipeline, error = %chain(error), "left alone");
+            Action::await_change()
+        }
+        _ => {
+            tracing::warn!(%namespace, %pipeline, error = %chain(error), "failed, trying again");
+            Action::requeue(RETRY)
+        }
+    }
+}

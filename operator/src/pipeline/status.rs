@@ -1,0 +1,115 @@
+//! What a pipeline's status says after a pass. Pure.
+
+use crds::{Pipeline, PipelineStatus};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{
+    Error,
+    dereference::{Found, Gateway},
+};
+use crate::{
+    chain,
+    condition::{self, Observed, State},
+    names::{GATEWAY, HTTP},
+    watching::namespace_of,
+};
+
+/// Problems that are told; further ones come to light when these are solved.
+const TOLD: usize = 8;
+
+/// The status after a pass.
+pub fn after(pipeline: &Pipeline, found: &Result<Found, Error>, now: Timestamp) -> PipelineStatus {
+    let previous = pipeline.status.clone().unwrap_or_default();
+    let observed = match found {
+        Ok(found) => observed(pipeline, found),
+        Err(error) => {
+            let (reason, message) = (error.reason(), chain(error));
+            ["Accepted", "PoolsReady", "StreamsReady", "Ready", "Degraded"]
+                .map(|kind| Observed::new(kind, State::Unknown, reason, message.clone()))
+                .to_vec()
+        }
+    };
+    let plan = found.as_ref().ok().and_then(|found| found.plan.as_ref().ok());
+    PipelineStatus {
+        observed_generation: pipeline.metadata.generation,
+        stages: i32::try_from(pipeline.spec.stages.len()).unwrap_or(i32::MAX),
+        plan: plan.map(|plan| plan.digest.clone()).or(previous.plan),
+        gateway: Some(format!("http://{GATEWAY}.{}.svc:{HTTP}", namespace_of(pipeline))),
+        conditions: condition::merge(&previous.conditions, observed, pipeline.metadata.generation, now),
+        ..previous
+    }
+}
+
+/// The status of a pipeline that is being deleted while documents are in flight.
+pub fn draining(pipeline: &Pipeline, open: u64, now: Timestamp) -> PipelineStatus {
+    let previous = pipeline.status.clone().unwrap_or_default();
+    let message = format!(
+        "{open} documents are worked to their end before the pipeline goes; to give them up, set deletionPolicy to Cancel"
+    );
+    let observed = vec![Observed::new("Ready", State::False, "Draining", message)];
+    let generation = pipeline.metadata.generation;
+    PipelineStatus {
+        open: Some(i64::try_from(open).unwrap_or(i64::MAX)),
+        conditions: condition::merge(&previous.conditions, observed, generation, now),
+        ..previous
+    }
+}
+
+fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
+    let accepted = accepted(found);
+    let pools = pools(found);
+    let streams = match &found.broker {
+        Ok(()) => Observed::new("StreamsReady", State::True, "BrokerAnswers", "the broker answers"),
+        Err(error) => Observed::new("StreamsReady", State::False, "BrokerUnavailable", error.clone()),
+    };
+    let mut degraded = Observed::new("Degraded", State::False, "AsWritten", "the pipeline is served as it is written");
+    let ready = if accepted.state != State::True {
+        if found.gateway != Gateway::Away {
+            let message = format!("{} is served as it last was accepted, if it ever was", pipeline.name_any());
+            degraded = Observed::new("Degraded", State::True, "ServedAsBefore", message);
+        }
+        Observed::new("Ready", State::False, accepted.reason, accepted.message.clone())
+    } else if streams.state != State::True {
+        Observed::new("Ready", State::False, streams.reason, streams.message.clone())
+    } else if found.gateway == Gateway::Away {
+        let message = "the gateway does not serve; kubectl describe deployment docket-gateway says more";
+        Observed::new("Ready", State::False, "GatewayAway", message)
+    } else if found.gateway == Gateway::RollingOut {
+        Observed::new("Ready", State::False, "RollingOut", "gateways with the newest plans are starting")
+    } else if pools.state != State::True {
+        Observed::new("Ready", State::False, pools.reason, pools.message.clone())
+    } else if pipeline.spec.suspend {
+        Observed::new("Ready", State::True, "Suspended", "documents are taken and none is worked: spec.suspend is set")
+    } else {
+        Observed::new("Ready", State::True, "Serving", "documents are taken and worked")
+    };
+    vec![accepted, pools, streams, ready, degraded]
+}
+
+fn accepted(found: &Found) -> Observed {
+    match &found.plan {
+        Ok(plan) => Observed::new("Accepted", State::True, "Planned", format!("plan {}", &plan.digest[..12])),
+        Err(problems) => {
+            let reason = problems.first().map_or("Invalid", |problem| problem.reason);
+            let mut told: Vec<String> = problems.iter().take(TOLD).map(ToString::to_string).collect();
+            if problems.len() > TOLD {
+                told.push(format!("and {} more", problems.len() - TOLD));
+            }
+            Observed::new("Accepted", State::False, reason, told.join("; "))
+        }
+    }
+}
+
+fn pools(found: &Found) -> Observed {
+    let unready: Vec<String> = found
+        .pools
+        .iter()
+        .filter(|(_, (state, _))| *state != State::True)
+        .map(|(name, (_, message))| format!("{name}: {message}"))
+        .collect();
+    if unready.is_empty() {
+        return Observed::new("PoolsReady", State::True, "AllReady", format!("{} pools are ready", found.pools.len()));
+    }
+    Observed::new("PoolsReady", State::False, "PoolsNotReady", unready.join("; "))
+}

@@ -1,0 +1,216 @@
+//! What pods of agents and gateways have in common: the restricted security context, probes, mounts, environment.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
+        EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSecurityContext, PodSpec, Probe, SeccompProfile,
+        SecretVolumeSource, SecurityContext, ServicePort, TopologySpreadConstraint, Volume, VolumeMount,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    config::Config,
+    names::{self, HTTP, USER},
+};
+
+/// What lasts as long as the pod, or longer where a claim is mounted here.
+pub const HOME: &str = "/var/lib/docket";
+/// The state folder.
+pub const STATE: &str = "/var/lib/docket/state";
+/// The bearer tokens of the namespace.
+pub const TOKENS_FILE: &str = "/etc/docket-tokens/tokens.yaml";
+
+/// Where the models are: in the image, or pulled by an init container.
+pub fn models(config: &Config) -> String {
+    if config.models_in_image { "/models".to_owned() } else { format!("{HOME}/models") }
+}
+
+/// How the broker is reached, as the files of workers and gateways say it.
+pub fn nats(config: &Config, namespace: &str) -> Value {
+    let mut nats = json!({
+        "servers": config.nats_servers,
+        "prefix": names::broker_prefix(namespace),
+        "replicas": config.nats_replicas,
+    });
+    if let Some(credentials) = &config.nats_credentials {
+        nats["user"] = json!(credentials.user);
+        nats["passwordFile"] = json!("/etc/docket-nats/password");
+    }
+    nats
+}
+
+/// The digest of a ConfigMap's files, for the pods that read them when they start.
+pub fn digest_of(config: &ConfigMap) -> String {
+    names::digest(json!(config.data).to_string().as_bytes())
+}
+
+/// A pod as the standard "restricted" asks for it, without containers.
+pub fn restricted(selector: &BTreeMap<String, String>) -> PodSpec {
+    PodSpec {
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            seccomp_profile: Some(runtime_default()),
+            ..PodSecurityContext::default()
+        }),
+        topology_spread_constraints: Some(vec![TopologySpreadConstraint {
+            max_skew: 1,
+            topology_key: "kubernetes.io/hostname".to_owned(),
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            label_selector: Some(LabelSelector { match_labels: Some(selector.clone()), ..LabelSelector::default() }),
+            ..TopologySpreadConstraint::default()
+        }]),
+        ..PodSpec::default()
+    }
+}
+
+fn runtime_default() -> SeccompProfile {
+    SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }
+}
+
+/// How a container is asked whether it lives and is ready.
+pub struct Probes {
+    /// Where it answers.
+    pub port: u16,
+    /// Seconds that it may take to become ready the first time.
+    pub starting: i32,
+}
+
+/// A container of the agents' image, without name, words and mounts.
+pub fn container(config: &Config, probes: Option<&Probes>) -> Container {
+    let probe = |path: &str, period, failures| {
+        probes.map(|probes| Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some(path.to_owned()),
+                port: IntOrString::Int(i32::from(probes.port)),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(period),
+            failure_threshold: Some(failures),
+            timeout_seconds: Some(2),
+            ..Probe::default()
+        })
+    };
+    Container {
+        image: Some(config.agent_image.clone()),
+        image_pull_policy: Some(config.image_pull_policy.clone()),
+        // The last words of a process that failed are in the pod's status, and from there in the pool's.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+            seccomp_profile: Some(runtime_default()),
+            ..SecurityContext::default()
+        }),
+        // Loading of models keeps a process from being ready, not from living.
+        startup_probe: probe("/livez", 1, probes.map_or(1, |probes| probes.starting)),
+        readiness_probe: probe("/readyz", 2, 2),
+        liveness_probe: probe("/livez", 10, 6),
+        ..Container::default()
+    }
+}
+
+/// How a process is reached by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressed {
+    /// By its pod's address.
+    ByPod,
+    /// By a Service.
+    ByService,
+}
+
+/// The environment of every process.
+pub fn environment(addressed: Addressed) -> Vec<EnvVar> {
+    let field = |name: &str, path: &str| EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            // The version is written, because the API server adds it and what is compared must be equal.
+            field_ref: Some(ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: path.to_owned() }),
+            ..EnvVarSource::default()
+        }),
+    };
+    let mut environment = vec![field("DOCKET_NAME", "metadata.name")];
+    if addressed == Addressed::ByPod {
+        environment.push(field("POD_IP", "status.podIP"));
+        environment.push(variable("DOCKET_ADVERTISE", &format!("$(POD_IP):{HTTP}")));
+    }
+    environment.push(variable("TMPDIR", "/tmp"));
+    environment
+}
+
+/// A variable with a value.
+pub fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
+}
+
+/// A port of a container.
+pub fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(number),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+/// A port of a Service, which goes to the container's port of the same name.
+pub fn service_port(name: &str, number: u16) -> ServicePort {
+    ServicePort {
+        name: Some(name.to_owned()),
+        port: i32::from(number),
+        target_port: Some(IntOrString::String(name.to_owned())),
+        protocol: Some("TCP".to_owned()),
+        ..ServicePort::default()
+    }
+}
+
+/// The volumes of every process: its files, the namespace's tokens, the broker's password, room for temporary files.
+pub fn volumes(config: &Config, config_map: &str) -> Vec<Volume> {
+    let files = ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() };
+    let mut volumes = vec![
+        Volume { name: "config".to_owned(), config_map: Some(files), ..Volume::default() },
+        secret("tokens", names::TOKENS),
+        empty("tmp"),
+    ];
+    if config.nats_credentials.is_some() {
+        volumes.push(secret("nats", names::NATS));
+    }
+    volumes
+}
+
+/// Where these are mounted.
+pub fn mounts(config: &Config) -> Vec<VolumeMount> {
+    let read_only = |name: &str, path: &str| VolumeMount { read_only: Some(true), ..mount(name, path) };
+    let mut mounts =
+        vec![read_only("config", "/etc/docket"), read_only("tokens", "/etc/docket-tokens"), mount("tmp", "/tmp")];
+    if config.nats_credentials.is_some() {
+        mounts.push(read_only("nats", "/etc/docket-nats"));
+    }
+    mounts
+}
+
+/// A mount that is written to.
+pub fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+/// A volume that ends with its pod.
+pub fn empty(name: &str) -> Volume {
+    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+fn secret(name: &str, secret: &str) -> Volume {
+    let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() };
+    Volume { name: name.to_owned(), secret: Some(source), ..Volume::default() }
+}

@@ -1,0 +1,116 @@
+//! Watches: which objects are looked at again because something changed. Only names and metadata pass through here.
+
+use std::{fmt::Debug, hash::Hash};
+
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::PartialObjectMeta,
+    runtime::{
+        Predicate, WatchStreamExt, predicates,
+        reflector::{ObjectRef, Store, store},
+        watcher,
+        watcher::Config,
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::{context::Context, names::FIELD_MANAGER};
+
+/// The objects to look at again.
+pub type Triggers<K> = BoxStream<'static, Result<ObjectRef<K>, watcher::Error>>;
+
+/// The namespaces that one controller watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the cluster.
+    All,
+    /// This one.
+    Namespace(String),
+}
+
+impl Scope {
+    /// The scopes of a list of namespaces; all where none is named.
+    pub fn of(namespaces: &[String]) -> Vec<Self> {
+        if namespaces.is_empty() { vec![Self::All] } else { namespaces.iter().cloned().map(Self::Namespace).collect() }
+    }
+
+    fn api<K>(&self, ctx: &Context) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self {
+            Self::All => Api::all(ctx.client.clone()),
+            Self::Namespace(namespace) => Api::namespaced(ctx.client.clone(), namespace),
+        }
+    }
+
+    /// The objects of a kind, and each that appears or changes in what its author says.
+    pub fn objects<K>(&self, ctx: &Context) -> (Store<K>, Triggers<K>)
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let (reader, writer) = store();
+        let written = predicates::generation.combine(predicates::finalizers);
+        let triggers = watcher(self.api::<K>(ctx), Config::default())
+            .default_backoff()
+            .reflect(writer)
+            .applied_objects()
+            .predicate_filter(written, Default::default())
+            .map_ok(|object| ObjectRef::from_obj(&object));
+        (reader, triggers.boxed())
+    }
+
+    /// What is made by this operator, of one kind: `concerned` names those that each belongs to.
+    pub fn made<K, O, I>(
+        &self,
+        ctx: &Context,
+        concerned: impl Fn(PartialObjectMeta<K>) -> I + Send + 'static,
+    ) -> Triggers<O>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        O: Resource<DynamicType: Clone + Debug + Eq + Hash + Send> + 'static,
+        I: IntoIterator<Item = ObjectRef<O>, IntoIter: Send + 'static>,
+    {
+        let ours = Config::default().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
+        let touched = watcher(self.api::<PartialObjectMeta<K>>(ctx), ours).default_backoff().touched_objects();
+        touched.map_ok(move |object| stream::iter(concerned(object)).map(Ok)).try_flatten().boxed()
+    }
+
+    /// Other objects: `relevant` is a digest of what matters of each, `concerned` names those that depend on it.
+    pub fn others<K, O, I>(
+        &self,
+        ctx: &Context,
+        relevant: fn(&K) -> Option<u64>,
+        concerned: impl Fn(K) -> I + Send + 'static,
+    ) -> Triggers<O>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        O: Resource<DynamicType: Clone + Debug + Eq + Hash + Send> + 'static,
+        I: IntoIterator<Item = ObjectRef<O>, IntoIter: Send + 'static>,
+    {
+        let touched = watcher(self.api::<K>(ctx), Config::default()).default_backoff().touched_objects();
+        let changed = touched.predicate_filter(relevant, Default::default());
+        changed.map_ok(move |object| stream::iter(concerned(object)).map(Ok)).try_flatten().boxed()
+    }
+}
+
+/// A namespace of an object that has one.
+pub fn namespace_of<K: Resource>(object: &K) -> String {
+    object.namespace().unwrap_or_default()
+}
+
+/// All of some streams.
+pub fn all<K>(streams: Vec<Triggers<K>>) -> impl Stream<Item = Result<ObjectRef<K>, watcher::Error>> + Send
+where
+    K: Resource + 'static,
+    K::DynamicType: Send,
+{
+    stream::select_all(streams)
+}

@@ -1,0 +1,127 @@
+//! What a status says of what was seen: never better than it is, and the same twice.
+
+mod support;
+
+use crds::{AgentPool, AgentPoolStatus};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Pod},
+    jiff::Timestamp,
+};
+use operator::{
+    agent_pool::{
+        Error,
+        status::{self, Applied},
+        validate,
+    },
+    condition::{State, state},
+};
+use serde_json::{Value, json};
+use support::pool;
+
+fn applied(wanted: i64, status: Value, pods: Value) -> Result<Applied, Error> {
+    let deployment = json!({"metadata": {"generation": 5}, "spec": {"replicas": wanted, "selector": {}, "template": {}}, "status": status});
+    let deployment: Deployment = serde_json::from_value(deployment).expect("a Deployment");
+    let pods: Vec<Pod> = serde_json::from_value(pods).expect("pods");
+    Ok(Applied { deployment, pods })
+}
+
+fn of(wanted: u32) -> AgentPool {
+    pool(json!({"replicas": wanted}))
+}
+
+fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, second: i64) -> AgentPoolStatus {
+    status::after(pool, outcome, Timestamp::from_second(second).expect("a time"))
+}
+
+fn ready(status: &AgentPoolStatus) -> (&str, &str, &str) {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("it is always there");
+    (&ready.status, &ready.reason, &ready.message)
+}
+
+const WHOLE: fn(i64) -> Value =
+    |count| json!({"observedGeneration": 5, "replicas": count, "updatedReplicas": count, "readyReplicas": count});
+
+#[test]
+fn a_pool_is_ready_when_all_its_agents_of_the_newest_kind_are() {
+    let status = after(&of(2), &applied(2, WHOLE(2), json!([])), 1);
+    assert_eq!(ready(&status), ("True", "AllReady", "2 of 2 agents take work"));
+    assert_eq!((status.replicas, status.ready_replicas, status.observed_generation), (2, 2, Some(2)));
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(2)));
+    let kinds: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(kinds, ["Ready", "Progressing", "Schedulable", "ModelsLoaded"]);
+}
+
+#[test]
+fn the_first_status_of_a_new_pool_is_not_ready() {
+    let status = after(&of(1), &applied(1, Value::Null, json!([])), 1);
+    assert_eq!(ready(&status).0, "False");
+    assert_eq!(state(&status.conditions, "Progressing"), State::True);
+}
+
+#[test]
+fn an_older_generation_of_the_deployment_says_nothing_of_the_newest() {
+    let mut seen = WHOLE(1);
+    seen["observedGeneration"] = json!(4);
+    assert_ne!(ready(&after(&of(1), &applied(1, seen, json!([])), 1)).1, "AllReady");
+}
+
+#[test]
+fn nothing_is_written_where_nothing_changed() {
+    let outcome = applied(1, WHOLE(1), json!([]));
+    let mut pool = of(1);
+    let first = after(&pool, &outcome, 1);
+    pool.status = Some(first.clone());
+    assert_eq!(after(&pool, &outcome, 99), first, "time alone changes nothing");
+    let flipped = after(&pool, &applied(1, json!({"observedGeneration": 5}), json!([])), 99);
+    let time = |status: &AgentPoolStatus| status.conditions[0].last_transition_time.0.as_second();
+    assert_eq!((time(&first), time(&flipped)), (1, 99));
+}
+
+#[test]
+fn a_pod_without_a_node_says_what_is_missing() {
+    let pods = json!([{"metadata": {"name": "p"}, "status": {"conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+         "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."}]}}]);
+    let status =
+        after(&of(1), &applied(1, json!({"observedGeneration": 5, "replicas": 1, "updatedReplicas": 1}), pods), 1);
+    assert_eq!(state(&status.conditions, "Schedulable"), State::False);
+    assert!(ready(&status).2.contains("Insufficient nvidia.com/gpu"), "{status:#?}");
+}
+
+#[test]
+fn an_agent_that_dies_says_its_last_words() {
+    let waiting = json!({"name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+        "lastState": {"terminated": {"exitCode": 2, "message": "worker.yaml, line 3: unknown field"}}});
+    let pods = json!([{"metadata": {"name": "p"}, "status": {"containerStatuses": [waiting]}}]);
+    let status =
+        after(&of(1), &applied(1, json!({"observedGeneration": 5, "replicas": 1, "updatedReplicas": 1}), pods), 1);
+    assert_eq!(ready(&status).1, "AgentsFail");
+    assert!(ready(&status).2.contains("unknown field"), "{status:#?}");
+}
+
+#[test]
+fn pods_that_the_cluster_refuses_say_why() {
+    let seen = json!({"observedGeneration": 5, "conditions": [{"type": "ReplicaFailure", "status": "True",
+        "message": "exceeded quota: small"}]});
+    let status = after(&of(1), &applied(1, seen, json!([])), 1);
+    assert_eq!((ready(&status).1, ready(&status).2.contains("exceeded quota")), ("PodsRefused", true));
+}
+
+#[test]
+fn a_failed_pass_keeps_the_counts_and_says_what_failed() {
+    let mut pool = of(3);
+    pool.status = Some(after(&pool, &applied(3, WHOLE(3), json!([])), 1));
+    let outcome = Err(Error::Validate(validate::Error::ClaimMissing { claim: "mine".to_owned() }));
+    let status = after(&pool, &outcome, 2);
+    assert_eq!((status.replicas, status.ready_replicas), (3, 3));
+    assert_eq!((ready(&status).0, ready(&status).1), ("False", "ClaimMissing"));
+    assert!(ready(&status).2.contains("make it, or name another"));
+}
+
+#[test]
+fn a_pool_of_none_is_ready_and_holds_no_models() {
+    let status = after(&of(0), &applied(0, json!({"observedGeneration": 5}), json!([])), 1);
+    assert_eq!(ready(&status).0, "True");
+    assert_eq!(state(&status.conditions, "ModelsLoaded"), State::False);
+}

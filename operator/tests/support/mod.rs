@@ -1,0 +1,52 @@
+//! What the operator's tests share: a configuration, and objects as an API server gives them.
+
+use std::path::Path;
+
+use crds::{AgentPool, Pipeline, file};
+use operator::{
+    agent_pool::{
+        dereference::Dereferenced,
+        validate::{self, ValidatedPool},
+    },
+    config::Config,
+};
+
+/// A configuration like that of a small cluster.
+pub(crate) fn config() -> Config {
+    Config::example()
+}
+
+/// The pools of a sample, as an API server gives them.
+pub(crate) fn pools_of(sample: &Path) -> Vec<AgentPool> {
+    let resources = file::read(&[sample.to_path_buf()]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    resources.pools.into_iter().map(|pool| served(pool.resource)).collect()
+}
+
+/// A pool made of YAML, as an API server gives it.
+pub(crate) fn pool(spec: serde_json::Value) -> AgentPool {
+    served(AgentPool::new("readers", serde_json::from_value(spec).expect("a pool")))
+}
+
+/// A pipeline, as an API server gives it.
+#[allow(dead_code, reason = "not every test binary has pipelines")]
+pub(crate) fn pipeline(spec: serde_json::Value) -> Pipeline {
+    let mut pipeline = Pipeline::new("review", serde_json::from_value(spec).expect("a pipeline"));
+    pipeline.metadata.namespace = Some("documents".to_owned());
+    pipeline.metadata.generation = Some(3);
+    pipeline.metadata.uid = Some("22222222-2222-2222-2222-222222222222".to_owned());
+    pipeline
+}
+
+fn served(mut pool: AgentPool) -> AgentPool {
+    pool.metadata.namespace = Some("documents".to_owned());
+    pool.metadata.generation = Some(2);
+    pool.metadata.uid = Some("11111111-1111-1111-1111-111111111111".to_owned());
+    pool
+}
+
+/// A pool that refers to nothing that is missing.
+pub(crate) fn validated(pool: &AgentPool) -> ValidatedPool {
+    let claims = pool.spec.template.volumes.iter().map(|_| operator::agent_pool::dereference::Claim::Allowed).collect();
+    let found = Dereferenced { claims, pod_monitors: true, ..Dereferenced::default() };
+    validate::pool(pool, &found, &config()).expect("a pool that can be built")
+}
