@@ -61,6 +61,13 @@ impl JetStreamQueue {
         pool
     }
 
+    /// Removes a pool; removing nothing is no error.
+    pub(super) async fn remove_pool(&self, name: &str) -> Result<(), Failure> {
+        let pool = self.pool(name);
+        pool.doubt();
+        self.broker.drop_stream(&pool.stream).await
+    }
+
     async fn publish_all(&self, messages: Vec<Message>) -> Result<(), Failure> {
         let names: HashSet<&str> = messages.iter().map(|message| message.pool.as_str()).collect();
         let pools: HashMap<String, Arc<Pool>> =
