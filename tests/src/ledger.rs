@@ -20,11 +20,10 @@ use flow::{Completion, DocumentRecord, StageStatus};
 use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 
-use crate::broker;
+use crate::{broker, documents::PIPELINE};
 
-/// The stream of the records, and their subjects.
-const STREAM: &str = "KV_docket-records";
-const SUBJECTS: &str = "$KV.docket-records.documents.>";
+/// Begins the name of the pipeline's bucket.
+const RECORDS: &str = "docket-records";
 /// How long nothing comes before reading begins anew, where it was left off.
 const SILENT: Duration = Duration::from_secs(2);
 /// Wait before the broker is asked again after a failure.
@@ -171,11 +170,11 @@ impl Drop for Ledger {
 
 async fn read(servers: &str, effects: &Mutex<Effects>) -> Result<()> {
     let context = jetstream::new(broker::connect(servers).await?);
-    let stream = context.get_stream_no_info(STREAM).await.context("find the records")?;
+    let stream = context.get_stream_no_info(format!("KV_{RECORDS}-{PIPELINE}")).await.context("find the records")?;
     let last = effects.lock().unwrap_or_else(PoisonError::into_inner).last;
     let consumer = stream
         .create_consumer(pull::OrderedConfig {
-            filter_subject: SUBJECTS.to_owned(),
+            filter_subject: format!("$KV.{RECORDS}-{PIPELINE}.documents.>"),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
             ..pull::OrderedConfig::default()
         })

@@ -181,8 +181,12 @@ impl Depth {
 pub trait Queue: Send + Sync {
     /// Stores messages; they are durable when this returns. Never refuses for lack of room.
     async fn publish(&self, messages: Vec<Message>) -> Result<()>;
-    /// Takes up to `max` messages of a pool, the most urgent by weight; waits up to `wait` for the first.
+    /// Takes up to `max` messages of a pool, the most urgent by weight; waits up to `wait` for the first. A call that is given
+    /// up takes none along; what a broker has sent meanwhile comes to others within a second, unless it dies on the way.
     async fn pull(&self, pool: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
+    /// This process pulls no more from the pool for now: a broker sends nothing more here that the last pulls have asked for.
+    /// Where a pull waits, or none was made, it says nothing; a later pull asks again.
+    fn leave(&self, _pool: &str) {}
     /// Starts the lease again.
     async fn extend(&self, receipt: &Receipt) -> Result<()>;
     /// Removes the message for good.

@@ -96,6 +96,7 @@ on_every_implementation! {
         a_record_created_again_does_not_repeat_a_revision
         a_record_is_removed_as_it_was_read_or_not_at_all
         a_scan_goes_in_order_by_prefix_from_after_to_limit
+        records_of_several_names_are_seen_as_one_order
         writers_in_parallel_lose_no_increment
     }
     payloads {

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::{driver::Error, now};
 use crate::results::{Happened, key};
 
-const PREFIX: &str = "feedback/";
+/// Begins the keys of all feedback.
+pub const PREFIX: &str = "feedback/";
 /// Records that are read at once.
 const PAGE: usize = 500;
 /// Longest label in bytes.

@@ -32,8 +32,7 @@ use crate::{
     stages::{self, Executed, Failure},
 };
 
-/// Longest wait for work before the loop looks around again. A pull is not given up half-way, so that an idle worker takes
-/// up to this long to stop.
+/// Longest wait for work before the loop looks around again.
 const WAIT: Duration = Duration::from_secs(2);
 /// Wait before a task that the store refused to settle is pulled again.
 const HAND_BACK: Duration = Duration::from_millis(200);
@@ -157,6 +156,8 @@ impl Worker {
                 });
             }
         }
+        // What is handed back from now on must not come here again.
+        worker.queue().leave(&worker.drivers.pool(&worker.pool));
         while let Some(done) = in_work.join_next().await {
             worker.settle(done)?;
             worker.in_work(in_work.len());
@@ -186,13 +187,13 @@ impl Worker {
                     self.settle(done)?;
                     self.in_work(in_work.len());
                 }
-                // A broker may already have sent what a pull that is given up would lose until its lease ends; the store
-                // of a run hands nothing out before it is taken.
-                () = stop.cordoned(), if self.on_failure == OnFailure::Stop => return Ok(Vec::new()),
+                // What a broker has sent already, the queue hands back.
+                () = stop.cordoned() => return Ok(Vec::new()),
             }
         };
         match pulled {
             Ok(deliveries) if stop.is_cordoned() => {
+                self.queue().leave(&pool);
                 for delivery in deliveries {
                     self.release(&delivery.receipt, Duration::ZERO).await;
                 }

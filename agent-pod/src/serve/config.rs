@@ -25,7 +25,7 @@ use crate::{
     args::{ServeArguments, WorkerArguments},
     commands::validate,
     error::chain,
-    runtime::{cache::RedisSettings, retention::SETTLE},
+    runtime::{cache::RedisSettings, driver::DOCUMENTS, feedback, retention::SETTLE},
 };
 
 /// The file of a worker.
@@ -455,6 +455,7 @@ fn own_name() -> String {
 fn plain_nats(servers: &str, written: &Process, (process, arguments): (&ProcessConfig, &ServeArguments)) -> Settings {
     let mut settings = Settings::new(servers);
     settings.name.clone_from(&process.name);
+    settings.scoped = vec![DOCUMENTS, feedback::PREFIX];
     if let Some(payloads) = arguments.payloads.clone().or_else(|| written.payloads.clone()) {
         settings.payloads = payloads;
     }

@@ -47,7 +47,7 @@ async fn run(world: &World) -> Result<Findings> {
             for subject in [
                 format!("docket.tasks.{READERS}.normal.{kind}-{number}"),
                 format!("docket.timers.{kind}{number}.due"),
-                format!("$KV.docket-records.documents.{PIPELINE}.foreign-{kind}-{number}"),
+                format!("$KV.docket-records-{PIPELINE}.documents.{PIPELINE}.foreign-{kind}-{number}"),
             ] {
                 let published = client.publish_with_headers(subject, headers.clone(), body.clone().into()).await;
                 published.context("publish a foreign message")?;

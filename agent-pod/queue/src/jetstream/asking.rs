@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
 
@@ -14,11 +15,19 @@ use super::{broker::Broker, failure::Failure};
 /// Kinds of requests that can be open at once: the four priorities, or just one.
 const KINDS: usize = 4;
 
+/// What may come beside the answers to open requests while the interest in them ends: late words about earlier ones.
+const SPARE: u64 = 8;
+/// Token of our own messages that end a subscription.
+const END: &str = "end";
+
 /// Open requests.
 pub(super) struct Asking {
     inbox: String,
     subscriber: Subscriber,
     number: u64,
+    /// Messages of all kinds that have come.
+    came: u64,
+    withdrawn: bool,
     open: [Option<Open>; KINDS],
     kind_of: fn(&Subject) -> Option<usize>,
 }
@@ -67,7 +76,7 @@ impl Asking {
         let inbox = broker.client.new_inbox();
         let subscriber = broker.client.subscribe(format!("{inbox}.*")).await;
         let subscriber = subscriber.map_err(|error| Failure::Request(Box::new(error)))?;
-        Ok(Self { inbox, subscriber, number: 0, open: [None; KINDS], kind_of })
+        Ok(Self { inbox, subscriber, number: 0, came: 0, withdrawn: false, open: [None; KINDS], kind_of })
     }
 
     /// Sends a request of a kind that is not open.
@@ -99,12 +108,45 @@ impl Asking {
         self.open.iter().any(Option::is_some)
     }
 
+    /// Has the server forget the open requests, by ending the interest in their answers; what is under way still comes, and
+    /// then all requests have ended.
+    ///
+    /// The client's own way of draining ends before the server has heard of it, and loses what comes in between. Therefore the
+    /// subscription ends, on both sides, with one certain message: we send as many empty ones after the word that it shall
+    /// end as it takes to get there. Where a server does not let us send them, the requests end when their time is over.
+    pub(super) async fn withdraw(&mut self, broker: &Broker) -> Result<(), Failure> {
+        let failed = |error| Failure::Request(error);
+        // A request brings its messages and one word more.
+        let open: usize = self.open.iter().flatten().map(|open| open.remaining + 1).sum();
+        let left = open as u64 + SPARE;
+        self.withdrawn = true;
+        self.subscriber.unsubscribe_after(self.came + left).await.map_err(|error| failed(Box::new(error)))?;
+        let subject = format!("{}.{END}", self.inbox);
+        for _ in 0..left {
+            let sent = broker.client.publish(subject.clone(), Bytes::new()).await;
+            sent.map_err(|error| failed(Box::new(error)))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.withdrawn
+    }
+
     /// What comes next; safe to drop while it waits.
     pub(super) async fn next(&mut self) -> Answer {
         loop {
             let Some(message) = self.subscriber.next().await else {
+                if self.withdrawn {
+                    self.open = [None; KINDS];
+                    return Answer::Ended;
+                }
                 return Answer::Interrupted("the connection was closed".to_owned());
             };
+            self.came += 1;
+            if message.subject.strip_prefix(self.inbox.as_str()).is_some_and(|token| token[1..] == *END) {
+                continue;
+            }
             match message.status {
                 None | Some(StatusCode::OK) => {
                     let Some(kind) = (self.kind_of)(&message.subject).filter(|kind| *kind < KINDS) else { continue };

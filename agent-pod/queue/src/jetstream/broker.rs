@@ -52,6 +52,14 @@ struct Published {
 }
 
 #[derive(Deserialize)]
+struct StreamsPage {
+    #[serde(default)]
+    total: usize,
+    #[serde(default)]
+    streams: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
 struct SubjectsPage {
     #[serde(default)]
     total: usize,
@@ -197,6 +205,20 @@ impl Broker {
                 // Somebody else was faster.
                 _ => Ok(()),
             },
+        }
+    }
+
+    /// The names of all streams, in no order.
+    pub(super) async fn streams(&self) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        loop {
+            let page: StreamsPage = self.api("STREAM.NAMES", &json!({ "offset": names.len() })).await?;
+            let found = page.streams.unwrap_or_default();
+            let ended = found.is_empty() || names.len() + found.len() >= page.total;
+            names.extend(found);
+            if ended {
+                return Ok(names);
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! PREFIX-tasks-POOL      a work queue a pool, a consumer a priority, a subject a message
-//! KV_PREFIX-BUCKET       records, a bucket a pipeline
+//! KV_PREFIX-records      records of all
+//! KV_PREFIX-records-NAME records below prefixes that name a bucket: agent-pod has one a pipeline
 //! PREFIX-timers          alarms, which the server delivers at their time
 //! PREFIX-payloads        payloads, where no object store is given
 //! PREFIX.events.…        events: plain subjects, stored nowhere
@@ -51,7 +52,8 @@ const IN_BROKER: &str = "nats:";
 pub struct JetStream {
     /// The ports.
     pub ports: Ports,
-    broker: Arc<Broker>,
+    records: Arc<JetStreamRecords>,
+    queue: Arc<JetStreamQueue>,
 }
 
 /// Connects, and makes or checks the streams of records, timers and payloads. Pools' streams are made on first use.
@@ -76,24 +78,31 @@ async fn open_ports(
         Some(payloads) => payloads,
         None => Arc::new(JetStreamPayloads::open(Arc::clone(&broker)).await?),
     };
-    let records: Arc<dyn Records> = Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings.records).await?);
+    let own_records = Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings).await?);
+    let records: Arc<dyn Records> = own_records.clone();
+    let (redelivery, status_ttl) = (settings.redelivery, settings.status_ttl);
+    let queue = Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings));
     let ports = Ports {
-        timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), settings.redelivery).await?),
+        timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), redelivery).await?),
         events: Arc::new(JetStreamEvents::new(Arc::clone(&broker))),
-        statuses: Arc::new(JetStreamStatuses::open(Arc::clone(&broker), settings.status_ttl).await?),
-        queue: Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings)),
+        statuses: Arc::new(JetStreamStatuses::open(broker, status_ttl).await?),
+        queue: queue.clone(),
         payloads: GuardedPayloads::over(payloads, &records),
         records,
     };
-    Ok(JetStream { ports, broker })
+    Ok(JetStream { ports, records: own_records, queue })
 }
 
 impl JetStream {
-    /// The records of another bucket, over the same connection: a process that serves several pipelines has one each.
-    pub async fn records(&self, bucket: &str) -> Result<Arc<dyn Records>> {
-        match JetStreamRecords::open(Arc::clone(&self.broker), bucket).await {
-            Ok(records) => Ok(Arc::new(records)),
-            Err(failure) => Err(failure.during("open the records")),
-        }
+    /// Removes the bucket of a name of [`Settings::scoped`], with all its records. Removing nothing is no error; who writes
+    /// such a record later makes a new bucket, whose revisions begin anew.
+    pub async fn remove_scope(&self, name: &str) -> Result<()> {
+        self.records.remove_scope(name).await.map_err(|failure| failure.during("remove a bucket of records"))
+    }
+
+    /// Removes a pool with all its tasks, those in work too. Removing nothing is no error; who publishes to it or pulls from
+    /// it later makes it again.
+    pub async fn remove_pool(&self, name: &str) -> Result<()> {
+        self.queue.remove_pool(name).await.map_err(|failure| failure.during("remove a pool"))
     }
 }

@@ -61,6 +61,13 @@ impl JetStreamQueue {
         pool
     }
 
+    /// Removes a pool; removing nothing is no error.
+    pub(super) async fn remove_pool(&self, name: &str) -> Result<(), Failure> {
+        let pool = self.pool(name);
+        pool.doubt();
+        self.broker.drop_stream(&pool.stream).await
+    }
+
     async fn publish_all(&self, messages: Vec<Message>) -> Result<(), Failure> {
         let names: HashSet<&str> = messages.iter().map(|message| message.pool.as_str()).collect();
         let pools: HashMap<String, Arc<Pool>> =
@@ -100,10 +107,13 @@ impl JetStreamQueue {
             }
             tokio::select! {
                 () = arrived => {}
-                () = tokio::time::sleep_until(deadline) => return Ok(found),
+                () = tokio::time::sleep_until(deadline) => break,
             }
         }
-        drop(demand);
+        demand.end();
+        if found.len() == 0 {
+            return Ok(found);
+        }
         // The first of a burst: its companions are there by now.
         if found.len() < max {
             match pool.look(max - found.len()).await {
@@ -135,6 +145,12 @@ impl Queue for JetStreamQueue {
         match self.pull_from(&pool, max, wait).await {
             Ok(found) => Ok(found.accept(&self.leases, self.settings.lease)),
             Err(failure) => Err(failure.during("pull messages")),
+        }
+    }
+
+    fn leave(&self, pool: &str) {
+        if let Some(pool) = lock(&self.pools).get(pool) {
+            pool.withdraw();
         }
     }
 

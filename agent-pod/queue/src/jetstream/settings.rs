@@ -18,8 +18,12 @@ pub struct Settings {
     /// Begins the name of every stream and every subject; at most 64 letters, digits, `-` and `_`. All processes that work
     /// together share it.
     pub bucket_prefix: String,
-    /// Bucket of the records: one a pipeline, so that access can be limited to it. Same alphabet.
+    /// Bucket of the records, and beginning of the names of their other buckets. Same alphabet.
     pub records: String,
+    /// Prefixes of keys, each with a `/` at its end, behind which a name follows that has a bucket of its own: with
+    /// `documents/`, the key `documents/contracts/a.pdf` lies in the bucket of `contracts`. The same for all processes that
+    /// work together.
+    pub scoped: Vec<&'static str>,
     /// Copies of every stream: 1, 3 or 5. A stream that has fewer is an error, never used silently.
     pub replicas: usize,
     /// How long a task stays with a worker, unless extended. Shared by all processes of a pool.
@@ -67,6 +71,7 @@ impl Settings {
             name: "docket".to_owned(),
             bucket_prefix: "docket".to_owned(),
             records: "records".to_owned(),
+            scoped: Vec::new(),
             replicas: 1,
             lease: LEASE,
             deduplication_window: DEDUPLICATION_WINDOW,

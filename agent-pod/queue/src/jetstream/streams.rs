@@ -70,6 +70,15 @@ impl Broker {
         }
     }
 
+    /// Removes the stream with all that is in it; removing nothing is no error.
+    pub(super) async fn drop_stream(&self, name: &str) -> Result<(), Failure> {
+        let dropped: Result<Made, Failure> = self.api(&format!("STREAM.DELETE.{name}"), &json!(null)).await;
+        match dropped {
+            Err(failure) if !failure.is(code::STREAM_NOT_FOUND) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the consumer, or gives the one that is there these times and limits.
     pub(super) async fn ensure_puller(&self, puller: &Puller<'_>) -> Result<(), Failure> {
         let Puller { stream, name, filter, .. } = puller;

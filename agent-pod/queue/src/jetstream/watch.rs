@@ -1,7 +1,11 @@
 //! Waits for messages of a pool, for all pulls of this process together.
 //!
-//! While pulls wait, one request a priority lies at the server, each for one message. They expire by themselves soon after
-//! the last pull went away; taking them back at once could lose a message that is under way, for as long as a lease.
+//! While pulls wait, one request a priority lies at the server, each for one message. When the last pull got what it waited
+//! for, they stay until their time is over, since the next pull is near. When it was given up, or nobody is to pull any more,
+//! they are withdrawn: what the server would still send goes to others.
+//!
+//! Withdrawing loses no message of a single server. Of several, one that another server has passed on just then is
+//! delivered again only after its lease; so it is not done after each pull.
 
 use std::{
     pin::pin,
@@ -22,6 +26,9 @@ use crate::Priority;
 const HELD: Duration = Duration::from_secs(2);
 /// How much later than that the server's word must have come.
 const LATE: Duration = Duration::from_secs(3);
+/// How long nobody waits before the requests of a pull that was given up are withdrawn: who gives up and pulls again at once
+/// finds them where they were.
+const MOMENT: Duration = Duration::from_millis(50);
 /// Wait after trouble, so that a broker in trouble is not asked in a tight loop.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -30,15 +37,31 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Watch {
     demand: usize,
     running: bool,
+    /// When the requests are withdrawn, unless somebody waits again.
+    withdraw_at: Option<Instant>,
 }
 
-/// A pull that waits.
-pub(super) struct Demand(Arc<Pool>);
+/// A pull that waits. Dropping it gives it up.
+pub(super) struct Demand {
+    pool: Arc<Pool>,
+    over: bool,
+}
+
+impl Demand {
+    /// The pull ends as pulls do.
+    pub(super) fn end(mut self) {
+        self.over = true;
+    }
+}
 
 impl Drop for Demand {
     fn drop(&mut self) {
-        lock(&self.0.watch).demand -= 1;
-        self.0.changed.notify_one();
+        {
+            let mut watch = lock(&self.pool.watch);
+            watch.demand -= 1;
+            watch.withdraw_at = (!self.over).then(|| Instant::now() + MOMENT);
+        }
+        self.pool.changed.notify_one();
     }
 }
 
@@ -47,13 +70,26 @@ impl Pool {
     pub(super) fn demand(self: &Arc<Self>) -> Demand {
         let mut watch = lock(&self.watch);
         watch.demand += 1;
+        watch.withdraw_at = None;
         if !watch.running {
             watch.running = true;
             self.broker.runtime.spawn(Arc::clone(self).attend());
         }
         drop(watch);
         self.changed.notify_one();
-        Demand(Arc::clone(self))
+        Demand { pool: Arc::clone(self), over: false }
+    }
+
+    /// Withdraws the requests at once, unless somebody waits.
+    pub(super) fn withdraw(&self) {
+        {
+            let mut watch = lock(&self.watch);
+            if watch.demand > 0 || !watch.running {
+                return;
+            }
+            watch.withdraw_at = Some(Instant::now());
+        }
+        self.changed.notify_one();
     }
 
     async fn attend(self: Arc<Self>) {
@@ -79,8 +115,16 @@ impl Pool {
         let mut asking = Asking::begin(&self.broker, class_of).await?;
         let mut asked = [Instant::now(); 4];
         loop {
-            let demand = lock(&self.watch).demand;
-            if demand > lock(&self.stash).len() {
+            let (demand, withdraw_at) = {
+                let watch = lock(&self.watch);
+                (watch.demand, watch.withdraw_at)
+            };
+            if asking.is_withdrawn() {
+                // Who waits by now is served by requests of their own.
+                if !asking.any_open() {
+                    return Ok(());
+                }
+            } else if demand > lock(&self.stash).len() {
                 for class in Priority::ALL {
                     if !asking.is_open(class as usize) {
                         let patience = Patience::UntilAll(HELD);
@@ -106,6 +150,8 @@ impl Pool {
                 },
                 failure = &mut broken => return Err(failure),
                 () = self.changed.notified() => {}
+                () = tokio::time::sleep_until(withdraw_at.unwrap_or_else(Instant::now).into()),
+                    if withdraw_at.is_some() && demand == 0 && !asking.is_withdrawn() => asking.withdraw(&self.broker).await?,
                 () = tokio::time::sleep_until(overdue.into()), if asking.any_open() => {
                     return Err(Failure::Silent(HELD + LATE));
                 }

@@ -112,6 +112,7 @@ impl Fixture {
         let mut settings = jetstream::Settings::new(&server.url);
         settings.bucket_prefix = prefix.clone();
         settings.timeout = Duration::from_secs(20);
+        settings.scoped = vec!["documents/"];
         match subject {
             "leases" => settings.lease = Duration::from_secs(2),
             "deduplication" => settings.deduplication_window = Duration::from_secs(4),

@@ -78,6 +78,54 @@ pub async fn a_scan_goes_in_order_by_prefix_from_after_to_limit(fixture: &Fixtur
     assert_eq!(scan("", None, 100).await.len(), 7);
 }
 
+/// A broker keeps the keys below `documents/NAME/` apart by name: nobody sees that.
+pub async fn records_of_several_names_are_seen_as_one_order(fixture: &Fixture) {
+    let records = &fixture.ports.records;
+    assert_eq!(records.get("documents/a/1").await.expect("get"), None);
+    records.delete("documents/a/1").await.expect("deleting nothing");
+    records.remove("documents/a/1", 1).await.expect("removing nothing");
+    let missing = records.update("documents/a/1", 1, "two".into()).await;
+    assert!(matches!(missing, Err(Error::Conflict { .. })), "{missing:?}");
+    assert!(records.scan("documents/a/", None, 10).await.expect("scan").is_empty());
+    let long = format!("documents/{}/1", "n.".repeat(120));
+    let like_long = format!("documents/{}m./1", "n.".repeat(119));
+    let keys = [
+        "documents/a/1",
+        "documents/a/2",
+        "documents/a-b/1",
+        "documents/b.c/x/y",
+        "documents/b",
+        "documents/",
+        "plans/a",
+    ];
+    for key in keys.into_iter().chain([long.as_str(), like_long.as_str()]) {
+        let first = records.create(key, "one".into()).await.expect("create");
+        let again = records.create(key, "two".into()).await;
+        assert!(matches!(again, Err(Error::Conflict { .. })), "{key}: {again:?}");
+        records.update(key, first, key.to_owned().into()).await.expect("update");
+    }
+    let scan = async |prefix: &str, after: Option<&str>, limit: usize| -> Vec<String> {
+        let found = records.scan(prefix, after, limit).await.expect("scan");
+        assert!(found.iter().all(|(key, record)| record.bytes == key.as_bytes()));
+        found.into_iter().map(|(key, _)| key).collect()
+    };
+    let mut all = keys.map(str::to_owned).to_vec();
+    all.extend([long.clone(), like_long]);
+    all.sort();
+    assert_eq!(scan("", None, 100).await, all);
+    assert_eq!(scan("documents/", None, 100).await, all[..8]);
+    assert_eq!(scan("documents/", None, 3).await, all[..3]);
+    assert_eq!(scan("documents/", Some(&all[2]), 3).await, all[3..6]);
+    assert_eq!(scan("documents/a", None, 100).await, ["documents/a-b/1", "documents/a/1", "documents/a/2"]);
+    assert_eq!(scan("documents/a/", None, 100).await, ["documents/a/1", "documents/a/2"]);
+    assert_eq!(scan("documents/b.c/x", None, 100).await, ["documents/b.c/x/y"]);
+    assert_eq!(scan("documents/none/", None, 100).await, [""; 0]);
+    for key in &all[..8] {
+        records.delete(key).await.expect("delete");
+    }
+    assert_eq!(scan("", None, 100).await, ["plans/a"]);
+}
+
 pub async fn writers_in_parallel_lose_no_increment(fixture: &Fixture) {
     let records = fixture.ports.records.clone();
     records.create("count", "0".into()).await.expect("create");
