@@ -395,7 +395,8 @@ fn an_unknown_field_is_found_at_every_level() {
     for object in objects {
         let mut paths = Vec::new();
         maps(&object, "", &mut paths);
-        for path in paths {
+        // A map of labels has fields of any name.
+        for path in paths.into_iter().filter(|path| !path.ends_with("nodeSelector")) {
             let mut wrong = object.clone();
             at(&mut wrong, &path)["nonsense"] = 1.into();
             let text = serde_json::to_string_pretty(&wrong).expect("plain data");

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use flow::PodStatus;
+use flow::{GatewayStatus, PodStatus, keys};
 use queue::{
     Depth, Error,
     jetstream::{self, Credentials, JetStream, Settings},
@@ -43,6 +43,7 @@ impl Brokers {
                 name: credentials.user.clone(),
                 password: credentials.password.clone(),
             }),
+            scoped: flow::keys::OF_ONE_PIPELINE.to_vec(),
             timeout: TIMEOUT,
             ..Settings::new(self.config.nats_servers.join(","))
         };
@@ -59,7 +60,14 @@ impl Brokers {
     /// What the agents of a namespace last said; those that cannot be read are left out.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<PodStatus>, Error> {
         let said = self.of(namespace).await?.ports.statuses.all("").await?;
-        Ok(said.iter().filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
+        let agents = said.iter().filter(|(key, _)| !key.starts_with(keys::GATEWAYS));
+        Ok(agents.filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
+    }
+
+    /// What the gateways of a namespace last said.
+    pub async fn gateways(&self, namespace: &str) -> Result<Vec<GatewayStatus>, Error> {
+        let said = self.of(namespace).await?.ports.statuses.all(keys::GATEWAYS).await?;
+        Ok(said.iter().filter_map(|(_, status)| GatewayStatus::decode(status).ok()).collect())
     }
 
     /// How much waits for a pool, and how much is in work.
@@ -81,7 +89,7 @@ impl Brokers {
     pub async fn open_documents(&self, namespace: &str, pipeline: &str) -> Result<u64, Error> {
         const PAGE: usize = 500;
         let records = Arc::clone(&self.of(namespace).await?.ports.records);
-        let prefix = format!("documents/{pipeline}/");
+        let prefix = format!("{}{pipeline}/", keys::DOCUMENTS);
         let (mut open, mut after) = (0, None);
         loop {
             let page = records.scan(&prefix, after.as_deref(), PAGE).await?;

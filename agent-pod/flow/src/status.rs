@@ -1,4 +1,4 @@
-//! What a worker says of itself: for the gateway, for the scaler, for people.
+//! What workers and gateways say of themselves: for each other, for the scaler, for people.
 
 use serde::Serialize;
 
@@ -83,4 +83,34 @@ pub struct HeldModel {
     pub name: String,
     /// BLAKE3 of its weights.
     pub digest: Digest,
+}
+
+/// What a gateway says, every few seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// Who.
+    pub name: String,
+    /// The pipelines that it serves.
+    pub pipelines: Vec<PipelineTally>,
+    /// When it said this.
+    pub at: Millis,
+}
+
+/// The documents of a pipeline, counted from their records.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineTally {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Documents that have not ended.
+    pub open: u64,
+    /// Documents that ended in the minute before they were counted.
+    pub done_per_minute: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
+    /// Median of the seconds from submission to end, of the documents that ended last.
+    pub p50: Option<f64>,
+    /// 95th percentile of the same.
+    pub p95: Option<f64>,
 }

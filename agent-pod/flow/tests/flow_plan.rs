@@ -478,6 +478,13 @@ fn the_digest_covers_name_specification_and_used_pools_but_not_the_generation() 
     let mut more = pools();
     more.insert("unused".to_owned(), more["readers"].clone());
     assert_eq!(first, of("contracts", 1, review_pipeline(), &more));
+    let writers = more.get_mut("writers").expect("there are writers");
+    writers.replicas = 9;
+    writers.device.node_selector.insert("zone".to_owned(), "a".to_owned());
+    assert_eq!(first, of("contracts", 1, review_pipeline(), &more), "where the work is done is no part of it");
+    let mut deleted_otherwise = review_pipeline();
+    deleted_otherwise["deletionPolicy"] = json!("Cancel");
+    assert_eq!(first, of("contracts", 1, deleted_otherwise, &more));
     more.get_mut("writers").expect("there are writers").concurrency = Some(1);
     assert_ne!(first, of("contracts", 1, review_pipeline(), &more));
 }

@@ -3,8 +3,8 @@
 mod flow_support;
 
 use flow::{
-    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, HeldModel, Plan, PodStatus, ServiceTime, Spent,
-    StageStatus, Task, Timer, Traces, submit,
+    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, GatewayStatus, HeldModel, PipelineTally, Plan,
+    PodStatus, ServiceTime, Spent, StageStatus, Task, Timer, Traces, submit,
 };
 use flow_support::{plan, stage, submission};
 use serde_json::json;
@@ -172,6 +172,16 @@ fn a_status_comes_back_and_a_newer_one_is_named() {
         at: 1_700_000_000_000,
     };
     assert_eq!(PodStatus::decode(&status.encode()).expect("it was just written"), status);
+    let tally = PipelineTally {
+        pipeline: "review".to_owned(),
+        open: 3,
+        done_per_minute: 40,
+        dead_letters: 1,
+        p50: Some(0.5),
+        p95: None,
+    };
+    let gateway = GatewayStatus { name: "gateway-1".to_owned(), pipelines: vec![tally], at: 9 };
+    assert_eq!(GatewayStatus::decode(&gateway.encode()).expect("it was just written"), gateway);
     let error = PodStatus::decode(&with_version(status.encode(), 2)).expect_err("version 2 is newer");
     assert_eq!(error.to_string(), "a status of version 2 is newer than version 1, which this program reads");
 }

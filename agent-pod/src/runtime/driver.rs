@@ -57,8 +57,7 @@ pub enum Error {
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Begins the keys of all records of documents: `documents/SCOPE/DOCUMENT`.
-pub const DOCUMENTS: &str = "documents/";
+pub use flow::keys::DOCUMENTS;
 
 /// Whose records a driver moves.
 #[derive(Clone, Debug)]

@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{driver::Error, now};
 use crate::results::{Happened, key};
 
-/// Begins the keys of all feedback.
-pub const PREFIX: &str = "feedback/";
+pub use flow::keys::FEEDBACK as PREFIX;
 /// Records that are read at once.
 const PAGE: usize = 500;
 /// Longest label in bytes.

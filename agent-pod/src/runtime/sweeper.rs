@@ -49,18 +49,18 @@ pub fn pause_after(took: Duration) -> Duration {
     EVERY.max(took.saturating_mul(SHARE))
 }
 
-/// One sweep, which shows every unfinished document to `unfinished`; how many were quiet. Publishing twice is harmless:
+/// One sweep, which shows every document to `each`; how many unfinished ones were quiet. Publishing twice is harmless:
 /// ids tell.
-pub async fn sweep(driver: &Driver, now: u64, mut unfinished: impl FnMut(&DocumentRecord)) -> Result<usize, Error> {
+pub async fn sweep(driver: &Driver, now: u64, mut each: impl FnMut(&DocumentRecord)) -> Result<usize, Error> {
     let mut after: Option<String> = None;
     let mut quiet = 0;
     loop {
         let page = driver.scan(after.as_deref(), PAGE).await?;
         let Some(last) = page.last() else { return Ok(quiet) };
         after = Some(last.submission.document.clone());
-        for record in page.iter().filter(|record| record.end.is_none()) {
-            unfinished(record);
-            if record.changed_at + QUIET_MILLIS <= now && !faults::acknowledges_first() {
+        for record in &page {
+            each(record);
+            if record.end.is_none() && record.changed_at + QUIET_MILLIS <= now && !faults::acknowledges_first() {
                 driver.publish_outstanding(record).await?;
                 quiet += 1;
             }

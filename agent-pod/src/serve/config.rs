@@ -25,7 +25,7 @@ use crate::{
     args::{ServeArguments, WorkerArguments},
     commands::validate,
     error::chain,
-    runtime::{cache::RedisSettings, driver::DOCUMENTS, feedback, retention::SETTLE},
+    runtime::{cache::RedisSettings, retention::SETTLE},
 };
 
 /// The file of a worker.
@@ -455,7 +455,7 @@ fn own_name() -> String {
 fn plain_nats(servers: &str, written: &Process, (process, arguments): (&ProcessConfig, &ServeArguments)) -> Settings {
     let mut settings = Settings::new(servers);
     settings.name.clone_from(&process.name);
-    settings.scoped = vec![DOCUMENTS, feedback::PREFIX];
+    settings.scoped = flow::keys::OF_ONE_PIPELINE.to_vec();
     if let Some(payloads) = arguments.payloads.clone().or_else(|| written.payloads.clone()) {
         settings.payloads = payloads;
     }

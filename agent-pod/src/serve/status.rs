@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use crds::AgentPoolSpec;
-use flow::{CacheCounts, HeldModel, PodStatus};
+use flow::{CacheCounts, HeldModel, PodStatus, keys::GATEWAYS};
 use queue::Statuses;
 use tokio::sync::Mutex;
 
@@ -152,7 +152,8 @@ impl Live {
             return Ok(Arc::clone(workers));
         }
         let said = self.statuses.all("").await?;
-        let workers = said.iter().filter_map(|(key, status)| match PodStatus::decode(status) {
+        let workers = said.iter().filter(|(key, _)| !key.starts_with(GATEWAYS));
+        let workers = workers.filter_map(|(key, status)| match PodStatus::decode(status) {
             Ok(status) => Some(status),
             // A newer worker speaks so; it works, and is left out here.
             Err(error) => {

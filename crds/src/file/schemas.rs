@@ -47,6 +47,8 @@ impl Schemas {
             schema["properties"]["apiVersion"] = json!({"type": "string", "enum": [API_VERSION]});
             schema["properties"]["kind"] = json!({"type": "string", "enum": [kind.clone()]});
             schema["properties"]["metadata"] = metadata.clone();
+            // A status is observed, never written by a person.
+            schema["properties"].as_object_mut().expect("a schema has properties").remove("status");
             let mut field_paths = HashMap::new();
             collect_field_paths(&schema, &mut field_paths);
             KindSchema { rules: compile_schema(&schema), kind, schema, field_paths }

@@ -80,7 +80,7 @@ fn with_counts(before: &AgentPoolStatus, pool: &str, depth: &Depth, agents: &[Po
 }
 
 /// Seconds with two significant digits: finer ones would change with every task.
-fn shown(seconds: f64) -> String {
+pub fn shown(seconds: f64) -> String {
     let millis = (seconds * 1_000.0).max(0.0);
     let scale = 10_f64.powf((millis.max(1.0).log10().floor() - 1.0).max(0.0));
     Span(Duration::from_millis(((millis / scale).round() * scale) as u64)).to_string()

@@ -5,7 +5,7 @@
 //! ```
 
 pub mod build;
-mod counts;
+pub mod counts;
 pub mod dereference;
 pub mod status;
 pub mod validate;

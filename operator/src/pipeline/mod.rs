@@ -2,6 +2,7 @@
 //!
 //! A pipeline's own objects are the namespace's: its gateway serves all pipelines of it.
 
+mod counts;
 pub mod dereference;
 pub mod status;
 
@@ -92,6 +93,7 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
             in_namespace(&of_gateway, &namespace, |_| deployment.name_any() == GATEWAY)
         }),
     ]);
+    let counting = counts::run(Arc::clone(&ctx), pipelines.clone(), stop.clone());
     let passes = applier(
         |pipeline, ctx| reconcile(pipeline, ctx).boxed(),
         on_error,
@@ -100,13 +102,12 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         triggers.take_until(stop.cancelled_owned()),
         Config::default().concurrency(AT_ONCE),
     );
-    passes
-        .for_each(|done| async move {
-            if let Err(error) = done {
-                tracing::debug!(%error, "a pass ended with an error");
-            }
-        })
-        .await;
+    let passing = passes.for_each(|done| async move {
+        if let Err(error) = done {
+            tracing::debug!(%error, "a pass ended with an error");
+        }
+    });
+    futures::join!(passing, counting);
 }
 
 /// What a pipeline has to know of a pool: what it says, and whether it is ready. Its numbers are none of its business.

@@ -1,9 +1,9 @@
-//! The protobuf form of a worker's status. Nothing in it is needed: a worker that leaves a number out has not measured it.
+//! The protobuf forms of statuses. Nothing in them is needed: who leaves a number out has not measured it.
 
 use prost::Message as _;
 
 use super::{DecodeError, VERSION, proto, read};
-use crate::{CacheCounts, HeldModel, PodStatus, ServiceTime};
+use crate::{CacheCounts, GatewayStatus, HeldModel, PipelineTally, PodStatus, ServiceTime};
 
 impl PodStatus {
     /// As protobuf.
@@ -81,5 +81,41 @@ impl PodStatus {
             address: status.address,
             at: status.at,
         })
+    }
+}
+
+impl GatewayStatus {
+    /// As protobuf.
+    pub fn encode(&self) -> Vec<u8> {
+        let tally = |tally: &PipelineTally| proto::PipelineTally {
+            pipeline: tally.pipeline.clone(),
+            open: tally.open,
+            done_per_minute: tally.done_per_minute,
+            dead_letters: tally.dead_letters,
+            p50: tally.p50,
+            p95: tally.p95,
+        };
+        proto::GatewayStatus {
+            version: VERSION,
+            name: self.name.clone(),
+            pipelines: self.pipelines.iter().map(tally).collect(),
+            at: self.at,
+        }
+        .encode_to_vec()
+    }
+
+    /// From protobuf.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let status = read::<proto::GatewayStatus>("status", bytes)?;
+        let tally = |tally: proto::PipelineTally| PipelineTally {
+            pipeline: tally.pipeline,
+            open: tally.open,
+            done_per_minute: tally.done_per_minute,
+            dead_letters: tally.dead_letters,
+            p50: tally.p50,
+            p95: tally.p95,
+        };
+        let pipelines = status.pipelines.into_iter().map(tally).collect();
+        Ok(Self { name: status.name, pipelines, at: status.at })
     }
 }

@@ -16,6 +16,7 @@ use super::{
     intake::{Intake, Room},
     refusal::Refusal,
     stats::Loads,
+    tally::Tallies,
     tokens::{Caller, Tokens, bearer},
 };
 use crate::{
@@ -61,6 +62,7 @@ pub(super) struct Api {
     pub(super) passes: Passes,
     pub(super) live: Arc<Live>,
     pub(super) loads: Loads,
+    pub(super) tallies: Tallies,
     pub(super) stop: Stop,
     pub(super) sinks: Arc<Sinks>,
     /// Whether this gateway works all pools itself, those of earlier plans too.

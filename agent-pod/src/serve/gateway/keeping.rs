@@ -8,7 +8,13 @@ use std::{
 
 use serde_json::Value;
 
-use super::{super::parts::Parts, api::Api, in_flight::Earlier, stats};
+use super::{
+    super::parts::Parts,
+    api::Api,
+    in_flight::Earlier,
+    stats,
+    tally::{self, Tally},
+};
 use crate::{
     error::chain,
     runtime::{driver::Error, now, progress, sweeper, timers},
@@ -20,7 +26,12 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const DEPTH: Duration = Duration::from_secs(5);
 
 /// Starts it all.
-pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>) {
+pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>, name: &str) {
+    let (speaker, name) = (Arc::clone(api), name.to_owned());
+    parts.spawn(async move {
+        tally::speak(&speaker, &name).await;
+        Ok(())
+    });
     let ring = Arc::clone(api);
     parts.spawn(async move {
         while let Err(error) = timers::run(&ring.drivers, &ring.ports.timers, &ring.stop).await {
@@ -71,12 +82,18 @@ pub(super) async fn count(api: &Api) -> Result<(), Error> {
         let began = Instant::now();
         let mut unfinished = HashSet::new();
         let mut earlier = Earlier::default();
+        let mut tally = Tally::at(now());
         sweeper::sweep(&api.drivers.of(name), now(), |record| {
+            tally.count(record);
+            if record.end.is_some() {
+                return;
+            }
             earlier.count(plan, record);
             unfinished.insert((record.submission.tenant.clone(), record.submission.document.clone()));
         })
         .await?;
         let open = api.credits.recount(name, began, unfinished);
+        api.tallies.set(tally.finish(name));
         api.drivers.metrics().open(name, open);
         earlier.report(api, name).await;
     }

@@ -17,6 +17,7 @@ mod refusal;
 mod retaining;
 mod rpc;
 mod stats;
+mod tally;
 pub(super) mod tokens;
 mod watch;
 
@@ -32,7 +33,7 @@ use flow::Plan;
 use queue::{Ports, jetstream};
 use tokio::sync::Semaphore;
 
-use self::{api::Api, credits::Credits, intake::Intake, stats::Loads, tokens::Tokens};
+use self::{api::Api, credits::Credits, intake::Intake, stats::Loads, tally::Tallies, tokens::Tokens};
 use super::{
     config::GatewayConfig,
     health::{self, Health},
@@ -161,6 +162,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         intake: Intake::new(&limits),
         live,
         loads: Loads::default(),
+        tallies: Tallies::default(),
         redis: config.process.redis.clone(),
         limits,
         stop: stop.clone(),
@@ -169,7 +171,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     });
     // Before anyone can submit: what is in flight from before counts.
     keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;
-    keeping::spawn(&mut parts, &api);
+    keeping::spawn(&mut parts, &api, &config.process.name);
     retaining::spawn(&mut parts, &api, matches!(store, Store::Broker(_)));
     serve(&mut parts, &api, &inference, tls, &config).await?;
     health.ready();

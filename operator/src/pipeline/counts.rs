@@ -1,0 +1,69 @@
+//! The numbers in a pipeline's status: open documents, ends a minute, latency, dead letters. They come from what gateways
+//! say; while none speaks, the last numbers stand.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crds::{Pipeline, PipelineStatus};
+use flow::{GatewayStatus, PipelineTally};
+use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::{agent_pool::counts::shown, apply, chain, context::Context, watching::namespace_of};
+
+/// Numbers change at most so often.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Keeps the numbers of all pipelines until it is stopped.
+pub async fn run(ctx: Arc<Context>, pipelines: Store<DeserializeGuard<Pipeline>>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let mut namespaces: BTreeMap<String, Vec<Arc<DeserializeGuard<Pipeline>>>> = BTreeMap::new();
+        for guarded in pipelines.state() {
+            if let Ok(pipeline) = &guarded.0 {
+                namespaces.entry(namespace_of(pipeline)).or_default().push(guarded);
+            }
+        }
+        for (namespace, pipelines) in namespaces {
+            match ctx.brokers.gateways(&namespace).await {
+                Ok(gateways) => of_namespace(&ctx, &pipelines, &gateways).await,
+                Err(error) => {
+                    tracing::debug!(%namespace, error = %chain(&error), "the numbers of pipelines are not known");
+                }
+            }
+        }
+    }
+}
+
+async fn of_namespace(ctx: &Context, pipelines: &[Arc<DeserializeGuard<Pipeline>>], gateways: &[GatewayStatus]) {
+    for pipeline in pipelines.iter().filter_map(|pipeline| pipeline.0.as_ref().ok()) {
+        let Some(before) = pipeline.status.as_ref().filter(|_| pipeline.metadata.deletion_timestamp.is_none()) else {
+            continue;
+        };
+        let name = pipeline.name_any();
+        // The gateway that spoke last has counted last.
+        let mut spoken: Vec<&GatewayStatus> = gateways.iter().collect();
+        spoken.sort_unstable_by_key(|gateway| gateway.at);
+        let tallies = spoken.iter().rev().flat_map(|gateway| &gateway.pipelines);
+        let Some(tally) = tallies.into_iter().find(|tally| tally.pipeline == name) else { continue };
+        if let Err(error) = apply::status(ctx, pipeline, Some(before), &with_counts(before, tally)).await {
+            tracing::debug!(pipeline = %name, error = %chain(&error), "numbers were not written");
+        }
+    }
+}
+
+fn with_counts(before: &PipelineStatus, tally: &PipelineTally) -> PipelineStatus {
+    let number = |number: u64| Some(i64::try_from(number).unwrap_or(i64::MAX));
+    PipelineStatus {
+        open: number(tally.open),
+        done_per_minute: number(tally.done_per_minute),
+        dead_letters: number(tally.dead_letters),
+        latency_p50: tally.p50.map(shown),
+        latency_p95: tally.p95.map(shown),
+        ..before.clone()
+    }
+}
