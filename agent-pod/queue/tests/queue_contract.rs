@@ -1,6 +1,7 @@
 //! What every implementation of the ports promises, run on each of them.
 
 mod contract;
+#[allow(unused_macros, reason = "the contract has macros of its own")]
 #[path = "support/nats.rs"]
 mod nats;
 
@@ -23,14 +24,15 @@ macro_rules! run_on {
     };
 }
 
-/// Tests on a real broker.
+/// Tests on a real broker, of one version.
 macro_rules! run_on_jetstream {
-    ({ $($subject:ident { $($test:ident)+ })+ }) => {
-        mod jetstream {
+    ($name:ident = $version:ident { $($subject:ident { $($test:ident)+ })+ }) => {
+        mod $name {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    if let Some(fixture) = super::Fixture::jetstream(stringify!($subject)).await {
+                    let version = super::nats::Version::$version;
+                    if let Some(fixture) = super::Fixture::jetstream(version, stringify!($subject)).await {
                         super::contract::$subject::$test(&fixture).await;
                     }
                 }
@@ -42,7 +44,8 @@ macro_rules! run_on_jetstream {
 macro_rules! on_every_implementation {
     ($($tests:tt)+) => {
         run_on!([memory = memory, embedded = embedded] { $($tests)+ });
-        run_on_jetstream!({ $($tests)+ });
+        run_on_jetstream!(jetstream = Newest { $($tests)+ });
+        run_on_jetstream!(jetstream_oldest = Oldest { $($tests)+ });
     };
 }
 

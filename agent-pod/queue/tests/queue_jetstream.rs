@@ -1,11 +1,12 @@
 //! What only a broker can show: a server that is killed, more than one process, settings that do not fit what exists.
 
+#[macro_use]
 #[path = "support/nats.rs"]
 mod nats;
 
 use std::{collections::BTreeSet, error::Error as _, sync::Arc, time::Duration};
 
-use nats::Server;
+use nats::{Server, Version};
 use queue::{
     Delivery, Error, Message, Ports, Priority,
     jetstream::{self, Settings},
@@ -33,8 +34,8 @@ struct Broker {
 }
 
 impl Broker {
-    fn start() -> Option<Self> {
-        let program = nats::program()?;
+    fn start(version: Version) -> Option<Self> {
+        let program = nats::program(version)?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = nats::free_port();
         let server = Some(Server::start(&program, folder.path(), port, false));
@@ -91,9 +92,20 @@ fn ids(deliveries: &[Delivery]) -> BTreeSet<String> {
     deliveries.iter().map(|delivery| delivery.message.id.clone()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_loses_no_confirmed_message_and_no_record() {
-    let Some(mut broker) = Broker::start() else { return };
+on_each_version! {
+    a_killed_server_loses_no_confirmed_message_and_no_record
+    what_was_under_way_when_the_server_died_does_not_wait_for_an_answer
+    a_waiting_pull_outlives_the_server
+    a_server_that_is_gone_is_an_error_and_not_an_empty_answer
+    processes_share_what_they_publish_and_work_each_message_once
+    a_blocked_pull_takes_no_more_than_it_may
+    a_large_payload_is_stored_in_pieces_and_clears_away_after_itself
+    alarms_outlive_the_server_and_are_ended_by_another_process
+    what_exists_with_weaker_settings_is_refused
+}
+
+async fn a_killed_server_loses_no_confirmed_message_and_no_record(version: Version) {
+    let Some(mut broker) = Broker::start(version) else { return };
     let ports = open(broker.settings()).await;
     ports.queue.publish(vec![message("before")]).await.expect("publish");
     let confirmed: Arc<std::sync::Mutex<BTreeSet<String>>> = Arc::default();
@@ -152,9 +164,8 @@ async fn a_killed_server_loses_no_confirmed_message_and_no_record() {
     assert!(lost.is_empty(), "{lost:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_under_way_when_the_server_died_does_not_wait_for_an_answer() {
-    let Some(mut broker) = Broker::start() else { return };
+async fn what_was_under_way_when_the_server_died_does_not_wait_for_an_answer(version: Version) {
+    let Some(mut broker) = Broker::start(version) else { return };
     // Far longer than the test is ready to wait.
     let ports = open(Settings { timeout: PATIENCE * 4, ..broker.settings() }).await;
     let mut writes = tokio::task::JoinSet::new();
@@ -172,9 +183,8 @@ async fn what_was_under_way_when_the_server_died_does_not_wait_for_an_answer() {
     assert!(outcomes.iter().any(Result::is_ok));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_waiting_pull_outlives_the_server() {
-    let Some(mut broker) = Broker::start() else { return };
+async fn a_waiting_pull_outlives_the_server(version: Version) {
+    let Some(mut broker) = Broker::start(version) else { return };
     let ports = open(broker.settings()).await;
     let queue = ports.queue.clone();
     let pull = tokio::spawn(async move {
@@ -195,9 +205,8 @@ async fn a_waiting_pull_outlives_the_server() {
     assert_eq!(deliveries[0].message, message("b"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_gone_is_an_error_and_not_an_empty_answer() {
-    let Some(mut broker) = Broker::start() else { return };
+async fn a_server_that_is_gone_is_an_error_and_not_an_empty_answer(version: Version) {
+    let Some(mut broker) = Broker::start(version) else { return };
     let ports = open(Settings { timeout: Duration::from_secs(1), ..broker.settings() }).await;
     ports.queue.publish(vec![message("a")]).await.expect("publish");
     let receipt = ports.queue.pull("readers", 1, PATIENCE).await.expect("pull").remove(0).receipt;
@@ -222,9 +231,8 @@ async fn a_server_that_is_gone_is_an_error_and_not_an_empty_answer() {
     assert!(ports.events.publish("a", "lost".into()).await.is_ok(), "events may be lost");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_share_what_they_publish_and_work_each_message_once() {
-    let Some(broker) = Broker::start() else { return };
+async fn processes_share_what_they_publish_and_work_each_message_once(version: Version) {
+    let Some(broker) = Broker::start(version) else { return };
     let (one, two) = (open(broker.settings()).await, open(broker.settings()).await);
     let (first, second) = tokio::join!(
         one.queue.publish((0..100).map(|number| message(&format!("{number}"))).collect()),
@@ -253,9 +261,8 @@ async fn processes_share_what_they_publish_and_work_each_message_once() {
     assert_eq!(worked.into_iter().collect::<BTreeSet<_>>().len(), 150);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blocked_pull_takes_no_more_than_it_may() {
-    let Some(broker) = Broker::start() else { return };
+async fn a_blocked_pull_takes_no_more_than_it_may(version: Version) {
+    let Some(broker) = Broker::start(version) else { return };
     let (one, two) = (open(broker.settings()).await, open(broker.settings()).await);
     let queue = one.queue.clone();
     let blocked = tokio::spawn(async move { queue.pull("readers", 2, PATIENCE).await.expect("pull") });
@@ -277,9 +284,8 @@ async fn a_blocked_pull_takes_no_more_than_it_may() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_payload_is_stored_in_pieces_and_clears_away_after_itself() {
-    let Some(broker) = Broker::start() else { return };
+async fn a_large_payload_is_stored_in_pieces_and_clears_away_after_itself(version: Version) {
+    let Some(broker) = Broker::start(version) else { return };
     let ports = open(broker.settings()).await;
     let mut noise = vec![0; 3 << 20];
     blake3::Hasher::new().finalize_xof().fill(&mut noise);
@@ -306,9 +312,8 @@ async fn a_large_payload_is_stored_in_pieces_and_clears_away_after_itself() {
     assert_eq!(pieces().await, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn alarms_outlive_the_server_and_are_ended_by_another_process() {
-    let Some(mut broker) = Broker::start() else { return };
+async fn alarms_outlive_the_server_and_are_ended_by_another_process(version: Version) {
+    let Some(mut broker) = Broker::start(version) else { return };
     let (one, two) = (open(broker.settings()).await, open(broker.settings()).await);
     let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("our age").as_millis();
     let at = u64::try_from(at).expect("our age") + 1_500;
@@ -332,9 +337,8 @@ async fn alarms_outlive_the_server_and_are_ended_by_another_process() {
     assert_eq!(info["state"]["messages"], 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_exists_with_weaker_settings_is_refused() {
-    let Some(broker) = Broker::start() else { return };
+async fn what_exists_with_weaker_settings_is_refused(version: Version) {
+    let Some(broker) = Broker::start(version) else { return };
     let client = async_nats::connect(format!("nats://127.0.0.1:{}", broker.port)).await.expect("connect");
     let stream = serde_json::json!({
         "name": "docket-tasks-readers", "subjects": ["docket.tasks.readers.*.*"], "retention": "workqueue",

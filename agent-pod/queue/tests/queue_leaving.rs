@@ -1,11 +1,13 @@
 //! What a broker's server sends to a process whose pulls were given up: nothing more, and what it had sent goes to others
 //! long before a lease ends.
 
+#[macro_use]
 #[path = "support/nats.rs"]
 mod nats;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use nats::Version;
 use queue::{
     Message, Ports, Priority,
     jetstream::{self, Settings},
@@ -20,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const SOON: Duration = Duration::from_millis(400);
 
 /// Two processes of one broker.
-async fn two_processes(prefix: &str) -> Option<(Ports, Ports)> {
-    let server = nats::shared()?;
+async fn two_processes(version: Version, prefix: &str) -> Option<(Ports, Ports)> {
+    let server = nats::shared(version)?;
     let settings = Settings {
         bucket_prefix: prefix.to_owned(),
         lease: LEASE,
@@ -43,9 +45,15 @@ async fn pull_one_elsewhere(ports: &Ports) -> u32 {
     delivery.deliveries
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pull_that_was_given_up_is_sent_nothing_more() {
-    let Some((one, two)) = two_processes("given-up").await else { return };
+on_each_version! {
+    a_pull_that_was_given_up_is_sent_nothing_more
+    a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for
+    pulling_again_after_leaving_finds_what_is_there
+    what_comes_while_pulls_are_given_up_goes_to_others_before_a_lease_ends
+}
+
+async fn a_pull_that_was_given_up_is_sent_nothing_more(version: Version) {
+    let Some((one, two)) = two_processes(version, "given-up").await else { return };
     for round in 0..5 {
         let queue = Arc::clone(&one.queue);
         let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
@@ -60,9 +68,8 @@ async fn a_pull_that_was_given_up_is_sent_nothing_more() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for() {
-    let Some((one, two)) = two_processes("leaving").await else { return };
+async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(version: Version) {
+    let Some((one, two)) = two_processes(version, "leaving").await else { return };
     for round in 0..5 {
         let queue = Arc::clone(&one.queue);
         let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
@@ -80,9 +87,8 @@ async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pulling_again_after_leaving_finds_what_is_there() {
-    let Some((one, two)) = two_processes("coming-back").await else { return };
+async fn pulling_again_after_leaving_finds_what_is_there(version: Version) {
+    let Some((one, two)) = two_processes(version, "coming-back").await else { return };
     for round in 0..20 {
         let queue = Arc::clone(&one.queue);
         let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
@@ -100,9 +106,8 @@ async fn pulling_again_after_leaving_finds_what_is_there() {
 }
 
 /// Messages are published before, while and after pulls are given up and their requests withdrawn, at ever other moments.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_comes_while_pulls_are_given_up_goes_to_others_before_a_lease_ends() {
-    let Some((one, two)) = two_processes("race").await else { return };
+async fn what_comes_while_pulls_are_given_up_goes_to_others_before_a_lease_ends(version: Version) {
+    let Some((one, two)) = two_processes(version, "race").await else { return };
     let mut pools = JoinSet::new();
     for pool in 0..12 {
         let (one, two) = (one.clone(), two.clone());

@@ -1,10 +1,12 @@
 //! What belongs to a pipeline or a pool at the broker, and its removal.
 
+#[macro_use]
 #[path = "support/nats.rs"]
 mod nats;
 
 use std::{collections::BTreeSet, error::Error as _, time::Duration};
 
+use nats::Version;
 use queue::{
     Error, Message, Priority,
     jetstream::{self, JetStream, Settings},
@@ -36,9 +38,15 @@ async fn streams(server: &nats::Server, begin: &str) -> BTreeSet<String> {
     names.filter_map(|name| name.as_str()).filter(|name| name.starts_with(begin)).map(str::to_owned).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_name_has_a_bucket_from_its_first_record_until_it_is_removed() {
-    let Some(server) = nats::shared() else { return };
+on_each_version! {
+    each_name_has_a_bucket_from_its_first_record_until_it_is_removed
+    records_of_an_installation_whose_name_begins_like_ours_are_not_ours
+    a_bucket_that_is_weaker_than_asked_for_is_refused
+    a_pool_is_removed_with_its_tasks_and_made_again_by_who_uses_it
+}
+
+async fn each_name_has_a_bucket_from_its_first_record_until_it_is_removed(version: Version) {
+    let Some(server) = nats::shared(version) else { return };
     let (one, two) = (open(settings(server, "buckets")).await, open(settings(server, "buckets")).await);
     let records = &one.ports.records;
     let begin = "KV_buckets-records";
@@ -67,9 +75,8 @@ async fn each_name_has_a_bucket_from_its_first_record_until_it_is_removed() {
     assert_eq!(two.ports.records.get("documents/contracts/1").await.expect("get").expect("a record").bytes, "newer");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_of_an_installation_whose_name_begins_like_ours_are_not_ours() {
-    let Some(server) = nats::shared() else { return };
+async fn records_of_an_installation_whose_name_begins_like_ours_are_not_ours(version: Version) {
+    let Some(server) = nats::shared(version) else { return };
     let ours = open(settings(server, "office")).await.ports.records;
     let theirs = open(settings(server, "office-records-contracts")).await.ports.records;
     theirs.create("documents/contracts/theirs", "x".into()).await.expect("create");
@@ -79,9 +86,8 @@ async fn records_of_an_installation_whose_name_begins_like_ours_are_not_ours() {
     assert_eq!(keys.collect::<Vec<_>>(), ["documents/contracts/ours"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_that_is_weaker_than_asked_for_is_refused() {
-    let Some(server) = nats::shared() else { return };
+async fn a_bucket_that_is_weaker_than_asked_for_is_refused(version: Version) {
+    let Some(server) = nats::shared(version) else { return };
     let records = open(settings(server, "weaker")).await.ports.records;
     let stream = "KV_weaker-records-contracts";
     let body = json!({
@@ -95,9 +101,8 @@ async fn a_bucket_that_is_weaker_than_asked_for_is_refused() {
     assert!(source.contains(stream) && source.contains("storage"), "{source}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pool_is_removed_with_its_tasks_and_made_again_by_who_uses_it() {
-    let Some(server) = nats::shared() else { return };
+async fn a_pool_is_removed_with_its_tasks_and_made_again_by_who_uses_it(version: Version) {
+    let Some(server) = nats::shared(version) else { return };
     let (one, two) = (open(settings(server, "pools")).await, open(settings(server, "pools")).await);
     let message = |id: &str| Message {
         id: id.to_owned(),

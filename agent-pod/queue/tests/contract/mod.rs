@@ -105,9 +105,9 @@ impl Fixture {
 
     /// Streams of their own at the broker; `None`, and said so, where there is no server. Times are short only where
     /// `subject` is about them: elsewhere a busy machine must not see leases end.
-    pub async fn jetstream(subject: &str) -> Option<Self> {
+    pub async fn jetstream(version: nats::Version, subject: &str) -> Option<Self> {
         static FIXTURES: AtomicUsize = AtomicUsize::new(0);
-        let server = nats::shared()?;
+        let server = nats::shared(version)?;
         let prefix = format!("t{}", FIXTURES.fetch_add(1, Ordering::Relaxed));
         let mut settings = jetstream::Settings::new(&server.url);
         settings.bucket_prefix = prefix.clone();

@@ -14,8 +14,42 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The version that `scripts/nats-server.sh` fetches.
-const VERSION: &str = "2.15.1";
+/// One of the versions that `scripts/nats-server.sh` fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The newest at the time of writing.
+    Newest,
+    /// The oldest that has all that we need, with its first corrections.
+    Oldest,
+}
+
+impl Version {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Newest => "2.15.1",
+            Self::Oldest => "2.12.1",
+        }
+    }
+}
+
+/// Tests that take a version, on each.
+macro_rules! on_each_version {
+    ($($test:ident)+) => {
+        on_each_version!(@ newest Newest $($test)+);
+        on_each_version!(@ oldest Oldest $($test)+);
+    };
+    (@ $name:ident $version:ident $($test:ident)+) => {
+        mod $name {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(super::nats::Version::$version).await;
+                }
+            )+
+        }
+    };
+}
+
 /// How long a server may take to answer.
 const READY: Duration = Duration::from_secs(30);
 
@@ -39,31 +73,43 @@ pub struct Server {
     alive: Option<ChildStdin>,
 }
 
-/// The program, if there is one. Without it a test says that it skips; `make test` fetches it.
-pub fn program() -> Option<PathBuf> {
+/// The program, if there is one. Without it a test says that it skips; `make test` fetches it. One that is named by
+/// `DOCKET_NATS_SERVER` stands for the newest, and there is no other.
+pub fn program(version: Version) -> Option<PathBuf> {
     let named = env::var_os("DOCKET_NATS_SERVER").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let program = named.or_else(|| {
-        let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
-        Some(cache.join("docket/servers").join(format!("nats-server-{VERSION}")))
-    });
+    let program = match (named, version) {
+        (Some(program), Version::Newest) => Some(program),
+        (Some(_), Version::Oldest) => None,
+        (None, version) => fetched(version),
+    };
     let found = program.filter(|program| program.is_file());
     if found.is_none() {
-        println!("skipped: no nats-server (scripts/nats-server.sh fetches it, or set DOCKET_NATS_SERVER)");
+        let version = version.text();
+        println!("skipped: no nats-server {version} (scripts/nats-server.sh fetches it, or set DOCKET_NATS_SERVER)");
     }
     found
 }
 
+fn fetched(version: Version) -> Option<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    Some(cache.join("docket/servers").join(format!("nats-server-{}", version.text())))
+}
+
 /// A server for all tests of this process.
-pub fn shared() -> Option<&'static Server> {
-    static SHARED: OnceLock<Option<Server>> = OnceLock::new();
-    SHARED
-        .get_or_init(|| {
-            let program = program()?;
-            let folder = tempfile::tempdir().expect("a temporary folder").keep();
-            Some(Server::start(&program, &folder, free_port(), true))
-        })
-        .as_ref()
+pub fn shared(version: Version) -> Option<&'static Server> {
+    static NEWEST: OnceLock<Option<Server>> = OnceLock::new();
+    static OLDEST: OnceLock<Option<Server>> = OnceLock::new();
+    let shared = match version {
+        Version::Newest => &NEWEST,
+        Version::Oldest => &OLDEST,
+    };
+    let start = || {
+        let program = program(version)?;
+        let folder = tempfile::tempdir().expect("a temporary folder").keep();
+        Some(Server::start(&program, &folder, free_port(), true))
+    };
+    shared.get_or_init(start).as_ref()
 }
 
 impl Server {
