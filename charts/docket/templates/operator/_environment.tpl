@@ -1,0 +1,23 @@
+{{/* What the operator is told, each a flag of `docket-operator run` too. */}}
+{{- define "docket.operatorEnvironment" -}}
+DOCKET_AGENT_IMAGE: {{ include "docket.image" (dict "root" $ "image" .Values.image.agents) }}
+DOCKET_IMAGE_PULL_POLICY: {{ .Values.image.agents.pullPolicy }}
+{{- /* Agents of other namespaces get the same address, so it names the namespace. */}}
+DOCKET_NATS: {{ .Values.nats.enabled | ternary "nats://docket-nats.$(POD_NAMESPACE).svc:4222" .Values.nats.url | quote }}
+DOCKET_NATS_REPLICAS: {{ .Values.nats.replicas | quote }}
+{{- with include "docket.natsSecret" . }}
+DOCKET_NATS_CREDENTIALS_SECRET: {{ . }}
+{{- end }}
+DOCKET_PAYLOADS: {{ .Values.payloads.url | quote }}
+{{- with .Values.payloads.secret }}
+DOCKET_PAYLOADS_SECRET: {{ . }}
+{{- end }}
+{{- if eq .Values.scope "Namespaced" }}
+DOCKET_WATCH_NAMESPACES: {{ include "docket.watchNamespaces" . | fromJsonArray | join "," }}
+{{- end }}
+DOCKET_NODE_READS: {{ .Values.rbac.nodeReads | quote }}
+DOCKET_LEASE_NAME: docket-operator
+DOCKET_HEALTH: 0.0.0.0:9090
+DOCKET_LOG_FORMAT: {{ .Values.operator.logFormat }}
+RUST_LOG: {{ .Values.operator.log | quote }}
+{{- end }}

@@ -1,0 +1,44 @@
+{{/* What the operator may do in a namespace that it serves. The same rules make the ClusterRole and the Roles. */}}
+{{- define "docket.operatorRules" -}}
+{{- $children := list "get" "list" "watch" "create" "patch" "delete" -}}
+- apiGroups: [docket.dev]
+  resources: [agentpools, pipelines]
+  verbs: [get, list, watch, patch, update]
+- apiGroups: [docket.dev]
+  resources: [agentpools/status, pipelines/status]
+  verbs: [patch, update]
+- apiGroups: [docket.dev]
+  resources: [agentpools/finalizers, pipelines/finalizers]
+  verbs: [update]
+# What a pool or a pipeline is turned into.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: {{ toJson $children }}
+- apiGroups: [""]
+  resources: [services, configmaps, serviceaccounts]
+  verbs: {{ toJson $children }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: {{ toJson $children }}
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: {{ toJson $children }}
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors]
+  verbs: {{ toJson $children }}
+# The copies of the broker's and the store's credentials, and no other Secret. A create cannot be limited by name.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ compact (list "docket-nats" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
+  verbs: [get, patch, update, delete]
+# How agents stand, and which of them are to go first when a pool shrinks.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
