@@ -1,0 +1,61 @@
+# The node of a cluster: containerd, kubelet, kube-proxy and the name service. Sourced by up.sh.
+
+start_node() {
+    need_programs
+    make_cgroup
+    write_node_files
+    local files=$cluster_state/node pki=$cluster_state/pki
+    start containerd containerd --config "$files/containerd.toml"
+    wait_for containerd 30 ctr --address "$cluster_containerd" version
+    start kubelet "$cluster_bin/kubelet" --config "$files/kubelet.yaml" --kubeconfig "$pki/node.kubeconfig" \
+        --hostname-override node-1 --node-ip "$cluster_address" --root-dir "$cluster_state/kubelet"
+    start kube-proxy "$cluster_bin/kube-proxy" --config "$files/proxy.yaml" --hostname-override node-1
+    start coredns "$cluster_bin/coredns" -conf "$files/Corefile"
+    make_volumes
+    wait_for kubelet 60 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait node/node-1 --for condition=Ready --timeout 1s
+    wait_for kube-proxy 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/10256'
+    wait_for coredns 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8181'
+}
+
+# What claims can be bound to while the cluster lasts: enough for many installations of the broker.
+make_volumes() {
+    local number
+    for number in {1..60}; do
+        mkdir -p "$cluster_state/volumes/$number"
+        sed -e "s#@STATE@#$cluster_state#" -e "s#@NUMBER@#$number#" "$cluster_scripts/files/volume.yaml"
+    done | kubectl create --filename - >/dev/null
+}
+
+need_programs() {
+    local missing=()
+    command -v containerd >/dev/null || missing+=(containerd)
+    command -v runc >/dev/null || missing+=(runc)
+    [[ -x /usr/lib/cni/bridge ]] || missing+=(containernetworking-plugins)
+    command -v iptables >/dev/null || missing+=(iptables)
+    command -v conntrack >/dev/null || missing+=(conntrack)
+    ((${#missing[@]} == 0)) || fail "these are missing: ${missing[*]}; scripts/setup-cluster.sh installs them"
+}
+
+# Pods of two clusters lie in two places, because a kubelet ends what it finds in its own and does not know.
+make_cgroup() {
+    if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
+        mkdir -p "/sys/fs/cgroup/$cluster_cgroup"
+        local controllers='+cpu +cpuset +memory +pids +io'
+        echo "$controllers" >/sys/fs/cgroup/cgroup.subtree_control
+        echo "$controllers" >"/sys/fs/cgroup/$cluster_cgroup/cgroup.subtree_control"
+        return
+    fi
+    for hierarchy in /sys/fs/cgroup/*/; do
+        [[ -e ${hierarchy}cgroup.procs ]] && mkdir -p "$hierarchy$cluster_cgroup"
+    done
+}
+
+write_node_files() {
+    local files=$cluster_state/node file
+    mkdir -p "$files/cni"
+    for file in containerd.toml kubelet.yaml proxy.yaml Corefile cni/10-bridge.conflist; do
+        sed -e "s#@STATE@#$cluster_state#g" -e "s#@ADDRESS@#$cluster_address#g" -e "s#@PODS@#$cluster_pods#g" \
+            -e "s#@CGROUP@#/$cluster_cgroup#g" -e "s#@PAUSE@#$cluster_pause#g" \
+            "$cluster_scripts/files/${file##*/}" >"$files/$file"
+    done
+}
