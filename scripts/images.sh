@@ -19,7 +19,7 @@ binaries=${CARGO_TARGET_DIR:-$cache/target}/release
 models=${DOCKET_MODELS:-$cache/models}
 out=$cache/images
 tag=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-nats_version=$(sed -n 's/^version=//p' scripts/nats-server.sh)
+nats_version=$(sed -n 's/^versions=(\([0-9.]*\) .*/\1/p' scripts/nats-server.sh)
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
 
 say() { printf 'images: %s\n' "$*" >&2; }

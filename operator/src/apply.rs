@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
     core::ApiResource,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -46,8 +46,41 @@ pub enum Error {
         object: String,
         /// Why not.
         #[source]
-        source: Box<kube::Error>,
+        source: Box<Refusal>,
     },
+}
+
+/// What the API server, or the way to it, said.
+#[derive(Debug)]
+pub struct Refusal(kube::Error);
+
+impl Refusal {
+    /// The code of the API server's answer, if it answered.
+    pub fn code(&self) -> Option<u16> {
+        match &self.0 {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    // The answer's own words; kube adds the whole answer, and its reason twice.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            kube::Error::Api(status) => f.write_str(&status.message),
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            kube::Error::Api(_) => None,
+            error => error.source(),
+        }
+    }
 }
 
 /// An object that is to be as it says.
@@ -120,6 +153,22 @@ pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
     Ok(serde_json::to_value(applied).expect("an object is plain data"))
 }
 
+/// Makes an object where there is none; one that is there stays as it is, whoever made it.
+pub async fn once(ctx: &Context, child: &Child) -> Result<(), Error> {
+    let api = child.api(&ctx.client);
+    if within("get", child.shown(), api.get_opt(&child.name)).await?.is_some() {
+        return Ok(());
+    }
+    ctx.may_write()?;
+    let object: DynamicObject = serde_json::from_value(child.object.clone()).expect("an object is plain data");
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match within("create", child.shown(), api.create(&params, &object)).await {
+        // Somebody was quicker: an earlier try of ours, or a person.
+        Err(Error::Refused { source, .. }) if source.code() == Some(409) => Ok(()),
+        created => created.map(|_| ctx.metrics.wrote(&child.resource.kind, "create")),
+    }
+}
+
 /// Removes an object that is not wanted any more, if it is there and `is_ours` says so.
 pub async fn absent(ctx: &Context, child: &Child, is_ours: impl Fn(&Value) -> bool) -> Result<(), Error> {
     let api = child.api(&ctx.client);
@@ -134,9 +183,7 @@ pub async fn absent(ctx: &Context, child: &Child, is_ours: impl Fn(&Value) -> bo
     let params = DeleteParams { preconditions: Some(seen), ..DeleteParams::background() };
     match within("delete", child.shown(), api.delete(&child.name, &params)).await {
         // Gone, or changed since we looked: the next pass looks again.
-        Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404 || status.code == 409) => {
-            Ok(())
-        }
+        Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(()),
         deleted => deleted.map(|_| ctx.metrics.wrote(&child.resource.kind, "delete")),
     }
 }
@@ -165,9 +212,7 @@ where
     let shown = format!("the status of {} {namespace}/{name}", K::kind(&()));
     match within("write", shown, api.patch_status(&name, &params, &Patch::Merge(&patch))).await {
         // It was deleted, or deleted and made anew: nobody reads this status any more.
-        Err(Error::Refused { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404 || status.code == 409) => {
-            Ok(())
-        }
+        Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(()),
         written => written.map(|_| ctx.metrics.wrote(&K::kind(&()), "status")),
     }
 }
@@ -220,7 +265,7 @@ pub async fn within<T>(
 }
 
 fn refused(action: &'static str, object: String, source: kube::Error) -> Error {
-    Error::Refused { action, object, source: Box::new(source) }
+    Error::Refused { action, object, source: Box::new(Refusal(source)) }
 }
 
 #[cfg(test)]

@@ -1,16 +1,38 @@
-//! stub
+//! What every controller has at hand.
+
+use kube::Client;
 use std::sync::Arc;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    apply, broker::Brokers, config::Config, events::Events, lease::Leadership, metrics::Metrics, namespace::Namespaces,
+};
+
+/// Shared by all controllers of a process.
 pub struct Context {
-    pub client: kube::Client,
-    pub config: crate::config::Config,
-    pub metrics: Arc<crate::metrics::Metrics>,
-    pub events: crate::events::Events,
-    pub brokers: crate::broker::Brokers,
-    pub namespaces: crate::namespace::Namespaces,
+    /// For calls; see [`crate::client::Clients`].
+    pub client: Client,
+    /// For watches.
+    pub watches: Client,
+    /// Checked settings.
+    pub config: Config,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is told about objects.
+    pub events: Events,
+    /// Connections to the broker.
+    pub brokers: Brokers,
+    /// Namespaces that are to be looked at.
+    pub namespaces: Namespaces,
+    /// Whether the cluster knows PodMonitors.
     pub pod_monitors: bool,
+    /// Whether this process leads.
+    pub leadership: watch::Receiver<Leadership>,
 }
+
 impl Context {
-    pub fn may_write(&self) -> Result<(), crate::apply::Error> {
-        Ok(())
+    /// The epoch to write under, or that nothing may be written. To be asked before each write.
+    pub fn may_write(&self) -> Result<u32, apply::Error> {
+        self.leadership.borrow().epoch_at(Instant::now()).map_err(|_| apply::Error::NotLeading)
     }
 }

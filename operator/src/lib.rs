@@ -4,26 +4,38 @@
 
 pub mod agent_pool;
 pub mod apply;
+pub mod args;
 pub mod broker;
+pub mod client;
 pub mod condition;
 pub mod config;
 pub mod context;
+pub mod definitions;
 pub mod events;
+pub mod health;
+pub mod lease;
+pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod namespace;
 pub mod network;
 pub mod pipeline;
 pub mod pods;
+pub mod prepare;
+pub mod run;
 pub mod watching;
 
-/// An error with everything that caused it, as one line.
+/// An error with everything that caused it, as one line. A cause that its effect has told already, as kube's errors do, is
+/// not told again.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         source = cause.source();
     }
     text

@@ -43,8 +43,8 @@ impl Scope {
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
         match self {
-            Self::All => Api::all(ctx.client.clone()),
-            Self::Namespace(namespace) => Api::namespaced(ctx.client.clone(), namespace),
+            Self::All => Api::all(ctx.watches.clone()),
+            Self::Namespace(namespace) => Api::namespaced(ctx.watches.clone(), namespace),
         }
     }
 

@@ -41,6 +41,7 @@ use crate::{
     apply,
     context::Context,
     names::{FINALIZER, POOL_LABEL},
+    namespace,
     watching::{self, Scope, namespace_of},
 };
 
@@ -129,7 +130,7 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
 
 /// Brings one AgentPool to its desired state and reports in its status what came of it.
 async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let _timer = ctx.metrics.reconciling("AgentPool");
+    let _pass = ctx.metrics.reconciling("AgentPool");
     let pool = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
     let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace_of(pool));
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
@@ -160,6 +161,7 @@ async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
 async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Error> {
     let dereferenced = dereference::of(ctx, pool).await.map_err(Error::Dereference)?;
     let validated = validate::pool(pool, &dereferenced, &ctx.config).map_err(Error::Validate)?;
+    namespace::prepare(ctx, &validated.namespace).await.map_err(Error::Apply)?;
     let prepared = build::all(&validated);
     for child in &prepared.before {
         apply::converge(ctx, child).await.map_err(Error::Apply)?;

@@ -76,14 +76,11 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
         Child::of(&network_policy(gathered, config)),
         Child::of(&deployment(gathered, config, &files)),
     ];
-    let mut secrets = vec![Child::of(&tokens(gathered))];
-    if let Some(nats) = nats(gathered, config) {
-        secrets.push(Child::of(&nats));
-    }
+    let secrets = || [Some(tokens(&gathered.namespace)), nats(&gathered.namespace, config)].into_iter().flatten();
     match (gathered.is_empty(), gathered.pipelines.is_empty()) {
-        (true, _) => Prepared { present: Vec::new(), absent: [gateway, secrets].concat() },
-        (false, true) => Prepared { present: secrets, absent: gateway },
-        (false, false) => Prepared { present: [secrets, gateway].concat(), absent: Vec::new() },
+        (true, _) => Prepared { present: Vec::new(), absent: gateway.into_iter().chain(secrets()).collect() },
+        (false, true) => Prepared { present: Vec::new(), absent: gateway },
+        (false, false) => Prepared { present: gateway, absent: Vec::new() },
     }
 }
 
@@ -104,30 +101,26 @@ fn match_labels(labels: BTreeMap<String, String>) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
 }
 
-/// Who may talk to the gateway: whoever may read this Secret. The token is made once; a person may add others.
-fn tokens(gathered: &Gathered) -> Secret {
-    let there =
-        gathered.tokens.as_ref().and_then(|secret| secret.data.clone()).filter(|data| data.contains_key("tokens.yaml"));
-    let data = there.unwrap_or_else(|| {
-        let token = names::random();
-        let file = json!({"tokens": [{"name": "namespace", "token": token}]});
-        BTreeMap::from([
-            ("tokens.yaml".to_owned(), ByteString(format!("{file:#}").into_bytes())),
-            ("token".to_owned(), ByteString(token.into_bytes())),
-        ])
-    });
-    Secret { metadata: metadata(&gathered.namespace, TOKENS), data: Some(data), ..Secret::default() }
+/// Who may talk to the gateway: whoever may read this Secret. It is made once; a person may add tokens.
+pub fn tokens(namespace: &str) -> Child {
+    let token = names::random();
+    let file = json!({"tokens": [{"name": "namespace", "token": token}]});
+    let data = BTreeMap::from([
+        ("tokens.yaml".to_owned(), ByteString(format!("{file:#}").into_bytes())),
+        ("token".to_owned(), ByteString(token.into_bytes())),
+    ]);
+    Child::of(&Secret { metadata: metadata(namespace, TOKENS), data: Some(data), ..Secret::default() })
 }
 
 /// The broker's credentials, for the namespace's pods.
-fn nats(gathered: &Gathered, config: &Config) -> Option<Secret> {
+pub fn nats(namespace: &str, config: &Config) -> Option<Child> {
     let credentials = config.nats_credentials.as_ref()?;
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let data = BTreeMap::from([
         ("user".to_owned(), bytes(&credentials.user)),
         ("password".to_owned(), bytes(&credentials.password)),
     ]);
-    Some(Secret { metadata: metadata(&gathered.namespace, NATS), data: Some(data), ..Secret::default() })
+    Some(Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() }))
 }
 
 /// The gateway's file, the pools, and a file a pipeline. JSON, which is YAML too.

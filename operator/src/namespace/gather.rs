@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use crate::{
     apply::{Error, within},
     context::Context,
-    names::{GATEWAY, TOKENS},
+    names::GATEWAY,
 };
 
 /// A namespace as it was read.
@@ -22,8 +22,6 @@ pub struct Gathered {
     pub objects: usize,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
     pub pipelines: BTreeMap<String, PipelineSpec>,
-    /// The Secret of tokens as it is, so that it is made once and never again.
-    pub tokens: Option<Secret>,
 }
 
 impl Gathered {
@@ -54,9 +52,7 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         Some((name, served))
     });
     let pipelines = pipelines.collect();
-    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    let tokens = within("get", format!("Secret {namespace}/{TOKENS}"), secrets.get_opt(TOKENS)).await?;
-    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, pipelines, tokens })
+    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, pipelines })
 }
 
 /// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.

@@ -95,9 +95,21 @@ impl Error {
     }
 }
 
+/// Makes what pods of a namespace mount, before there are pods: one that waits for a Secret is tried again only after a while.
+pub async fn prepare(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
+    apply::once(ctx, &build::tokens(namespace)).await?;
+    match build::nats(namespace, &ctx.config) {
+        Some(secret) => apply::converge(ctx, &secret).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
-    let _timer = ctx.metrics.reconciling("Namespace");
+    let _pass = ctx.metrics.reconciling("Namespace");
     let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
+    if !gathered.is_empty() {
+        prepare(ctx, namespace).await.map_err(Error::Apply)?;
+    }
     let prepared = build::all(&gathered, &ctx.config);
     for child in &prepared.present {
         apply::converge(ctx, child).await.map_err(Error::Apply)?;

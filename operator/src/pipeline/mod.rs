@@ -133,7 +133,7 @@ fn in_namespace(
 
 /// Brings one Pipeline to its desired state and reports in its status what came of it.
 async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let _timer = ctx.metrics.reconciling("Pipeline");
+    let _pass = ctx.metrics.reconciling("Pipeline");
     ctx.namespaces.look_at(namespace_of(&*object));
     let pipeline = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
     let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace_of(pipeline));

@@ -26,14 +26,18 @@
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: {{ toJson $children }}
-# The copies of the broker's and the store's credentials, and no other Secret. A create cannot be limited by name.
+# The copies of the broker's and the store's credentials, the tokens of gateways, and no other Secret. A create cannot be limited by name.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: {{ compact (list "docket-nats" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
-  verbs: [get, patch, update, delete]
+  resourceNames: {{ compact (list "docket-nats" "docket-gateway-tokens" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
+  verbs: [get, patch, delete]
+# Whether a claim that a pool names is there, and meant for agents.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 # How agents stand, and which of them are to go first when a pool shrinks.
 - apiGroups: [""]
   resources: [pods]
