@@ -1,1 +1,32 @@
-//! Brings AgentPools and Pipelines to their desired state.
+//! Brings AgentPools and Pipelines to their desired state: the controllers behind `docket-operator`.
+//!
+//! It must not know how documents are worked: it makes the pods that do, and tells how they stand.
+
+pub mod args;
+pub mod client;
+pub mod config;
+pub mod context;
+pub mod definitions;
+pub mod events;
+pub mod health;
+pub mod lease;
+pub mod log;
+pub mod metrics;
+pub mod prepare;
+pub mod run;
+
+/// An error with everything that caused it, as one line. A cause that its effect has told already, as kube's errors do, is
+/// not told again.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,97 @@
+//! What a person types. The only place that reads flags and environment variables; `config` checks what they say.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Brings AgentPools and Pipelines to their desired state on Kubernetes.
+#[derive(Parser, Debug, Clone)]
+#[command(name = "docket-operator", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug, Clone)]
+pub enum Command {
+    /// Runs the controllers until SIGTERM. Of several processes one leads, the others stand by.
+    Run(Box<RunArguments>),
+}
+
+/// `docket-operator run`.
+#[derive(Args, Debug, Clone)]
+pub struct RunArguments {
+    /// Image of the agents' and gateways' pods.
+    #[arg(long, env = "DOCKET_AGENT_IMAGE", value_name = "IMAGE")]
+    pub agent_image: String,
+    /// When nodes pull that image.
+    #[arg(long, env = "DOCKET_IMAGE_PULL_POLICY", value_name = "POLICY", default_value = "IfNotPresent")]
+    pub image_pull_policy: PullPolicy,
+    /// The image holds the models of the demonstration under /models, so that its pods pull none.
+    #[arg(long, env = "DOCKET_MODELS_IN_IMAGE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub models_in_image: bool,
+    /// Gateways of each namespace that has pipelines.
+    #[arg(long, env = "DOCKET_GATEWAY_REPLICAS", value_name = "COUNT", default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub gateway_replicas: u32,
+    /// URLs of NATS servers, separated by commas.
+    #[arg(long, env = "DOCKET_NATS", value_name = "URLS", default_value = "nats://docket-nats:4222")]
+    pub nats: String,
+    /// Copies that NATS keeps of streams and buckets: 1, 3 or 5, and no more than it has servers.
+    #[arg(long, env = "DOCKET_NATS_REPLICAS", value_name = "COUNT", default_value = "1")]
+    pub nats_replicas: u32,
+    /// Secret in the operator's namespace with `user` and `password` for NATS. Without one, NATS asks for none.
+    #[arg(long, env = "DOCKET_NATS_CREDENTIALS_SECRET", value_name = "NAME")]
+    pub nats_credentials_secret: Option<String>,
+    /// Where documents' bytes lie: nats:, file:///folder or s3://bucket/prefix.
+    #[arg(long, env = "DOCKET_PAYLOADS", value_name = "URL", default_value = "nats:")]
+    pub payloads: String,
+    /// Namespaces to look after, separated by commas. All, where none is named; that takes a ClusterRole.
+    #[arg(long, env = "DOCKET_WATCH_NAMESPACES", value_name = "NAMES", default_value = "")]
+    pub watch_namespaces: String,
+    /// Whether the operator may list nodes, to say early that no node has what a pool asks for.
+    #[arg(long, env = "DOCKET_NODE_READS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub node_reads: bool,
+    /// Name of the Lease by which one of several operators leads.
+    #[arg(long, env = "DOCKET_LEASE_NAME", value_name = "NAME", default_value = "docket-operator")]
+    pub lease_name: String,
+    /// The operator's own namespace: of its Lease and of the Secret for NATS.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pub namespace: String,
+    /// Name of this process in the Lease and in Events; something is added that makes it unique.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "docket-operator")]
+    pub identity: String,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    pub health: SocketAddr,
+    /// Form of the log on standard error.
+    #[arg(long, env = "DOCKET_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged, such as `info,operator=debug`.
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+/// When nodes pull an image; as in a pod.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+#[value(rename_all = "PascalCase")]
+pub enum PullPolicy {
+    /// At every start.
+    Always,
+    /// Where it is not there.
+    IfNotPresent,
+    /// It must be there.
+    Never,
+}
+
+/// Form of the log.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}

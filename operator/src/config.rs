@@ -1,0 +1,190 @@
+//! How this operator is to work: what was typed, checked. Knows neither the environment nor the cluster.
+
+use std::net::SocketAddr;
+
+use crate::args::{PullPolicy, RunArguments};
+
+/// Checked settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Image of agents and gateways.
+    pub agent_image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub image_pull_policy: String,
+    /// Whether that image holds models.
+    pub models_in_image: bool,
+    /// Gateways of each namespace.
+    pub gateway_replicas: u32,
+    /// URLs of NATS servers.
+    pub nats_servers: Vec<String>,
+    /// Copies of streams and buckets.
+    pub nats_replicas: u32,
+    /// Secret of the operator's namespace with the credentials.
+    pub nats_credentials_secret: Option<String>,
+    /// What that Secret says; set once it was read.
+    pub nats_credentials: Option<Credentials>,
+    /// Where documents' bytes lie.
+    pub payloads: String,
+    /// Namespaces to look after; all where none is named.
+    pub watch_namespaces: Vec<String>,
+    /// Whether nodes may be listed.
+    pub node_reads: bool,
+    /// Name of the Lease.
+    pub lease_name: String,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Name of this process; not unique yet.
+    pub identity: String,
+    /// Address of /livez, /readyz and /metrics.
+    pub health: SocketAddr,
+}
+
+/// A user of NATS.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Name.
+    pub user: String,
+    /// Password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Settings that cannot be used, a line each. Whoever deploys can fix them.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Problems(pub Vec<String>);
+
+impl Config {
+    /// Checks everything and names all that is wrong at once.
+    pub fn resolve(arguments: &RunArguments) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let mut check = |result: Result<(), String>| problems.extend(result.err());
+        let (nats_servers, watch_namespaces) = (list(&arguments.nats), list(&arguments.watch_namespaces));
+        let secret = arguments.nats_credentials_secret.clone().filter(|name| !name.is_empty());
+
+        check(image(&arguments.agent_image));
+        if nats_servers.is_empty() {
+            check(Err("--nats (DOCKET_NATS) is empty: name the servers, such as nats://docket-nats:4222".to_owned()));
+        }
+        nats_servers.iter().for_each(|server| check(nats_server(server)));
+        check(nats_replicas(arguments.nats_replicas));
+        check(payloads(&arguments.payloads));
+        if let Some(secret) = &secret {
+            check(name("--nats-credentials-secret (DOCKET_NATS_CREDENTIALS_SECRET)", secret, 253, true));
+        }
+        for namespace in &watch_namespaces {
+            check(name("--watch-namespaces (DOCKET_WATCH_NAMESPACES)", namespace, 63, false));
+        }
+        check(name("--lease-name (DOCKET_LEASE_NAME)", &arguments.lease_name, 253, true));
+        check(name("--namespace (POD_NAMESPACE)", &arguments.namespace, 63, false));
+        // The Lease's holder has 17 more characters, and Events take 128.
+        check(name("--identity (POD_NAME)", &arguments.identity, 110, true));
+
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        Ok(Self {
+            agent_image: arguments.agent_image.clone(),
+            image_pull_policy: pull_policy(arguments.image_pull_policy).to_owned(),
+            models_in_image: arguments.models_in_image,
+            gateway_replicas: arguments.gateway_replicas,
+            nats_servers,
+            nats_replicas: arguments.nats_replicas,
+            nats_credentials_secret: secret,
+            nats_credentials: None,
+            payloads: arguments.payloads.clone(),
+            watch_namespaces,
+            node_reads: arguments.node_reads,
+            lease_name: arguments.lease_name.clone(),
+            namespace: arguments.namespace.clone(),
+            identity: arguments.identity.clone(),
+            health: arguments.health,
+        })
+    }
+}
+
+/// Items of a list with commas; spaces around them and empty ones do not count.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+fn pull_policy(policy: PullPolicy) -> &'static str {
+    match policy {
+        PullPolicy::Always => "Always",
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Never => "Never",
+    }
+}
+
+fn image(image: &str) -> Result<(), String> {
+    let is_known = |c: char| c.is_ascii_alphanumeric() || "./:@_-".contains(c);
+    if !image.is_empty() && image.chars().all(is_known) {
+        return Ok(());
+    }
+    Err(format!("--agent-image (DOCKET_AGENT_IMAGE) \"{image}\" is no image: write registry/name:tag"))
+}
+
+fn nats_server(server: &str) -> Result<(), String> {
+    let said = format!("--nats (DOCKET_NATS) \"{server}\"");
+    let authority = server.strip_prefix("nats://").or_else(|| server.strip_prefix("tls://"));
+    let Some(authority) = authority.map(|authority| authority.trim_end_matches('/')) else {
+        return Err(format!("{said} is no NATS server: write nats://host:4222 or tls://host:4222"));
+    };
+    if authority.contains('@') {
+        // It would stand in every ConfigMap.
+        return Err(format!(
+            "--nats (DOCKET_NATS) holds a password: put user and password into a Secret and name it with \
+             --nats-credentials-secret"
+        ));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let host_is_known = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "[]:.-_".contains(c));
+    if host_is_known && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Ok(());
+    }
+    Err(format!("{said} has no host or a port that is none: write nats://host:4222"))
+}
+
+fn nats_replicas(replicas: u32) -> Result<(), String> {
+    if matches!(replicas, 1 | 3 | 5) {
+        return Ok(());
+    }
+    Err(format!(
+        "--nats-replicas (DOCKET_NATS_REPLICAS) is {replicas}: use 1, 3 or 5, and no more than NATS has servers"
+    ))
+}
+
+fn payloads(url: &str) -> Result<(), String> {
+    let bucket = url.strip_prefix("s3://").and_then(|place| place.split('/').next());
+    if url == "nats:" || url.starts_with("file:///") || bucket.is_some_and(|bucket| !bucket.is_empty()) {
+        return Ok(());
+    }
+    Err(format!(
+        "--payloads (DOCKET_PAYLOADS) \"{url}\" is no place for payloads: write nats:, file:///folder or s3://bucket/prefix"
+    ))
+}
+
+/// A name as Kubernetes has them: small letters, digits, dashes, and dots where `dots` says so.
+fn name(flag: &str, name: &str, longest: usize, dots: bool) -> Result<(), String> {
+    let is_end = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.first().copied().is_some_and(is_end)
+            && bytes.last().copied().is_some_and(is_end)
+            && bytes.iter().all(|&c| is_end(c) || c == b'-')
+    };
+    let is_name = if dots { name.split('.').all(is_label) } else { is_label(name) };
+    if is_name && name.len() <= longest {
+        return Ok(());
+    }
+    let letters = if dots { "small letters, digits, dashes and dots" } else { "small letters, digits and dashes" };
+    Err(format!("{flag} \"{name}\" is no name in Kubernetes: use {letters}, at most {longest} characters"))
+}

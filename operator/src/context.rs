@@ -1,0 +1,35 @@
+//! What every controller has at hand.
+
+use kube::Client;
+use std::sync::Arc;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    config::Config,
+    events::Events,
+    lease::{Leadership, NotLeading},
+    metrics::Metrics,
+};
+
+/// Shared by all controllers of a process.
+pub struct Context {
+    /// For calls; see [`crate::client::Clients`].
+    pub client: Client,
+    /// For watches.
+    pub watches: Client,
+    /// Checked settings.
+    pub config: Config,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is told about objects.
+    pub events: Events,
+    /// Whether this process leads.
+    pub leadership: watch::Receiver<Leadership>,
+}
+
+impl Context {
+    /// The epoch to write under, or that nothing may be written. To be asked before each write.
+    pub fn may_write(&self) -> Result<u32, NotLeading> {
+        self.leadership.borrow().epoch_at(Instant::now())
+    }
+}

@@ -1,0 +1,141 @@
+//! What the operator counts, for `/metrics`. The names are part of the interface.
+
+use std::time::Instant;
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector};
+
+use crate::lease::Leadership;
+
+/// A pass takes milliseconds when nothing is to be done, and up to the deadlines of a few calls when the cluster is ill.
+const RECONCILE_SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The metrics of an operator.
+pub struct Metrics {
+    registry: Registry,
+    reconcile_seconds: HistogramVec,
+    reconcile_errors: IntCounterVec,
+    writes: IntCounterVec,
+    events: IntCounterVec,
+    leading: IntGauge,
+    epoch: IntGauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::new(),
+            reconcile_seconds: expect(HistogramVec::new(
+                HistogramOpts::new("docket_reconcile_seconds", "One pass over one object")
+                    .buckets(RECONCILE_SECONDS.to_vec()),
+                &["kind", "outcome"],
+            )),
+            reconcile_errors: counter(
+                "docket_reconcile_errors_total",
+                "Passes that failed, by reason",
+                &["kind", "reason"],
+            ),
+            writes: counter("docket_operator_writes_total", "Writes to the cluster", &["kind", "verb"]),
+            events: counter(
+                "docket_operator_events_total",
+                "Events about objects, by what became of them: published, repeated or failed",
+                &["outcome"],
+            ),
+            leading: gauge("docket_operator_leading", "1 where this process leads"),
+            epoch: gauge("docket_operator_epoch", "The epoch of this process's last tenure; 0 before the first"),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self) {
+        let collectors: Vec<Box<dyn Collector>> = vec![
+            Box::new(self.reconcile_seconds.clone()),
+            Box::new(self.reconcile_errors.clone()),
+            Box::new(self.writes.clone()),
+            Box::new(self.events.clone()),
+            Box::new(self.leading.clone()),
+            Box::new(self.epoch.clone()),
+        ];
+        for collector in collectors {
+            self.registry.register(collector).expect("every name is registered once, in a registry of its own");
+        }
+    }
+
+    /// Adds what the kernel knows of this process: memory, CPU time, open files.
+    pub fn with_process(self) -> Self {
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry.register(Box::new(process)).expect("the process is registered once");
+        self
+    }
+
+    /// A pass over an object of this kind begins; its time is taken when the answer is dropped.
+    pub fn reconciling(&self, kind: &'static str) -> Pass {
+        Pass { seconds: self.reconcile_seconds.clone(), kind, outcome: "ok", began: Instant::now() }
+    }
+
+    /// A pass has failed, for a reason from a closed set.
+    pub fn failed(&self, kind: &str, reason: &str) {
+        self.reconcile_errors.with_label_values(&[kind, reason]).inc();
+    }
+
+    /// Something was written to the cluster.
+    pub fn wrote(&self, kind: &str, verb: &str) {
+        self.writes.with_label_values(&[kind, verb]).inc();
+    }
+
+    /// What became of an Event.
+    pub fn event(&self, outcome: &str) {
+        self.events.with_label_values(&[outcome]).inc();
+    }
+
+    /// Whether this process leads now.
+    pub fn leadership(&self, leadership: &Leadership) {
+        match leadership {
+            Leadership::Leading { epoch, .. } => {
+                self.leading.set(1);
+                self.epoch.set(i64::from(*epoch));
+            }
+            _ => self.leading.set(0),
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// A pass under way.
+pub struct Pass {
+    seconds: HistogramVec,
+    kind: &'static str,
+    outcome: &'static str,
+    began: Instant,
+}
+
+impl Pass {
+    /// How it went: `ok` unless said otherwise.
+    pub fn ends(&mut self, outcome: &'static str) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.seconds.with_label_values(&[self.kind, self.outcome]).observe(self.began.elapsed().as_secs_f64());
+    }
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    expect(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    expect(IntGauge::new(name, help))
+}
+
+fn expect<T>(made: prometheus::Result<T>) -> T {
+    made.expect("names and labels are constants of the right form")
+}

@@ -1,0 +1,221 @@
+//! The life of an operator process: wait for what it needs, take part in the election, work while leading, hand over.
+//!
+//! Any part's unexpected end ends the process with an error: a process that does half of its work looks healthy and is not.
+
+use std::{io, sync::Arc, time::Duration};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::{self, Clients},
+    config::Config,
+    context::Context,
+    events::Events,
+    health::{self, Health},
+    lease::{Elector, Ended, Identity, KubeLease, Leadership, Timing, TimingError, while_leading},
+    metrics::Metrics,
+    prepare::{self, CREDENTIALS, DEFINITIONS, LEASE},
+};
+
+/// Handing the Lease over is worth so much of the time between SIGTERM and the end; without it the successor waits.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// Why the process ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system gives no signals.
+    #[error("failed to listen for signals")]
+    ListenForSignals(#[source] io::Error),
+    /// See the source.
+    #[error("failed to tell how the operator is")]
+    Health(#[source] health::Error),
+    /// See the source.
+    #[error("failed to reach a cluster")]
+    Connect(#[source] client::Error),
+    /// A mistake in the program.
+    #[error("failed to begin the election")]
+    Elect(#[source] TimingError),
+    /// A mistake in the program.
+    #[error("the {part} has ended by itself")]
+    PartEnded {
+        /// Which one.
+        part: &'static str,
+    },
+    /// A mistake in the program.
+    #[error("the {part} has broken")]
+    PartBroken {
+        /// Which one.
+        part: &'static str,
+        /// How.
+        #[source]
+        source: JoinError,
+    },
+}
+
+/// A controller, which runs until its token asks it to end; within two seconds then.
+pub struct Controller {
+    /// For messages.
+    pub name: &'static str,
+    /// Runs it.
+    pub run: fn(Arc<Context>, CancellationToken) -> BoxFuture<'static, ()>,
+}
+
+/// All controllers of the operator.
+pub fn controllers() -> Vec<Controller> {
+    Vec::new()
+}
+
+/// Runs until SIGTERM or SIGINT. What is served and who is written to is in `config`.
+pub async fn run(config: Config, controllers: Vec<Controller>) -> Result<(), Error> {
+    let stop = stop_by_signal().map_err(Error::ListenForSignals)?;
+    let metrics = Arc::new(Metrics::default().with_process());
+    let health = Health::new(&[DEFINITIONS, CREDENTIALS, LEASE], &metrics, &stop);
+    let listener = health::listen(config.health).await.map_err(Error::Health)?;
+    let clients = Clients::connect().await.map_err(Error::Connect)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %config.health, "started");
+
+    let mut serving = tokio::spawn(health::serve(listener, Arc::clone(&health)));
+    let process = Process { config, controllers, clients, health, metrics, stop };
+    tokio::select! {
+        ended = process.live() => ended,
+        served = &mut serving => Err(match served {
+            Ok(Err(error)) => Error::Health(error),
+            Ok(Ok(())) => Error::PartEnded { part: "health server" },
+            Err(source) => Error::PartBroken { part: "health server", source },
+        }),
+    }
+}
+
+struct Process {
+    config: Config,
+    controllers: Vec<Controller>,
+    clients: Clients,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+}
+
+impl Process {
+    async fn live(mut self) -> Result<(), Error> {
+        let prepared = tokio::select! {
+            prepared = prepare::wait(&self.clients.calls, self.config, &self.health) => prepared,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        self.config = prepared;
+
+        let identity = Identity::of_process(&self.config.identity);
+        let lease = KubeLease::new(self.clients.lease.clone(), &self.config.namespace, &self.config.lease_name);
+        let (mut elector, leadership) = Elector::new(lease, identity.clone(), Timing::USUAL).map_err(Error::Elect)?;
+        tokio::spawn(tell(leadership.clone(), Arc::clone(&self.metrics), Arc::clone(&self.health)));
+        let end_of_election = CancellationToken::new();
+        // A task of its own: a controller that computes for long must not make the leader late.
+        let mut electing = tokio::spawn({
+            let stop = end_of_election.clone();
+            async move {
+                elector.run(&stop).await;
+                elector
+            }
+        });
+
+        let ctx = Arc::new(Context {
+            client: self.clients.calls.clone(),
+            watches: self.clients.watches.clone(),
+            events: Events::new(self.clients.calls, identity.as_str(), &self.metrics),
+            metrics: self.metrics,
+            config: self.config,
+            leadership: leadership.clone(),
+        });
+        let worked = while_leading(leadership, &self.stop, |_, over| work(&self.controllers, Arc::clone(&ctx), over));
+        let ended = tokio::select! {
+            ended = worked => ended,
+            elector = &mut electing => return Err(ended_by_itself("election", elector.err())),
+        };
+        end_of_election.cancel();
+        match ended {
+            Ended::Work(Err(error)) => Err(error),
+            Ended::Dropped => {
+                tracing::warn!(
+                    "controllers did not end in time: the Lease is kept, so that no successor meets their writes"
+                );
+                Ok(())
+            }
+            Ended::Work(Ok(())) | Ended::Idle => hand_over(electing).await,
+        }
+    }
+}
+
+/// Runs all controllers until they have ended, which none may do by itself.
+async fn work(controllers: &[Controller], ctx: Arc<Context>, over: CancellationToken) -> Result<(), Error> {
+    // Not as tasks: whoever drops this future has stopped them all.
+    let mut running: FuturesUnordered<_> = controllers
+        .iter()
+        .map(|controller| {
+            let ended = (controller.run)(Arc::clone(&ctx), over.clone());
+            async move {
+                ended.await;
+                controller.name
+            }
+        })
+        .collect();
+    while let Some(part) = running.next().await {
+        if !over.is_cancelled() {
+            return Err(Error::PartEnded { part });
+        }
+    }
+    over.cancelled().await;
+    Ok(())
+}
+
+async fn hand_over(electing: JoinHandle<Elector<KubeLease>>) -> Result<(), Error> {
+    let elector = electing.await.map_err(|source| Error::PartBroken { part: "election", source })?;
+    match timeout(RELEASE, elector.release()).await {
+        Ok(true) => tracing::info!("stopped; the Lease is not held by this process"),
+        _ => tracing::warn!("stopped; the Lease could not be released, a successor waits until it expires"),
+    }
+    Ok(())
+}
+
+fn ended_by_itself(part: &'static str, broken: Option<JoinError>) -> Error {
+    match broken {
+        Some(source) => Error::PartBroken { part, source },
+        None => Error::PartEnded { part },
+    }
+}
+
+/// Tells metrics and health how the election stands.
+async fn tell(mut leadership: watch::Receiver<Leadership>, metrics: Arc<Metrics>, health: Arc<Health>) {
+    loop {
+        let now = leadership.borrow_and_update().clone();
+        metrics.leadership(&now);
+        if now != Leadership::Unknown {
+            health.found(LEASE);
+        }
+        if leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A token that a person (Ctrl-C) or a supervisor (SIGTERM) cancels.
+fn stop_by_signal() -> io::Result<CancellationToken> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    let next = async |signal: &mut Signal| signal.recv().await;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = next(&mut interrupt) => {}
+            _ = next(&mut terminate) => {}
+        }
+        tracing::info!("asked to stop");
+        asked.cancel();
+    });
+    Ok(stop)
+}
