@@ -121,3 +121,10 @@ fn output(text: &str) -> Output {
 fn settings(place: &Place) -> RedisSettings {
     RedisSettings::new(&place.redis.as_ref().expect("a server").url(), PATIENT).expect("a URL")
 }
+
+/// A prompt at so many degrees.
+fn near(scope: &str, guard: u8, degrees: f32) -> Near {
+    let vector = vec![degrees.to_radians().cos(), degrees.to_radians().sin()];
+    let question = Question { guard: [guard; 16], vector };
+    Near { scope: scope.to_owned(), question, similarity: 0.95, ttl: HOUR, most: 3 }
+}

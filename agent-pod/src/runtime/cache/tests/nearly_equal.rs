@@ -2,13 +2,6 @@
 
 use super::*;
 
-/// A prompt at so many degrees.
-fn near(scope: &str, guard: u8, degrees: f32) -> Near {
-    let vector = vec![degrees.to_radians().cos(), degrees.to_radians().sin()];
-    let question = Question { guard: [guard; 16], vector };
-    Near { scope: scope.to_owned(), question, similarity: 0.95, ttl: HOUR, most: 3 }
-}
-
 /// The text that a cache answers a prompt with.
 async fn nearest(cache: &StageCache, near: &Near, levels: Levels) -> Option<String> {
     let (output, _) = cache.nearest(near, levels).await?;
