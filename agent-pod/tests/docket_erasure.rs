@@ -1,12 +1,15 @@
 //! Erasing documents and tenants: afterwards no byte of them is in any file, of the store or of a worker; and what `retention`
 //! removes by itself.
 
+#[path = "support/postgres_server.rs"]
+mod postgres_server;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 mod support;
 
 use std::{fs, path::Path};
 
+use postgres_server::PostgresServer;
 use redis_server::RedisServer;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
@@ -312,6 +315,55 @@ fn a_gateway_erases_documents_and_tenants_for_those_who_may() {
     assert_eq!(answer(get("three"), 200)["output"]["head"], "of another");
     // The same id is another document now.
     assert_eq!(submit(acme, "one", "something else")["output"]["head"], "something else");
+}
+
+#[test]
+fn the_rows_of_a_document_and_of_a_tenant_go_from_the_table_and_the_database() {
+    // Without a server the table alone.
+    let server = PostgresServer::start();
+    let postgres = server.as_ref().map(|server| {
+        format!(", postgres: {{url: '{}', passwordFile: '{}'}}", server.url(), server.password_file().display())
+    });
+    let results = format!("{{table: {{uri: kept}}{}}}", postgres.unwrap_or_default());
+    let pipeline = changed(PLAIN, &[("spec:\n  stages:", &format!("spec:\n  results: {results}\n  stages:"))]);
+    let place = Place::new();
+    let gateway = gateway(&place, &pipeline, "state: state\n");
+    let submit = |id: &str, tenant: &str, text: &str| {
+        let address = format!("{}?id={id}&tenant={tenant}", documents(&gateway));
+        answer(client().post(address).body(text.to_owned()).send().expect("it answers"), 202);
+        let address = format!("{}/{id}?wait=60", documents(&gateway));
+        let ended = answer(client().get(address).send().expect("it answers"), 200);
+        assert_eq!(ended["outcome"], "succeeded", "{ended}");
+    };
+    let rows = |table: &str| {
+        let ask = |server: &PostgresServer| server.query(&format!("SELECT document FROM {table} ORDER BY 1"));
+        server.as_ref().map(ask)
+    };
+    let shown = |documents: &str| server.as_ref().map(|_| documents.to_owned());
+    submit("one", "acme", SECRET);
+    submit("two", "acme", "twofold of acme");
+    submit("three", "other", "of another");
+    let kept = place.path("kept");
+    assert!(!holding(&kept, SECRET).is_empty() && !holding(&kept, "of another").is_empty());
+    assert_eq!(rows("docket_results"), shown("one\nthree\ntwo"));
+    let erase = |arguments: &[&str]| {
+        let gateway = ["--gateway", &gateway.http, "--format", "json"];
+        report(&place.docket(&[&["erase"], arguments, &gateway[..]].concat()).code(0))
+    };
+    // A row in the table; in the database a row and its line in the log.
+    let each = if server.is_some() { 3 } else { 1 };
+    let erased = erase(&["one"]);
+    assert_eq!(place_named(&erased, "results")["removed"], each, "{erased:#}");
+    assert_eq!(place_named(&erased, "results")["left"], json!([]), "{erased:#}");
+    assert_eq!(holding(&kept, SECRET), [""; 0]);
+    assert_eq!(rows("docket_results"), shown("three\ntwo"));
+    assert_eq!(rows("docket_audit_log"), shown("three\ntwo"));
+    let erased = erase(&["--tenant", "acme"]);
+    assert_eq!(place_named(&erased, "results")["removed"], each, "{erased:#}");
+    assert_eq!(holding(&kept, "twofold"), [""; 0]);
+    assert!(!holding(&kept, "of another").is_empty(), "another tenant's stays");
+    assert_eq!(rows("docket_results"), shown("three"));
+    assert_eq!(rows("docket_audit_log"), shown("three"));
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::{fs, path::Path};
 use provider_server::{ProviderServer, says, status, streams, vectors};
 use serde_json::{Value, json};
 use support::{
-    Place, Ran, changed, models,
+    Place, Ran,
+    authority::Authority,
+    changed, models,
     processes::{GatewayProcess, Nats, client, sum, wait_for, worker},
 };
 
@@ -91,6 +93,35 @@ fn explained(place: &Place, document: &str) -> Value {
 fn is_cost(value: &Value, expected: f64) {
     let found = value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
     assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
+}
+
+#[test]
+fn a_provider_behind_tls_is_asked_where_the_systems_certificates_vouch_for_it() {
+    let place = Place::new();
+    let (Some(known), Some(other)) = (Authority::new(&place, "known"), Authority::new(&place, "other")) else { return };
+    let (certificate, key) = known.issue("provider");
+    let files = (place.path(&certificate), place.path(&key));
+    let server = ProviderServer::start_tls(|_, _| says("Cats sleep all day"), (&files.0, &files.1));
+    assert!(server.url().starts_with("https://"));
+    let once = [("URL", server.url()), ("maxAttempts: 3", "maxAttempts: 1".to_owned())];
+    place.write("pipeline.yaml", changed(PIPELINE, &once.each_ref().map(|(from, to)| (*from, to.as_str()))));
+    place.write("in/cats.txt", "cats");
+    let run = |authority: &Authority, state: &str| {
+        let run = ["run", "-f", "pipeline.yaml", "--input", "in", "--format", "jsonl", "--state", state];
+        let mut command = place.command(&run);
+        command.env("PROVIDER_KEY", KEY).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+        // Where the system keeps the certificates that it trusts.
+        command.env("SSL_CERT_FILE", authority.path()).env_remove("SSL_CERT_DIR");
+        Ran::from(command.output().expect("docket starts")).lines().remove(0)
+    };
+    let refused = run(&other, "refused");
+    assert_eq!(refused["outcome"], "dead-lettered", "{refused}");
+    let message = refused["deadLetter"]["message"].as_str().expect("text");
+    assert!(message.to_lowercase().contains("certificate"), "{message}");
+    assert_eq!(server.asked().len(), 0, "nobody else gets the key");
+    let line = run(&known, "trusted");
+    assert_eq!(line["output"]["text"], "Cats sleep all day", "{line}");
+    assert_eq!(server.asked()[0].authorization, Some(format!("Bearer {KEY}")));
 }
 
 #[test]

@@ -60,6 +60,20 @@ fn the_same_documents_twice_are_the_same_rows_with_the_newer_execution() {
 }
 
 #[test]
+fn the_password_of_a_database_can_come_from_a_variable() {
+    let Some(server) = PostgresServer::start() else { return };
+    let place = Place::new();
+    let postgres = format!("{{url: '{}', passwordEnv: RESULTS_PASSWORD}}", server.url());
+    let results = format!("spec:\n  results: {{postgres: {postgres}}}\n  stages:");
+    place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", &results));
+    documents(&place, 3);
+    let password = std::fs::read_to_string(server.password_file()).expect("a password");
+    let ran = place.command(&RUN).env("RESULTS_PASSWORD", password.trim_end()).output().expect("docket starts");
+    assert_eq!(support::Ran::from(ran).code(0).lines().len(), 3);
+    assert_eq!(server.query("SELECT count(*) FROM docket_results"), "3");
+}
+
+#[test]
 fn a_process_that_is_killed_while_the_database_commits_writes_nothing_twice() {
     let Some(server) = PostgresServer::start() else { return };
     let place = Place::new();
@@ -244,6 +258,7 @@ fn a_database_that_cannot_be_reached_by_what_is_written_is_said_at_once() {
         .says("pipeline.yaml:11:29: spec.results.postgres.url: holds a password");
     pipeline("url: 'postgres://docket@db/results?sslmode=require'").says("needs caFile");
     pipeline("url: nonsense").says("spec.results.postgres.url");
+    pipeline("url: 'postgres://docket@db/results', passwordEnv: DB, passwordFile: /run/db").says("set at most one of");
 }
 
 #[test]

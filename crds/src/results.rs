@@ -1,7 +1,6 @@
 //! Where the results of a pipeline are written before its documents end.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where results are written. A document ends after its result is durable in all of them.
@@ -46,12 +45,17 @@ fn default_uri() -> String {
 }
 
 /// A PostgreSQL database for results.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.passwordEnv) || !has(self.passwordFile)").message("set at most one of passwordEnv, passwordFile"))]
 pub struct PostgresSink {
     /// `postgres://user@host:5432/database`, without a password; `sslmode=require` asks for TLS, which needs `caFile`.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
+    /// Environment variable with the password, of the processes that write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub password_env: Option<String>,
     /// File with the password, at the processes that write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]

@@ -13,7 +13,7 @@ const EVERYTHING: &str = include_str!("fixtures/everything.yaml");
 #[test]
 fn a_right_file_is_read_whole() {
     let Resources { pools, pipelines } = file::parse("all.yaml", EVERYTHING).expect("the file is right");
-    assert_eq!((pools.len(), pipelines.len()), (1, 1));
+    assert_eq!((pools.len(), pipelines.len()), (1, 2));
     assert_eq!((pools[0].name(), pools[0].document, pools[0].file.as_str()), ("readers", 0, "all.yaml"));
     assert_eq!((pipelines[0].name(), pipelines[0].document), ("review", 1));
     assert_eq!(pipelines[0].spec.stages.len(), 11);
@@ -88,6 +88,13 @@ fn every_rule_that_is_broken_is_reported_at_its_field() {
         "spec:\n  results: ▲{anomalyThreshold: 0.5}\n",
         "spec.results",
         "set at least one of table, postgres",
+    );
+    check(
+        PIPELINE,
+        "spec:\n",
+        "spec:\n  results: {postgres: ▲{url: 'postgres://u@db/r', passwordEnv: A, passwordFile: b}}\n",
+        "spec.results.postgres",
+        "set at most one of passwordEnv, passwordFile",
     );
     check(
         PIPELINE,

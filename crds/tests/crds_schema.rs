@@ -211,12 +211,13 @@ fn keys_of_lists_are_required() {
     });
 }
 
-/// The resources of the fixture as JSON, pool first.
-fn everything() -> [Value; 2] {
+/// The resources of the fixture as JSON, pool first; the last one writes what cannot stand beside another field.
+fn everything() -> [Value; 3] {
     let resources = file::parse("everything.yaml", EVERYTHING).unwrap_or_else(|errors| panic!("{errors:#?}"));
     [
         serde_json::to_value(&resources.pools[0].resource).expect("plain data"),
         serde_json::to_value(&resources.pipelines[0].resource).expect("plain data"),
+        serde_json::to_value(&resources.pipelines[1].resource).expect("plain data"),
     ]
 }
 
@@ -235,10 +236,11 @@ fn written(schema: &Value, value: &Value, path: &str, concrete: &str, found: &mu
     }
 }
 
-/// All fields of both kinds with an object that writes them.
+/// All fields of each object of the fixture with the object.
 fn fields() -> Vec<(Value, Vec<(String, String, Value)>)> {
-    let both = schemas().into_iter().zip(everything());
-    both.map(|(schema, object)| {
+    let [pool, pipeline] = schemas();
+    let each = [pool, pipeline.clone(), pipeline].into_iter().zip(everything());
+    each.map(|(schema, object)| {
         let mut found = Vec::new();
         written(&schema["properties"]["spec"], &object["spec"], "spec", "spec", &mut found);
         (object, found)

@@ -150,16 +150,16 @@ pub struct ApproveArguments {
     #[arg(required_unless_present = "list", conflicts_with = "list")]
     pub documents: Vec<String>,
     /// Lists what waits for a person: stages that ask, and at a gateway pending audits.
-    #[arg(long)]
+    #[arg(long, env = "DOCKET_LIST", value_parser = clap::builder::FalseyValueParser::new())]
     pub list: bool,
     /// Rejects instead of approving.
-    #[arg(long)]
+    #[arg(long, env = "DOCKET_REJECT", value_parser = clap::builder::FalseyValueParser::new())]
     pub reject: bool,
     /// The stage that is answered, where several of a document ask.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "DOCKET_STAGE", value_name = "NAME")]
     pub stage: Option<String>,
     /// What is said beside it; later stages and the log have it.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, env = "DOCKET_COMMENT", value_name = "TEXT")]
     pub comment: Option<String>,
     /// Who answers for documents of a state folder; at a gateway it is the token's name.
     #[arg(long, env = "USER", default_value = "local", value_name = "NAME")]
@@ -185,16 +185,22 @@ pub struct FeedbackArguments {
     #[arg(required_unless_present = "list", conflicts_with = "list")]
     pub document: Option<String>,
     /// The head that learns from it.
-    #[arg(long, required_unless_present = "list", conflicts_with = "list", value_name = "NAME")]
+    #[arg(long, env = "DOCKET_HEAD", required_unless_present = "list", conflicts_with = "list", value_name = "NAME")]
     pub head: Option<String>,
     /// Its label, for a classifier; `usual` for an anomaly head.
-    #[arg(long, required_unless_present_any = ["score", "list"], conflicts_with_all = ["score", "list"], value_name = "LABEL")]
+    #[arg(
+        long,
+        env = "DOCKET_LABEL",
+        required_unless_present_any = ["score", "list"],
+        conflicts_with_all = ["score", "list"],
+        value_name = "LABEL"
+    )]
     pub label: Option<String>,
     /// Its score from 0 to 1, for a quality head.
-    #[arg(long, conflicts_with = "list", value_name = "NUMBER")]
+    #[arg(long, env = "DOCKET_SCORE", conflicts_with = "list", value_name = "NUMBER")]
     pub score: Option<f64>,
     /// Lists what was said of documents.
-    #[arg(long)]
+    #[arg(long, env = "DOCKET_LIST", value_parser = clap::builder::FalseyValueParser::new())]
     pub list: bool,
     /// How it is printed.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]

@@ -186,7 +186,7 @@ impl Sinks {
         let Some(spec) = plan.spec.results.as_ref().and_then(|results| results.postgres.as_ref()) else {
             return Ok(None);
         };
-        let identity = format!("{}\n{:?}\n{:?}", spec.url, spec.password_file, spec.ca_file);
+        let identity = format!("{}\n{:?}\n{:?}\n{:?}", spec.url, spec.password_env, spec.password_file, spec.ca_file);
         let mut open = self.postgres.lock().await;
         if let Some(opened) = open.get(&identity) {
             return Ok(Some(opened.clone()));

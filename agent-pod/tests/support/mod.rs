@@ -1,6 +1,7 @@
 //! Runs the `docket` that was just built on files that the test writes.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod authority;
 pub(crate) mod processes;
 
 use std::{

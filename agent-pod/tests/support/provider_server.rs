@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,6 +14,10 @@ use std::{
     time::Duration,
 };
 
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use serde_json::{Value, json};
 
 /// What came.
@@ -34,6 +39,7 @@ pub(crate) enum Piece {
 
 /// A running server.
 pub(crate) struct ProviderServer {
+    scheme: &'static str,
     port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
     ends: Arc<AtomicBool>,
@@ -42,6 +48,27 @@ pub(crate) struct ProviderServer {
 impl ProviderServer {
     /// Starts one that answers the n-th request, from 0, with what `reply` says.
     pub(crate) fn start(reply: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(reply, None)
+    }
+
+    /// The same behind TLS, with the certificate and the key of these files.
+    pub(crate) fn start_tls(
+        reply: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+        (certificate, key): (&Path, &Path),
+    ) -> Self {
+        let chain = CertificateDer::pem_file_iter(certificate).expect("a file").map(|one| one.expect("a certificate"));
+        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+        let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("protocols")
+            .with_no_client_auth()
+            .with_single_cert(chain.collect(), key)
+            .expect("they belong together");
+        Self::listen(reply, Some(Arc::new(tls)))
+    }
+
+    fn listen(reply: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static, tls: Option<Arc<ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let (asked, ends) = (Arc::default(), Arc::new(AtomicBool::new(false)));
@@ -51,11 +78,24 @@ impl ProviderServer {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
-                let (all, reply) = (Arc::clone(&all), Arc::clone(&reply));
-                thread::spawn(move || answer(stream, &all, &*reply));
+                let (all, reply, tls) = (Arc::clone(&all), Arc::clone(&reply), tls.clone());
+                thread::spawn(move || match tls {
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls).expect("a connection");
+                        let mut stream = StreamOwned::new(connection, stream);
+                        answer(&mut stream, &all, &*reply);
+                        stream.conn.send_close_notify();
+                        let _ = stream.flush();
+                        let _ = stream.sock.shutdown(Shutdown::Both);
+                    }
+                    None => {
+                        answer(&stream, &all, &*reply);
+                        let _ = stream.shutdown(Shutdown::Both);
+                    }
+                });
             }
         });
-        Self { port, asked, ends }
+        Self { scheme, port, asked, ends }
     }
 
     /// One that always writes this text.
@@ -64,7 +104,7 @@ impl ProviderServer {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/v1", self.host())
+        format!("{}://{}/v1", self.scheme, self.host())
     }
 
     pub(crate) fn host(&self) -> String {
@@ -85,8 +125,8 @@ impl Drop for ProviderServer {
     }
 }
 
-fn answer(mut stream: TcpStream, all: &Mutex<Vec<Asked>>, reply: &dyn Fn(usize, &Asked) -> Reply) {
-    let Some(asked) = read(&stream) else { return };
+fn answer(mut stream: impl Read + Write, all: &Mutex<Vec<Asked>>, reply: &dyn Fn(usize, &Asked) -> Reply) {
+    let Some(asked) = read(&mut stream) else { return };
     let n = {
         let mut all = all.lock().expect("no panic while it is held");
         all.push(asked.clone());
@@ -100,10 +140,9 @@ fn answer(mut stream: TcpStream, all: &Mutex<Vec<Asked>>, reply: &dyn Fn(usize, 
             Piece::Wait(wait) => thread::sleep(wait),
         }
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }
 
-fn read(stream: &TcpStream) -> Option<Asked> {
+fn read(stream: &mut impl Read) -> Option<Asked> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

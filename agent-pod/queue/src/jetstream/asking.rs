@@ -17,8 +17,8 @@ const KINDS: usize = 4;
 
 /// What may come beside the answers to open requests while the interest in them ends: late words about earlier ones.
 const SPARE: u64 = 8;
-/// Token of our own messages that end a subscription.
-const END: &str = "end";
+/// Ends the subject of our own messages that end a subscription.
+const END: &str = ".end";
 
 /// Open requests.
 pub(super) struct Asking {
@@ -115,16 +115,15 @@ impl Asking {
     /// subscription ends, on both sides, with one certain message: we send as many empty ones after the word that it shall
     /// end as it takes to get there. Where a server does not let us send them, the requests end when their time is over.
     pub(super) async fn withdraw(&mut self, broker: &Broker) -> Result<(), Failure> {
-        let failed = |error| Failure::Request(error);
         // A request brings its messages and one word more.
         let open: usize = self.open.iter().flatten().map(|open| open.remaining + 1).sum();
         let left = open as u64 + SPARE;
         self.withdrawn = true;
-        self.subscriber.unsubscribe_after(self.came + left).await.map_err(|error| failed(Box::new(error)))?;
-        let subject = format!("{}.{END}", self.inbox);
+        self.subscriber.unsubscribe_after(self.came + left).await.map_err(|error| Failure::Request(Box::new(error)))?;
+        let subject = format!("{}{END}", self.inbox);
         for _ in 0..left {
             let sent = broker.client.publish(subject.clone(), Bytes::new()).await;
-            sent.map_err(|error| failed(Box::new(error)))?;
+            sent.map_err(|error| Failure::Request(Box::new(error)))?;
         }
         Ok(())
     }
@@ -144,7 +143,7 @@ impl Asking {
                 return Answer::Interrupted("the connection was closed".to_owned());
             };
             self.came += 1;
-            if message.subject.strip_prefix(self.inbox.as_str()).is_some_and(|token| token[1..] == *END) {
+            if message.subject.strip_prefix(self.inbox.as_str()) == Some(END) {
                 continue;
             }
             match message.status {

@@ -23,11 +23,9 @@ pub(crate) fn check(spec: &PostgresSink) -> Result<(), String> {
 fn config(spec: &PostgresSink) -> Result<Config, String> {
     let mut config = Config::from_str(&spec.url).map_err(|error| format!("url: {}", chain(&error)))?;
     if config.get_password().is_some() {
-        return Err(
-            "url: holds a password, which everyone who may read the pipeline could see; write it into a file and \
-                    name that with passwordFile"
-                .to_owned(),
-        );
+        return Err("url: holds a password, which everyone who may read the pipeline could see; keep it in a \
+                    file or a variable, and name that with passwordFile or passwordEnv"
+            .to_owned());
     }
     if config.get_hosts().is_empty() {
         return Err("url: names no host; write postgres://user@host:5432/database".to_owned());
@@ -54,9 +52,13 @@ fn config(spec: &PostgresSink) -> Result<Config, String> {
     Ok(config)
 }
 
-/// A pool of connections, none of them open yet. Reads the password and the certificates.
-pub(super) fn pool(spec: &PostgresSink) -> Result<Pool, String> {
+/// A pool of connections, none of them open yet. Reads the password and the certificates; `variable` reads the environment.
+pub(super) fn pool(spec: &PostgresSink, variable: impl Fn(&str) -> Option<String>) -> Result<Pool, String> {
     let mut config = config(spec)?;
+    if let Some(name) = &spec.password_env {
+        let password = variable(name).filter(|password| !password.is_empty());
+        config.password(password.ok_or_else(|| format!("passwordEnv: the variable {name} is not set"))?);
+    }
     if let Some(path) = &spec.password_file {
         let read = std::fs::read_to_string(path).map_err(|error| format!("passwordFile {path}: {error}"))?;
         config.password(read.trim_end_matches(['\r', '\n']));
@@ -75,7 +77,9 @@ mod tests {
 
     fn problem(url: &str, ca_file: Option<&str>) -> String {
         let ca_file = ca_file.map(str::to_owned);
-        check(&PostgresSink { url: url.to_owned(), password_file: None, ca_file }).err().unwrap_or_default()
+        check(&PostgresSink { url: url.to_owned(), password_env: None, password_file: None, ca_file })
+            .err()
+            .unwrap_or_default()
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Postgres {
         let mut pool = self.pool.lock().await;
         let ready = match &*pool {
             Some(ready) => ready.clone(),
-            None => connection::pool(&self.spec).map_err(Unavailable)?,
+            None => connection::pool(&self.spec, crate::args::variable).map_err(Unavailable)?,
         };
         let opening = async {
             let mut client = ready.get().await.map_err(|error| Unavailable(chain(&error)))?;

@@ -8,12 +8,12 @@ use std::{path::Path, sync::Arc};
 use crds::PostgresSink;
 use server::PostgresServer;
 
-use super::{Happened, Postgres, Row, Sink as _, check};
+use super::{Happened, Postgres, Row, Sink as _, check, connection};
 use crate::results::{Whose, key};
 
 fn spec(server: &PostgresServer) -> PostgresSink {
     let password_file = Some(server.password_file().display().to_string());
-    PostgresSink { url: server.url(), password_file, ca_file: None }
+    PostgresSink { url: server.url(), password_env: None, password_file, ca_file: None }
 }
 
 fn row(tenant: &str, document: &str, submitted_at: u64) -> Arc<Row> {
@@ -120,6 +120,21 @@ async fn tables_that_are_gone_are_made_again_and_a_wrong_password_is_waited_for(
     sink.write(&rows).await.expect_err("the tables are gone");
     let written = sink.write(&rows).await.expect("they are made again");
     assert_eq!(written, [Ok(())]);
+}
+
+#[tokio::test]
+async fn a_password_from_a_variable_is_asked_for_by_its_name() {
+    let Some(server) = PostgresServer::start() else { return };
+    let by_variable = PostgresSink { password_env: Some("DB".to_owned()), password_file: None, ..spec(&server) };
+    let password = std::fs::read_to_string(server.password_file()).expect("a password").trim_end().to_owned();
+    let pool = connection::pool(&by_variable, |name| (name == "DB").then(|| password.clone())).expect("it is right");
+    pool.get().await.expect("the password is right");
+    let wrong = connection::pool(&by_variable, |_| Some("wrong".to_owned())).expect("it can be tried");
+    assert!(wrong.get().await.is_err());
+    for nothing in [None, Some(String::new())] {
+        let problem = connection::pool(&by_variable, |_| nothing.clone()).err().expect("there is no password");
+        assert_eq!(problem, "passwordEnv: the variable DB is not set");
+    }
 }
 
 #[tokio::test]
