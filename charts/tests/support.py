@@ -38,7 +38,7 @@ FLAVOURS = {
     "placed": [
         "operator.nodeSelector.disk=ssd",
         "operator.tolerations[0].operator=Exists",
-        "operator.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution=null",
+        "operator.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=zone",
         "operator.priorityClassName=high",
         "operator.podAnnotations.a=b",
         "operator.podLabels.c=d",

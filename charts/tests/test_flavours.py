@@ -34,6 +34,22 @@ class Charts(unittest.TestCase):
                 self.assertEqual("namespace" not in meta, o["kind"] in CLUSTER_WIDE, f"{flavour}: {name}")
                 self.assertEqual(meta["labels"]["app.kubernetes.io/part-of"], "docket", f"{flavour}: {name}")
 
+    def test_nothing_is_written_that_the_api_server_would_leave_out(self):
+        def check(value, path):
+            if isinstance(value, dict) and value:
+                for key, child in value.items():
+                    check(child, f"{path}.{key}")
+            elif isinstance(value, list) and value:
+                for child in value:
+                    check(child, f"{path}[]")
+            elif not path.endswith(("odSelector", "namespaceSelector")):
+                # Such as an empty list: tools that compare would find a difference for ever.
+                self.assertNotIn(value, [None, [], {}], path)
+
+        for flavour in FLAVOURS:
+            for o in rendered(flavour):
+                check(o, f"{flavour} {o['kind']}/{o['metadata']['name']}")
+
     def test_two_releases_share_a_cluster(self):
         names = []
         for namespace in ["first", "second"]:
