@@ -69,9 +69,9 @@ fill() {
     esac
     [[ $image != docket-models ]] || add_models "$root"
     case $name in
-    docket) images/sbom.py docket "$tag" --crate agent-pod --root "$root" ;;
-    docket-operator) images/sbom.py docket-operator "$tag" --crate operator --root "$root" ;;
-    nats) images/sbom.py nats "$nats_version" --go "$(program_of nats)" ;;
+    docket) images/sbom.py docket --crate agent-pod --root "$root" ;;
+    docket-operator) images/sbom.py docket-operator --crate operator --root "$root" ;;
+    nats) images/sbom.py nats --version "$nats_version" --go "$(program_of nats)" ;;
     esac >"$work/sbom.json"
     documentation=$root/usr/share/doc/$name
     mkdir -p "$documentation"

@@ -13,7 +13,7 @@ from support import ROOT, run
 class Bill(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        result = run(sys.executable, "images/sbom.py", "docket", "0.1.0", "--crate", "agent-pod", cwd=ROOT)
+        result = run(sys.executable, "images/sbom.py", "docket", "--crate", "agent-pod", cwd=ROOT)
         assert result.returncode == 0, result.stderr
         cls.text, cls.bill = result.stdout, json.loads(result.stdout)
         cls.components = {(c["name"], c["version"]): c for c in cls.bill["components"]}
@@ -40,11 +40,11 @@ class Bill(unittest.TestCase):
             self.assertLessEqual({dependency["ref"], *dependency["dependsOn"]}, known)
 
     def test_the_same_inputs_give_the_same_bytes(self):
-        again = run(sys.executable, "images/sbom.py", "docket", "0.1.0", "--crate", "agent-pod", cwd=ROOT)
+        again = run(sys.executable, "images/sbom.py", "docket", "--crate", "agent-pod", cwd=ROOT)
         self.assertEqual(self.text, again.stdout)
 
     def test_a_crate_that_is_not_there_is_said(self):
-        result = run(sys.executable, "images/sbom.py", "x", "1", "--crate", "nonsense", cwd=ROOT)
+        result = run(sys.executable, "images/sbom.py", "x", "--crate", "nonsense", cwd=ROOT)
         self.assertNotEqual(result.returncode, 0)
         self.assertIn('the workspace has no crate "nonsense"', result.stderr)
 
