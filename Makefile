@@ -23,7 +23,7 @@ MODELS := minilm smollm2-135m-instruct
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models servers demo test fmt lint crds golden faults bench-queue bench clean-demo
+.PHONY: help setup build models servers demo test fmt lint crds charts images golden faults bench-queue bench clean-demo
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
@@ -56,8 +56,16 @@ fmt: ## Formats the code
 lint: ## Runs clippy on our crates, with the dependencies as they were built
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ cargo build $(SELECTION) --all-targets
 
-crds: build ## Writes config/crd/ from the API types
+crds: build ## Writes config/crd/ from the API types, and the copies that the chart holds
 	$(BIN)/crds
+	cp config/crd/*.docket.dev.yaml charts/docket-crds/files/
+
+charts: ## Checks charts, config/ and what ships with them, without a cluster (scripts/charts.sh writes what is generated)
+	@scripts/charts-test.sh
+
+images: models ## Makes the images as OCI archives, where their inputs changed (needs root)
+	@scripts/setup-cluster.sh images
+	@scripts/images.sh
 
 golden: build ## Makes the reference outputs of other engines again (needs network)
 	@$(DOCKET) model pull $(MODELS) gemma3-270m

@@ -10,8 +10,7 @@ RUN cargo build --release --locked --workspace --bin docket
 RUN images/rootfs.sh /root-of-image target/release/docket /docket \
     && mkdir --parents /root-of-image/usr/share/doc/docket \
     && cp LICENSE /root-of-image/usr/share/doc/docket/ \
-    && python3 images/sbom.py docket "$(target/release/docket --version | cut --delimiter ' ' --fields 2)" --crate agent-pod --root /root-of-image \
-        > /root-of-image/usr/share/doc/docket/sbom.json
+    && python3 images/sbom.py docket --crate agent-pod --root /root-of-image > /root-of-image/usr/share/doc/docket/sbom.json
 
 FROM scratch
 COPY --from=build /root-of-image /

@@ -10,8 +10,7 @@ RUN cargo build --release --locked --workspace --bin docket-operator
 RUN images/rootfs.sh /root-of-image target/release/docket-operator /docket-operator \
     && mkdir --parents /root-of-image/usr/share/doc/docket-operator \
     && cp LICENSE /root-of-image/usr/share/doc/docket-operator/ \
-    && python3 images/sbom.py docket-operator "$(target/release/docket-operator --version | cut --delimiter ' ' --fields 2)" --crate operator --root /root-of-image \
-        > /root-of-image/usr/share/doc/docket-operator/sbom.json
+    && python3 images/sbom.py docket-operator --crate operator --root /root-of-image > /root-of-image/usr/share/doc/docket-operator/sbom.json
 
 FROM scratch
 COPY --from=build /root-of-image /

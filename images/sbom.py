@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes the bill of materials (CycloneDX 1.5, JSON) of an image to standard output.
 
-    sbom.py NAME VERSION [--crate CRATE] [--go PROGRAM] [--root FOLDER]
+    sbom.py NAME [--version VERSION] [--crate CRATE] [--go PROGRAM] [--root FOLDER]
 
+Without --version it is the crate's.
 With --crate: the standard library, and the crates that are linked into the binary of that crate of the workspace, from
 Cargo.lock. Features are those of the whole workspace with its tests, so a few crates may be listed that this binary does
 without; none is missing. Crates that only run during the build (procedural macros, build scripts) are left out.
@@ -135,17 +136,17 @@ def debian_components(root):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
-    parser.add_argument("version")
+    parser.add_argument("--version")
     parser.add_argument("--crate")
     parser.add_argument("--go")
     parser.add_argument("--root")
     arguments = parser.parse_args()
 
-    subject = {"type": "container", "bom-ref": arguments.name, "name": arguments.name, "version": arguments.version}
-    components, dependencies = [], []
+    version, components, dependencies = arguments.version, [], []
     if arguments.crate:
         metadata = cargo_metadata()
         root, found, packages = linked(metadata, arguments.crate)
+        version = version or packages[root]["version"]
         sums = checksums(metadata["workspace_root"])
         components.append(standard_library())
         for identity in sorted(found):
@@ -157,6 +158,9 @@ def main():
         components.extend(go_components(arguments.go))
     if arguments.root:
         components.extend(debian_components(arguments.root))
+    if not version:
+        parser.error("name a --version or a --crate")
+    subject = {"type": "container", "bom-ref": arguments.name, "name": arguments.name, "version": version}
     bill = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",

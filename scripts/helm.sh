@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Prints where Helm 3 is: $HELM, on the path, or among the programs of the test cluster, where it is built if it is missing
-# (a minute; needs Go).
+# Prints where Helm 3 is: $HELM, on the path, among the programs of the test cluster, or built for this (a minute; needs Go).
 set -euo pipefail
 
 version=v3.22.0
-program=${XDG_CACHE_HOME:-$HOME/.cache}/docket/kubernetes/bin/helm
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/docket
+program=$cache/servers/helm-$version
 
 if [[ -n ${HELM:-} ]]; then
     echo "$HELM"
     exit
 fi
 if command -v helm; then
+    exit
+fi
+if [[ -x $cache/kubernetes/bin/helm ]]; then
+    echo "$cache/kubernetes/bin/helm"
     exit
 fi
 if [[ ! -x $program ]]; then

@@ -5,11 +5,10 @@
 #   docket            agents and gateways                   registry.local/docket:TAG
 #   docket-models     the same with two small models        registry.local/docket:TAG-models
 #   nats              NATS                                  registry.local/nats:VERSION
-#   pause             for the test cluster                  registry.local/pause:3.10
 #
 # Without IMAGE all of them, without TAG the workspace's version. Binaries are taken from $CARGO_TARGET_DIR/release, models from
 # $DOCKET_MODELS. DIR/IMAGE.tar is made again only when something that it is made of has changed; beside it lie IMAGE.digest,
-# the digest of the inputs, and IMAGE.sbom.json (not of pause). Needs root, buildah and what scripts/setup-cluster.sh images installs.
+# the digest of the inputs, and IMAGE.sbom.json. Needs root, buildah and what scripts/setup-cluster.sh images installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022
@@ -31,7 +30,6 @@ program_of() {
     docket-operator) echo "$binaries/docket-operator" ;;
     docket | docket-models) echo "$binaries/docket" ;;
     nats) echo "$cache/servers/nats-server-$nats_version" ;;
-    pause) echo "$work/pause" ;;
     esac
 }
 
@@ -39,7 +37,6 @@ reference_of() {
     case $1 in
     docket-models) echo "registry.local/docket:$tag-models" ;;
     nats) echo "registry.local/nats:$nats_version" ;;
-    pause) echo registry.local/pause:3.10 ;;
     *) echo "registry.local/$1:$tag" ;;
     esac
 }
@@ -69,15 +66,12 @@ fill() {
     docket) images/rootfs.sh "$root" "$(program_of "$image")" /docket ;;
     docket-operator) images/rootfs.sh "$root" "$(program_of "$image")" /docket-operator ;;
     nats) images/rootfs.sh "$root" "$(program_of "$image")" /usr/local/bin/nats-server ;;
-    pause) install -D --mode 0755 --strip "$(program_of "$image")" "$root/pause" ;;
     esac
     [[ $image != docket-models ]] || add_models "$root"
     case $name in
-    docket) images/sbom.py docket "$tag" --crate agent-pod --root "$root" ;;
-    docket-operator) images/sbom.py docket-operator "$tag" --crate operator --root "$root" ;;
-    nats) images/sbom.py nats "$nats_version" --go "$(program_of nats)" ;;
-    # One C file and libc; never shipped.
-    pause) return ;;
+    docket) images/sbom.py docket --crate agent-pod --root "$root" ;;
+    docket-operator) images/sbom.py docket-operator --crate operator --root "$root" ;;
+    nats) images/sbom.py nats --version "$nats_version" --go "$(program_of nats)" ;;
     esac >"$work/sbom.json"
     documentation=$root/usr/share/doc/$name
     mkdir -p "$documentation"
@@ -131,11 +125,11 @@ while (($#)); do
     case $1 in
     --out) out=$2; shift 2 ;;
     --tag) tag=$2; shift 2 ;;
-    docket-operator | docket | docket-models | nats | pause) wanted+=("$1"); shift ;;
+    docket-operator | docket | docket-models | nats) wanted+=("$1"); shift ;;
     *) fail "what is \"$1\"? The head of this script lists the images and options" ;;
     esac
 done
-((${#wanted[@]})) || wanted=(docket-operator docket docket-models nats pause)
+((${#wanted[@]})) || wanted=(docket-operator docket docket-models nats)
 
 mkdir -p "$out"
 out=$(realpath "$out")
@@ -151,6 +145,5 @@ trap cleanup EXIT
 
 for image in "${wanted[@]}"; do
     [[ $image != nats ]] || scripts/nats-server.sh
-    [[ $image != pause ]] || cc -static -Os -Wall -Wextra -o "$work/pause" images/pause.c
     make_image "$image"
 done

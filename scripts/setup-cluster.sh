@@ -9,8 +9,6 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 missing_for_images() {
     command -v buildah >/dev/null || echo buildah
     command -v strip >/dev/null || echo binutils
-    # A program that is linked statically, such as pause, needs libc.a.
-    [[ -n $(compgen -G '/usr/lib/*/libc.a' || compgen -G '/usr/lib64/libc.a') ]] || echo libc6-dev
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
 }
 
@@ -24,6 +22,8 @@ missing_for_node() {
     command -v nsenter >/dev/null || echo util-linux
     command -v sysctl >/dev/null || echo procps
     command -v openssl >/dev/null || echo openssl
+    # A program that is linked statically, as pause is, needs libc.a.
+    [[ -n $(compgen -G '/usr/lib/*/libc.a' || compgen -G '/usr/lib64/libc.a') ]] || echo libc6-dev
 }
 
 missing_for_charts() {

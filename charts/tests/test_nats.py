@@ -1,0 +1,73 @@
+"""The broker is told to keep what it acknowledges, and its configuration is one that nats-server takes."""
+
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+from support import CACHE, documents, environment, of_kind, one, pod_template, rendered, template
+
+
+def configuration(flavour):
+    return one(rendered(flavour), "ConfigMap", "docket-nats")["data"]["nats.conf"]
+
+
+def container(flavour):
+    return pod_template(one(rendered(flavour), "StatefulSet", "docket-nats"))["spec"]["containers"][0]
+
+
+class Nats(unittest.TestCase):
+    def test_what_is_acknowledged_is_on_the_disk(self):
+        for flavour in ["default", "one-server"]:
+            self.assertIn("sync_interval: always", configuration(flavour))
+
+    def test_nine_tenths_of_the_volume_may_be_used(self):
+        for size, limit in [("20Gi", "18432Mi"), ("500Mi", "450Mi"), ("2Ti", "1887436Mi")]:
+            objects = documents(template("docket", [f"nats.storage.size={size}"]).stdout)
+            self.assertIn(f"max_file_store: {limit}\n", one(objects, "ConfigMap", "docket-nats")["data"]["nats.conf"])
+
+    def test_a_changed_configuration_restarts_the_servers(self):
+        def mark(objects):
+            return pod_template(one(objects, "StatefulSet", "docket-nats"))["metadata"]["annotations"]["docket.dev/config"]
+
+        changed = documents(template("docket", ["nats.storage.size=30Gi"]).stdout)
+        self.assertNotEqual(mark(rendered("default")), mark(changed))
+        self.assertEqual(mark(rendered("default")), mark(rendered("monitored")))
+
+    def test_the_password_is_in_a_secret_and_nowhere_else(self):
+        objects = rendered("default")
+        secret = one(objects, "Secret", "docket-nats-auth")
+        self.assertEqual(set(secret["data"]), {"user", "password"})
+        for o in objects:
+            if o is not secret:
+                self.assertNotIn(secret["data"]["password"], str(o))
+        self.assertEqual(of_kind(rendered("existing-secret"), "Secret"), [])
+        self.assertIn("'name': 'mine'", str(container("existing-secret")["env"]))
+
+    def test_storage_lasts_unless_it_is_said_otherwise(self):
+        claims = one(rendered("default"), "StatefulSet", "docket-nats")["spec"]["volumeClaimTemplates"]
+        self.assertEqual(claims[0]["spec"]["resources"]["requests"]["storage"], "20Gi")
+        self.assertNotIn("volumeClaimTemplates", one(rendered("one-server"), "StatefulSet", "docket-nats")["spec"])
+
+    def test_a_server_takes_the_configuration_with_any_password(self):
+        servers = sorted(CACHE.glob("servers/nats-server-*"))
+        if not servers:
+            self.skipTest("nats-server is not here; scripts/nats-server.sh fetches it")
+        for flavour in ["default", "one-server"]:
+            # Like a number with a unit, which nats-server would read as one.
+            known = {"SECRET_USER": "docket", "SECRET_PASSWORD": "12k"}
+            given = {"POD_NAME": "docket-nats-0"}
+            for name, value in environment(container(flavour)).items():
+                for secret, plain in known.items():
+                    value = value and value.replace(f"$({secret})", plain)
+                if value:
+                    given[name] = value
+            with tempfile.TemporaryDirectory() as folder:
+                file = pathlib.Path(folder) / "nats.conf"
+                file.write_text(configuration(flavour))
+                result = subprocess.run([servers[-1], "-t", "--config", file], env=given, capture_output=True, text=True)
+                self.assertEqual(result.returncode, 0, f"{flavour}: {result.stdout}{result.stderr}")
+
+
+if __name__ == "__main__":
+    unittest.main()

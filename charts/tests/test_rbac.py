@@ -1,0 +1,139 @@
+"""Nobody may more than is written here (SEC-01), and there are no admission webhooks (SEC-18)."""
+
+import unittest
+
+from support import FLAVOURS, NAMESPACE, of_kind, one, rendered
+
+ROLES = ("Role", "ClusterRole")
+BINDINGS = ("RoleBinding", "ClusterRoleBinding")
+CHILDREN = {"get", "list", "watch", "create", "patch", "delete"}
+# What the operator may do where it serves: group, resource, names or none for any.
+SERVED = {
+    ("docket.dev", "agentpools", None): {"get", "list", "watch", "patch", "update"},
+    ("docket.dev", "pipelines", None): {"get", "list", "watch", "patch", "update"},
+    ("docket.dev", "agentpools/status", None): {"patch", "update"},
+    ("docket.dev", "pipelines/status", None): {"patch", "update"},
+    ("docket.dev", "agentpools/finalizers", None): {"update"},
+    ("docket.dev", "pipelines/finalizers", None): {"update"},
+    ("apps", "deployments", None): CHILDREN,
+    ("", "services", None): CHILDREN,
+    ("", "configmaps", None): CHILDREN,
+    ("", "serviceaccounts", None): CHILDREN,
+    ("networking.k8s.io", "networkpolicies", None): CHILDREN,
+    ("policy", "poddisruptionbudgets", None): CHILDREN,
+    ("monitoring.coreos.com", "podmonitors", None): CHILDREN,
+    ("", "secrets", None): {"create"},
+    ("", "secrets", "docket-nats"): {"get", "patch", "update", "delete"},
+    ("", "pods", None): {"get", "list", "watch", "patch"},
+    ("events.k8s.io", "events", None): {"create", "patch"},
+}
+DEFINITIONS = {
+    ("apiextensions.k8s.io", "customresourcedefinitions", "agentpools.docket.dev"): {"get"},
+    ("apiextensions.k8s.io", "customresourcedefinitions", "pipelines.docket.dev"): {"get"},
+}
+OWN = {
+    ("coordination.k8s.io", "leases", None): {"create"},
+    ("coordination.k8s.io", "leases", "docket-operator"): {"get", "update"},
+    ("", "secrets", "docket-nats-auth"): {"get"},
+}
+FORBIDDEN_VERBS = {"*", "escalate", "bind", "impersonate", "approve", "sign", "attest", "deletecollection"}
+FORBIDDEN_RESOURCES = {
+    "*", "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "pods/ephemeralcontainers", "services/proxy", "nodes/proxy",
+    "serviceaccounts/token", "roles", "clusterroles", "rolebindings", "clusterrolebindings", "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations", "certificatesigningrequests", "persistentvolumes",
+}  # fmt: skip
+
+
+def grants(role):
+    """What a role gives, rule by rule taken apart."""
+    given = {}
+    for rule in role["rules"]:
+        assert "nonResourceURLs" not in rule, role["metadata"]["name"]
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for name in rule.get("resourceNames", [None]):
+                    given.setdefault((group, resource, name), set()).update(rule["verbs"])
+    return given
+
+
+def is_of_users(role):
+    return role["metadata"]["labels"]["app.kubernetes.io/component"] == "users"
+
+
+class Rbac(unittest.TestCase):
+    def test_nothing_forbidden_is_given_in_any_flavour(self):
+        for flavour in FLAVOURS:
+            for role in of_kind(rendered(flavour), *ROLES):
+                for (group, resource, name), verbs in grants(role).items():
+                    with self.subTest(flavour=flavour, role=role["metadata"]["name"], resource=resource):
+                        self.assertNotEqual(group, "*")
+                        self.assertNotIn(resource, FORBIDDEN_RESOURCES)
+                        forbidden = FORBIDDEN_VERBS - ({"deletecollection"} if is_of_users(role) else set())
+                        self.assertEqual(verbs & forbidden, set())
+                        if resource == "secrets" and name is None:
+                            self.assertEqual(verbs, {"create"})
+
+    def test_the_operator_may_exactly_this_in_the_cluster(self):
+        objects = rendered("default")
+        role = one(objects, "ClusterRole", f"docket-operator-{NAMESPACE}")
+        self.assertEqual(grants(role), SERVED | DEFINITIONS)
+        self.assertEqual(grants(one(objects, "Role", "docket-operator-own")), OWN)
+
+    def test_namespaced_it_may_the_same_there_and_nothing_cluster_wide(self):
+        objects = rendered("namespaced")
+        self.assertEqual(of_kind(objects, "ClusterRole", "ClusterRoleBinding"), [])
+        roles = {o["metadata"]["namespace"]: o for o in of_kind(objects, "Role") if o["metadata"]["name"] == "docket-operator"}
+        self.assertEqual(set(roles), {"team-a", "team-b"})
+        for role in roles.values():
+            self.assertEqual(grants(role), SERVED)
+        own = [o for o in of_kind(rendered("namespaced-own"), "Role")]
+        self.assertEqual({o["metadata"]["namespace"] for o in own}, {NAMESPACE})
+
+    def test_copies_of_the_stores_credentials_are_a_second_name_and_only_with_them(self):
+        role = one(rendered("s3"), "ClusterRole", f"docket-operator-{NAMESPACE}")
+        more = {("", "secrets", "docket-payloads"): {"get", "patch", "update", "delete"}}
+        self.assertEqual(grants(role), SERVED | DEFINITIONS | more)
+        own = grants(one(rendered("s3"), "Role", "docket-operator-own"))
+        self.assertEqual(own, OWN | {("", "secrets", "s3-keys"): {"get"}})
+
+    def test_a_secret_that_is_named_is_the_one_that_is_read(self):
+        own = grants(one(rendered("existing-secret"), "Role", "docket-operator-own"))
+        self.assertIn(("", "secrets", "mine"), own)
+        self.assertNotIn(("", "secrets", "docket-nats-auth"), own)
+
+    def test_the_opt_ins_give_one_thing_each(self):
+        for flavour in ["opt-ins", "namespaced-opt-ins"]:
+            roles = {o["metadata"]["name"]: o for o in of_kind(rendered(flavour), "ClusterRole")}
+            nodes = roles[f"docket-operator-node-reads-{NAMESPACE}"]
+            self.assertEqual(grants(nodes), {("", "nodes", None): {"list", "watch"}})
+            reviews = roles[f"docket-gateway-token-review-{NAMESPACE}"]
+            self.assertEqual(grants(reviews), {("authentication.k8s.io", "tokenreviews", None): {"create"}})
+        for flavour, namespace in [("opt-ins", "team-a"), ("namespaced-opt-ins", NAMESPACE)]:
+            binding = one(rendered(flavour), "ClusterRoleBinding", f"docket-gateway-token-review-{NAMESPACE}")
+            gateway = {"kind": "ServiceAccount", "name": "docket-gateway", "namespace": namespace}
+            self.assertEqual(binding["subjects"], [gateway])
+
+    def test_roles_are_bound_to_the_operator_alone(self):
+        operator = {"kind": "ServiceAccount", "name": "docket-operator", "namespace": NAMESPACE}
+        for flavour in FLAVOURS:
+            objects = rendered(flavour)
+            roles = {(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in of_kind(objects, *ROLES)}
+            for binding in of_kind(objects, *BINDINGS):
+                reference, namespace = binding["roleRef"], binding["metadata"].get("namespace")
+                self.assertIn((reference["kind"], namespace, reference["name"]), roles, flavour)
+                if "token-review" not in reference["name"]:
+                    self.assertEqual(binding["subjects"], [operator], flavour)
+
+    def test_users_get_pools_and_pipelines_and_nothing_else(self):
+        for role in filter(is_of_users, of_kind(rendered("default"), *ROLES)):
+            for group, resource, _ in grants(role):
+                self.assertEqual(group, "docket.dev", resource)
+
+    def test_nothing_is_admitted_by_webhooks(self):
+        for flavour in FLAVOURS:
+            kinds = {o["kind"] for o in rendered(flavour)}
+            self.assertFalse([kind for kind in kinds if "Webhook" in kind], flavour)
+
+
+if __name__ == "__main__":
+    unittest.main()

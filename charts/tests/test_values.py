@@ -1,0 +1,98 @@
+"""Values that are wrong are refused with a word on which and why; the schema and values.yaml name the same ones."""
+
+import json
+import unittest
+
+from support import ROOT, read, template
+
+# A setting, and what the refusal must say.
+REFUSED = [
+    (["scop=Cluster"], "scop"),
+    (["operator.replica=2"], "replica"),
+    (["operator.replicas=0"], "operator/replicas"),
+    (["operator.replicas=many"], "operator/replicas"),
+    (["scope=Everything"], "scope"),
+    (["watchNamespaces={team-a}"], "watchNamespaces"),
+    (["scope=Namespaced", "watchNamespaces={Team A}"], "watchNamespaces"),
+    (["scope=Namespaced", "watchNamespaces={a,a}"], "watchNamespaces"),
+    (["nats.replicas=2"], "nats/replicas"),
+    (["nats.replicas=5"], "nats.replicas"),
+    (["nats.enabled=false"], "nats.url"),
+    (["nats.url=nats://elsewhere:4222"], "nats.url"),
+    (["nats.enabled=false", "nats.url=http://elsewhere"], "nats/url"),
+    (["nats.enabled=false", "nats.url=nats://user:secret@elsewhere"], "nats/url"),
+    (["nats.storage.type=HostPath"], "nats/storage/type"),
+    (["nats.storage.size=20GB"], "nats/storage/size"),
+    (["nats.storage.size=0Gi"], "nats/storage/size"),
+    (["nats.auth.existingSecret=Not A Name"], "existingSecret"),
+    (["nats.resources.limits=null"], "nats/resources"),
+    (["operator.resources.limits.memory=lots"], "operator/resources/limits/memory"),
+    (["payloads.url=file:///data"], "payloads/url"),
+    (["payloads.url=s3://"], "payloads/url"),
+    (["payloads.secret=keys"], "payloads.secret"),
+    (["image.operator.repository="], "image/operator/repository"),
+    (["image.operator.tag=not a tag"], "image/operator/tag"),
+    (["image.nats.pullPolicy=Sometimes"], "image/nats/pullPolicy"),
+    (["rbac.tokenReview.enabled=true"], "rbac.tokenReview.namespaces"),
+    (["rbac.everything=true"], "everything"),
+    (["networkPolicy.apiServer.ports={}"], "networkPolicy/apiServer/ports"),
+    (["networkPolicy.apiServer.ports={70000}"], "networkPolicy/apiServer/ports"),
+    (["networkPolicy.natsCidrs={10.0.0.1}"], "networkPolicy/natsCidrs"),
+    (["networkPolicy.metricsFrom[0].from=everywhere"], "networkPolicy/metricsFrom"),
+    (["monitoring.podMonitor.interval=often"], "monitoring/podMonitor/interval"),
+    (["operator.logFormat=xml"], "operator/logFormat"),
+    (["operator.env.NOT-A-NAME=1"], "NOT-A-NAME"),
+]
+
+
+def leaves(values, path=()):
+    """The paths of all values but those below maps that are the user's."""
+    for key, value in values.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+
+
+class Values(unittest.TestCase):
+    def test_wrong_values_are_refused_by_name(self):
+        for settings, said in REFUSED:
+            with self.subTest(settings=settings):
+                result = template("docket", settings)
+                self.assertNotEqual(result.returncode, 0, "it was taken")
+                # Dots or slashes, as the version of Helm has it.
+                self.assertIn(said.replace("/", "."), result.stderr.replace("/", "."))
+
+    def test_wrong_values_of_the_resource_types_are_refused(self):
+        for setting in ["kep=true", "keep=maybe", "annotations.a=1"]:
+            self.assertNotEqual(template("docket-crds", [setting]).returncode, 0, setting)
+
+    def test_every_value_that_may_be_set_has_a_default(self):
+        schema = json.loads((ROOT / "charts/docket/values.schema.json").read_text())
+        values = read("charts/docket/values.yaml")[0]
+        there = set(leaves(values))
+
+        def check(part, path):
+            part = schema["definitions"][part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else part
+            for name, child in part.get("properties", {}).items():
+                # Helm's own: values that subcharts share.
+                if name != "global":
+                    self.assertIn((*path, name), there, "values.yaml does not have it")
+                    check(child, (*path, name))
+
+        check(schema, ())
+
+    def test_every_map_of_fixed_names_is_closed(self):
+        schema = json.loads((ROOT / "charts/docket/values.schema.json").read_text())
+
+        def check(part, path):
+            if isinstance(part, dict):
+                if "properties" in part:
+                    self.assertIs(part.get("additionalProperties"), False, path)
+                for name, child in part.items():
+                    check(child, f"{path}/{name}")
+
+        check(schema, "")
+
+
+if __name__ == "__main__":
+    unittest.main()
