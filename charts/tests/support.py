@@ -25,8 +25,8 @@ FLAVOURS = {
     "s3": ["payloads.url=s3://bucket/docket", "payloads.secret=s3-keys"],
     "namespaced": ["scope=Namespaced", "watchNamespaces={team-a,team-b}"],
     "namespaced-own": ["scope=Namespaced"],
-    "opt-ins": ["rbac.nodeReads=true", "rbac.tokenReview.enabled=true", "rbac.tokenReview.namespaces={team-a}"],
-    "namespaced-opt-ins": ["scope=Namespaced", "rbac.nodeReads=true", "rbac.tokenReview.enabled=true"],
+    "opt-ins": ["rbac.tokenReview.enabled=true", "rbac.tokenReview.namespaces={team-a}"],
+    "namespaced-opt-ins": ["scope=Namespaced", "rbac.tokenReview.enabled=true"],
     "monitored": [
         "monitoring.podMonitor.enabled=true",
         "monitoring.podMonitor.labels.release=prometheus",

@@ -48,13 +48,13 @@ pub struct RunArguments {
     /// Where documents' bytes lie: nats:, file:///folder or s3://bucket/prefix.
     #[arg(long, env = "DOCKET_PAYLOADS", value_name = "URL", default_value = "nats:")]
     pub payloads: String,
+    /// Secret in the operator's namespace whose keys are variables of agents and gateways, such as AWS_ACCESS_KEY_ID, by which
+    /// they reach that place.
+    #[arg(long, env = "DOCKET_PAYLOADS_SECRET", value_name = "NAME")]
+    pub payloads_secret: Option<String>,
     /// Namespaces to look after, separated by commas. All, where none is named; that takes a ClusterRole.
     #[arg(long, env = "DOCKET_WATCH_NAMESPACES", value_name = "NAMES", default_value = "")]
     pub watch_namespaces: String,
-    /// Whether the operator may list nodes, to say early that no node has what a pool asks for.
-    #[arg(long, env = "DOCKET_NODE_READS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub node_reads: bool,
     /// Name of the Lease by which one of several operators leads.
     #[arg(long, env = "DOCKET_LEASE_NAME", value_name = "NAME", default_value = "docket-operator")]
     pub lease_name: String,

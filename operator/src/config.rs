@@ -1,6 +1,8 @@
 //! How this operator is to work: what was typed, checked. Knows neither the environment nor the cluster.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use k8s_openapi::ByteString;
 
 use crate::args::{PullPolicy, RunArguments};
 
@@ -25,10 +27,12 @@ pub struct Config {
     pub nats_credentials: Option<Credentials>,
     /// Where documents' bytes lie.
     pub payloads: String,
+    /// Secret of the operator's namespace with what that place asks for.
+    pub payloads_secret: Option<String>,
+    /// What that Secret says; set once it was read.
+    pub payloads_keys: Option<BTreeMap<String, ByteString>>,
     /// Namespaces to look after; all where none is named.
     pub watch_namespaces: Vec<String>,
-    /// Whether nodes may be listed.
-    pub node_reads: bool,
     /// Name of the Lease.
     pub lease_name: String,
     /// The operator's own namespace.
@@ -65,7 +69,8 @@ impl Config {
         let mut problems = Vec::new();
         let mut check = |result: Result<(), String>| problems.extend(result.err());
         let (nats_servers, watch_namespaces) = (list(&arguments.nats), list(&arguments.watch_namespaces));
-        let secret = arguments.nats_credentials_secret.clone().filter(|name| !name.is_empty());
+        let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let (secret, payloads_secret) = (named(&arguments.nats_credentials_secret), named(&arguments.payloads_secret));
 
         check(image(&arguments.agent_image));
         if nats_servers.is_empty() {
@@ -76,6 +81,9 @@ impl Config {
         check(payloads(&arguments.payloads));
         if let Some(secret) = &secret {
             check(name("--nats-credentials-secret (DOCKET_NATS_CREDENTIALS_SECRET)", secret, 253, true));
+        }
+        if let Some(secret) = &payloads_secret {
+            check(name("--payloads-secret (DOCKET_PAYLOADS_SECRET)", secret, 253, true));
         }
         for namespace in &watch_namespaces {
             check(name("--watch-namespaces (DOCKET_WATCH_NAMESPACES)", namespace, 63, false));
@@ -98,8 +106,9 @@ impl Config {
             nats_credentials_secret: secret,
             nats_credentials: None,
             payloads: arguments.payloads.clone(),
+            payloads_secret,
+            payloads_keys: None,
             watch_namespaces,
-            node_reads: arguments.node_reads,
             lease_name: arguments.lease_name.clone(),
             namespace: arguments.namespace.clone(),
             identity: arguments.identity.clone(),

@@ -28,6 +28,9 @@ pub const TOKENS: &str = "docket-gateway-tokens";
 /// Secret with the broker's credentials, in each namespace that has agents.
 pub const NATS: &str = "docket-nats";
 
+/// Secret with what the store of payloads asks for, in each namespace that has agents.
+pub const PAYLOADS: &str = "docket-payloads";
+
 /// Port of HTTP, of gateways and agents.
 pub const HTTP: u16 = 8080;
 /// Port of gRPC, of gateways.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-        EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSecurityContext, PodSpec, Probe, SeccompProfile,
-        SecretVolumeSource, SecurityContext, ServicePort, TopologySpreadConstraint, Volume, VolumeMount,
+        Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource,
+        EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSecurityContext, PodSpec, Probe, SeccompProfile,
+        SecretEnvSource, SecretVolumeSource, SecurityContext, ServicePort, TopologySpreadConstraint, Volume,
+        VolumeMount,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
@@ -147,6 +148,17 @@ pub fn environment(addressed: Addressed) -> Vec<EnvVar> {
     }
     environment.push(variable("TMPDIR", "/tmp"));
     environment
+}
+
+/// Secrets whose keys are variables: that of the store of payloads, and one of the process's own, if it exists.
+pub fn of_secrets(config: &Config, own: Option<&str>) -> Option<Vec<EnvFromSource>> {
+    let secret = |name: &str, optional| EnvFromSource {
+        secret_ref: Some(SecretEnvSource { name: name.to_owned(), optional }),
+        ..EnvFromSource::default()
+    };
+    let payloads = config.payloads_keys.is_some().then(|| secret(names::PAYLOADS, None));
+    let secrets: Vec<_> = payloads.into_iter().chain(own.map(|name| secret(name, Some(true)))).collect();
+    (!secrets.is_empty()).then_some(secrets)
 }
 
 /// A variable with a value.

@@ -15,7 +15,7 @@ use crate::{
 
 /// Docket's kinds, in `/readyz`.
 pub const DEFINITIONS: &str = "definitions";
-/// The Secret for NATS, in `/readyz`.
+/// The Secrets for NATS and for payloads, in `/readyz`.
 pub const CREDENTIALS: &str = "credentials";
 /// The Lease, in `/readyz`.
 pub const LEASE: &str = "lease";
@@ -40,6 +40,16 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
             sleep(LOOK).await;
         });
     }
+    if let Some(name) = config.payloads_secret.clone() {
+        let secrets = Api::namespaced(client.clone(), &config.namespace);
+        config.payloads_keys = Some(loop {
+            match read(&secrets, &name, "--payloads-secret").await {
+                Ok(keys) => break keys,
+                Err(missing) => health.missing(CREDENTIALS, missing),
+            }
+            sleep(LOOK).await;
+        });
+    }
     health.found(CREDENTIALS);
     let (namespace, lease) = (&config.namespace, &config.lease_name);
     health.missing(LEASE, format!("Lease {namespace}/{lease} was not read yet; if that lasts, the log says why"));
@@ -59,10 +69,15 @@ async fn look_for_definitions(client: &Client) -> Result<(), String> {
 
 async fn credentials(secrets: &Api<Secret>, name: &str) -> Result<Credentials, String> {
     let named = format!("Secret {name} (--nats-credentials-secret)");
-    let found = secrets.get_opt(name).await.map_err(|error| format!("failed to read {named}: {}", chain(&error)))?;
-    let secret = found.ok_or_else(|| format!("{named} is not there: create it with the keys user and password"))?;
-    let data = secret.data.unwrap_or_default();
+    let data = read(secrets, name, "--nats-credentials-secret, with the keys user and password").await?;
     Ok(Credentials { user: text(&data, &named, "user")?, password: text(&data, &named, "password")? })
+}
+
+async fn read(secrets: &Api<Secret>, name: &str, flag: &str) -> Result<BTreeMap<String, ByteString>, String> {
+    let found = secrets.get_opt(name).await;
+    let found = found.map_err(|error| format!("failed to read Secret {name} ({flag}): {}", chain(&error)))?;
+    let secret = found.ok_or_else(|| format!("Secret {name} ({flag}) is not there: create it"))?;
+    Ok(secret.data.unwrap_or_default())
 }
 
 fn text(data: &BTreeMap<String, ByteString>, secret: &str, key: &str) -> Result<String, String> {

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crds::{AgentPool, AgentPoolStatus, LoadedModel, Span};
+use crds::{AgentPool, AgentPoolStatus, LoadedModel};
 use flow::PodStatus;
 use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
 use queue::Depth;
@@ -83,7 +83,12 @@ fn with_counts(before: &AgentPoolStatus, pool: &str, depth: &Depth, agents: &[Po
 pub fn shown(seconds: f64) -> String {
     let millis = (seconds * 1_000.0).max(0.0);
     let scale = 10_f64.powf((millis.max(1.0).log10().floor() - 1.0).max(0.0));
-    Span(Duration::from_millis(((millis / scale).round() * scale) as u64)).to_string()
+    let millis = ((millis / scale).round() * scale) as u64;
+    match millis {
+        0..1_000 => format!("{millis}ms"),
+        1_000..10_000 => format!("{}.{}s", millis / 1_000, millis % 1_000 / 100),
+        _ => format!("{}s", millis / 1_000),
+    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use super::gather::Gathered;
 use crate::{
     apply::Child,
     config::Config,
-    names::{self, Component, GATEWAY, GRPC, HEALTH, HTTP, NATS, TOKENS},
+    names::{self, Component, GATEWAY, GRPC, HEALTH, HTTP, NATS, PAYLOADS, TOKENS},
     network,
     pods::{self, Probes},
 };
@@ -76,7 +76,9 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
         Child::of(&network_policy(gathered, config)),
         Child::of(&deployment(gathered, config, &files)),
     ];
-    let secrets = || [Some(tokens(&gathered.namespace)), nats(&gathered.namespace, config)].into_iter().flatten();
+    let namespace = &gathered.namespace;
+    let secrets =
+        || [Some(tokens(namespace)), nats(namespace, config), payloads(namespace, config)].into_iter().flatten();
     match (gathered.is_empty(), gathered.pipelines.is_empty()) {
         (true, _) => Prepared { present: Vec::new(), absent: gateway.into_iter().chain(secrets()).collect() },
         (false, true) => Prepared { present: Vec::new(), absent: gateway },
@@ -121,6 +123,12 @@ pub fn nats(namespace: &str, config: &Config) -> Option<Child> {
         ("password".to_owned(), bytes(&credentials.password)),
     ]);
     Some(Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() }))
+}
+
+/// What the store of payloads asks for, for the namespace's pods.
+pub fn payloads(namespace: &str, config: &Config) -> Option<Child> {
+    let data = config.payloads_keys.clone()?;
+    Some(Child::of(&Secret { metadata: metadata(namespace, PAYLOADS), data: Some(data), ..Secret::default() }))
 }
 
 /// The gateway's file, the pools, and a file a pipeline. JSON, which is YAML too.
@@ -196,6 +204,7 @@ fn pod(config: &Config) -> PodSpec {
             name: "gateway".to_owned(),
             args: Some(["gateway", "--config", "/etc/docket/gateway.yaml"].map(str::to_owned).to_vec()),
             env: Some(pods::environment(pods::Addressed::ByService)),
+            env_from: pods::of_secrets(config, None),
             ports: Some(vec![pods::port("http", HTTP), pods::port("grpc", GRPC), pods::port("health", HEALTH)]),
             resources: Some(ResourceRequirements {
                 requests: Some(amounts(Some("100m"), "128Mi")),

@@ -98,10 +98,10 @@ impl Error {
 /// Makes what pods of a namespace mount, before there are pods: one that waits for a Secret is tried again only after a while.
 pub async fn prepare(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
     apply::once(ctx, &build::tokens(namespace)).await?;
-    match build::nats(namespace, &ctx.config) {
-        Some(secret) => apply::converge(ctx, &secret).await.map(drop),
-        None => Ok(()),
+    for secret in [build::nats(namespace, &ctx.config), build::payloads(namespace, &ctx.config)].iter().flatten() {
+        apply::converge(ctx, secret).await?;
     }
+    Ok(())
 }
 
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {

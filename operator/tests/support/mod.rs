@@ -1,19 +1,25 @@
 //! What the operator's tests share: a configuration, and objects as an API server gives them.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::path::Path;
 
+use clap::Parser;
 use crds::{AgentPool, Pipeline, file};
 use operator::{
     agent_pool::{
         dereference::Dereferenced,
         validate::{self, ValidatedPool},
     },
+    args::{Arguments, Command},
     config::Config,
 };
 
 /// A configuration like that of a small cluster.
 pub(crate) fn config() -> Config {
-    Config::example()
+    let words =
+        ["docket-operator", "run", "--agent-image", "registry.example/docket:1", "--namespace", "docket-system"];
+    let Command::Run(arguments) = Arguments::try_parse_from(words).expect("known flags").command;
+    Config::resolve(&arguments).expect("a configuration")
 }
 
 /// The pools of a sample, as an API server gives them.
@@ -28,7 +34,6 @@ pub(crate) fn pool(spec: serde_json::Value) -> AgentPool {
 }
 
 /// A pipeline, as an API server gives it.
-#[allow(dead_code, reason = "not every test binary has pipelines")]
 pub(crate) fn pipeline(spec: serde_json::Value) -> Pipeline {
     let mut pipeline = Pipeline::new("review", serde_json::from_value(spec).expect("a pipeline"));
     pipeline.metadata.namespace = Some("documents".to_owned());

@@ -15,7 +15,8 @@ DOCKET_PAYLOADS_SECRET: {{ . }}
 {{- if eq .Values.scope "Namespaced" }}
 DOCKET_WATCH_NAMESPACES: {{ include "docket.watchNamespaces" . | fromJsonArray | join "," }}
 {{- end }}
-DOCKET_NODE_READS: {{ .Values.rbac.nodeReads | quote }}
+DOCKET_MODELS_IN_IMAGE: {{ .Values.agents.modelsInImage | quote }}
+DOCKET_GATEWAY_REPLICAS: {{ .Values.gateway.replicas | quote }}
 DOCKET_LEASE_NAME: docket-operator
 DOCKET_HEALTH: 0.0.0.0:9090
 DOCKET_LOG_FORMAT: {{ .Values.operator.logFormat }}

@@ -38,10 +38,10 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
-# How agents stand, and which of them are to go first when a pool shrinks.
+# How agents stand.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

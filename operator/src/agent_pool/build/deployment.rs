@@ -7,8 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            ConfigMap, Container, EnvFromSource, EnvVar, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
-            ResourceRequirements, SecretEnvSource, Toleration, Volume, VolumeMount,
+            ConfigMap, Container, EnvVar, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
+            ResourceRequirements, Toleration, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -101,12 +101,11 @@ fn agent(pool: &ValidatedPool) -> Container {
         value: Some(variable.value.clone()),
         value_from: None,
     });
-    let secret = SecretEnvSource { name: names::agents(&pool.name), optional: Some(true) };
     Container {
         name: "agent".to_owned(),
         args: Some(["worker", "--config", "/etc/docket/worker.yaml"].map(str::to_owned).to_vec()),
         env: Some(pods::environment(pods::Addressed::ByPod).into_iter().chain(written).collect()),
-        env_from: Some(vec![EnvFromSource { secret_ref: Some(secret), ..EnvFromSource::default() }]),
+        env_from: pods::of_secrets(&pool.config, Some(&names::agents(&pool.name))),
         ports: Some(vec![pods::port("http", HTTP), pods::port("health", HEALTH)]),
         resources: Some(resources(pool)),
         volume_mounts: Some(mounts(pool)),

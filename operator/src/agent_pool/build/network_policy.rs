@@ -24,7 +24,8 @@ pub fn network_policy(pool: &ValidatedPool) -> NetworkPolicy {
         NetworkPolicyIngressRule { from: Some(vec![network::cluster()]), ports: Some(vec![network::tcp(HEALTH)]) };
     let mut egress = vec![network::dns(), network::servers(&pool.config)];
     egress.extend(network::stores(&pool.config));
-    if pool.reaches_others || !pool.config.models_in_image {
+    let pulls = !pool.config.models_in_image && !pool.catalogue_models().is_empty();
+    if pool.reaches_others || pulls {
         egress.push(network::outside());
     }
     NetworkPolicy {
