@@ -30,10 +30,18 @@ need_programs() {
     local missing=()
     command -v containerd >/dev/null || missing+=(containerd)
     command -v runc >/dev/null || missing+=(runc)
-    [[ -x /usr/lib/cni/bridge ]] || missing+=(containernetworking-plugins)
+    [[ -n $(network_plugins) ]] || missing+=(containernetworking-plugins)
     command -v iptables >/dev/null || missing+=(iptables)
     command -v conntrack >/dev/null || missing+=(conntrack)
     ((${#missing[@]} == 0)) || fail "these are missing: ${missing[*]}; scripts/setup-cluster.sh installs them"
+}
+
+# Debian's package has them elsewhere than the project itself.
+network_plugins() {
+    local folder
+    for folder in /usr/lib/cni /opt/cni/bin; do
+        [[ ! -x $folder/bridge ]] || { echo "$folder"; return; }
+    done
 }
 
 # Pods of two clusters lie in two places, because a kubelet ends what it finds in its own and does not know.
@@ -56,6 +64,7 @@ write_node_files() {
     for file in containerd.toml kubelet.yaml proxy.yaml Corefile cni/10-bridge.conflist; do
         sed -e "s#@STATE@#$cluster_state#g" -e "s#@ADDRESS@#$cluster_address#g" -e "s#@PODS@#$cluster_pods#g" \
             -e "s#@CGROUP@#/$cluster_cgroup#g" -e "s#@PAUSE@#$cluster_pause#g" \
+            -e "s#@PLUGINS@#$(network_plugins)#g" \
             "$cluster_scripts/files/${file##*/}" >"$files/$file"
     done
 }

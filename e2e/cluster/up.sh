@@ -22,7 +22,12 @@ while (($#)); do
     esac
 done
 choose_cluster "$name"
-[[ -z $(holder) ]] || { say "runs already"; exit 0; }
+if [[ -n $(holder) ]]; then
+    say "runs already"
+    # Images may have been made again since.
+    [[ ! -e $cluster_pids/containerd ]] || "$cluster_scripts/load.sh" --name "$name"
+    exit 0
+fi
 [[ -z $node || $EUID -eq 0 ]] || fail "a node needs root; without it there is --control-plane-only"
 
 began=$SECONDS
