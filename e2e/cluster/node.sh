@@ -1,12 +1,16 @@
 # The node of a cluster: containerd, kubelet, kube-proxy and the name service. Sourced by up.sh.
 
-start_node() {
+# What holds images and runs containers: before everything else, since loading images takes longest.
+start_runtime() {
     need_programs
     make_cgroup
     write_node_files
-    local files=$cluster_state/node pki=$cluster_state/pki
-    start containerd containerd --config "$files/containerd.toml"
+    start containerd containerd --config "$cluster_state/node/containerd.toml"
     wait_for containerd 30 ctr --address "$cluster_containerd" version
+}
+
+start_node() {
+    local files=$cluster_state/node pki=$cluster_state/pki
     start kubelet "$cluster_bin/kubelet" --config "$files/kubelet.yaml" --kubeconfig "$pki/node.kubeconfig" \
         --hostname-override node-1 --node-ip "$cluster_address" --root-dir "$cluster_state/kubelet"
     start kube-proxy "$cluster_bin/kube-proxy" --config "$files/proxy.yaml" --hostname-override node-1

@@ -50,11 +50,24 @@ hold_namespaces() {
     give_up holder
 }
 
+# Half a cluster helps nobody; its logs stay until the next one.
+abandon() {
+    local pid
+    pid=$(holder)
+    [[ -z $pid ]] || kill -KILL "$pid"
+}
+trap '(($? == 0)) || abandon' EXIT
+
 hold_namespaces
+if [[ -n $node ]]; then
+    start_runtime
+    "$cluster_scripts/load.sh" --name "$name" &
+    loading=$!
+fi
 start_control_plane
 if [[ -n $node ]]; then
     start_node
-    "$cluster_scripts/load.sh" --name "$name"
+    wait "$loading"
 fi
 ((fake_nodes == 0)) || start_fake_nodes "$fake_nodes"
 say "is up after $((SECONDS - began)) s; for example: e2e/cluster/run.sh --name $name kubectl get pods --all-namespaces"
