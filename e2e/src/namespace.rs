@@ -4,7 +4,7 @@ use std::{
     panic::AssertUnwindSafe,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -59,10 +59,14 @@ pub async fn with_namespace_only(story: impl AsyncFnOnce(&Cluster) -> Result<()>
 }
 
 async fn tell(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let begun = Instant::now();
     let client = connect().await?;
     let cluster = Cluster { namespace: create_namespace(&client).await?, client };
     let history = History::of(&cluster.client, &cluster.namespace);
     let told = timeout(STORY, AssertUnwindSafe(story(&cluster)).catch_unwind()).await;
+    // The test harness names its threads after the tests.
+    let name = std::thread::current().name().unwrap_or("a story").to_owned();
+    eprintln!("{name} took {:.1} s", begun.elapsed().as_secs_f64());
     let outcome = match told {
         Ok(Ok(outcome)) => outcome.and_then(|()| history.check()),
         Ok(Err(panic)) => Err(anyhow!("{}", words(panic.as_ref()))),
