@@ -20,13 +20,17 @@ CORPUS := $(BIN)/docket-demo-corpus
 # The two small models that the demonstration and the tests use.
 MODELS := minilm smollm2-135m-instruct
 
+# The version of crates, charts and images.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models servers demo test fmt lint crds charts images golden faults bench-queue bench clean-demo
+.PHONY: help setup build models servers images demo cluster cluster-down test e2e fmt lint crds charts golden faults bench-queue bench \
+	clean-demo
 
 help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1\t/' | \
 		while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 setup: ## Installs what the build needs and the machine lacks, or names the command
@@ -47,8 +51,22 @@ servers: ## Fetches or installs the servers and the client that some tests talk 
 demo: models ## Reviews the licences of all dependencies: a few minutes after the build
 	@CORPUS=$(CORPUS) DOCKET=$(DOCKET) DEMO=$(DEMO) SAMPLE=$(SAMPLE) scripts/demo.sh
 
+images: models ## Makes the images of operator, agents and broker as OCI archives (needs root)
+	@scripts/setup-cluster.sh
+	@scripts/images.sh
+
+cluster: images ## The demonstration on a real Kubernetes, which it brings up on this machine (needs root)
+	@e2e/cluster/up.sh
+	@CORPUS=$(CORPUS) DOCKET=$(DOCKET) DEMO=$(DEMO) SAMPLE=$(SAMPLE) VERSION=$(VERSION) e2e/cluster/demo.sh
+
+cluster-down: ## Ends that Kubernetes and removes everything of it
+	@e2e/cluster/down.sh
+
 test: models servers ## Runs everything that passes or fails
 	cargo test $(SELECTION)
+
+e2e: images ## Runs the user stories on a real Kubernetes of their own (needs root); E2E_KEEP=1 leaves it, E2E_STORY=NAME picks
+	@e2e/cluster/e2e.sh $(SELECTION)
 
 fmt: ## Formats the code
 	cargo fmt --all

@@ -74,7 +74,7 @@ class Charts(unittest.TestCase):
         for chart in ["docket-crds", "docket"]:
             description = read(f"charts/{chart}/Chart.yaml")[0]
             self.assertEqual((description["version"], description["appVersion"]), (workspace, workspace))
-        nats = (ROOT / "scripts/nats-server.sh").read_text().split("\nversion=")[1].split("\n")[0]
+        nats = (ROOT / "scripts/nats-server.sh").read_text().split("\nversions=(")[1].split()[0]
         self.assertEqual(read("charts/docket/values.yaml")[0]["image"]["nats"]["tag"], nats)
 
     def test_the_notes_fit_what_was_installed(self):

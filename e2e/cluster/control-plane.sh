@@ -13,7 +13,7 @@ start_control_plane() {
         --kubelet-preferred-address-types InternalIP \
         --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/accounts.pub" \
         --service-account-signing-key-file "$pki/accounts.key" \
-        --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
+        --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction,OwnerReferencesPermissionEnforcement \
         --audit-policy-file "$cluster_scripts/files/audit-policy.yaml" --audit-log-path "$cluster_logs/audit.log"
     start kube-controller-manager "$cluster_bin/kube-controller-manager" \
         --kubeconfig "$pki/controller-manager.kubeconfig" --use-service-account-credentials --leader-elect=false \

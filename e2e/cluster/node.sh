@@ -1,12 +1,16 @@
 # The node of a cluster: containerd, kubelet, kube-proxy and the name service. Sourced by up.sh.
 
-start_node() {
+# What holds images and runs containers: before everything else, since loading images takes longest.
+start_runtime() {
     need_programs
     make_cgroup
     write_node_files
-    local files=$cluster_state/node pki=$cluster_state/pki
-    start containerd containerd --config "$files/containerd.toml"
+    start containerd containerd --config "$cluster_state/node/containerd.toml"
     wait_for containerd 30 ctr --address "$cluster_containerd" version
+}
+
+start_node() {
+    local files=$cluster_state/node pki=$cluster_state/pki
     start kubelet "$cluster_bin/kubelet" --config "$files/kubelet.yaml" --kubeconfig "$pki/node.kubeconfig" \
         --hostname-override node-1 --node-ip "$cluster_address" --root-dir "$cluster_state/kubelet"
     start kube-proxy "$cluster_bin/kube-proxy" --config "$files/proxy.yaml" --hostname-override node-1
@@ -30,10 +34,18 @@ need_programs() {
     local missing=()
     command -v containerd >/dev/null || missing+=(containerd)
     command -v runc >/dev/null || missing+=(runc)
-    [[ -x /usr/lib/cni/bridge ]] || missing+=(containernetworking-plugins)
+    [[ -n $(network_plugins) ]] || missing+=(containernetworking-plugins)
     command -v iptables >/dev/null || missing+=(iptables)
     command -v conntrack >/dev/null || missing+=(conntrack)
     ((${#missing[@]} == 0)) || fail "these are missing: ${missing[*]}; scripts/setup-cluster.sh installs them"
+}
+
+# Debian's package has them elsewhere than the project itself.
+network_plugins() {
+    local folder
+    for folder in /usr/lib/cni /opt/cni/bin; do
+        [[ ! -x $folder/bridge ]] || { echo "$folder"; return; }
+    done
 }
 
 # Pods of two clusters lie in two places, because a kubelet ends what it finds in its own and does not know.
@@ -56,6 +68,7 @@ write_node_files() {
     for file in containerd.toml kubelet.yaml proxy.yaml Corefile cni/10-bridge.conflist; do
         sed -e "s#@STATE@#$cluster_state#g" -e "s#@ADDRESS@#$cluster_address#g" -e "s#@PODS@#$cluster_pods#g" \
             -e "s#@CGROUP@#/$cluster_cgroup#g" -e "s#@PAUSE@#$cluster_pause#g" \
+            -e "s#@PLUGINS@#$(network_plugins)#g" \
             "$cluster_scripts/files/${file##*/}" >"$files/$file"
     done
 }

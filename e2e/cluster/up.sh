@@ -22,7 +22,12 @@ while (($#)); do
     esac
 done
 choose_cluster "$name"
-[[ -z $(holder) ]] || { say "runs already"; exit 0; }
+if [[ -n $(holder) ]]; then
+    say "runs already"
+    # Images may have been made again since.
+    [[ ! -e $cluster_pids/containerd ]] || "$cluster_scripts/load.sh" --name "$name"
+    exit 0
+fi
 [[ -z $node || $EUID -eq 0 ]] || fail "a node needs root; without it there is --control-plane-only"
 
 began=$SECONDS
@@ -45,11 +50,24 @@ hold_namespaces() {
     give_up holder
 }
 
+# Half a cluster helps nobody; its logs stay until the next one.
+abandon() {
+    local pid
+    pid=$(holder)
+    [[ -z $pid ]] || kill -KILL "$pid"
+}
+trap '(($? == 0)) || abandon' EXIT
+
 hold_namespaces
+if [[ -n $node ]]; then
+    start_runtime
+    "$cluster_scripts/load.sh" --name "$name" &
+    loading=$!
+fi
 start_control_plane
 if [[ -n $node ]]; then
     start_node
-    "$cluster_scripts/load.sh" --name "$name"
+    wait "$loading"
 fi
 ((fake_nodes == 0)) || start_fake_nodes "$fake_nodes"
 say "is up after $((SECONDS - began)) s; for example: e2e/cluster/run.sh --name $name kubectl get pods --all-namespaces"

@@ -1,1 +1,29 @@
-//! User stories on a real Kubernetes.
+//! User stories on a real Kubernetes: what they share.
+//!
+//! A story has a namespace of its own in the cluster that KUBECONFIG names, runs inside the cluster's network
+//! (`e2e/cluster/run.sh`), waits for what it expects and never sleeps. Where it fails, the pods, events and logs of its
+//! namespace are printed. This crate knows Docket by its API, its charts and its gateway, never by its code.
+
+mod audit;
+mod command;
+mod connection;
+mod dump;
+mod essence;
+mod expectation;
+mod gateway;
+mod history;
+mod installation;
+mod namespace;
+mod objects;
+mod processes;
+
+pub use audit::{AuditLog, Right, granted_to};
+pub use command::{Output, run};
+pub use connection::connect;
+pub use essence::essence;
+pub use expectation::*;
+pub use gateway::{Ended, Gateway};
+pub use installation::{HOME, Installation, OPERATOR, helm, installed, kustomize, remove};
+pub use namespace::{Cluster, alone_with_namespace, with_namespace, with_namespace_only};
+pub use objects::{Kind, OWNED};
+pub use processes::crash;

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# The demonstration in a cluster: what `make demo` does in one process, done by agent pods. Called by `make cluster`, which has
+# made the images and sets the variables.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+: "${CORPUS:?}" "${DOCKET:?}" "${DEMO:?}" "${SAMPLE:?}" "${VERSION:?}"
+choose_cluster "${DOCKET_CLUSTER:-docket}"
+cd "$cluster_scripts/../.."
+
+namespace=licences
+review=licence-review
+ingest=licence-ingest
+started=$SECONDS
+
+step() { printf '\n== %s\n' "$*"; }
+run() { "$cluster_scripts/run.sh" --name "$cluster_name" "$@"; }
+in_namespace() { run kubectl --namespace "$namespace" "$@"; }
+docket() { run env DOCKET_GATEWAY="$gateway" "$DOCKET" "$@"; }
+
+install() {
+    step "installing Docket with Helm"
+    local common=(--namespace docket-system --create-namespace --wait --timeout 5m)
+    run helm upgrade --install docket-crds charts/docket-crds "${common[@]}" >/dev/null
+    run helm upgrade --install docket charts/docket --values e2e/cluster/values.yaml \
+        --set image.agents.tag="$VERSION-models" "${common[@]}" >/dev/null
+    run kubectl get pods --namespace docket-system
+}
+
+apply() {
+    step "applying $SAMPLE"
+    in_namespace create namespace "$namespace" --dry-run=client --output yaml | in_namespace apply --filename - >/dev/null
+    run kubectl label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted --overwrite >/dev/null
+    in_namespace apply --server-side --filename "$SAMPLE" --filename e2e/cluster/demo/licence-ingest.yaml
+    in_namespace patch agentpool readers --type merge --patch "$state_on_a_disk" >/dev/null
+    # Documents are taken and wait: its heads have nothing to go by yet.
+    suspend true
+    in_namespace wait pipeline --all --for condition=Ready --timeout 300s
+    in_namespace get agentpools,pipelines,pods
+    gateway=http://$(in_namespace get service docket-gateway --output jsonpath='{.spec.clusterIP}'):8080
+}
+
+state_on_a_disk='{"spec": {"replicas": 1, "template": {"volumes": [
+    {"name": "state", "persistentVolumeClaim": {"claimName": "readers-state"}}]}}}'
+
+suspend() { in_namespace patch pipeline "$review" --type merge --patch "{\"spec\": {\"suspend\": $1}}" >/dev/null; }
+
+# What is known of the licences of some documents, and that all of them are licences.
+teach() {
+    python3 - "$DEMO/feedback.jsonl" "$DEMO/documents.jsonl" <<'END' |
+import json, sys
+feedback, documents = ([json.loads(line) for line in open(path)] for path in sys.argv[1:])
+for line in feedback:
+    if line["split"] == "train":
+        print(line["document"], line["head"], line["label"], sep="\0", end="\0")
+for line in documents:
+    print(line["id"], "unlike-the-others", "usual", sep="\0", end="\0")
+END
+        docket_command=$DOCKET gateway=$gateway review=$review run xargs --null --max-args 3 --max-procs 4 \
+            bash -c '"$docket_command" feedback --gateway "$gateway" --pipeline "$review" "$0" --head "$1" --label "$2" >/dev/null'
+}
+
+# Agents look for feedback every 10 seconds; they say so when a head has learned from all of it.
+wait_until_learned() {
+    local examples=$1 head=$2 deadline=$((SECONDS + 300))
+    until in_namespace logs --selector docket.dev/pool=readers --tail -1 | grep -F 'a head has learned' | grep -F "$head" |
+        grep -qE "examples=\"?$examples\\b"; do
+        ((SECONDS < deadline)) || fail "the head $head has not learned from $examples documents"
+        sleep 1
+    done
+}
+
+step "the documents: licence files of the crates that this workspace depends on"
+"$CORPUS" collect --workspace . --out "$DEMO"
+install
+apply
+
+step "ingesting them as knowledge"
+docket submit --pipeline "$ingest" --input "$DEMO/documents.jsonl"
+
+step "teaching what is known of some of them"
+docket submit --pipeline "$review" --input "$DEMO/documents.jsonl" --detach >/dev/null
+teach
+wait_until_learned "$(grep -c '"split":"train"' "$DEMO/feedback.jsonl")" spdx
+wait_until_learned "$(wc -l <"$DEMO/documents.jsonl")" unlike-the-others
+
+step "running $SAMPLE over all of them"
+suspend false
+rm -rf "$DEMO/cluster-results"
+status=0
+# They are known there already: this waits for their ends.
+docket submit --pipeline "$review" --input "$DEMO/documents.jsonl" --output "$DEMO/cluster-results" || status=$?
+# 1 says that some documents were dead-lettered: they are listed above, the others have results.
+((status <= 1)) || exit "$status"
+in_namespace get agentpools,pipelines,pods
+
+step "checking the results against the sources"
+"$CORPUS" check --out "$DEMO" --results "$DEMO/cluster-results"
+
+printf '\nThe demonstration took %d s. Results: %s/results.jsonl (a document a line).\n' $((SECONDS - started)) "$DEMO/cluster-results"
+printf 'Look around:  e2e/cluster/run.sh kubectl get docket --all-namespaces      end it:  make cluster-down\n'
+exit "$status"

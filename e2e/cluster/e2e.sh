@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The end-to-end tests, on a cluster of their own: e2e.sh CARGO-ARGUMENTS…, the selection of crates. Called by `make e2e`,
+# which has built everything, images too.
+#
+# E2E_KEEP=1 leaves the cluster, and the namespaces of stories, for a look; E2E_STORY=NAME runs only stories whose names
+# contain it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+name=e2e
+selection=("$@")
+reports=.reports/e2e
+step() { printf '\n== %s\n' "$*"; }
+
+finish() {
+    local status=$?
+    if ((status)); then
+        rm -rf "$reports"
+        mkdir -p "$reports"
+        cp "${XDG_STATE_HOME:-$HOME/.local/state}/docket/clusters/$name/logs/"*.log "$reports/" 2>/dev/null || true
+        echo "the logs of the cluster are in $reports"
+    fi
+    if [[ -n ${E2E_KEEP-} ]]; then
+        echo "the cluster stays:  e2e/cluster/run.sh --name $name kubectl get pods --all-namespaces"
+    else
+        e2e/cluster/down.sh --name "$name"
+    fi
+}
+
+stories() {
+    local test=$1 threads=$2
+    step "$test"
+    e2e/cluster/run.sh --name "$name" cargo test "${selection[@]}" --test "$test" -- --ignored --nocapture \
+        --test-threads "$threads" ${E2E_STORY:+"$E2E_STORY"}
+}
+
+# A new one each time: the audit log is about these stories alone.
+e2e/cluster/down.sh --name "$name"
+trap finish EXIT
+e2e/cluster/up.sh --name "$name"
+stories e2e_cluster 4
+stories e2e_stories 4
+# About what the stories made the operator do.
+[[ -n ${E2E_STORY-} ]] || stories e2e_rights 1
+# Each takes Docket away.
+stories e2e_install 1

@@ -1,0 +1,207 @@
+//! A namespace for one story, and what the story does in it.
+
+use std::{
+    panic::AssertUnwindSafe,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::{sync::RwLock, time::timeout};
+
+use crate::{
+    Expectation, Gateway, Kind, command,
+    connection::connect,
+    dump::dump,
+    expectation::{self, PATIENCE, present, wait},
+    gone,
+    history::History,
+    installation::installed,
+};
+
+/// Longest time of one story: nothing waits for ever.
+const STORY: Duration = Duration::from_secs(1_200);
+/// The port of a gateway's HTTP interface.
+const GATEWAY_PORT: u16 = 8080;
+/// Who stories write as.
+const MANAGER: &str = "e2e";
+
+/// Stories that break what all share (the operator, the broker) run while no other does.
+static TURN: RwLock<()> = RwLock::const_new(());
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Runs a story in a namespace of its own, beside others. It enforces restricted Pod Security. Afterwards it is deleted,
+/// which must succeed too; with E2E_KEEP it stays. Docket is installed first where it is not.
+pub async fn with_namespace(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let _turn = TURN.read().await;
+    installed(&connect().await?).await?;
+    tell(story).await
+}
+
+/// As [`with_namespace`], while no other story runs.
+pub async fn alone_with_namespace(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let _turn = TURN.write().await;
+    installed(&connect().await?).await?;
+    tell(story).await
+}
+
+/// As [`with_namespace`], with whatever is installed.
+pub async fn with_namespace_only(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    tell(story).await
+}
+
+async fn tell(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let begun = Instant::now();
+    let client = connect().await?;
+    let cluster = Cluster { namespace: create_namespace(&client).await?, client };
+    let history = History::of(&cluster.client, &cluster.namespace);
+    let told = timeout(STORY, AssertUnwindSafe(story(&cluster)).catch_unwind()).await;
+    // The test harness names its threads after the tests.
+    let name = std::thread::current().name().unwrap_or("a story").to_owned();
+    eprintln!("{name} took {:.1} s", begun.elapsed().as_secs_f64());
+    let outcome = match told {
+        Ok(Ok(outcome)) => outcome.and_then(|()| history.check()),
+        Ok(Err(panic)) => Err(anyhow!("{}", words(panic.as_ref()))),
+        Err(_) => Err(anyhow!("the story took longer than {STORY:?}")),
+    };
+    if outcome.is_err() {
+        dump(&cluster.client, &cluster.namespace).await;
+    }
+    if std::env::var_os("E2E_KEEP").is_some() {
+        eprintln!("namespace {} is kept", cluster.namespace);
+        return outcome;
+    }
+    let deleted = cluster.delete_namespace().await;
+    if deleted.is_err() && outcome.is_ok() {
+        dump(&cluster.client, &cluster.namespace).await;
+    }
+    outcome.and(deleted)
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("the story panicked").to_owned()
+}
+
+async fn create_namespace(client: &Client) -> Result<String> {
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("e2e-{}-{number}", std::process::id());
+    let namespace: Namespace = serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }))?;
+    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.context("create a namespace")?;
+    Ok(name)
+}
+
+/// A story's namespace in the cluster.
+pub struct Cluster {
+    /// The API server.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// The objects of a kind in the namespace.
+    pub fn all(&self, kind: Kind) -> Api<DynamicObject> {
+        kind.within(&self.client, &self.namespace)
+    }
+
+    /// Applies a file, as a person would. The path is seen from the root of the repository.
+    pub async fn apply_file(&self, file: &str) -> Result<()> {
+        ensure!(command::repository().join(file).exists(), "there is no file {file}");
+        self.kubectl(&["apply", "--server-side", "--filename", file], "").await.map(drop)
+    }
+
+    /// Applies an object, as a person would.
+    pub async fn apply(&self, object: &Value) -> Result<()> {
+        self.kubectl(&["apply", "--server-side", "--filename", "-"], &object.to_string()).await.map(drop)
+    }
+
+    /// Whether the API server would take all that a file holds; nothing is stored.
+    pub async fn would_take(&self, file: &Path) -> Result<()> {
+        let file = file.display().to_string();
+        self.kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", &file], "")
+            .await
+            .map(drop)
+    }
+
+    /// What the API server says when it refuses an object.
+    pub async fn refusal(&self, object: &Value) -> Result<String> {
+        let mut command = vec!["kubectl", "--namespace", self.namespace.as_str()];
+        command.extend(["create", "--filename", "-"]);
+        let output = command::run(&command, &object.to_string()).await?;
+        ensure!(!output.succeeded, "the API server took {object:#}");
+        Ok(output.errors)
+    }
+
+    /// Changes an object by a merge patch.
+    pub async fn patch(&self, kind: Kind, name: &str, change: Value) -> Result<DynamicObject> {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = self.all(kind).patch(name, &parameters, &Patch::Merge(&change)).await;
+        patched.with_context(|| format!("change {kind:?} \"{name}\" by {change}"))
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, kind: Kind, name: &str) -> Result<()> {
+        let deleted = self.all(kind).delete(name, &DeleteParams::default()).await;
+        deleted.with_context(|| format!("delete {kind:?} \"{name}\"")).map(drop)
+    }
+
+    /// Writes the number of replicas, as an autoscaler would.
+    pub async fn scale(&self, pool: &str, replicas: u32) -> Result<()> {
+        let change = json!({"spec": {"replicas": replicas}});
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let scaled = self.all(Kind::AgentPool).patch_scale(pool, &parameters, &Patch::Merge(&change)).await;
+        scaled.with_context(|| format!("scale pool \"{pool}\"")).map(drop)
+    }
+
+    /// Waits until an object is as expected.
+    pub async fn wait(&self, kind: Kind, name: &str, expectation: Expectation) -> Result<DynamicObject> {
+        expectation::wait_for(&self.all(kind), name, &expectation).await
+    }
+
+    /// Waits until an object is gone.
+    pub async fn wait_gone(&self, kind: Kind, name: &str) -> Result<()> {
+        wait(&self.all(kind), name, &gone(), PATIENCE).await.map(drop)
+    }
+
+    /// The objects of a kind with these labels.
+    pub async fn labelled(&self, kind: Kind, labels: &str) -> Result<Vec<DynamicObject>> {
+        let found = self.all(kind).list(&ListParams::default().labels(labels)).await;
+        Ok(found.with_context(|| format!("list {kind:?} {labels}"))?.items)
+    }
+
+    /// The namespace's gateway, at the address that its Service has.
+    pub async fn gateway(&self) -> Result<Gateway> {
+        let service = self.wait(Kind::Service, "docket-gateway", present()).await?;
+        let Some(address) = service.data["spec"]["clusterIP"].as_str() else { bail!("the gateway has no address") };
+        Gateway::at(&format!("{address}:{GATEWAY_PORT}"))
+    }
+
+    /// kubectl in the namespace; what it prints.
+    pub async fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let mut command = vec!["kubectl", "--namespace", self.namespace.as_str()];
+        command.extend(arguments);
+        command::run(&command, input).await?.or_fail(&command.join(" "))
+    }
+
+    /// Deletes the namespace and waits until it is gone: finalizers that wait for something are found here.
+    pub async fn delete_namespace(&self) -> Result<()> {
+        let resource = kube::api::ApiResource::erase::<Namespace>(&());
+        let namespaces: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            other => other.context("delete the namespace")?,
+        };
+        wait(&namespaces, &self.namespace, &gone(), PATIENCE).await.map(drop)
+    }
+}

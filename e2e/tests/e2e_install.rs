@@ -1,0 +1,93 @@
+//! Installs and removes Docket in every way that is documented. Run alone: each story begins and ends without it.
+
+use anyhow::{Result, ensure};
+use e2e::{Installation, Kind, condition, connect, helm, kustomize, remove, run, with_namespace_only};
+use kube::api::ListParams;
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn helm_installs_tests_and_removes_everything() -> Result<()> {
+    let client = connect().await?;
+    remove(&client, Installation::Helm).await?;
+    helm(&client, &[]).await?;
+    run(&["helm", "test", "docket", "--namespace", e2e::HOME, "--timeout", "3m"], "").await?.or_fail("helm test")?;
+    works().await?;
+    remove(&client, Installation::Helm).await?;
+    nothing_is_left().await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn kustomize_installs_the_same() -> Result<()> {
+    let client = connect().await?;
+    remove(&client, Installation::Helm).await?;
+    kustomize(&client).await?;
+    works().await?;
+    remove(&client, Installation::Kustomize).await?;
+    nothing_is_left().await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn an_uninstall_keeps_what_users_made() -> Result<()> {
+    let client = connect().await?;
+    remove(&client, Installation::Helm).await?;
+    helm(&client, &[]).await?;
+    with_namespace_only(async |cluster| {
+        cluster.apply_file("e2e/manifests/letters.yaml").await?;
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
+        for release in ["docket", "docket-crds"] {
+            let uninstall = ["helm", "uninstall", release, "--namespace", e2e::HOME, "--wait"];
+            run(&uninstall, "").await?.or_fail("helm uninstall")?;
+        }
+        cluster.kubectl(&["get", "agentpool/clerks", "pipeline/letters"], "").await?;
+        // Whoever comes back goes on where it was.
+        helm(&cluster.client, &[]).await?;
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await.map(drop)
+    })
+    .await?;
+    remove(&client, Installation::Helm).await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn definitions_that_are_deleted_and_come_back_are_served_again() -> Result<()> {
+    let client = connect().await?;
+    remove(&client, Installation::Helm).await?;
+    helm(&client, &[]).await?;
+    with_namespace_only(async |cluster| {
+        cluster.apply_file("e2e/manifests/letters.yaml").await?;
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
+        let delete = ["kubectl", "delete", "crd", "agentpools.docket.dev", "pipelines.docket.dev", "--timeout", "120s"];
+        run(&delete, "").await?.or_fail("delete the definitions")?;
+        cluster.wait_gone(Kind::Deployment, "clerks-agents").await?;
+        helm(&cluster.client, &[]).await?;
+        cluster.apply_file("e2e/manifests/letters.yaml").await?;
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await.map(drop)
+    })
+    .await?;
+    remove(&client, Installation::Helm).await
+}
+
+/// A pool and a pipeline become ready with what is installed now.
+async fn works() -> Result<()> {
+    with_namespace_only(async |cluster| {
+        cluster.apply_file("e2e/manifests/letters.yaml").await?;
+        cluster.wait(Kind::AgentPool, "clerks", condition("Ready", "True")).await?;
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await.map(drop)
+    })
+    .await
+}
+
+async fn nothing_is_left() -> Result<()> {
+    let client = connect().await?;
+    for kind in [Kind::Deployment, Kind::StatefulSet, Kind::Service] {
+        let labelled = ListParams::default().labels("app.kubernetes.io/part-of=docket");
+        let left = kind.everywhere(&client).list(&labelled).await?;
+        ensure!(left.items.is_empty(), "{} objects of kind {kind:?} are left", left.items.len());
+    }
+    let definitions =
+        run(&["kubectl", "get", "crds", "--output", "name"], "").await?.or_fail("list the definitions")?;
+    ensure!(!definitions.contains("docket.dev"), "definitions are left:\n{definitions}");
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! What users do with Docket, and what happens to it meanwhile.
+
+#[path = "stories/bad_objects.rs"]
+mod bad_objects;
+#[path = "stories/deletion.rs"]
+mod deletion;
+#[path = "stories/documents.rs"]
+mod documents;
+#[path = "stories/kills.rs"]
+mod kills;
+#[path = "stories/letters.rs"]
+mod letters;
+#[path = "stories/pipelines.rs"]
+mod pipelines;
+#[path = "stories/pools.rs"]
+mod pools;
+#[path = "stories/samples.rs"]
+mod samples;
+#[path = "stories/tampering.rs"]
+mod tampering;

@@ -1,0 +1,126 @@
+//! Parts die while documents are on their way: none is lost, none is worked to two ends.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use e2e::{Cluster, Expectation, Gateway, HOME, Kind, OPERATOR, alone_with_namespace, crash, wait, with_namespace};
+use kube::api::{DeleteParams, DynamicObject};
+use serde_json::json;
+
+use crate::documents::{all_ended_once, documents, letters};
+
+const NUMBER: usize = 300;
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn agents_that_crash_lose_no_document() -> Result<()> {
+    with_namespace(async |cluster| {
+        let gateway = letters(cluster).await?;
+        cluster.scale("clerks", 2).await?;
+        while_submitting(&gateway, "agents", async || {
+            for _ in 0..3 {
+                crash(&running(cluster, "docket.dev/pool=clerks").await?)?;
+            }
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_gateway_that_crashes_loses_no_document() -> Result<()> {
+    with_namespace(async |cluster| {
+        let gateway = letters(cluster).await?;
+        while_submitting(&gateway, "gateway", async || {
+            crash(&running(cluster, "app.kubernetes.io/component=gateway").await?)
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn pods_that_are_deleted_lose_no_document() -> Result<()> {
+    with_namespace(async |cluster| {
+        let gateway = letters(cluster).await?;
+        while_submitting(&gateway, "deleted", async || {
+            let pod = running(cluster, "docket.dev/pool=clerks").await?;
+            let name = pod.metadata.name.unwrap_or_default();
+            cluster.all(Kind::Pod).delete(&name, &DeleteParams::default()).await.context("delete a pod")?;
+            cluster.wait_gone(Kind::Pod, &name).await
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn an_operator_that_crashes_is_followed_by_the_other() -> Result<()> {
+    alone_with_namespace(async |cluster| {
+        let gateway = letters(cluster).await?;
+        while_submitting(&gateway, "operator", async || {
+            let leases = Kind::Lease.within(&cluster.client, HOME);
+            let lease = leases.get(OPERATOR).await.context("read the operator's lease")?;
+            // A pod's name, and after it what tells its processes apart.
+            let holder = lease.data["spec"]["holderIdentity"].as_str().and_then(|holder| holder.split('_').next());
+            let pods = Kind::Pod.within(&cluster.client, HOME);
+            let leader = pods.get(holder.context("nobody leads")?).await;
+            crash(&leader.context("the leader is not named as its pod")?)?;
+            // Whoever leads then does what the one that died would have done.
+            cluster.scale("clerks", 2).await?;
+            cluster.wait(Kind::Deployment, "clerks-agents", e2e::ready_replicas(2)).await.map(drop)
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_broker_that_crashes_loses_no_document() -> Result<()> {
+    alone_with_namespace(async |cluster| {
+        let gateway = letters(cluster).await?;
+        while_submitting(&gateway, "broker", async || {
+            let pods = Kind::Pod.within(&cluster.client, HOME);
+            let broker = pods.get("docket-nats-0").await.context("find the broker")?;
+            let restarts = restarts(&broker);
+            crash(&broker)?;
+            let again = Expectation::new("to run again", move |pod| {
+                pod.is_some_and(|pod| {
+                    self::restarts(pod) > restarts && pod.data["status"]["containerStatuses"][0]["ready"] == json!(true)
+                })
+            });
+            wait(&pods, "docket-nats-0", &again, e2e::PATIENCE).await.map(drop)
+        })
+        .await
+    })
+    .await
+}
+
+/// Submits documents while something happens, and checks what became of all of them.
+async fn while_submitting(gateway: &Gateway, prefix: &str, happens: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let all: BTreeMap<String, String> = documents(prefix, NUMBER);
+    let (submitted, happened) = tokio::join!(gateway.submit_all("letters", &all), happens());
+    happened?;
+    submitted?;
+    all_ended_once(gateway, &all).await
+}
+
+fn restarts(pod: &DynamicObject) -> u64 {
+    pod.data["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
+}
+
+/// A pod whose container runs.
+async fn running(cluster: &Cluster, labels: &str) -> Result<DynamicObject> {
+    let running = Expectation::new("to run", |pod| {
+        pod.is_some_and(|pod| pod.data["status"]["containerStatuses"][0]["state"]["running"].is_object())
+    });
+    let pods = cluster.labelled(Kind::Pod, labels).await?;
+    let alive = pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
+    let name = alive.and_then(|pod| pod.metadata.name.clone()).with_context(|| format!("no pod has {labels}"))?;
+    cluster.wait(Kind::Pod, &name, running).await
+}

@@ -1,0 +1,98 @@
+//! Pools on nodes: replicas, GPUs, and what no node has.
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Cluster, Kind, condition, condition_of, condition_saying, connect, present, ready_replicas, with_namespace};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn scaling_a_pool_changes_its_ready_replicas() -> Result<()> {
+    with_namespace(async |cluster| {
+        cluster.apply(&pool("clerks", json!({"replicas": 1}))).await?;
+        cluster.wait(Kind::AgentPool, "clerks", condition("Ready", "True")).await?;
+        cluster.scale("clerks", 3).await?;
+        cluster.wait(Kind::Deployment, "clerks-agents", ready_replicas(3)).await?;
+        cluster.wait(Kind::AgentPool, "clerks", condition("Ready", "True")).await?;
+        scale_says(cluster, "clerks", 3).await?;
+        cluster.scale("clerks", 1).await?;
+        cluster.wait(Kind::Deployment, "clerks-agents", ready_replicas(1)).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_pool_that_asks_for_a_gpu_is_scheduled_where_one_is() -> Result<()> {
+    give_node_gpus().await?;
+    with_namespace(async |cluster| {
+        let device = json!({"kind": "Gpu", "resource": "nvidia.com/gpu", "count": 1});
+        cluster.apply(&pool("fast", json!({"replicas": 1, "device": device}))).await?;
+        cluster.wait(Kind::Deployment, "fast-agents", present()).await?;
+        cluster.wait(Kind::AgentPool, "fast", condition("Schedulable", "True")).await?;
+        let pods = cluster.labelled(Kind::Pod, "docket.dev/pool=fast").await?;
+        let pod = pods.first().context("the pool has no pod")?;
+        let limits = &pod.data["spec"]["containers"][0]["resources"]["limits"];
+        ensure!(limits["nvidia.com/gpu"] == "1", "the pod's limits are {limits}");
+        ensure!(pod.data["spec"]["nodeName"] == "node-1", "the pod is not on a node: {:#}", pod.data["status"]);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_pool_that_no_node_can_hold_says_what_is_missing_and_heals() -> Result<()> {
+    with_namespace(async |cluster| {
+        let device = json!({"kind": "Gpu", "resource": "example.com/rare-gpu", "count": 3});
+        cluster.apply(&pool("rare", json!({"replicas": 1, "device": device}))).await?;
+        let missing = condition_saying("Schedulable", "False", "example.com/rare-gpu");
+        cluster.wait(Kind::AgentPool, "rare", missing).await?;
+        cluster.wait(Kind::AgentPool, "rare", condition("Ready", "False")).await?;
+        cluster.patch(Kind::AgentPool, "rare", json!({"spec": {"device": null}})).await?;
+        cluster.wait(Kind::AgentPool, "rare", condition("Ready", "True")).await?;
+        cluster.wait(Kind::AgentPool, "rare", condition("Schedulable", "True")).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_new_pool_is_not_ready_before_its_agents_are() -> Result<()> {
+    with_namespace(async |cluster| {
+        // No node has this label, so that the pool cannot become ready.
+        let device = json!({"kind": "Cpu", "nodeSelector": {"e2e.docket.dev/no-such": "node"}});
+        cluster.apply(&pool("nowhere", json!({"replicas": 1, "device": device}))).await?;
+        let pool = cluster.wait(Kind::AgentPool, "nowhere", condition("Ready", "False")).await?;
+        let ready = condition_of(&pool, "Ready").context("a pool without Ready")?;
+        ensure!(ready["message"].as_str().is_some_and(|message| !message.is_empty()), "Ready says nothing: {ready}");
+        Ok(())
+    })
+    .await
+}
+
+fn pool(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": name}, "spec": spec})
+}
+
+/// The scale subresource, which autoscalers read, tells the replicas and how to find the pods.
+async fn scale_says(cluster: &Cluster, name: &str, replicas: i32) -> Result<()> {
+    let scale = cluster.all(Kind::AgentPool).get_scale(name).await.context("read the scale subresource")?;
+    let status = scale.status.context("a scale without status")?;
+    ensure!(status.replicas == replicas, "the scale has {} replicas", status.replicas);
+    let selector = status.selector.context("a scale without a selector")?;
+    let pods = cluster.labelled(Kind::Pod, &selector).await?;
+    ensure!(pods.len() == usize::try_from(replicas)?, "the selector {selector} finds {} pods", pods.len());
+    Ok(())
+}
+
+/// The node says that it has four GPUs, as a device plugin would make it say.
+async fn give_node_gpus() -> Result<()> {
+    let capacity = json!({"status": {"capacity": {"nvidia.com/gpu": "4"}}});
+    let nodes = Kind::Node.everywhere(&connect().await?);
+    nodes
+        .patch_status("node-1", &PatchParams::default(), &Patch::Merge(&capacity))
+        .await
+        .context("give the node GPUs")?;
+    Ok(())
+}
