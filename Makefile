@@ -81,10 +81,6 @@ crds: build ## Writes config/crd/ from the API types, and the copies that the ch
 charts: ## Checks charts, config/ and what ships with them, without a cluster (scripts/charts.sh writes what is generated)
 	@scripts/charts-test.sh
 
-images: models ## Makes the images as OCI archives, where their inputs changed (needs root)
-	@scripts/setup-cluster.sh images
-	@scripts/images.sh
-
 golden: build ## Makes the reference outputs of other engines again (needs network)
 	@$(DOCKET) model pull $(MODELS) gemma3-270m
 	@scripts/golden.sh

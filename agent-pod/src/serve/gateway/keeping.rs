@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use flow::Event;
 use serde_json::Value;
 
 use super::{
@@ -17,7 +18,10 @@ use super::{
 };
 use crate::{
     error::chain,
-    runtime::{driver::Error, now, progress, sweeper, timers},
+    runtime::{
+        driver::{Driver, Error},
+        now, progress, sweeper, timers,
+    },
 };
 
 /// Pause after the store failed; everything here is tried again for as long as the process runs.
@@ -83,19 +87,37 @@ pub(super) async fn count(api: &Api) -> Result<(), Error> {
         let mut unfinished = HashSet::new();
         let mut earlier = Earlier::default();
         let mut tally = Tally::at(now());
+        let mut otherwise = Vec::new();
         sweeper::sweep(&api.drivers.of(name), now(), |record| {
             tally.count(record);
             if record.end.is_some() {
                 return;
             }
             earlier.count(plan, record);
+            if record.suspended != plan.spec.suspend {
+                otherwise.push(record.submission.document.clone());
+            }
             unfinished.insert((record.submission.tenant.clone(), record.submission.document.clone()));
         })
         .await?;
         let open = api.credits.recount(name, began, unfinished);
         api.tallies.set(tally.finish(name));
+        hold_or_go_on(&api.drivers.of(name), plan.spec.suspend, otherwise).await?;
         api.drivers.metrics().open(name, open);
         earlier.report(api, name).await;
+    }
+    Ok(())
+}
+
+/// Documents that began while the pipeline was suspended go on when it is not any more, and the other way round. They keep
+/// their plan; whether it may be worked is not part of what it is.
+async fn hold_or_go_on(driver: &Driver, suspend: bool, documents: Vec<String>) -> Result<(), Error> {
+    for document in documents {
+        match driver.apply(&document, if suspend { Event::Suspend } else { Event::Resume }).await {
+            // It was erased since.
+            Ok(_) | Err(Error::Unknown { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
