@@ -258,3 +258,24 @@ fn caches_of_all_processes_are_seen_and_cleared_also_of_one_that_is_away() {
     let _first = start("first");
     assert_eq!(levels(submit("5-")), [Value::Null]);
 }
+
+#[test]
+fn documents_of_a_suspended_pipeline_wait_and_go_on_when_it_is_not_any_more() {
+    let Some(nats) = Nats::start() else { return };
+    let place = Place::new();
+    let suspended =
+        |suspend: bool| PLAIN.replace("spec:\n  stages:", &format!("spec:\n  suspend: {suspend}\n  stages:"));
+    place.write("pipeline.yaml", suspended(true));
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    let mut worker = worker(&place, "only", &format!("pool: readers\n{}", common(&nats, "")));
+    worker.says("worker only takes tasks");
+    for number in 0..5 {
+        place.write(&format!("in/{number}.txt"), format!("document {number}"));
+    }
+    place.docket(&["submit", "--gateway", &gateway.http, "--input", "in", "--detach"]).code(0);
+    assert_eq!((count(&gateway.http, "unfinished"), count(&gateway.http, "succeeded")), (5, 0));
+    drop(gateway);
+    place.write("pipeline.yaml", suspended(false));
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    wait_for("all documents to end", || (count(&gateway.http, "succeeded") == 5).then_some(()));
+}
