@@ -131,6 +131,7 @@ while (($#)); do
 done
 ((${#wanted[@]})) || wanted=(docket-operator docket docket-models nats)
 
+((EUID == 0)) || fail "needs root: buildah is to own the files of an image"
 mkdir -p "$out"
 out=$(realpath "$out")
 work=$(mktemp -d)

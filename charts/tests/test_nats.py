@@ -26,6 +26,10 @@ class Nats(unittest.TestCase):
             objects = documents(template("docket", [f"nats.storage.size={size}"]).stdout)
             self.assertIn(f"max_file_store: {limit}\n", one(objects, "ConfigMap", "docket-nats")["data"]["nats.conf"])
 
+    def test_one_server_and_several_never_share_a_folder(self):
+        self.assertIn("store_dir: /data/cluster\n", configuration("default"))
+        self.assertIn("store_dir: /data/single\n", configuration("one-server"))
+
     def test_a_changed_configuration_restarts_the_servers(self):
         def mark(objects):
             return pod_template(one(objects, "StatefulSet", "docket-nats"))["metadata"]["annotations"]["docket.dev/config"]

@@ -9,7 +9,8 @@ lame_duck_grace_period: 5s
 lame_duck_duration: 30s
 
 jetstream: {
-  store_dir: /data
+  # A server that was alone and joins others removes what they do not know, which is everything: the two never share a folder.
+  store_dir: /data/{{ gt (int .Values.nats.replicas) 1 | ternary "cluster" "single" }}
   max_memory_store: 128Mi
   max_file_store: {{ div (mul 9 (include "docket.mebibytes" .Values.nats.storage.size | int64)) 10 }}Mi
   # What was acknowledged is on the disk: without it the last seconds are lost with a machine.
