@@ -30,6 +30,12 @@ class Nats(unittest.TestCase):
         self.assertIn("store_dir: /data/cluster\n", configuration("default"))
         self.assertIn("store_dir: /data/single\n", configuration("one-server"))
 
+    def test_the_next_server_is_restarted_when_the_last_one_has_everything(self):
+        # Without a parameter, /healthz is about every stream and not about the server alone.
+        self.assertEqual(container("default")["startupProbe"]["httpGet"]["path"], "/healthz")
+        budget = one(rendered("default"), "PodDisruptionBudget", "docket-nats")
+        self.assertEqual(budget["spec"]["maxUnavailable"], 1)
+
     def test_a_changed_configuration_restarts_the_servers(self):
         def mark(objects):
             return pod_template(one(objects, "StatefulSet", "docket-nats"))["metadata"]["annotations"]["docket.dev/config"]
