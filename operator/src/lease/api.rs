@@ -61,8 +61,8 @@ impl LeaseApi for KubeLease {
 
 fn call_error(error: kube::Error) -> CallError {
     match &error {
-        // 404 of a write: the Lease was removed.
-        kube::Error::Api(status) if matches!(status.code, 404 | 409) => CallError::Conflict,
+        // Not found, when it is written: it was removed. A 404 without that reason comes from something in between.
+        kube::Error::Api(status) if status.code == 409 || status.is_not_found() => CallError::Conflict,
         kube::Error::Api(status) if status.code < 500 || status.code == 503 => CallError::Refused(Box::new(error)),
         _ => CallError::Unclear(Box::new(error)),
     }
