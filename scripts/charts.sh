@@ -26,7 +26,7 @@ write() {
     cp config/alerts/docket.yaml "$root/charts/docket/files/alerts.yaml"
     cp config/grafana/docket.json "$root/charts/docket/files/dashboard.json"
     rendered rbac/cluster rbac/own-namespace rbac/users >"$root/config/rbac/rbac.yaml"
-    rendered operator/service-account operator/deployment operator/disruption-budget >"$root/config/operator/operator.yaml"
+    rendered operator/service-account operator/service operator/deployment operator/disruption-budget >"$root/config/operator/operator.yaml"
     rendered nats/service-account nats/config nats/services nats/stateful-set nats/disruption-budget \
         >"$root/config/nats/nats.yaml"
     rendered network/default-deny network/operator network/nats >"$root/config/network/network.yaml"

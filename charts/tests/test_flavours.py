@@ -136,7 +136,8 @@ class Operator(unittest.TestCase):
         external = operator_environment("external-nats")
         self.assertEqual(external["DOCKET_NATS"], "tls://nats.example.com:4443")
         self.assertEqual(external["DOCKET_NATS_CREDENTIALS_SECRET"], "nats-user")
-        self.assertEqual(of_kind(rendered("external-nats"), "StatefulSet", "Service", "Secret"), [])
+        own = of_kind(rendered("external-nats"), "StatefulSet", "Service", "Secret")
+        self.assertEqual([o["metadata"]["name"] for o in own], ["docket-operator"])
         s3 = operator_environment("s3")
         self.assertEqual((s3["DOCKET_PAYLOADS"], s3["DOCKET_PAYLOADS_SECRET"]), ("s3://bucket/docket", "s3-keys"))
 

@@ -2,7 +2,7 @@
 
 import unittest
 
-from support import FLAVOURS, of_kind, one, pod_template, rendered
+from support import FLAVOURS, NAMESPACE, documents, of_kind, one, pod_template, rendered, template
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod")
 # Volumes that "restricted" admits.
@@ -110,9 +110,25 @@ class Pods(unittest.TestCase):
         for flavour in FLAVOURS:
             objects = rendered(flavour)
             for service in of_kind(objects, "Service"):
-                named = {p["name"] for p in pod_template(one(objects, "StatefulSet", "docket-nats"))["spec"]["containers"][0]["ports"]}
+                kind = "Deployment" if service["metadata"]["name"] == "docket-operator" else "StatefulSet"
+                name = "docket-operator" if kind == "Deployment" else "docket-nats"
+                named = {p["name"] for p in pod_template(one(objects, kind, name))["spec"]["containers"][0]["ports"]}
                 for port in service["spec"]["ports"]:
                     self.assertIn(port["targetPort"], named)
+
+
+    def test_the_pod_of_a_test_may_no_more_than_others_and_asks_the_operator(self):
+        objects = documents(template("docket", [], ["--show-only", "templates/tests/ready.yaml"]).stdout)
+        pod = one(objects, "Pod", "docket-check")
+        self.assertEqual(pod["metadata"]["annotations"]["helm.sh/hook"], "test")
+        spec = pod["spec"]
+        self.assertIs(spec["automountServiceAccountToken"], False)
+        self.assertTrue(spec["securityContext"]["runAsNonRoot"])
+        container = spec["containers"][0]
+        self.assertEqual(container["securityContext"]["capabilities"], {"drop": ["ALL"]})
+        self.assertTrue(container["securityContext"]["readOnlyRootFilesystem"])
+        self.assertEqual(set(container["resources"]["limits"]), {"cpu", "memory"})
+        self.assertIn(f"http://docket-operator.{NAMESPACE}.svc:9090/readyz", container["args"])
 
 
 if __name__ == "__main__":

@@ -17,6 +17,20 @@ pub struct Arguments {
 pub enum Command {
     /// Runs the controllers until SIGTERM. Of several processes one leads, the others stand by.
     Run(Box<RunArguments>),
+    /// Asks a running operator whether it is ready, until it is; for `helm test`.
+    Check(CheckArguments),
+}
+
+/// `docket-operator check`.
+#[derive(Args, Debug, Clone)]
+pub struct CheckArguments {
+    /// Address of its /readyz.
+    #[arg(long, env = "DOCKET_CHECK_URL", value_name = "URL", default_value = "http://127.0.0.1:9090/readyz")]
+    pub url: String,
+    /// Longest wait in seconds.
+    #[arg(long, env = "DOCKET_CHECK_TIMEOUT", value_name = "SECONDS", default_value = "30",
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub timeout: u64,
 }
 
 /// `docket-operator run`.

@@ -6,6 +6,7 @@ pub mod agent_pool;
 pub mod apply;
 pub mod args;
 pub mod broker;
+pub mod check;
 pub mod client;
 pub mod condition;
 pub mod config;

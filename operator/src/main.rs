@@ -1,11 +1,12 @@
 //! The `docket-operator` command.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use operator::{
-    args::{Arguments, Command},
+    args::{Arguments, Command, RunArguments},
     chain,
+    check::ready,
     config::Config,
     log,
     run::{controllers, run},
@@ -19,8 +20,20 @@ const SYSTEM: u8 = 3;
 // Two workers at least, whatever the machine has: the election must go on while a controller computes.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    let Command::Run(arguments) = Arguments::parse().command;
-    let resolved = Config::resolve(&arguments).map_err(|problems| problems.to_string());
+    match Arguments::parse().command {
+        Command::Run(arguments) => work(&arguments).await,
+        Command::Check(arguments) => match ready(&arguments.url, Duration::from_secs(arguments.timeout)).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why_not) => {
+                eprintln!("{why_not}");
+                ExitCode::from(SYSTEM)
+            }
+        },
+    }
+}
+
+async fn work(arguments: &RunArguments) -> ExitCode {
+    let resolved = Config::resolve(arguments).map_err(|problems| problems.to_string());
     let config = match resolved.and_then(|config| log::begin(arguments.log_format, &arguments.log).map(|()| config)) {
         Ok(config) => config,
         Err(problems) => {

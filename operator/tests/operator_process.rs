@@ -293,3 +293,15 @@ async fn of_several_one_leads_and_another_takes_over_from_one_that_is_killed_and
     assert!(operators[0].leads(), "and disturbs nobody");
     assert_eq!(epoch(), third);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_says_what_an_operator_misses_and_ends_well_once_it_is_ready() {
+    let nobody = format!("http://{}/readyz", free_address());
+    let answer = output(&["check", "--url", &nobody, "--timeout", "1"]);
+    assert_eq!((answer.status.code(), told(&answer).contains("was not ready within 1 s")), (Some(3), true));
+    let server = ApiServer::start().await;
+    let operator = Operator::start(server.address, "one", &[]);
+    let url = format!("http://{}/readyz", operator.health);
+    let answer = output(&["check", "--url", &url, "--timeout", "60"]);
+    assert_eq!(answer.status.code(), Some(0), "{}", told(&answer));
+}
