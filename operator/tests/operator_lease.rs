@@ -175,7 +175,7 @@ fn two_processes_of_one_name_are_two() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Delays, lost requests and answers, refusals, pauses, kills, orderly ends, and clocks of different rates.
     #[test]

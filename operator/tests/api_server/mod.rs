@@ -38,6 +38,8 @@ pub struct Contents {
     version: u64,
     /// For the next requests to the Lease, one each.
     pub trouble: VecDeque<Trouble>,
+    /// Bodies of Events that were made.
+    pub events: Vec<Value>,
     /// Method and path of every request.
     pub requests: Vec<(Method, String)>,
 }
@@ -62,6 +64,7 @@ impl ApiServer {
         let routes = lease
             .route("/apis/docket.dev/v1alpha1", get(kinds))
             .route("/api/v1/namespaces/docket/secrets/{name}", get(secret))
+            .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", axum::routing::post(event))
             .fallback(async || status(StatusCode::NOT_FOUND))
             .layer(middleware::from_fn_with_state(Arc::clone(&contents), record))
             .with_state(Arc::clone(&contents));
@@ -157,6 +160,11 @@ async fn kinds(State(contents): State<Shared>) -> Response {
 async fn secret(State(contents): State<Shared>, Path(_): Path<String>) -> Response {
     let contents = contents.lock().expect("no handler panics");
     contents.secret.clone().map_or_else(|| status(StatusCode::NOT_FOUND), |secret| Json(secret).into_response())
+}
+
+async fn event(State(contents): State<Shared>, Json(event): Json<Value>) -> Response {
+    contents.lock().expect("no handler panics").events.push(event.clone());
+    Json(event).into_response()
 }
 
 fn status(code: StatusCode) -> Response {
