@@ -75,6 +75,16 @@ impl Metrics {
         Pass { seconds: self.reconcile_seconds.clone(), kind, outcome: "ok", began: Instant::now() }
     }
 
+    /// The time that a pass over an object of this kind takes, and whether it went well.
+    pub async fn timed<T, E>(&self, kind: &'static str, pass: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut timer = self.reconciling(kind);
+        let done = pass.await;
+        if done.is_err() {
+            timer.ends("error");
+        }
+        done
+    }
+
     /// A pass has failed, for a reason from a closed set.
     pub fn failed(&self, kind: &str, reason: &str) {
         self.reconcile_errors.with_label_values(&[kind, reason]).inc();

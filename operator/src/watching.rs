@@ -13,12 +13,11 @@ use kube::{
         Predicate, WatchStreamExt, predicates,
         reflector::{ObjectRef, Store, store},
         watcher,
-        watcher::Config,
     },
 };
 use serde::de::DeserializeOwned;
 
-use crate::{context::Context, names::FIELD_MANAGER};
+use crate::{client::watching, context::Context, names::FIELD_MANAGER};
 
 /// The objects to look at again.
 pub type Triggers<K> = BoxStream<'static, Result<ObjectRef<K>, watcher::Error>>;
@@ -56,7 +55,7 @@ impl Scope {
     {
         let (reader, writer) = store();
         let written = predicates::generation.combine(predicates::finalizers);
-        let triggers = watcher(self.api::<K>(ctx), Config::default())
+        let triggers = watcher(self.api::<K>(ctx), watching())
             .default_backoff()
             .reflect(writer)
             .applied_objects()
@@ -77,7 +76,7 @@ impl Scope {
         O: Resource<DynamicType: Clone + Debug + Eq + Hash + Send> + 'static,
         I: IntoIterator<Item = ObjectRef<O>, IntoIter: Send + 'static>,
     {
-        let ours = Config::default().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
+        let ours = watching().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
         let touched = watcher(self.api::<PartialObjectMeta<K>>(ctx), ours).default_backoff().touched_objects();
         touched.map_ok(move |object| stream::iter(concerned(object)).map(Ok)).try_flatten().boxed()
     }
@@ -95,7 +94,7 @@ impl Scope {
         O: Resource<DynamicType: Clone + Debug + Eq + Hash + Send> + 'static,
         I: IntoIterator<Item = ObjectRef<O>, IntoIter: Send + 'static>,
     {
-        let touched = watcher(self.api::<K>(ctx), Config::default()).default_backoff().touched_objects();
+        let touched = watcher(self.api::<K>(ctx), watching()).default_backoff().touched_objects();
         let changed = touched.predicate_filter(relevant, Default::default());
         changed.map_ok(move |object| stream::iter(concerned(object)).map(Ok)).try_flatten().boxed()
     }

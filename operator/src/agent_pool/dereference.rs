@@ -7,13 +7,14 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, ResourceExt,
     api::ListParams,
-    core::{ApiResource, DeserializeGuard, DynamicObject},
+    core::{ApiResource, DeserializeGuard},
 };
 
 use super::validate::ValidatedPool;
 use crate::{
     apply::{Error, within},
     context::Context,
+    definitions,
     names::{ALLOWED, ALLOWED_LABEL},
     watching::namespace_of,
 };
@@ -90,8 +91,8 @@ pub fn pod_monitor() -> ApiResource {
     }
 }
 
-/// Whether the cluster knows PodMonitors.
+/// Whether the cluster knows PodMonitors; where it does not say, it counts as not.
 pub async fn knows_pod_monitors(client: &kube::Client) -> bool {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &pod_monitor());
-    within("list", "PodMonitors".to_owned(), api.list(&ListParams::default().limit(1))).await.is_ok()
+    let monitor = pod_monitor();
+    definitions::served(client, &monitor.api_version).await.is_ok_and(|kinds| kinds.contains(&monitor.plural))
 }

@@ -130,13 +130,16 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
 
 /// Brings one AgentPool to its desired state and reports in its status what came of it.
 async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let _pass = ctx.metrics.reconciling("AgentPool");
+    ctx.metrics.timed("AgentPool", pass(&object, &ctx)).await
+}
+
+async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let pool = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
     let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace_of(pool));
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
         match event {
-            finalizer::Event::Apply(pool) => bring(&ctx, &pool).await,
-            finalizer::Event::Cleanup(pool) => clean_up(&ctx, &pool).await,
+            finalizer::Event::Apply(pool) => bring(ctx, &pool).await,
+            finalizer::Event::Cleanup(pool) => clean_up(ctx, &pool).await,
         }
     });
     match pass.await {

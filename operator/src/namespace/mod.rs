@@ -57,7 +57,7 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         let ctx = &ctx;
         stream::iter(ctx.namespaces.take())
             .for_each_concurrent(AT_ONCE, async |namespace| {
-                if let Err(error) = converge(ctx, &namespace).await {
+                if let Err(error) = ctx.metrics.timed("Namespace", converge(ctx, &namespace)).await {
                     ctx.metrics.failed("Namespace", error.reason());
                     tracing::warn!(%namespace, error = %chain(&error), "failed to bring a namespace to its state, trying again");
                     again(ctx, namespace);
@@ -105,7 +105,6 @@ pub async fn prepare(ctx: &Context, namespace: &str) -> Result<(), apply::Error>
 }
 
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
-    let _pass = ctx.metrics.reconciling("Namespace");
     let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
     if !gathered.is_empty() {
         prepare(ctx, namespace).await.map_err(Error::Apply)?;

@@ -133,14 +133,17 @@ fn in_namespace(
 
 /// Brings one Pipeline to its desired state and reports in its status what came of it.
 async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let _pass = ctx.metrics.reconciling("Pipeline");
-    ctx.namespaces.look_at(namespace_of(&*object));
+    ctx.metrics.timed("Pipeline", pass(&object, &ctx)).await
+}
+
+async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
+    ctx.namespaces.look_at(namespace_of(object));
     let pipeline = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
     let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace_of(pipeline));
     let pass = finalizer(&api, FINALIZER, Arc::new(pipeline.clone()), |event| async {
         match event {
-            finalizer::Event::Apply(pipeline) => bring(&ctx, &pipeline).await,
-            finalizer::Event::Cleanup(pipeline) => clean_up(&ctx, &pipeline).await,
+            finalizer::Event::Apply(pipeline) => bring(ctx, &pipeline).await,
+            finalizer::Event::Cleanup(pipeline) => clean_up(ctx, &pipeline).await,
         }
     });
     match pass.await {

@@ -18,7 +18,9 @@ use operator::{
 pub(crate) fn config() -> Config {
     let words =
         ["docket-operator", "run", "--agent-image", "registry.example/docket:1", "--namespace", "docket-system"];
-    let Command::Run(arguments) = Arguments::try_parse_from(words).expect("known flags").command;
+    let Command::Run(arguments) = Arguments::try_parse_from(words).expect("known flags").command else {
+        panic!("it is the command run");
+    };
     Config::resolve(&arguments).expect("a configuration")
 }
 
