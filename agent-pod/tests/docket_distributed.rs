@@ -279,3 +279,21 @@ fn documents_of_a_suspended_pipeline_wait_and_go_on_when_it_is_not_any_more() {
     let gateway = GatewayProcess::start(&place, &common(&nats, ""));
     wait_for("all documents to end", || (count(&gateway.http, "succeeded") == 5).then_some(()));
 }
+
+#[test]
+fn a_closed_pipeline_takes_no_further_documents_and_knows_those_that_it_has() {
+    let Some(nats) = Nats::start() else { return };
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    place.write("in/one.txt", "the first document");
+    place.docket(&["submit", "--gateway", &gateway.http, "--input", "in", "--detach"]).code(0);
+    drop(gateway);
+    let gateway = GatewayProcess::start(&place, &common(&nats, "closed: [plain]\n"));
+    place.docket(&["submit", "--gateway", &gateway.http, "--input", "in", "--detach"]).code(0);
+    let further = client().post(format!("{}/v1/pipelines/plain/documents?id=two", gateway.http)).body("another").send();
+    let further = further.expect("it answers");
+    assert_eq!(further.status(), 409);
+    assert!(further.text().expect("a text").contains("takes no further documents"));
+    assert_eq!(count(&gateway.http, "unfinished"), 1);
+}

@@ -14,6 +14,7 @@ pub mod context;
 pub mod definitions;
 pub mod events;
 pub mod health;
+pub mod held;
 pub mod lease;
 pub mod log;
 pub mod metrics;

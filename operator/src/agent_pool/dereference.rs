@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crds::{AgentPool, Pipeline, Span, StageTimeout};
+use crds::{AgentPool, DeletionPolicy, Pipeline, Span, StageTimeout};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::{
     Api, ResourceExt,
@@ -16,6 +16,7 @@ use crate::{
     context::Context,
     definitions,
     names::{ALLOWED, ALLOWED_LABEL},
+    pipeline::dereference::{has_agents, names_pool},
     watching::namespace_of,
 };
 
@@ -71,6 +72,23 @@ async fn longest_stage(ctx: &Context, namespace: &str, pool: &str) -> Result<Opt
         Some(StageTimeout::Adaptive) | None => flow::STAGE_TIMEOUT,
     });
     Ok(limits.max())
+}
+
+/// Pipelines that a pool works, that are being deleted, and whose open documents are to end first; none where the pool has no
+/// agents any more.
+pub async fn draining(ctx: &Context, namespace: &str, pool: &str) -> Result<Vec<String>, Error> {
+    let api: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
+    let list = within("list", format!("Pipelines in {namespace}"), api.list(&ListParams::default())).await?;
+    let drained = list.items.iter().filter_map(|item| item.0.as_ref().ok()).filter(|pipeline| {
+        pipeline.metadata.deletion_timestamp.is_some()
+            && pipeline.spec.deletion_policy == DeletionPolicy::Drain
+            && names_pool(pipeline, pool)
+    });
+    let names: Vec<String> = drained.map(ResourceExt::name_any).collect();
+    if names.is_empty() || !has_agents(ctx, namespace, pool).await? {
+        return Ok(Vec::new());
+    }
+    Ok(names)
 }
 
 /// The pods of a pool. Only what the pool's status needs is kept of them.

@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply,
     context::Context,
+    held::Held,
     names::{FINALIZER, POOL_LABEL},
     namespace,
     watching::{self, Scope, namespace_of},
@@ -138,13 +139,18 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace_of(pool));
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
         match event {
-            finalizer::Event::Apply(pool) => bring(ctx, &pool).await,
+            finalizer::Event::Apply(pool) => bring(ctx, &pool).await.map_err(Held::Failed),
             finalizer::Event::Cleanup(pool) => clean_up(ctx, &pool).await,
         }
     });
     match pass.await {
         Ok(action) => Ok(action),
-        Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
+        Err(
+            finalizer::Error::ApplyFailed(Held::Failed(error)) | finalizer::Error::CleanupFailed(Held::Failed(error)),
+        ) => Err(error),
+        Err(finalizer::Error::ApplyFailed(Held::Draining) | finalizer::Error::CleanupFailed(Held::Draining)) => {
+            Ok(Action::requeue(STARTING))
+        }
         Err(error) => Err(Error::Finalizer(Box::new(error))),
     }
 }
@@ -189,10 +195,19 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     Ok(status::Applied { deployment, pods })
 }
 
-/// Removes what the pool has at the broker; its objects in the cluster go with it by their owner references.
-async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
-    let namespace = namespace_of(pool);
-    ctx.brokers.remove_pool(&namespace, &pool.name_any()).await.map_err(Error::Cleanup)?;
+/// Removes what the pool has at the broker; its objects in the cluster go with it by their owner references. A pool that
+/// works a pipeline which is deleted too, and drained, stays until that is over.
+async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>> {
+    let (namespace, name) = (namespace_of(pool), pool.name_any());
+    let draining = dereference::draining(ctx, &namespace, &name).await;
+    for pipeline in draining.map_err(|error| Held::Failed(Error::Dereference(error)))? {
+        let open = ctx.brokers.open_documents(&namespace, &pipeline).await;
+        if open.map_err(|error| Held::Failed(Error::Cleanup(error)))? > 0 {
+            return Err(Held::Draining);
+        }
+    }
+    let removed = ctx.brokers.remove_pool(&namespace, &name).await;
+    removed.map_err(|error| Held::Failed(Error::Cleanup(error)))?;
     ctx.namespaces.look_at(namespace);
     Ok(Action::await_change())
 }

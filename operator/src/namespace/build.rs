@@ -150,6 +150,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
     }
     let gateway = json!({
         "resources": resources,
+        "closed": gathered.closed,
         "nats": pods::nats(config, &gathered.namespace),
         "payloads": config.payloads,
         "state": pods::STATE,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use crate::{
     apply::{Error, within},
@@ -20,6 +20,8 @@ pub struct Gathered {
     pub pools: BTreeMap<String, AgentPoolSpec>,
     /// Whether objects of ours are still there, perhaps on their way out: they need the broker until they are gone.
     pub objects: usize,
+    /// Names of pipelines that are being deleted: no further document comes in.
+    pub closed: Vec<String>,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
     pub pipelines: BTreeMap<String, PipelineSpec>,
 }
@@ -42,6 +44,8 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     // One that is being deleted still works what is in flight.
     let pools: BTreeMap<String, AgentPoolSpec> =
         pools.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool.spec)).collect();
+    let is_closed = |pipeline: &&DeserializeGuard<Pipeline>| pipeline.meta().deletion_timestamp.is_some();
+    let closed = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
     let served = served_now(ctx, namespace).await?;
     let pipelines = pipelines.into_iter().filter_map(|pipeline| {
         let (name, written) = match &pipeline.0 {
@@ -52,7 +56,7 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         Some((name, served))
     });
     let pipelines = pipelines.collect();
-    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, pipelines })
+    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, closed, pipelines })
 }
 
 /// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.

@@ -11,7 +11,7 @@ use crate::{
     apply::{Error, within},
     condition::{self, State},
     context::Context,
-    names::GATEWAY,
+    names::{GATEWAY, agents},
     watching::namespace_of,
 };
 
@@ -68,6 +68,28 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
         plan,
         broker,
     })
+}
+
+/// Whether one of a pipeline's pools still has agents that are not on their way out.
+pub async fn is_worked(ctx: &Context, pipeline: &Pipeline) -> Result<bool, Error> {
+    let namespace = namespace_of(pipeline);
+    let mut pools: Vec<&str> = pipeline.spec.stages.iter().map(|stage| stage.pool.as_str()).collect();
+    pools.sort_unstable();
+    pools.dedup();
+    for pool in pools {
+        if has_agents(ctx, &namespace, pool).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a pool's Deployment is there to stay.
+pub async fn has_agents(ctx: &Context, namespace: &str, pool: &str) -> Result<bool, Error> {
+    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), namespace);
+    let name = agents(pool);
+    let found = within("get", format!("Deployment {namespace}/{name}"), api.get_opt(&name)).await?;
+    Ok(found.is_some_and(|deployment| deployment.metadata.deletion_timestamp.is_none()))
 }
 
 /// Whether a pipeline's work may be done by a pool.

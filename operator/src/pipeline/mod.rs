@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply, chain,
     context::Context,
+    held::Held,
     names::{FINALIZER, GATEWAY},
     watching::{self, Scope, namespace_of},
 };
@@ -149,51 +150,43 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     match pass.await {
         Ok(action) => Ok(action),
         Err(
-            finalizer::Error::ApplyFailed(Paused::Failed(error))
-            | finalizer::Error::CleanupFailed(Paused::Failed(error)),
+            finalizer::Error::ApplyFailed(Held::Failed(error)) | finalizer::Error::CleanupFailed(Held::Failed(error)),
         ) => Err(error),
-        Err(finalizer::Error::CleanupFailed(Paused::Draining) | finalizer::Error::ApplyFailed(Paused::Draining)) => {
+        Err(finalizer::Error::CleanupFailed(Held::Draining) | finalizer::Error::ApplyFailed(Held::Draining)) => {
             Ok(Action::requeue(WAITING))
         }
         Err(error) => Err(Error::Finalizer(Box::new(error))),
     }
 }
 
-/// Why a finalizer stays.
-#[derive(Debug, thiserror::Error)]
-enum Paused {
-    #[error(transparent)]
-    Failed(Error),
-    /// Documents are in flight.
-    #[error("documents are in flight")]
-    Draining,
-}
-
-async fn bring(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Paused> {
+async fn bring(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
     let found = dereference::of(ctx, pipeline).await.map_err(Error::Dereference);
     let status = status::after(pipeline, &found, Timestamp::now());
     apply::status(ctx, pipeline, pipeline.status.as_ref(), &status)
         .await
-        .map_err(|error| Paused::Failed(Error::Status(error)))?;
+        .map_err(|error| Held::Failed(Error::Status(error)))?;
     if let Err(error) = &found {
         ctx.events.failed(pipeline, error.reason(), error).await;
     }
-    let found = found.map_err(Paused::Failed)?;
+    let found = found.map_err(Held::Failed)?;
     Ok(Action::requeue(if found.is_settled() { RESYNC } else { WAITING }))
 }
 
-/// Waits for open documents where the pipeline says so; then removes what it has at the broker.
-async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Paused> {
+/// Waits for open documents where the pipeline says so and somebody works them; then removes what it has at the broker.
+async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
     let (namespace, name) = (namespace_of(pipeline), pipeline.name_any());
-    let failed = |error| Paused::Failed(Error::Cleanup(error));
+    let failed = |error| Held::Failed(Error::Cleanup(error));
     if pipeline.spec.deletion_policy == DeletionPolicy::Drain {
         let open = ctx.brokers.open_documents(&namespace, &name).await.map_err(failed)?;
-        if open > 0 {
+        // With the namespace, agents are deleted first; nobody would ever end these documents.
+        let worked = open > 0
+            && dereference::is_worked(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
+        if worked {
             let status = status::draining(pipeline, open, Timestamp::now());
             apply::status(ctx, pipeline, pipeline.status.as_ref(), &status)
                 .await
-                .map_err(|error| Paused::Failed(Error::Status(error)))?;
-            return Err(Paused::Draining);
+                .map_err(|error| Held::Failed(Error::Status(error)))?;
+            return Err(Held::Draining);
         }
     }
     ctx.brokers.remove_pipeline(&namespace, &name).await.map_err(failed)?;

@@ -43,6 +43,10 @@ pub struct WorkerFile {
 pub struct GatewayFile {
     /// Files with the Pipelines that the gateway serves and with their AgentPools.
     pub resources: Vec<PathBuf>,
+    /// Names of pipelines that take no further documents; those that are in flight end.
+    #[serde(default)]
+    #[schemars(length(max = 10_000), inner(length(min = 1, max = 63)))]
+    pub closed: Vec<String>,
     /// The broker that all processes share. Without it, documents are kept in `state` and worked by the gateway itself.
     pub nats: Option<Nats>,
     /// Address of the HTTP interface.

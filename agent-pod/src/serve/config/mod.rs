@@ -6,7 +6,12 @@
 mod file;
 mod resolve;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use crds::{AgentPoolSpec, Pipeline, file::Located};
 use flow::Plan;
@@ -48,6 +53,8 @@ pub struct WorkerConfig {
 pub struct GatewayConfig {
     /// The plans of the pipelines, by name.
     pub plans: BTreeMap<String, Plan>,
+    /// Names of those that take no further documents.
+    pub closed: BTreeSet<String>,
     /// The broker; none where the gateway works the documents itself.
     pub nats: Option<Settings>,
     /// Where HTTP is served.
@@ -148,6 +155,7 @@ impl GatewayConfig {
             return Err(validate::usage(vec![file.error("retention.settle", message)]));
         }
         let (limits, inference) = (file.limits.clone(), file.inference.clone());
-        Ok(Self { plans, nats: settings, http, grpc, tokens, tls, limits, retention, inference, process })
+        let closed = file.closed.iter().cloned().collect();
+        Ok(Self { plans, closed, nats: settings, http, grpc, tokens, tls, limits, retention, inference, process })
     }
 }

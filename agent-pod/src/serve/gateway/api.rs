@@ -1,6 +1,10 @@
 //! What clients can ask for, whichever protocol they speak.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use crds::Priority;
@@ -24,7 +28,7 @@ use crate::{
     results::Sinks,
     runtime::{
         cache::RedisSettings,
-        driver::{Driver, Submitted},
+        driver::{self, Driver, Submitted},
         drivers::Drivers,
         erasure::Eraser,
         now,
@@ -53,6 +57,8 @@ pub(super) struct Api {
     pub(super) drivers: Drivers,
     pub(super) ports: Ports,
     pub(super) plans: BTreeMap<String, Arc<Plan>>,
+    /// Names of pipelines that take no further documents.
+    pub(super) closed: BTreeSet<String>,
     pub(super) credits: Arc<Credits>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) limits: Limits,
@@ -155,6 +161,21 @@ impl Api {
         taken
     }
 
+    /// A pipeline that takes no further documents still knows those that it has taken.
+    async fn admits(&self, plan: &Plan, document: &str) -> Result<(), Refusal> {
+        if !self.closed.contains(&plan.name) {
+            return Ok(());
+        }
+        match self.drivers.of(&plan.name).get(document).await {
+            Ok(_) => Ok(()),
+            Err(driver::Error::Unknown { .. }) => Err(Refusal::Conflict(format!(
+                "pipeline \"{}\" takes no further documents: it is being closed",
+                plan.name
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn take(
         &self,
         caller: &Caller,
@@ -167,6 +188,7 @@ impl Api {
         let plan = self.plan(caller, &head.pipeline)?;
         let tenant = tenant(caller, head.tenant.as_deref())?;
         let document = document_id(&head, &tenant)?;
+        self.admits(plan, &document).await?;
         let reservation = self.credits.reserve(&plan.name, &tenant, &document).map_err(|spent| Refusal::Busy {
             message: format!(
                 "tenant \"{tenant}\" has {} documents in flight in pipeline \"{}\", which is the limit",

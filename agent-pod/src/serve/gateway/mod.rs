@@ -156,6 +156,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         drivers,
         ports: store.ports().clone(),
         plans,
+        closed: config.closed.clone(),
         credits: Credits::new(limits.in_flight),
         tokens,
         watchers: Arc::new(Semaphore::new(limits.watchers as usize)),

@@ -199,6 +199,7 @@ mod tests {
         Api {
             drivers,
             plans: BTreeMap::from([("p".to_owned(), plan)]),
+            closed: BTreeSet::new(),
             credits: Credits::new(limits.in_flight),
             tokens: Arc::new(Tokens::open(None).expect("no file")),
             watchers: Arc::new(Semaphore::new(1)),
