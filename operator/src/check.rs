@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::chain;
+use crate::{chain, client::install_cryptography};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -13,6 +13,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Asks until the answer is yes; after `timeout` the last one is the error: what it misses, in its own words.
 pub async fn ready(url: &str, timeout: Duration) -> Result<(), String> {
+    install_cryptography();
     let client = reqwest::Client::builder().timeout(ANSWER).build().map_err(|error| chain(&error))?;
     let deadline = Instant::now() + timeout;
     loop {

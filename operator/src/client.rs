@@ -73,6 +73,6 @@ fn bounded(config: &Config, silence: Duration) -> Config {
 }
 
 /// Once for the process; a second time changes nothing.
-fn install_cryptography() {
+pub(crate) fn install_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -43,7 +43,7 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
     if let Some(name) = config.payloads_secret.clone() {
         let secrets = Api::namespaced(client.clone(), &config.namespace);
         config.payloads_keys = Some(loop {
-            match read(&secrets, &name, "--payloads-secret").await {
+            match read(&secrets, &name, "--payloads-secret", "").await {
                 Ok(keys) => break keys,
                 Err(missing) => health.missing(CREDENTIALS, missing),
             }
@@ -69,14 +69,19 @@ async fn look_for_definitions(client: &Client) -> Result<(), String> {
 
 async fn credentials(secrets: &Api<Secret>, name: &str) -> Result<Credentials, String> {
     let named = format!("Secret {name} (--nats-credentials-secret)");
-    let data = read(secrets, name, "--nats-credentials-secret, with the keys user and password").await?;
+    let data = read(secrets, name, "--nats-credentials-secret", " with the keys user and password").await?;
     Ok(Credentials { user: text(&data, &named, "user")?, password: text(&data, &named, "password")? })
 }
 
-async fn read(secrets: &Api<Secret>, name: &str, flag: &str) -> Result<BTreeMap<String, ByteString>, String> {
+async fn read(
+    secrets: &Api<Secret>,
+    name: &str,
+    flag: &str,
+    how: &str,
+) -> Result<BTreeMap<String, ByteString>, String> {
     let found = secrets.get_opt(name).await;
     let found = found.map_err(|error| format!("failed to read Secret {name} ({flag}): {}", chain(&error)))?;
-    let secret = found.ok_or_else(|| format!("Secret {name} ({flag}) is not there: create it"))?;
+    let secret = found.ok_or_else(|| format!("Secret {name} ({flag}) is not there: create it{how}"))?;
     Ok(secret.data.unwrap_or_default())
 }
 
