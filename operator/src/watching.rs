@@ -3,7 +3,7 @@
 use std::{fmt::Debug, hash::Hash};
 
 use futures::{
-    Stream, StreamExt, TryStreamExt,
+    FutureExt, Stream, StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
 use kube::{
@@ -16,6 +16,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 use crate::{client::watching, context::Context, names::FIELD_MANAGER};
 
@@ -103,6 +104,19 @@ impl Scope {
 /// A namespace of an object that has one.
 pub fn namespace_of<K: Resource>(object: &K) -> String {
     object.namespace().unwrap_or_default()
+}
+
+/// Ends when it is time to stop and no pass has ever begun, because the objects could not be listed yet: a controller would
+/// wait for that, with nothing to finish.
+pub async fn stopped_before_it_began<K>(objects: &Store<K>, stop: &CancellationToken)
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    stop.cancelled().await;
+    if objects.wait_until_ready().now_or_never().is_some() {
+        std::future::pending().await
+    }
 }
 
 /// All of some streams.

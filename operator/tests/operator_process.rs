@@ -300,6 +300,7 @@ async fn a_check_says_what_an_operator_misses_and_ends_well_once_it_is_ready() {
     let answer = output(&["check", "--url", &nobody, "--timeout", "1"]);
     assert_eq!((answer.status.code(), told(&answer).contains("was not ready within 1 s")), (Some(3), true));
     let server = ApiServer::start().await;
+    server.contents().definitions = true;
     let operator = Operator::start(server.address, "one", &[]);
     let url = format!("http://{}/readyz", operator.health);
     let answer = output(&["check", "--url", &url, "--timeout", "60"]);

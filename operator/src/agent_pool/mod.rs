@@ -117,8 +117,8 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         |pool, ctx| reconcile(pool, ctx).boxed(),
         on_error,
         ctx,
-        pools,
-        triggers.take_until(stop.cancelled_owned()),
+        pools.clone(),
+        triggers.take_until(stop.clone().cancelled_owned()),
         Config::default().concurrency(AT_ONCE),
     );
     let passing = passes.for_each(|done| async move {
@@ -126,6 +126,12 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
             tracing::debug!(%error, "a pass ended with an error");
         }
     });
+    let passing = async {
+        tokio::select! {
+            () = passing => {}
+            () = watching::stopped_before_it_began(&pools, &stop) => {}
+        }
+    };
     futures::join!(passing, counting);
 }
 

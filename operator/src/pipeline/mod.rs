@@ -99,8 +99,8 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         |pipeline, ctx| reconcile(pipeline, ctx).boxed(),
         on_error,
         ctx,
-        pipelines,
-        triggers.take_until(stop.cancelled_owned()),
+        pipelines.clone(),
+        triggers.take_until(stop.clone().cancelled_owned()),
         Config::default().concurrency(AT_ONCE),
     );
     let passing = passes.for_each(|done| async move {
@@ -108,6 +108,12 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
             tracing::debug!(%error, "a pass ended with an error");
         }
     });
+    let passing = async {
+        tokio::select! {
+            () = passing => {}
+            () = watching::stopped_before_it_began(&pipelines, &stop) => {}
+        }
+    };
     futures::join!(passing, counting);
 }
 
