@@ -1,0 +1,247 @@
+//! What is remembered of a pool between decisions: small, serialisable, enough to go on after a restart. Knows not what is
+//! decided from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    idle::Idle,
+    observation::{Observation, ServiceTime},
+    season::Season,
+    settings::Settings,
+};
+
+/// A restart may not lose more than this of what was learned, and the state must fit beside others in a small bucket.
+const CLASSES: usize = 12;
+const BINS: usize = 32;
+/// Measurements from which on those of before no longer count.
+const ENOUGH: u64 = 20;
+/// Assumed of a task before the first was measured, in seconds.
+const UNKNOWN_SERVICE: f64 = 10.0;
+/// The present rate follows arrivals within about a minute: as fast as pods can follow it.
+const RATE_SECONDS: f64 = 60.0;
+/// A gap in the readings after which a rate cannot be told from them.
+const GAP: f64 = 120.0;
+/// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
+const CARE_STEP: f64 = 0.02;
+const CARE_AT_FIRST: f64 = 0.5;
+
+/// What is remembered of a pool between decisions. As JSON it stays below 4 KiB.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct History {
+    pub(crate) reading: Option<Reading>,
+    pub(crate) jumped_since: Option<f64>,
+    /// Arrivals by the time of their bin, the newest last: the ages of what waits follow from them.
+    arrived: Vec<(f64, u32)>,
+    /// Arrivals a second.
+    pub(crate) rate: f64,
+    /// How much more the arrivals of a second vary than those of a Poisson process.
+    pub(crate) dispersion: f64,
+    service: Vec<Learned>,
+    pub(crate) idle: Idle,
+    pub(crate) season: Season,
+    /// 0: use the whole target; 1: leave the widest margins.
+    pub(crate) care: f64,
+    pub(crate) last_up: Option<f64>,
+    pub(crate) last_down: Option<f64>,
+    /// Since when more replicas are wanted than there are, and fewer.
+    pub(crate) wanted_up: Option<f64>,
+    pub(crate) wanted_down: Option<f64>,
+    /// Since when nothing waits and nothing is in work.
+    pub(crate) without_work: Option<f64>,
+    /// Late tasks for each step up, so far as it is known: what a missing pod costs.
+    pub(crate) late_per_up: f64,
+}
+
+/// Counters as they were read last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    pub(crate) at: f64,
+    pub(crate) arrivals: u64,
+    pub(crate) finished: Option<u64>,
+    pub(crate) backlog: f64,
+    started: u64,
+    late: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Learned {
+    stage: String,
+    size: u8,
+    mean: f32,
+    deviation: f32,
+    count: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            reading: None,
+            jumped_since: None,
+            arrived: Vec::new(),
+            rate: 0.0,
+            dispersion: 1.0,
+            service: Vec::new(),
+            idle: Idle::default(),
+            season: Season::default(),
+            care: CARE_AT_FIRST,
+            last_up: None,
+            last_down: None,
+            wanted_up: None,
+            wanted_down: None,
+            without_work: None,
+            late_per_up: 2.0,
+        }
+    }
+}
+
+impl History {
+    /// Takes note of an observation that can be trusted.
+    pub(crate) fn learn(&mut self, settings: &Settings, observation: &Observation, now: f64) {
+        self.learn_service(observation);
+        let arrivals = observation.arrivals.unwrap_or(0);
+        let waits = observation.waits.unwrap_or(crate::Waits { started: 0, late: 0 });
+        if let Some(before) = self.reading {
+            let new = arrivals.saturating_sub(before.arrivals);
+            self.learn_arrivals(settings, new, now - before.at, now);
+            self.idle.passed((now - before.at).clamp(0.0, GAP), new);
+            self.season.learn(now, new, now - before.at);
+            if settings.terms.feedback {
+                let late = waits.late.saturating_sub(before.late);
+                self.learn_care(settings, waits.started.saturating_sub(before.started), late);
+            }
+        }
+        let backlog = observation.pending().saturating_add(observation.in_work());
+        self.without_work = (backlog == 0).then(|| self.without_work.unwrap_or(now));
+        self.reading = Some(Reading {
+            at: now,
+            arrivals,
+            finished: observation.finished,
+            backlog: backlog as f64,
+            started: waits.started,
+            late: waits.late,
+        });
+    }
+
+    fn learn_service(&mut self, observation: &Observation) {
+        for work in observation.work.iter().flatten() {
+            let Some(service) = work.service.filter(|service| service.count > 0) else { continue };
+            let known = self.service.iter_mut().find(|known| known.stage == work.stage && known.size == work.size);
+            match known {
+                Some(known) if service.count >= 5 || service.count >= known.count => {
+                    known.mean = service.mean as f32;
+                    known.deviation = service.deviation as f32;
+                    known.count = service.count.min(ENOUGH);
+                }
+                Some(_) => {}
+                None => {
+                    if self.service.len() == CLASSES {
+                        self.service.remove(0);
+                    }
+                    self.service.push(Learned {
+                        stage: work.stage.chars().take(63).collect(),
+                        size: work.size,
+                        mean: service.mean as f32,
+                        deviation: service.deviation as f32,
+                        count: service.count.min(ENOUGH),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Expected seconds in work of a task of what waits and runs, with one standard error on top.
+    pub(crate) fn service(&self, observation: &Observation) -> f64 {
+        let (mut tasks, mut seconds) = (0.0, 0.0);
+        for work in observation.work.iter().flatten() {
+            let weight = (work.pending as f64) + work.in_work as f64;
+            tasks += weight;
+            seconds += weight * self.service_of(&work.stage, work.size, work.service);
+        }
+        if tasks > 0.0 { (seconds / tasks).max(0.001) } else { self.mean_service() }
+    }
+
+    fn service_of(&self, stage: &str, size: u8, measured: Option<ServiceTime>) -> f64 {
+        let learned = self.service.iter().find(|known| known.stage == stage && known.size == size);
+        let (mut count, mut seconds, mut deviation) = (0.0, 0.0, 0.0_f64);
+        if let Some(measured) = measured.filter(|measured| measured.count > 0) {
+            count += measured.count as f64;
+            seconds += measured.mean * measured.count as f64;
+            deviation = measured.deviation;
+        }
+        if let Some(learned) = learned {
+            let weight = (learned.count as f64 - count).max(0.0);
+            count += weight;
+            seconds += f64::from(learned.mean) * weight;
+            deviation = deviation.max(f64::from(learned.deviation));
+        }
+        if count > 0.0 { seconds / count + deviation / count.sqrt() } else { self.mean_service() }
+    }
+
+    fn mean_service(&self) -> f64 {
+        let count: f64 = self.service.iter().map(|known| known.count as f64).sum();
+        if count == 0.0 {
+            return UNKNOWN_SERVICE;
+        }
+        self.service.iter().map(|known| f64::from(known.mean) * known.count as f64).sum::<f64>() / count
+    }
+
+    fn learn_arrivals(&mut self, settings: &Settings, new: u64, passed: f64, now: f64) {
+        let width = (settings.target.wait / 16.0).max(1.0);
+        if new > 0 {
+            let count = u32::try_from(new).unwrap_or(u32::MAX);
+            match self.arrived.last_mut() {
+                Some((start, tasks)) if now - *start < width => *tasks = tasks.saturating_add(count),
+                _ => self.arrived.push(((now * 100.0).round() / 100.0, count)),
+            }
+            if self.arrived.len() > BINS {
+                self.arrived.remove(0);
+            }
+        }
+        if passed <= 0.0 || passed > GAP {
+            return;
+        }
+        let expected = self.rate * passed;
+        if expected > 0.0 {
+            let surprise = (new as f64 - expected).powi(2) / expected.max(1.0);
+            let weight = 1.0 - (-passed / (10.0 * RATE_SECONDS)).exp();
+            self.dispersion += weight * (surprise.min(400.0) - self.dispersion);
+        }
+        let weight = 1.0 - (-passed / RATE_SECONDS).exp();
+        self.rate += weight * (new as f64 / passed - self.rate);
+    }
+
+    fn learn_care(&mut self, settings: &Settings, started: u64, late: u64) {
+        let allowed = 1.0 - settings.target.attainment;
+        // One burst that comes late together is one lesson, not a hundred.
+        let late_counted = late.min(5) as f64;
+        let on_time = started.saturating_sub(late) as f64;
+        let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
+        self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(0.0, 1.0);
+        self.late_per_up = 0.9999_f64.powf(started as f64).mul_add(self.late_per_up - 1.0, 1.0) + 0.05 * late_counted;
+        self.late_per_up = self.late_per_up.min(50.0);
+    }
+
+    /// What waits, by age in seconds, the youngest first.
+    ///
+    /// Tasks are taken in the order of their arrival, so those that wait are those that arrived last.
+    pub(crate) fn waiting(&self, observation: &Observation, now: f64) -> Vec<(f64, f64)> {
+        let mut left = observation.pending() as f64;
+        let oldest = observation.oldest_wait;
+        let mut waiting = Vec::new();
+        for &(start, count) in self.arrived.iter().rev() {
+            if left <= 0.0 {
+                break;
+            }
+            let tasks = f64::from(count).min(left);
+            let age = (now - start).max(0.0);
+            waiting.push((oldest.map_or(age, |oldest| age.min(oldest)), tasks));
+            left -= tasks;
+        }
+        if left > 0.0 {
+            let youngest = waiting.last().map_or(0.0, |last| last.0);
+            waiting.push((oldest.unwrap_or(youngest).max(youngest), left));
+        }
+        waiting
+    }
+}
