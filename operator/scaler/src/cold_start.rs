@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Enough for quantiles that matter, few enough to keep with the pool.
 const KEPT: usize = 64;
+/// Older starts fade from the mean, as images and models change.
+const MEANT: u64 = 1_000;
 
 /// Quantiles of the time from a pod's creation to ready, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,12 +13,16 @@ const KEPT: usize = 64;
 pub struct ColdStart {
     /// Evenly spaced quantiles, from the shortest to the longest; at least one.
     pub quantiles: Vec<f64>,
+    /// The mean, in seconds, which may rest on more starts than the quantiles.
+    pub mean: f64,
+    /// Starts measured.
+    pub count: u64,
 }
 
 impl ColdStart {
     /// Always the same time.
     pub fn constant(seconds: f64) -> Self {
-        Self { quantiles: vec![seconds] }
+        Self { quantiles: vec![seconds], mean: seconds, count: 1_000 }
     }
 
     /// The quantile `q`, 0 to 1, between measured ones linearly.
@@ -30,14 +36,19 @@ impl ColdStart {
         low + (high - low) * (place - below as f64)
     }
 
-    /// The mean, in seconds.
-    pub fn mean(&self) -> f64 {
-        let last = self.quantiles.len() - 1;
-        if last == 0 {
-            return self.quantiles[0];
-        }
+    /// The distribution with those quantiles, known well.
+    pub fn known(quantiles: Vec<f64>) -> Self {
+        let pairs = quantiles.len().saturating_sub(1).max(1) as f64;
         // The area under the quantile function.
-        self.quantiles.windows(2).map(|pair| f64::midpoint(pair[0], pair[1])).sum::<f64>() / last as f64
+        let area: f64 = quantiles.windows(2).map(|pair| f64::midpoint(pair[0], pair[1])).sum();
+        let mean = if quantiles.len() == 1 { quantiles[0] } else { area / pairs };
+        Self { quantiles, mean, count: 1_000 }
+    }
+
+    /// A time that the mean does not exceed but for bad luck: two standard errors above what was measured.
+    pub fn mean_at_most(&self) -> f64 {
+        let spread = self.quantile(0.84) - self.quantile(0.16);
+        self.mean + (spread.max(self.mean * 0.2) / (self.count.max(1) as f64).sqrt())
     }
 
     /// Seconds until a pod of that age is ready with probability `q`.
@@ -66,14 +77,20 @@ impl ColdStart {
 
     pub(crate) fn is_sound(&self) -> bool {
         !self.quantiles.is_empty()
+            && self.mean.is_finite()
+            && self.mean >= 0.0
             && self.quantiles.iter().all(|quantile| quantile.is_finite() && *quantile >= 0.0)
             && self.quantiles.windows(2).all(|pair| pair[0] <= pair[1])
     }
 }
 
-/// The last measured starts of a pool's pods.
+/// Measured starts of a pool's pods: the last ones, and the mean of many more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ColdStarts(Vec<f64>);
+pub struct ColdStarts {
+    last: Vec<f32>,
+    mean: f64,
+    count: u64,
+}
 
 impl ColdStarts {
     /// Takes note of one start, in seconds; what is no time is ignored.
@@ -81,16 +98,18 @@ impl ColdStarts {
         if !seconds.is_finite() || seconds < 0.0 {
             return;
         }
-        if self.0.len() == KEPT {
-            self.0.remove(0);
+        if self.last.len() == KEPT {
+            self.last.remove(0);
         }
-        self.0.push((seconds * 100.0).round() / 100.0);
+        self.last.push(((seconds * 100.0).round() / 100.0) as f32);
+        self.count = (self.count + 1).min(MEANT);
+        self.mean += (seconds - self.mean) / self.count as f64;
     }
 
     /// Their distribution; `None` before the first.
     pub fn distribution(&self) -> Option<ColdStart> {
-        let mut quantiles = self.0.clone();
+        let mut quantiles: Vec<f64> = self.last.iter().map(|&seconds| f64::from(seconds)).collect();
         quantiles.sort_by(f64::total_cmp);
-        (!quantiles.is_empty()).then_some(ColdStart { quantiles })
+        (!quantiles.is_empty()).then_some(ColdStart { quantiles, mean: self.mean, count: self.count })
     }
 }

@@ -75,9 +75,10 @@ impl<'a> Seen<'a> {
             settings,
             observation,
             pods,
-            cold_start: observation.cold_start.clone().unwrap_or_else(|| ColdStart {
-                quantiles: vec![UNKNOWN_COLD_START, UNKNOWN_COLD_START * 1.5],
-            }),
+            cold_start: observation
+                .cold_start
+                .clone()
+                .unwrap_or_else(|| ColdStart::known(vec![UNKNOWN_COLD_START, UNKNOWN_COLD_START * 1.5])),
             pending: observation.pending() as f64,
             busy: observation.in_work() as f64 + observation.interactive,
             slots: f64::from(observation.slots_per_pod),
@@ -154,15 +155,18 @@ impl<'a> Seen<'a> {
         wanted.pulling = if terms.packing { needed.max(1).min(ready) } else { ready };
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
-        history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last);
-        let wait = self.settings.target.wait;
-        let late = 1.0 - self.cold_start.share_within((wait - REACTION).max(0.0));
-        let damped = if terms.damping { RETURNS_AN_HOUR } else { f64::MAX };
+        history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last, self.cold_start.mean);
+        let wait = self.settings.target.wait - REACTION;
+        let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_up;
+        let pause = self.cold_start.mean_at_most();
         let prices = Prices {
-            cold_start: self.cold_start.mean(),
-            late_per_return: late * history.late_per_up,
+            cold_start: self.cold_start.mean,
+            late_per_return: late(wait),
+            pause,
+            late_per_quick_return: late(wait - pause / 2.0),
             late_allowed: (1.0 - self.settings.target.attainment) * (1.2 - history.care),
-            returns_an_hour: damped,
+            returns_an_hour: RETURNS_AN_HOUR,
+            dearest_calm: if terms.damping { knob(0) } else { 0.0 },
         };
         history.idle.reckon(&prices, self.now);
         let (kept, until) = if terms.keeping {
@@ -179,7 +183,7 @@ impl<'a> Seen<'a> {
 
     fn start(&self, history: &History) -> Start {
         let care = history.care;
-        let mean = self.cold_start.mean();
+        let mean = self.cold_start.mean;
         Start {
             at_the_latest: self.cold_start.quantile(0.9 + 0.1 * care) + REACTION,
             likely: self.cold_start.quantile(0.5) + REACTION,
@@ -193,7 +197,10 @@ impl<'a> Seen<'a> {
         let capacity = f64::from(self.pods.ready()) * self.slots;
         let busy = if self.settings.terms.in_service { self.busy.min(capacity) } else { 0.0 };
         let likely = 0.5 + 0.4 * history.care;
-        let starting = self.pods.starting.iter().map(|&age| (self.cold_start.remaining(age, likely), self.slots));
+        // A pod that is asked for now is not expected before one that was asked for earlier.
+        let latest = self.cold_start.quantile(0.5) + REACTION;
+        let remaining = |age: f64| self.cold_start.remaining(age, likely).min(latest);
+        let starting = self.pods.starting.iter().map(|&age| (remaining(age), self.slots));
         Supply { free: capacity - busy, busy, service: self.service, starting: starting.collect() }
     }
 
@@ -261,7 +268,7 @@ impl<'a> Seen<'a> {
         let now = self.now;
         history.wanted_up = (replicas > before).then(|| history.wanted_up.unwrap_or(now));
         history.wanted_down = (replicas < before).then(|| history.wanted_down.unwrap_or(now));
-        let pause = self.cold_start.mean();
+        let pause = self.cold_start.mean_at_most();
         let within = |since: Option<f64>, seconds: f64| since.map(|since| since + seconds).filter(|until| *until > now);
         if replicas > before && before >= min {
             let until = within(history.wanted_up, self.settings.stabilization.up);
@@ -286,7 +293,7 @@ impl<'a> Seen<'a> {
         if replicas == 0 && busy {
             return Some((Clamp::BusyPods, None));
         }
-        let kept = if self.settings.terms.damping && busy { pause.max(DIRECTION_KEPT) } else { pause };
+        let kept = if self.settings.terms.damping && busy { pause.max(knob(1)) } else { pause };
         let turn = history.last_up.filter(|up| history.last_down.is_none_or(|down| down < *up));
         within(turn, kept).map(|until| (Clamp::Reversal, Some(until)))
     }
@@ -317,4 +324,14 @@ fn earlier(one: Option<f64>, other: Option<f64>) -> Option<f64> {
         (Some(one), Some(other)) => Some(one.min(other)),
         _ => one.or(other),
     }
+}
+
+/// EXPERIMENT
+pub(crate) fn knob(i: usize) -> f64 {
+    static K: std::sync::OnceLock<Vec<f64>> = std::sync::OnceLock::new();
+    K.get_or_init(|| {
+        let d = [1.0, 0.0, 1.3, 1.0, 0.0, 0.9, 0.5, 0.0, 0.0, 0.0];
+        let e: Vec<f64> = std::env::var("K").map(|s| s.split(',').map(|x| x.parse().unwrap_or(f64::NAN)).collect()).unwrap_or_default();
+        (0..10).map(|i| e.get(i).copied().filter(|x| !x.is_nan()).unwrap_or(d[i])).collect()
+    })[i]
 }

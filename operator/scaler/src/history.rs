@@ -19,7 +19,7 @@ const ENOUGH: u64 = 20;
 const UNKNOWN_SERVICE: f64 = 10.0;
 /// The present rate follows arrivals within about a minute: as fast as pods can follow it.
 const RATE_SECONDS: f64 = 60.0;
-/// A gap in the readings after which a rate cannot be told from them.
+/// A gap in the readings over which nothing can be told about how arrivals vary.
 const GAP: f64 = 120.0;
 /// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
 const CARE_STEP: f64 = 0.02;
@@ -104,7 +104,7 @@ impl History {
         if let Some(before) = self.reading {
             let new = arrivals.saturating_sub(before.arrivals);
             self.learn_arrivals(settings, new, now - before.at, now);
-            self.idle.passed((now - before.at).clamp(0.0, GAP), new);
+            self.idle.passed((now - before.at).max(0.0), new);
             self.season.learn(now, new, now - before.at);
             if settings.terms.feedback {
                 let late = waits.late.saturating_sub(before.late);
@@ -198,11 +198,11 @@ impl History {
                 self.arrived.remove(0);
             }
         }
-        if passed <= 0.0 || passed > GAP {
+        if passed <= 0.0 {
             return;
         }
         let expected = self.rate * passed;
-        if expected > 0.0 {
+        if expected > 0.0 && passed < GAP {
             let surprise = (new as f64 - expected).powi(2) / expected.max(1.0);
             let weight = 1.0 - (-passed / (10.0 * RATE_SECONDS)).exp();
             self.dispersion += weight * (surprise.min(400.0) - self.dispersion);

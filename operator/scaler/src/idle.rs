@@ -13,11 +13,17 @@ const ENDS: [f64; 21] = [
     5_000.0, 8_000.0, 12_000.0, 20_000.0,
 ];
 const BINS: usize = ENDS.len() + 1;
-/// The last levels of all groups but the last.
-const GROUPS: [u32; 7] = [1, 2, 3, 4, 6, 9, 14];
-const ALL_GROUPS: usize = GROUPS.len() + 1;
+/// The first level is told apart by how busy the pool was of late, in arrivals expected during one cold start: after a busy
+/// time the next task comes sooner. Ends of all classes but the last.
+const BUSY: [f64; 3] = [0.2, 0.4, 0.8];
+const FIRST: usize = BUSY.len() + 1;
+/// The last levels of all groups above the first level, but for the last group.
+const GROUPS: [u32; 6] = [2, 3, 4, 6, 9, 14];
+const ALL_GROUPS: usize = FIRST + GROUPS.len() + 1;
 /// Gaps remembered by a group; beyond, all counts are halved, so that the past fades.
 const REMEMBERED: u32 = 400;
+/// How far back "of late" reaches.
+const RATE_SECONDS: f64 = 600.0;
 /// Distinct times at which levels were needed last that are kept apart.
 const STAIRS: usize = 24;
 /// Prices of a return, in cold starts, from which the lowest that keeps the promises is taken.
@@ -29,6 +35,10 @@ pub(crate) struct Idle {
     /// (level, when it and those below were needed last): levels rise, times fall.
     stairs: Vec<(u32, f64)>,
     gaps: Vec<Vec<u16>>,
+    /// How busy the pool was when a pod was needed last.
+    busy: usize,
+    /// Arrivals a second over a quarter of an hour.
+    rate: f64,
     /// Seconds and arrivals that the gaps were seen in.
     seconds: f64,
     arrivals: f64,
@@ -43,10 +53,15 @@ pub(crate) struct Prices {
     pub(crate) cold_start: f64,
     /// Tasks that are late for each return to a level whose pod is gone.
     pub(crate) late_per_return: f64,
+    /// Seconds after a pod's removal within which none may be started, and the tasks that are late for a return in them.
+    pub(crate) pause: f64,
+    pub(crate) late_per_quick_return: f64,
     /// Share of tasks that may be late on this account.
     pub(crate) late_allowed: f64,
     /// Returns an hour that are not too many changes of direction.
     pub(crate) returns_an_hour: f64,
+    /// The price of a return, in cold starts, beyond which fewer changes of direction are not worth it.
+    pub(crate) dearest_calm: f64,
 }
 
 impl Default for Idle {
@@ -54,6 +69,8 @@ impl Default for Idle {
         Self {
             stairs: Vec::new(),
             gaps: vec![vec![0; BINS]; ALL_GROUPS],
+            busy: 0,
+            rate: 0.0,
             seconds: 0.0,
             arrivals: 0.0,
             keep: Vec::new(),
@@ -67,10 +84,14 @@ impl Idle {
     pub(crate) fn passed(&mut self, seconds: f64, arrivals: u64) {
         self.seconds += seconds;
         self.arrivals += arrivals as f64;
+        if seconds > 0.0 {
+            let weight = 1.0 - (-seconds / RATE_SECONDS).exp();
+            self.rate += weight * (arrivals as f64 / seconds - self.rate);
+        }
     }
 
     /// The level is needed now, and those below; those above are not.
-    pub(crate) fn needed(&mut self, level: u32, now: f64, since_last: f64) {
+    pub(crate) fn needed(&mut self, level: u32, now: f64, since_last: f64, cold_start: f64) {
         let now = (now * 10.0).round() / 10.0;
         let mut below = 0;
         while let Some(&(top, at)) = self.stairs.first() {
@@ -86,6 +107,8 @@ impl Idle {
         }
         if level > 0 {
             self.stairs.insert(0, (level, now));
+            let expected = self.rate * cold_start;
+            self.busy = BUSY.iter().position(|&end| expected < end).unwrap_or(BUSY.len());
         }
         if self.stairs.len() > STAIRS {
             self.merge();
@@ -116,7 +139,7 @@ impl Idle {
     }
 
     pub(crate) fn keep_seconds(&self, level: u32) -> f64 {
-        self.keep.get(group(level)).map_or(0.0, |&seconds| f64::from(seconds))
+        self.keep.get(self.group(level)).map_or(0.0, |&seconds| f64::from(seconds))
     }
 
     /// Works out how long to keep pods; at most every half minute, as histograms change slowly.
@@ -127,7 +150,8 @@ impl Idle {
         self.reckoned_at = now.round();
         for price in PRICES {
             self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices.cold_start, price) as f32).collect();
-            if self.keeps_promises(prices) {
+            let calm = price >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour;
+            if calm && self.late_share(prices) <= prices.late_allowed {
                 break;
             }
         }
@@ -135,17 +159,27 @@ impl Idle {
 
     /// Pod-seconds an hour that keeping idle pods costs together with cold starts, were level 1 kept for so long.
     pub(crate) fn hourly_cost(&self, keep: f64, cold_start: f64) -> Option<f64> {
-        let seen: u32 = self.gaps[0].iter().map(|&count| u32::from(count)).sum();
-        (seen >= 20 && self.seconds > 0.0).then(|| self.cost(0, keep, cold_start) * 3_600.0 / self.seconds)
+        let seen: u32 = self.gaps[..FIRST].iter().flatten().map(|&count| u32::from(count)).sum();
+        let cost = || (0..FIRST).map(|of| self.cost(of, keep, cold_start)).sum::<f64>();
+        (seen >= 20 && self.seconds > 0.0).then(|| cost() * 3_600.0 / self.seconds)
     }
 
-    fn keeps_promises(&self, prices: &Prices) -> bool {
-        if self.seconds < 1.0 {
-            return true;
-        }
-        let returns: f64 = (0..ALL_GROUPS).map(|of| self.beyond(of, f64::from(self.keep[of]))).sum();
-        let late = returns * prices.late_per_return / self.arrivals.max(1.0);
-        late <= prices.late_allowed && returns * 3_600.0 / self.seconds.max(3_600.0) <= prices.returns_an_hour
+    /// Tasks that returns to levels whose pods are gone make late, as a share of all.
+    fn late_share(&self, prices: &Prices) -> f64 {
+        let late = |of: usize| {
+            let keep = f64::from(self.keep[of]);
+            let (returns, slow) = (self.beyond(of, keep), self.beyond(of, keep + prices.pause));
+            (returns - slow) * prices.late_per_quick_return + slow * prices.late_per_return
+        };
+        (0..ALL_GROUPS).map(late).sum::<f64>() / self.arrivals.max(1.0)
+    }
+
+    /// Times an hour that pods are missed: one burst misses pods of several levels at once, so the most of one level counts.
+    fn returns_an_hour(&self) -> f64 {
+        let returns = |of: usize| self.beyond(of, f64::from(self.keep[of]));
+        let first: f64 = (0..FIRST).map(returns).sum();
+        let most = (FIRST..ALL_GROUPS).map(returns).fold(first, f64::max);
+        most * 3_600.0 / self.seconds.max(3_600.0)
     }
 
     fn best(&self, of: usize, cold_start: f64, price: f64) -> f64 {
@@ -178,7 +212,8 @@ impl Idle {
             return;
         }
         let bin = ENDS.iter().position(|&end| gap <= end).unwrap_or(ENDS.len());
-        let counts = &mut self.gaps[group(level)];
+        let group = self.group(level);
+        let counts = &mut self.gaps[group];
         counts[bin] += 1;
         if counts.iter().map(|&count| u32::from(count)).sum::<u32>() > REMEMBERED {
             self.gaps.iter_mut().flatten().for_each(|count| *count /= 2);
@@ -197,8 +232,11 @@ impl Idle {
             self.stairs.remove(index);
         }
     }
-}
 
-fn group(level: u32) -> usize {
-    GROUPS.iter().position(|&last| level <= last).unwrap_or(GROUPS.len())
+    fn group(&self, level: u32) -> usize {
+        if level <= 1 {
+            return self.busy;
+        }
+        FIRST + GROUPS.iter().position(|&last| level <= last).unwrap_or(GROUPS.len())
+    }
 }

@@ -13,7 +13,7 @@ mod observation;
 mod recommend;
 mod season;
 mod settings;
-//SIM pub mod simulate;
+pub mod simulate;
 mod slack;
 mod thresholds;
 mod trust;

@@ -35,8 +35,8 @@ impl Season {
             self.bin = bin;
             self.count = 0.0;
         }
-        if bin != self.bin {
-            self.close(now, bin);
+        while self.bin < bin {
+            self.close(now);
         }
         self.count += new as f64;
     }
@@ -53,7 +53,7 @@ impl Season {
         (age > 3.0 * DAY && day < 0.8 * none).then(|| known(&self.day, DAY_BIN)).flatten()
     }
 
-    fn close(&mut self, now: f64, bin: i64) {
+    fn close(&mut self, now: f64) {
         let at = self.bin as f64 * DAY_BIN;
         let rate = round(self.count / DAY_BIN);
         self.day.resize(OF_DAY, 0.0);
@@ -69,8 +69,8 @@ impl Season {
         let first_day = age < DAY;
         blend(&mut self.day[of_day], rate, if first_day { 1.0 } else { NEW });
         blend(&mut self.week[of_week], rate, if age < 7.0 * DAY { 0.5 } else { NEW / 4.0 });
-        self.previous = if bin == self.bin + 1 { rate } else { 0.0 };
-        self.bin = bin;
+        self.previous = rate;
+        self.bin += 1;
         self.count = 0.0;
     }
 }

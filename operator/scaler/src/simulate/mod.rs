@@ -1,0 +1,17 @@
+//! Replays traces against autoscalers: a discrete-event simulation, the same for ours and for others'.
+//!
+//! Knows no cluster. What happens follows from the trace, the settings and the seed alone.
+
+pub mod chain;
+pub mod clairvoyant;
+pub mod docket;
+pub mod engine;
+pub mod faults;
+pub mod generate;
+pub mod outcome;
+pub mod policy;
+mod pool;
+pub mod random;
+pub mod rivals;
+pub mod service;
+pub mod trace;
