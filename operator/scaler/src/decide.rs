@@ -6,10 +6,10 @@
 use crate::{
     cold_start::ColdStart,
     decision::{Clamp, Decision, Hold, Reason, Term, TermValue},
-    demand::{Demand, Start, Supply, fewest, order},
+    demand::{Demand, Supply, Weights, fewest, order},
     history::History,
     idle::Prices,
-    observation::{Observation, Pods},
+    observation::{Deadline, Foreseen, Observation, Pods},
     settings::Settings,
     thresholds,
     trust::doubt,
@@ -19,10 +19,12 @@ use crate::{
 const UNKNOWN_COLD_START: f64 = 30.0;
 /// From a reading to a pod that pulls: the next decision, and the word to the pod.
 const REACTION: f64 = 2.0;
-/// Changes of direction an hour: two is up once and down once.
+/// Times an hour that pods may be missed: each is up once and down once.
 const RETURNS_AN_HOUR: f64 = 2.0;
-/// A direction that was changed is kept so long while there is work, in seconds.
-const DIRECTION_KEPT: f64 = 600.0;
+/// Cold starts that a change of direction fewer may cost: beyond, calm is dearer than what it saves.
+const DEAREST_CALM: f64 = 1.0;
+/// Quantiles by which starts are reckoned with.
+const STARTS: usize = 20;
 
 /// How many replicas the pool is to have, and why.
 ///
@@ -44,7 +46,8 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
         None => seen.wanted(history, since_last),
     };
     let decision = seen.bounded(history, wanted);
-    remember(history, observation.replicas, decision.replicas, now);
+    let late = 1.0 - seen.cold_start.share_within((settings.target.wait - REACTION).max(0.0));
+    history.decided(observation.replicas, decision.replicas, late, now);
     decision
 }
 
@@ -89,33 +92,30 @@ impl<'a> Seen<'a> {
 
     /// What the model of work asks for.
     fn wanted(&self, history: &mut History, since_last: f64) -> Wanted {
-        let start = self.start(history);
-        let supply = self.supply(history);
+        let weights = self.weights(history);
+        let supply = self.supply();
         let here = self.pods.ready() + self.pods.starting();
-        let backlog = self.demand(history, &[]);
         let terms = &self.settings.terms;
         let mut wanted = Wanted { terms: Vec::new(), pulling: 0, again_at: None };
         let mut ask = |term: Term, demand: &Demand| {
-            let order = order(demand, &supply, &start);
-            if order.pods > 0 {
-                wanted.terms.push(TermValue { term, replicas: here.saturating_add(order.pods) });
-            }
-            if let Some(seconds) = order.again_in {
-                wanted.again_at = earlier(wanted.again_at, Some(self.now + seconds));
+            let pods = order(demand, &supply, &weights);
+            if pods > 0 {
+                wanted.terms.push(TermValue { term, replicas: here.saturating_add(pods) });
             }
         };
+        let backlog = self.demand(history, Term::Backlog);
         ask(Term::Backlog, &backlog);
         if terms.arrivals && history.rate > 1e-6 && self.pending + self.busy > 0.0 {
-            ask(Term::Arrivals, &self.demand(history, &[Term::Arrivals]));
+            ask(Term::Arrivals, &self.demand(history, Term::Arrivals));
         }
         if self.settings.pre_warm && !self.observation.foreseen.is_empty() {
-            ask(Term::Foreseen, &self.demand(history, &[Term::Arrivals, Term::Foreseen]));
+            ask(Term::Foreseen, &self.demand(history, Term::Foreseen));
         }
         if !self.observation.deadlines.is_empty() {
-            ask(Term::Deadline, &self.demand(history, &[Term::Deadline]));
+            ask(Term::Deadline, &self.demand(history, Term::Deadline));
         }
         self.latency_and_utilization(history, &mut wanted);
-        self.keep(history, &backlog, since_last, &mut wanted);
+        self.keep(history, since_last, &mut wanted);
         wanted
     }
 
@@ -148,25 +148,28 @@ impl<'a> Seen<'a> {
     }
 
     /// The pods that work holds, those that are worth keeping idle, and those that should pull.
-    fn keep(&self, history: &mut History, backlog: &Demand, since_last: f64, wanted: &mut Wanted) {
+    fn keep(&self, history: &mut History, since_last: f64, wanted: &mut Wanted) {
         let terms = &self.settings.terms;
         let ready = self.pods.ready();
-        let needed = fewest(backlog, self.busy, self.service, self.slots);
+        let patient = (self.settings.target.wait - REACTION).max(0.0) * (1.0 - 0.5 * history.care);
+        let mut backlog = self.demand(history, Term::Backlog);
+        backlog.due.iter_mut().for_each(|due| due.0 = (due.0 + REACTION - self.settings.target.wait + patient).max(0.0));
+        let needed = fewest(&backlog, self.busy, self.service, self.slots);
         wanted.pulling = if terms.packing { needed.max(1).min(ready) } else { ready };
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
         history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last, self.cold_start.mean);
         let wait = self.settings.target.wait - REACTION;
-        let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_up;
+        let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_start();
         let pause = self.cold_start.mean_at_most();
         let prices = Prices {
             cold_start: self.cold_start.mean,
+            late: history.price(self.cold_start.mean),
             late_per_return: late(wait),
             pause,
             late_per_quick_return: late(wait - pause / 2.0),
-            late_allowed: (1.0 - self.settings.target.attainment) * (1.2 - history.care),
             returns_an_hour: RETURNS_AN_HOUR,
-            dearest_calm: if terms.damping { knob(0) } else { 0.0 },
+            dearest_calm: if terms.damping { DEAREST_CALM } else { 0.0 },
         };
         history.idle.reckon(&prices, self.now);
         let (kept, until) = if terms.keeping {
@@ -181,50 +184,54 @@ impl<'a> Seen<'a> {
         }
     }
 
-    fn start(&self, history: &History) -> Start {
-        let care = history.care;
+    fn weights(&self, history: &History) -> Weights {
         let mean = self.cold_start.mean;
-        Start {
-            at_the_latest: self.cold_start.quantile(0.9 + 0.1 * care) + REACTION,
-            likely: self.cold_start.quantile(0.5) + REACTION,
+        let here = self.pods.ready() + self.pods.starting();
+        Weights {
+            late: history.price(self.cold_start.mean),
+            start: mean,
             drain: self.settings.target.wait.max(mean),
-            slots: self.slots,
+            likely: self.cold_start.quantile(0.5) + REACTION,
             patience: self.settings.terms.patience,
+            most: self.settings.bounds_at(self.now).1.saturating_sub(here),
         }
     }
 
-    fn supply(&self, history: &History) -> Supply {
+    fn supply(&self) -> Supply {
         let capacity = f64::from(self.pods.ready()) * self.slots;
         let busy = if self.settings.terms.in_service { self.busy.min(capacity) } else { 0.0 };
-        let likely = 0.5 + 0.4 * history.care;
-        // A pod that is asked for now is not expected before one that was asked for earlier.
-        let latest = self.cold_start.quantile(0.5) + REACTION;
-        let remaining = |age: f64| self.cold_start.remaining(age, likely).min(latest);
-        let starting = self.pods.starting.iter().map(|&age| (remaining(age), self.slots));
-        Supply { free: capacity - busy, busy, service: self.service, starting: starting.collect() }
+        Supply {
+            free: capacity - busy,
+            busy,
+            service: self.service,
+            slots: self.slots,
+            starting: self.pods.starting.clone(),
+            starts: (0..STARTS).map(|part| self.cold_start.quantile((part as f64 + 0.5) / STARTS as f64)).collect(),
+        }
     }
 
-    fn demand(&self, history: &History, with: &[Term]) -> Demand {
-        let wait = self.settings.target.wait;
-        let usable = ((wait - REACTION).max(0.0) * (1.0 - 0.5 * history.care)).max(wait * 0.1);
+    /// What waits and must start in time, and what the term adds to it.
+    fn demand(&self, history: &History, term: Term) -> Demand {
+        let wait = (self.settings.target.wait - REACTION).max(self.settings.target.wait * 0.1);
         let waiting = history.waiting(self.observation, self.now);
         let mut demand = Demand {
-            due: waiting.into_iter().map(|(age, tasks)| ((usable - age).max(0.0), tasks)).collect(),
-            spread: Vec::new(),
-            rate: if with.contains(&Term::Arrivals) { history.rate } else { 0.0 },
-            wait: usable,
-            headroom: 2.0 * history.care * history.dispersion.max(1.0).sqrt(),
+            due: waiting.into_iter().rev().map(|(age, tasks)| ((wait - age).max(0.0), tasks)).collect(),
+            dispersion: history.dispersion.max(1.0),
+            wait,
+            ..Demand::default()
         };
-        if with.contains(&Term::Foreseen) {
-            demand.spread = self
-                .observation
-                .foreseen
-                .iter()
-                .map(|it| (it.at - self.now + usable, it.over, it.tasks * it.probability))
-                .collect();
-        }
-        if with.contains(&Term::Deadline) {
-            demand.due = self.observation.deadlines.iter().map(|it| ((it.start_by - self.now).max(0.0), it.tasks)).collect();
+        match term {
+            Term::Arrivals => demand.rate = history.rate,
+            Term::Foreseen => {
+                let due = |it: &Foreseen| (it.at - self.now + wait, it.over, it.tasks * it.probability);
+                demand.spread = self.observation.foreseen.iter().map(due).collect();
+            }
+            Term::Deadline => {
+                let due = |it: &Deadline| ((it.start_by - self.now).max(0.0), it.tasks);
+                demand.due = self.observation.deadlines.iter().map(due).collect();
+                demand.due.sort_by(|one, other| one.0.total_cmp(&other.0));
+            }
+            _ => {}
         }
         demand
     }
@@ -293,9 +300,8 @@ impl<'a> Seen<'a> {
         if replicas == 0 && busy {
             return Some((Clamp::BusyPods, None));
         }
-        let kept = if self.settings.terms.damping && busy { pause.max(knob(1)) } else { pause };
         let turn = history.last_up.filter(|up| history.last_down.is_none_or(|down| down < *up));
-        within(turn, kept).map(|until| (Clamp::Reversal, Some(until)))
+        within(turn, pause).map(|until| (Clamp::Reversal, Some(until)))
     }
 }
 
@@ -310,28 +316,9 @@ fn held(settings: &Settings, observation: &Observation, hold: Hold, now: f64) ->
     Decision { replicas, pulling, reason: Reason::Held(hold), terms: Vec::new(), clamp: None, next_change_at: None }
 }
 
-fn remember(history: &mut History, before: u32, replicas: u32, now: f64) {
-    if replicas > before {
-        history.last_up = Some(now);
-    }
-    if replicas < before {
-        history.last_down = Some(now);
-    }
-}
-
 fn earlier(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         _ => one.or(other),
     }
-}
-
-/// EXPERIMENT
-pub(crate) fn knob(i: usize) -> f64 {
-    static K: std::sync::OnceLock<Vec<f64>> = std::sync::OnceLock::new();
-    K.get_or_init(|| {
-        let d = [1.0, 0.0, 1.3, 1.0, 0.0, 0.9, 0.5, 0.0, 0.0, 0.0];
-        let e: Vec<f64> = std::env::var("K").map(|s| s.split(',').map(|x| x.parse().unwrap_or(f64::NAN)).collect()).unwrap_or_default();
-        (0..10).map(|i| e.get(i).copied().filter(|x| !x.is_nan()).unwrap_or(d[i])).collect()
-    })[i]
 }

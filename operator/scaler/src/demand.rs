@@ -1,23 +1,36 @@
-//! How many pods must be ready by when, so that every task starts in time. Knows neither bounds nor what pods cost.
+//! How many pods to start so that tasks start in time, weighing what pods cost against what late tasks do. Knows no bounds.
+//!
+//! A task that waits is started by the slots that are free, become free, or come with pods that are starting. How many that are
+//! by a certain time is uncertain, because services and starts are; the chance that it is fewer than the tasks that are first
+//! in line is the chance that the task is late. A further pod is worth starting if the late tasks that it saves are worth more
+//! than its start.
 
-/// The horizon is looked at in so many steps: finer than pods can be started.
-const STEPS: usize = 24;
+/// What a task that is late already is to wait at most, as parts of the time over which a late backlog is worked off.
+const PARTS: usize = 4;
+/// So few pods are always looked at.
+const FEW: u32 = 8;
+/// Arrivals that are yet to come are looked at so many points of the horizon.
+const AHEAD: usize = 6;
+/// From a decision until it acts: the next reading at the latest.
+const TICK: f64 = 1.5;
 
-/// Tasks by when they must start, in seconds from now.
+/// Tasks by when they must start.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Demand {
-    /// (due, tasks), in any order.
+    /// (seconds from now, tasks), the first in line first.
     pub(crate) due: Vec<(f64, f64)>,
-    /// (first due, over, tasks): they come evenly.
+    /// (first due, over, tasks) of tasks that come evenly.
     pub(crate) spread: Vec<(f64, f64, f64)>,
     /// Arrivals a second that are expected to go on.
     pub(crate) rate: f64,
+    /// How much more arrivals vary than independent ones.
+    pub(crate) dispersion: f64,
     /// Seconds that an arrival may wait.
     pub(crate) wait: f64,
-    /// Standard deviations of arrivals to be ready for, times the square root of their dispersion.
-    pub(crate) headroom: f64,
 }
 
-/// Slots and when they become free.
+/// Slots, and when they become free.
+#[derive(Clone, Debug)]
 pub(crate) struct Supply {
     /// Free slots of ready pods.
     pub(crate) free: f64,
@@ -25,93 +38,197 @@ pub(crate) struct Supply {
     pub(crate) busy: f64,
     /// Seconds that a task is in work.
     pub(crate) service: f64,
-    /// (seconds until ready, slots) of pods that are starting.
-    pub(crate) starting: Vec<(f64, f64)>,
-}
-
-/// How pods start.
-pub(crate) struct Start {
-    /// Seconds after which a pod that is asked for now is ready for certain, or nearly so.
-    pub(crate) at_the_latest: f64,
-    /// Seconds after which it is likely to be.
-    pub(crate) likely: f64,
-    /// Seconds over which a backlog that is late whatever is done is to be worked off.
-    pub(crate) drain: f64,
     /// Tasks that one pod works on at once.
     pub(crate) slots: f64,
-    /// Whether to wait with a start until the target could not be met otherwise.
+    /// Ages of pods that are starting.
+    pub(crate) starting: Vec<f64>,
+    /// Evenly spaced quantiles of the time that pods take to start.
+    pub(crate) starts: Vec<f64>,
+}
+
+/// What is weighed.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    /// Pod-seconds that a task may cost to be in time rather than late.
+    pub(crate) late: f64,
+    /// Pod-seconds that a start costs.
+    pub(crate) start: f64,
+    /// Seconds over which a backlog that is late already is to be worked off.
+    pub(crate) drain: f64,
+    /// Seconds until a pod that is asked for now is likely to be ready.
+    pub(crate) likely: f64,
+    /// Whether to wait with a start while waiting costs less than it saves.
     pub(crate) patience: bool,
+    /// Never more pods than this at once.
+    pub(crate) most: u32,
 }
 
-/// Pods to start now.
-pub(crate) struct Order {
-    pub(crate) pods: u32,
-    /// Seconds from now after which pods must be asked for if nothing changes.
-    pub(crate) again_in: Option<f64>,
+/// Tasks that are late unless so many tasks have been started by a time.
+struct Point {
+    at: f64,
+    rank: f64,
+    /// Pod-seconds that it costs if they are.
+    worth: f64,
+    /// Variance of the rank.
+    variance: f64,
 }
 
-impl Demand {
-    /// Tasks that must have started `t` seconds from now.
-    pub(crate) fn by(&self, t: f64) -> f64 {
-        let due: f64 = self.due.iter().filter(|(due, _)| *due <= t).map(|(_, tasks)| tasks).sum();
-        let spread: f64 = self
-            .spread
-            .iter()
-            .map(|(first, over, tasks)| if t < *first { 0.0 } else { tasks * ((t - first) / over.max(1e-9)).min(1.0) })
-            .sum();
-        let expected = self.rate * (t - self.wait).max(0.0);
-        due + spread + expected + self.headroom * expected.sqrt()
+/// The pods to start now.
+pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 {
+    let points = points(demand, weights, supply);
+    let known: Vec<(f64, f64)> = points.iter().map(|point| supply.by(point.at)).collect();
+    let short = points.iter().zip(&known).any(|(point, (mean, variance))| chance(point, *mean, *variance) > 1e-3);
+    if !short {
+        return 0;
     }
-}
-
-impl Supply {
-    /// Tasks that can have started `t` seconds from now.
-    pub(crate) fn by(&self, t: f64) -> f64 {
-        let again = (t - self.service).max(0.0) / self.service;
-        let starting: f64 =
-            self.starting.iter().filter(|(ready, _)| *ready <= t).map(|(ready, slots)| slots * (1.0 + (t - ready) / self.service)).sum();
-        self.free * (1.0 + again) + self.busy * t / self.service + starting
-    }
-}
-
-/// The pods that must be asked for now, because asking later would be too late.
-pub(crate) fn order(demand: &Demand, supply: &Supply, start: &Start) -> Order {
-    let horizon = start.at_the_latest.max(start.likely + start.drain) + 2.0;
-    let times = || (0..=STEPS).map(|step| horizon * step as f64 / STEPS as f64);
-    let short = |t: f64| demand.by(t) - supply.by(t);
-    let Some(first) = times().find(|&t| short(t) > 1e-6) else {
-        return Order { pods: 0, again_in: None };
+    let fresh = |delay: f64| -> Vec<(f64, f64)> { points.iter().map(|point| supply.fresh(point.at - delay)).collect() };
+    let now = fresh(TICK);
+    let late = |pods: u32, fresh: &[(f64, f64)]| -> f64 {
+        let pods = f64::from(pods);
+        let of = |((point, known), fresh): ((&Point, &(f64, f64)), &(f64, f64))| {
+            point.worth * chance(point, known.0 + pods * fresh.0, known.1 + pods * fresh.1)
+        };
+        points.iter().zip(&known).zip(fresh).map(of).sum()
     };
-    // Half a step early, as the shortage may begin anywhere in the step before it was seen.
-    let spare = first - horizon / STEPS as f64 - start.at_the_latest - 1.0;
-    if start.patience && spare > 0.0 {
-        return Order { pods: 0, again_in: Some(spare) };
+    let mut best = (0, late(0, &now));
+    for pods in candidates(&points, &known, &now, weights.most) {
+        let cost = f64::from(pods) * weights.start + late(pods, &now);
+        if cost < best.1 {
+            best = (pods, cost);
+        }
     }
-    let hopeless = times().filter(|&t| t < start.likely).map(short).fold(0.0, f64::max);
-    let until = if hopeless > 0.0 { horizon } else { start.at_the_latest.max(first) + 2.0 };
-    let pods = times()
-        .filter(|&t| t >= start.likely && t <= until)
-        .map(|t| {
-            let after = t - start.likely;
-            let late = hopeless * (1.0 - after / start.drain.max(1e-9)).max(0.0);
-            (short(t) - late) / (start.slots * (1.0 + after / supply.service))
-        })
-        .fold(0.0, f64::max);
-    let pods = if pods > 1e-6 || hopeless <= 1e-6 { pods } else { 0.0 };
-    Order { pods: whole(pods), again_in: None }
+    let (pods, _) = best;
+    if pods > 0 && weights.patience {
+        let later = fresh(2.0 * TICK);
+        // Waiting saves little, so it is for tasks that are nearly sure not to be late by it, however cheap late tasks are.
+        let dear = (weights.start / weights.late).max(1.0);
+        let loss = (late(pods, &later) - late(pods, &now)) * dear;
+        // Started later, the pods cost as much less as they start later.
+        if loss < f64::from(pods) * TICK {
+            return 0;
+        }
+    }
+    pods
+}
+
+/// Numbers of pods that may be best: a few, and for each point those that just suffice, as fewer may not help at all.
+fn candidates(points: &[Point], known: &[(f64, f64)], fresh: &[(f64, f64)], most: u32) -> Vec<u32> {
+    let mut candidates: Vec<u32> = (1..=FEW).collect();
+    for ((point, known), fresh) in points.iter().zip(known).zip(fresh) {
+        let short = point.rank - known.0;
+        if short > 0.0 && fresh.0 > 0.0 {
+            let enough = (short / fresh.0).ceil().min(f64::from(most)) as u32;
+            let spare = (f64::from(enough)).sqrt().ceil() as u32;
+            candidates.extend([enough, enough + 1, enough + spare, enough + 2 * spare]);
+        }
+    }
+    candidates.iter_mut().for_each(|pods| *pods = (*pods).min(most));
+    candidates.sort_unstable();
+    candidates.dedup();
+    candidates
 }
 
 /// The fewest of the ready pods that can start all tasks in time, were they alone.
 pub(crate) fn fewest(demand: &Demand, busy: f64, service: f64, slots: f64) -> u32 {
-    let held = busy / slots;
-    let needed = demand.due.iter().map(|(due, _)| {
-        let t = due.max(0.0);
-        (demand.by(t) - busy * t / service + busy) / slots
-    });
-    whole(needed.fold(held, f64::max))
+    let mut rank = 0.0;
+    let mut most = busy / slots;
+    for &(due, tasks) in &demand.due {
+        rank += tasks;
+        most = most.max((rank - busy * due.max(0.0) / service + busy) / slots);
+    }
+    // A slot more or less by rounding is not worth a pod.
+    (most - 1e-6).ceil().clamp(0.0, f64::from(u32::MAX)) as u32
 }
 
-fn whole(pods: f64) -> u32 {
-    // A slot more or less by rounding is not worth a pod.
-    (pods - 1e-6).ceil().clamp(0.0, f64::from(u32::MAX)) as u32
+impl Supply {
+    /// Mean and variance of the tasks that can have started `t` seconds from now without further pods.
+    fn by(&self, t: f64) -> (f64, f64) {
+        let done = t / self.service;
+        let first = done.min(1.0);
+        let mut mean = self.free * (1.0 + (done - 1.0).max(0.0)) + self.busy * done;
+        let mut variance = self.busy * (first * (1.0 - first) + 0.3 * (done - first));
+        for &age in &self.starting {
+            let left: Vec<f64> = self.starts.iter().filter(|&&start| start > age).map(|start| start - age).collect();
+            // Longer than ever seen: as if it began anew.
+            let (more, spread) = if left.is_empty() { self.of(&self.starts, t) } else { self.of(&left, t) };
+            mean += more;
+            variance += spread;
+        }
+        (mean, variance)
+    }
+
+    /// Mean and variance of what one pod that is asked for now adds by then.
+    fn fresh(&self, t: f64) -> (f64, f64) {
+        self.of(&self.starts, t)
+    }
+
+    fn of(&self, starts: &[f64], t: f64) -> (f64, f64) {
+        let tasks = |start: f64| if start <= t { self.slots * (1.0 + (t - start) / self.service) } else { 0.0 };
+        let count = starts.len().max(1) as f64;
+        let mean = starts.iter().map(|&start| tasks(start)).sum::<f64>() / count;
+        let square = starts.iter().map(|&start| tasks(start).powi(2)).sum::<f64>() / count;
+        (mean, (square - mean * mean).max(0.0))
+    }
+}
+
+fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
+    let mut points = Vec::with_capacity(demand.due.len() + PARTS + AHEAD);
+    let mut rank = 0.0;
+    let mut overdue = 0.0;
+    // Before the quickest start, further pods help nobody.
+    let first = supply.starts.first().copied().unwrap_or(0.0);
+    for &(due, tasks) in &demand.due {
+        rank += tasks;
+        if due <= first + TICK && due <= weights.likely {
+            overdue = rank;
+        } else {
+            points.push(Point { at: due, rank, worth: tasks * weights.late, variance: 0.0 });
+        }
+    }
+    // What all pods together cannot work off in that time takes longer.
+    let all = supply.slots * (supply.free / supply.slots + supply.busy / supply.slots + f64::from(weights.most)).max(1.0);
+    let drain = weights.drain.max(1.25 * overdue * supply.service / all);
+    for part in 1..=PARTS {
+        let share = part as f64 / PARTS as f64;
+        // Once late, a task is worth a pod of its own: none waits for ever because it is too late anyway.
+        let worth = (overdue * weights.late).max(2.0 * PARTS as f64 * weights.start);
+        if overdue > 0.0 {
+            let at = weights.likely + drain * share;
+            points.push(Point { at, rank: (overdue * share).max(1.0), worth: worth / PARTS as f64, variance: 0.0 });
+        }
+    }
+    for &(first, over, tasks) in &demand.spread {
+        for part in 1..=PARTS {
+            let share = part as f64 / PARTS as f64;
+            let at = (first + over * share).max(0.0);
+            let worth = weights.late * tasks / PARTS as f64;
+            points.push(Point { at, rank: rank + tasks * share, worth, variance: tasks * share });
+        }
+        rank += tasks;
+    }
+    // Arrivals that may wait until pods are ready that are asked for when they come need none now.
+    let horizon = (supply.starts.last().copied().unwrap_or(0.0) - demand.wait).max(0.0);
+    for part in 1..=AHEAD {
+        let expected = demand.rate * horizon * part as f64 / AHEAD as f64;
+        if expected > 0.0 {
+            points.push(Point {
+                at: demand.wait + horizon * part as f64 / AHEAD as f64,
+                rank: rank + expected,
+                worth: weights.late * demand.rate * horizon / AHEAD as f64,
+                variance: demand.dispersion * expected,
+            });
+        }
+    }
+    points
+}
+
+/// The chance that fewer tasks than the rank have been started.
+fn chance(point: &Point, mean: f64, variance: f64) -> f64 {
+    let short = point.rank - 0.5 - mean;
+    let deviation = (variance + point.variance).sqrt();
+    if deviation < 1e-6 {
+        return f64::from(u8::from(short > 0.0));
+    }
+    // The logistic function is close enough to the normal distribution, and quick.
+    1.0 / (1.0 + (-1.702 * short / deviation).exp())
 }

@@ -24,6 +24,9 @@ const GAP: f64 = 120.0;
 /// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
 const CARE_STEP: f64 = 0.02;
 const CARE_AT_FIRST: f64 = 0.5;
+/// What a task in time may cost, in cold starts.
+const LEAST_PRICE: f64 = 0.2;
+const MOST_PRICE: f64 = 30.0;
 
 /// What is remembered of a pool between decisions. As JSON it stays below 4 KiB.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +43,7 @@ pub struct History {
     service: Vec<Learned>,
     pub(crate) idle: Idle,
     pub(crate) season: Season,
-    /// 0: use the whole target; 1: leave the widest margins.
+    /// From 0 to 1: how dear late tasks are, see [`History::price`].
     pub(crate) care: f64,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
@@ -49,8 +52,9 @@ pub struct History {
     pub(crate) wanted_down: Option<f64>,
     /// Since when nothing waits and nothing is in work.
     pub(crate) without_work: Option<f64>,
-    /// Late tasks for each step up, so far as it is known: what a missing pod costs.
-    pub(crate) late_per_up: f64,
+    /// Late tasks of late, and steps up weighed by the chance that a start took too long: what a missing pod costs.
+    late_tasks: f64,
+    late_starts: f64,
 }
 
 /// Counters as they were read last.
@@ -90,7 +94,8 @@ impl Default for History {
             wanted_up: None,
             wanted_down: None,
             without_work: None,
-            late_per_up: 2.0,
+            late_tasks: 0.0,
+            late_starts: 0.0,
         }
     }
 }
@@ -212,14 +217,37 @@ impl History {
     }
 
     fn learn_care(&mut self, settings: &Settings, started: u64, late: u64) {
-        let allowed = 1.0 - settings.target.attainment;
-        // One burst that comes late together is one lesson, not a hundred.
-        let late_counted = late.min(5) as f64;
+        // Aimed a little above the promise: what is learned comes after the first tasks were late.
+        let allowed = 0.75 * (1.0 - settings.target.attainment);
         let on_time = started.saturating_sub(late) as f64;
+        // Those that come late together are a few lessons, not a hundred.
+        let late_counted = late.min(5) as f64;
         let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
         self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(0.0, 1.0);
-        self.late_per_up = 0.9999_f64.powf(started as f64).mul_add(self.late_per_up - 1.0, 1.0) + 0.05 * late_counted;
-        self.late_per_up = self.late_per_up.min(50.0);
+        self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
+        self.late_starts *= 0.9995_f64.powf(started as f64);
+    }
+
+    /// Pod-seconds that it may cost to have a task in time rather than late: as many as keep the promised share.
+    pub(crate) fn price(&self, cold_start: f64) -> f64 {
+        cold_start * LEAST_PRICE * (MOST_PRICE / LEAST_PRICE).powf(self.care)
+    }
+
+    /// Tasks that are late for each start that takes longer than they may wait.
+    pub(crate) fn late_per_start(&self) -> f64 {
+        // A few starts' worth of a guess, for the time before there were any.
+        ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(0.2, 50.0)
+    }
+
+    /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait.
+    pub(crate) fn decided(&mut self, before: u32, replicas: u32, late: f64, now: f64) {
+        if replicas > before {
+            self.last_up = Some(now);
+            self.late_starts += late;
+        }
+        if replicas < before {
+            self.last_down = Some(now);
+        }
     }
 
     /// What waits, by age in seconds, the youngest first.

@@ -26,8 +26,8 @@ const REMEMBERED: u32 = 400;
 const RATE_SECONDS: f64 = 600.0;
 /// Distinct times at which levels were needed last that are kept apart.
 const STAIRS: usize = 24;
-/// Prices of a return, in cold starts, from which the lowest that keeps the promises is taken.
-const PRICES: [f64; 9] = [0.0, 0.5, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0];
+/// What a change of direction may cost, in cold starts: the lowest that makes them rare enough is taken.
+const CALM: [f64; 6] = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0];
 
 /// When levels were needed last, and how long they were idle before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,8 +56,8 @@ pub(crate) struct Prices {
     /// Seconds after a pod's removal within which none may be started, and the tasks that are late for a return in them.
     pub(crate) pause: f64,
     pub(crate) late_per_quick_return: f64,
-    /// Share of tasks that may be late on this account.
-    pub(crate) late_allowed: f64,
+    /// Pod-seconds that a late task costs.
+    pub(crate) late: f64,
     /// Returns an hour that are not too many changes of direction.
     pub(crate) returns_an_hour: f64,
     /// The price of a return, in cold starts, beyond which fewer changes of direction are not worth it.
@@ -148,10 +148,10 @@ impl Idle {
             return;
         }
         self.reckoned_at = now.round();
-        for price in PRICES {
-            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices.cold_start, price) as f32).collect();
-            let calm = price >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour;
-            if calm && self.late_share(prices) <= prices.late_allowed {
+        for calm in CALM {
+            let price = prices.cold_start * calm;
+            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price) as f32).collect();
+            if calm >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour {
                 break;
             }
         }
@@ -160,18 +160,8 @@ impl Idle {
     /// Pod-seconds an hour that keeping idle pods costs together with cold starts, were level 1 kept for so long.
     pub(crate) fn hourly_cost(&self, keep: f64, cold_start: f64) -> Option<f64> {
         let seen: u32 = self.gaps[..FIRST].iter().flatten().map(|&count| u32::from(count)).sum();
-        let cost = || (0..FIRST).map(|of| self.cost(of, keep, cold_start)).sum::<f64>();
+        let cost = || (0..FIRST).map(|of| self.cost(of, keep, cold_start, 0.0, cold_start)).sum::<f64>();
         (seen >= 20 && self.seconds > 0.0).then(|| cost() * 3_600.0 / self.seconds)
-    }
-
-    /// Tasks that returns to levels whose pods are gone make late, as a share of all.
-    fn late_share(&self, prices: &Prices) -> f64 {
-        let late = |of: usize| {
-            let keep = f64::from(self.keep[of]);
-            let (returns, slow) = (self.beyond(of, keep), self.beyond(of, keep + prices.pause));
-            (returns - slow) * prices.late_per_quick_return + slow * prices.late_per_return
-        };
-        (0..ALL_GROUPS).map(late).sum::<f64>() / self.arrivals.max(1.0)
     }
 
     /// Times an hour that pods are missed: one burst misses pods of several levels at once, so the most of one level counts.
@@ -182,21 +172,25 @@ impl Idle {
         most * 3_600.0 / self.seconds.max(3_600.0)
     }
 
-    fn best(&self, of: usize, cold_start: f64, price: f64) -> f64 {
-        let a_return = cold_start * (1.0 + price);
+    fn best(&self, of: usize, prices: &Prices, calm: f64) -> f64 {
+        let slow = prices.cold_start + calm + prices.late * prices.late_per_return;
+        let quick = prices.cold_start + calm + prices.late * prices.late_per_quick_return;
         let candidates = std::iter::once(0.0).chain(ENDS);
-        let costs = candidates.map(|keep| (keep, self.cost(of, keep, a_return)));
+        let costs = candidates.map(|keep| (keep, self.cost(of, keep, slow, keep + prices.pause, quick)));
         costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)
     }
 
-    fn cost(&self, of: usize, keep: f64, a_return: f64) -> f64 {
+    /// Pod-seconds of gaps: kept until the end of the gap or of `keep`; a return costs `quick` until `until` and `slow` after.
+    fn cost(&self, of: usize, keep: f64, slow: f64, until: f64, quick: f64) -> f64 {
         let mut start = 0.0;
         let mut cost = 0.0;
         for bin in 0..BINS {
             let end = ENDS.get(bin).copied().unwrap_or(40_000.0);
             // One gap spread over all bins: before anything is known, any length is as likely as twice the length.
             let count = f64::from(self.gaps[of][bin]) + 1.0 / BINS as f64;
-            cost += count * if end <= keep { f64::midpoint(start, end) } else { keep + a_return };
+            let middle = f64::midpoint(start, end);
+            let a_return = if middle <= until { quick } else { slow };
+            cost += count * if end <= keep { middle } else { keep + a_return };
             start = end;
         }
         cost

@@ -127,3 +127,44 @@ fn close(plan: &mut Plan, pod: &Pod) {
 pub fn floor(jobs: &[Job], slots: usize) -> f64 {
     jobs.iter().map(|job| job.service).sum::<f64>() / slots as f64
 }
+
+impl Plan {
+    /// What comes of the plan.
+    pub fn outcome(&self, jobs: &[Job], slo: f64) -> super::outcome::Outcome {
+        let mut waits: Vec<f64> = self.starts.iter().zip(jobs).map(|(start, job)| start - job.arrival).collect();
+        waits.sort_by(f64::total_cmp);
+        // Starts are sums of times, so a wait of exactly the SLO may come out a little above.
+        let late = waits.iter().filter(|wait| **wait > slo + 1e-6).count() as f64;
+        let quantile = |q: f64| super::outcome::quantile(&waits, q);
+        super::outcome::Outcome {
+            slo_attainment: 1.0 - late / waits.len().max(1) as f64,
+            wait_p50: quantile(0.5),
+            wait_p95: quantile(0.95),
+            wait_p99: quantile(0.99),
+            pod_seconds: self.pod_seconds,
+            cold_starts: self.pods as f64,
+            changes: 2.0 * self.pods as f64,
+            late,
+            ..super::outcome::Outcome::default()
+        }
+    }
+
+    /// (seconds, waiting tasks and tasks in work, pods) at each change.
+    pub fn course(&self, jobs: &[Job]) -> Vec<(f64, u64, u32)> {
+        let mut changes: Vec<(f64, i64, i64)> = Vec::new();
+        for &(created, removed) in &self.lives {
+            changes.extend([(created, 0, 1), (removed, 0, -1)]);
+        }
+        for (job, start) in jobs.iter().zip(&self.starts) {
+            changes.extend([(job.arrival, 1, 0), (start + job.service, -1, 0)]);
+        }
+        changes.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let (mut tasks, mut pods) = (0i64, 0i64);
+        let step = |(at, more, created): (f64, i64, i64)| {
+            tasks += more;
+            pods += created;
+            (at, tasks.max(0) as u64, pods.max(0) as u32)
+        };
+        changes.into_iter().map(step).collect()
+    }
+}

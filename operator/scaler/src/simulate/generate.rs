@@ -16,11 +16,21 @@ pub enum Shape {
     Diurnal,
     /// A low rate with sudden crowds of twenty times as many.
     FlashCrowd,
+    /// A day with a document now and then.
+    Sparse,
+    /// A rate that rises over an hour, falls at once, and rises again.
+    Sawtooth,
 }
 
 impl Shape {
     /// All shapes.
-    pub const ALL: [Self; 4] = [Self::Poisson, Self::OnOff, Self::Diurnal, Self::FlashCrowd];
+    pub const ALL: [Self; 6] =
+        [Self::Poisson, Self::OnOff, Self::Diurnal, Self::FlashCrowd, Self::Sparse, Self::Sawtooth];
+
+    /// The shape of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|shape| shape.name() == name)
+    }
 
     /// The name under which a trace of the shape goes.
     pub fn name(self) -> &'static str {
@@ -29,14 +39,17 @@ impl Shape {
             Self::OnOff => "on-off",
             Self::Diurnal => "diurnal",
             Self::FlashCrowd => "flash-crowd",
+            Self::Sparse => "sparse",
+            Self::Sawtooth => "sawtooth",
         }
     }
 
     fn hours(self) -> f64 {
         match self {
-            Self::Poisson | Self::FlashCrowd => 6.0,
+            Self::Poisson | Self::FlashCrowd | Self::Sawtooth => 6.0,
             Self::OnOff => 12.0,
             Self::Diurnal => 48.0,
+            Self::Sparse => 24.0,
         }
     }
 }
@@ -73,6 +86,8 @@ fn rates(shape: Shape, end: f64, random: &mut Random) -> Vec<(f64, f64)> {
                 (from, 0.02 + 0.5 * (1.0 - (from / 86_400.0 * std::f64::consts::TAU).cos()))
             })
             .collect(),
+        Shape::Sparse => vec![(0.0, 0.01)],
+        Shape::Sawtooth => (0..(end / 60.0) as usize).map(|minute| (minute as f64 * 60.0, 0.03 * (minute % 60) as f64)).collect(),
         Shape::OnOff => alternate(end, random, (0.0, 900.0), (0.8, 300.0)),
         Shape::FlashCrowd => alternate(end, random, (0.15, 1_800.0), (3.0, 120.0)),
     }
