@@ -7,6 +7,15 @@ const KEPT: usize = 64;
 /// Older starts fade from the mean, as images and models change.
 const MEANT: u64 = 1_000;
 
+/// Before starts were measured: quick where the image and the model are there, minutes where they are not.
+const GUESS: [f64; 5] = [3.0, 10.0, 25.0, 45.0, 80.0];
+const GUESS_MEAN: f64 = 30.0;
+/// Starts that the guess counts as, and those from which on it no longer does.
+const GUESSED: f64 = 3.0;
+const TRUSTED: u64 = 10;
+/// Standard deviation over mean of starts, as public traces have it.
+const SPREAD: f64 = 0.8;
+
 /// Quantiles of the time from a pod's creation to ready, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,10 +54,26 @@ impl ColdStart {
         Self { quantiles, mean, count: 1_000 }
     }
 
-    /// A time that the mean does not exceed but for bad luck: two standard errors above what was measured.
+    /// A time that the mean does not exceed but for bad luck: what was measured, two standard errors above it, and a guess for
+    /// as long as little was.
     pub fn mean_at_most(&self) -> f64 {
-        let spread = self.quantile(0.84) - self.quantile(0.16);
-        self.mean + (spread.max(self.mean * 0.2) / (self.count.max(1) as f64).sqrt())
+        let count = self.count as f64;
+        let mean = (self.mean * count + GUESS_MEAN * GUESSED) / (count + GUESSED);
+        mean + 2.0 * SPREAD * mean / (count + GUESSED).sqrt()
+    }
+
+    /// What is to be reckoned with: what was measured, and while that is little, a guess as well.
+    pub fn with_guess(measured: Option<&Self>) -> Self {
+        let Some(measured) = measured else {
+            return Self { quantiles: GUESS.to_vec(), mean: GUESS_MEAN, count: 0 };
+        };
+        if measured.count >= TRUSTED {
+            return measured.clone();
+        }
+        let mut quantiles = measured.quantiles.clone();
+        quantiles.extend(GUESS);
+        quantiles.sort_by(f64::total_cmp);
+        Self { quantiles, ..measured.clone() }
     }
 
     /// Seconds until a pod of that age is ready with probability `q`.

@@ -15,8 +15,6 @@ use crate::{
     trust::doubt,
 };
 
-/// Before the first start was measured: as long as a small model takes to load on a machine that has it, and half as much.
-const UNKNOWN_COLD_START: f64 = 30.0;
 /// From a reading to a pod that pulls: the next decision, and the word to the pod.
 const REACTION: f64 = 2.0;
 /// Times an hour that pods may be missed: each is up once and down once.
@@ -24,7 +22,7 @@ const RETURNS_AN_HOUR: f64 = 2.0;
 /// Cold starts that a change of direction fewer may cost: beyond, calm is dearer than what it saves.
 const DEAREST_CALM: f64 = 1.0;
 /// Quantiles by which starts are reckoned with.
-const STARTS: usize = 20;
+const STARTS: usize = 40;
 
 /// How many replicas the pool is to have, and why.
 ///
@@ -78,10 +76,7 @@ impl<'a> Seen<'a> {
             settings,
             observation,
             pods,
-            cold_start: observation
-                .cold_start
-                .clone()
-                .unwrap_or_else(|| ColdStart::known(vec![UNKNOWN_COLD_START, UNKNOWN_COLD_START * 1.5])),
+            cold_start: ColdStart::with_guess(observation.cold_start.as_ref()),
             pending: observation.pending() as f64,
             busy: observation.in_work() as f64 + observation.interactive,
             slots: f64::from(observation.slots_per_pod),
@@ -151,7 +146,10 @@ impl<'a> Seen<'a> {
     fn keep(&self, history: &mut History, since_last: f64, wanted: &mut Wanted) {
         let terms = &self.settings.terms;
         let ready = self.pods.ready();
-        let patient = (self.settings.target.wait - REACTION).max(0.0) * (1.0 - 0.5 * history.care);
+        // Tasks may queue for slots that become free in time; the less so the longer a pod that proves missing takes to come.
+        let wait = self.settings.target.wait;
+        let share = wait / (wait + self.cold_start.mean) * (1.0 - 0.5 * history.care);
+        let patient = (wait - REACTION).max(0.0) * share;
         let mut backlog = self.demand(history, Term::Backlog);
         backlog.due.iter_mut().for_each(|due| due.0 = (due.0 + REACTION - self.settings.target.wait + patient).max(0.0));
         let needed = fewest(&backlog, self.busy, self.service, self.slots);
@@ -206,8 +204,14 @@ impl<'a> Seen<'a> {
             service: self.service,
             slots: self.slots,
             starting: self.pods.starting.clone(),
-            starts: (0..STARTS).map(|part| self.cold_start.quantile((part as f64 + 0.5) / STARTS as f64)).collect(),
+            starts: self.starts(),
         }
+    }
+
+    /// Evenly spaced quantiles of starts; the last is the longest, as what is never reckoned with is always late.
+    fn starts(&self) -> Vec<f64> {
+        let of = |part: usize| if part + 1 == STARTS { 1.0 } else { (part as f64 + 0.5) / STARTS as f64 };
+        (0..STARTS).map(|part| self.cold_start.quantile(of(part))).collect()
     }
 
     /// What waits and must start in time, and what the term adds to it.
@@ -221,7 +225,7 @@ impl<'a> Seen<'a> {
             ..Demand::default()
         };
         match term {
-            Term::Arrivals => demand.rate = history.rate,
+            Term::Arrivals => demand.rate = history.expected_rate(self.now),
             Term::Foreseen => {
                 let due = |it: &Foreseen| (it.at - self.now + wait, it.over, it.tasks * it.probability);
                 demand.spread = self.observation.foreseen.iter().map(due).collect();

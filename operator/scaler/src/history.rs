@@ -19,14 +19,18 @@ const ENOUGH: u64 = 20;
 const UNKNOWN_SERVICE: f64 = 10.0;
 /// The present rate follows arrivals within about a minute: as fast as pods can follow it.
 const RATE_SECONDS: f64 = 60.0;
+/// A burst shows in so many seconds.
+const BURST_SECONDS: f64 = 10.0;
 /// A gap in the readings over which nothing can be told about how arrivals vary.
 const GAP: f64 = 120.0;
 /// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
 const CARE_STEP: f64 = 0.02;
-const CARE_AT_FIRST: f64 = 0.5;
+const CARE_AT_FIRST: f64 = 0.6;
+/// So many late tasks may teach something at once; more come with time and with tasks that start in time.
+const LESSONS: f64 = 10.0;
 /// What a task in time may cost, in cold starts.
 const LEAST_PRICE: f64 = 0.2;
-const MOST_PRICE: f64 = 30.0;
+const MOST_PRICE: f64 = 200.0;
 
 /// What is remembered of a pool between decisions. As JSON it stays below 4 KiB.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +49,8 @@ pub struct History {
     pub(crate) season: Season,
     /// From 0 to 1: how dear late tasks are, see [`History::price`].
     pub(crate) care: f64,
+    /// Late tasks that may still teach something.
+    lessons: f64,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
     /// Since when more replicas are wanted than there are, and fewer.
@@ -89,6 +95,7 @@ impl Default for History {
             idle: Idle::default(),
             season: Season::default(),
             care: CARE_AT_FIRST,
+            lessons: LESSONS,
             last_up: None,
             last_down: None,
             wanted_up: None,
@@ -113,7 +120,7 @@ impl History {
             self.season.learn(now, new, now - before.at);
             if settings.terms.feedback {
                 let late = waits.late.saturating_sub(before.late);
-                self.learn_care(settings, waits.started.saturating_sub(before.started), late);
+                self.learn_care(settings, waits.started.saturating_sub(before.started), late, (now - before.at).max(0.0));
             }
         }
         let backlog = observation.pending().saturating_add(observation.in_work());
@@ -216,12 +223,14 @@ impl History {
         self.rate += weight * (new as f64 / passed - self.rate);
     }
 
-    fn learn_care(&mut self, settings: &Settings, started: u64, late: u64) {
+    fn learn_care(&mut self, settings: &Settings, started: u64, late: u64, passed: f64) {
         // Aimed a little above the promise: what is learned comes after the first tasks were late.
         let allowed = 0.75 * (1.0 - settings.target.attainment);
         let on_time = started.saturating_sub(late) as f64;
         // Those that come late together are a few lessons, not a hundred.
-        let late_counted = late.min(5) as f64;
+        self.lessons = (self.lessons + 0.05 * passed + 3.0 * allowed * on_time).min(LESSONS);
+        let late_counted = self.lessons.min(late as f64);
+        self.lessons -= late_counted;
         let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
         self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(0.0, 1.0);
         self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
@@ -248,6 +257,13 @@ impl History {
         if replicas < before {
             self.last_down = Some(now);
         }
+    }
+
+    /// Arrivals a second that are to be expected: as of late, or as in the last seconds if these are clearly more.
+    pub(crate) fn expected_rate(&self, now: f64) -> f64 {
+        let burst = self.arrived.iter().rev().take_while(|(start, _)| now - start < BURST_SECONDS);
+        let count: f64 = burst.map(|(_, count)| f64::from(*count)).sum();
+        self.rate.max((count - 1.5 * count.sqrt()) / BURST_SECONDS)
     }
 
     /// What waits, by age in seconds, the youngest first.
