@@ -35,6 +35,10 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     if let Some(hold) = doubt(observation, history, now) {
         return held(settings, observation, hold, now);
     }
+    if history.reading.is_none() && observation.replicas > 0 && history.last_up.is_none() {
+        // Whoever is there at first sight may have been started a moment ago.
+        history.last_up = Some(now);
+    }
     let since_last = history.reading.map_or(0.0, |reading| now - reading.at);
     history.learn(settings, observation, now);
     let nothing = Pods::default();
@@ -162,7 +166,7 @@ impl<'a> Seen<'a> {
         let pause = self.cold_start.mean_at_most();
         let prices = Prices {
             cold_start: self.cold_start.mean,
-            late: history.price(self.cold_start.mean),
+            late: history.price(self.cold_start.mean, self.settings.target.attainment),
             late_per_return: late(wait),
             pause,
             late_per_quick_return: late(wait - pause / 2.0),
@@ -186,7 +190,7 @@ impl<'a> Seen<'a> {
         let mean = self.cold_start.mean;
         let here = self.pods.ready() + self.pods.starting();
         Weights {
-            late: history.price(self.cold_start.mean),
+            late: history.price(self.cold_start.mean, self.settings.target.attainment),
             start: mean,
             drain: self.settings.target.wait.max(mean),
             likely: self.cold_start.quantile(0.5) + REACTION,
@@ -227,7 +231,7 @@ impl<'a> Seen<'a> {
         match term {
             Term::Arrivals => demand.rate = history.expected_rate(self.now),
             Term::Foreseen => {
-                let due = |it: &Foreseen| (it.at - self.now + wait, it.over, it.tasks * it.probability);
+                let due = |it: &Foreseen| (it.at - self.now + wait, it.over, it.tasks, it.probability);
                 demand.spread = self.observation.foreseen.iter().map(due).collect();
             }
             Term::Deadline => {
@@ -267,7 +271,7 @@ impl<'a> Seen<'a> {
             std::cmp::Ordering::Greater => Reason::Up(term),
             std::cmp::Ordering::Less if replicas == 0 => Reason::ToZero,
             std::cmp::Ordering::Less => Reason::Down,
-            std::cmp::Ordering::Equal if replicas == 0 && term == Term::Nothing => Reason::Asleep,
+            std::cmp::Ordering::Equal if replicas == 0 && self.pending + self.busy == 0.0 => Reason::Asleep,
             std::cmp::Ordering::Equal => Reason::Steady(term),
         };
         let terms = wanted.terms.into_iter().filter(|term| term.replicas > 0).collect();
@@ -305,7 +309,8 @@ impl<'a> Seen<'a> {
             return Some((Clamp::BusyPods, None));
         }
         let turn = history.last_up.filter(|up| history.last_down.is_none_or(|down| down < *up));
-        within(turn, pause).map(|until| (Clamp::Reversal, Some(until)))
+        let settled = turn.and(history.settled_until()).filter(|until| self.settings.terms.damping && busy && *until > now);
+        within(turn, pause).or(settled).map(|until| (Clamp::Reversal, Some(until)))
     }
 }
 

@@ -7,6 +7,8 @@
 
 /// What a task that is late already is to wait at most, as parts of the time over which a late backlog is worked off.
 const PARTS: usize = 4;
+/// Tasks that are due at once are told apart in so many parts at most.
+const SPLIT: f64 = 8.0;
 /// So few pods are always looked at.
 const FEW: u32 = 8;
 /// Arrivals that are yet to come are looked at so many points of the horizon.
@@ -19,8 +21,8 @@ const TICK: f64 = 1.5;
 pub(crate) struct Demand {
     /// (seconds from now, tasks), the first in line first.
     pub(crate) due: Vec<(f64, f64)>,
-    /// (first due, over, tasks) of tasks that come evenly.
-    pub(crate) spread: Vec<(f64, f64, f64)>,
+    /// (first due, over, tasks, probability of each) of tasks that come evenly.
+    pub(crate) spread: Vec<(f64, f64, f64, f64)>,
     /// Arrivals a second that are expected to go on.
     pub(crate) rate: f64,
     /// How much more arrivals vary than independent ones.
@@ -71,6 +73,8 @@ struct Point {
     worth: f64,
     /// Variance of the rank.
     variance: f64,
+    /// Whether no pod that is asked for now can be in time.
+    overdue: bool,
 }
 
 /// The pods to start now.
@@ -98,7 +102,10 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
         }
     }
     let (pods, _) = best;
-    if pods > 0 && weights.patience {
+    // What is late already, or will be for the most part, is not made to wait: there is nothing to gain by it.
+    let overdue = points.iter().any(|point| point.overdue);
+    let hopeful = best.1 - f64::from(pods) * weights.start <= 0.5 * late(0, &now);
+    if pods > 0 && weights.patience && !overdue && hopeful {
         let later = fresh(2.0 * TICK);
         // Waiting saves little, so it is for tasks that are nearly sure not to be late by it, however cheap late tasks are.
         let dear = (weights.start / weights.late).max(1.0);
@@ -178,11 +185,16 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
     // Before the quickest start, further pods help nobody.
     let first = supply.starts.first().copied().unwrap_or(0.0);
     for &(due, tasks) in &demand.due {
-        rank += tasks;
         if due <= first + TICK && due <= weights.likely {
+            rank += tasks;
             overdue = rank;
-        } else {
-            points.push(Point { at: due, rank, worth: tasks * weights.late, variance: 0.0 });
+            continue;
+        }
+        // Of many tasks that are due at once, some pods help some.
+        let split = (tasks / supply.slots).ceil().clamp(1.0, SPLIT);
+        for _ in 0..split as u32 {
+            rank += tasks / split;
+            points.push(Point { at: due, rank, worth: tasks / split * weights.late, variance: 0.0, overdue: false });
         }
     }
     // What all pods together cannot work off in that time takes longer.
@@ -194,15 +206,16 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         let worth = (overdue * weights.late).max(2.0 * PARTS as f64 * weights.start);
         if overdue > 0.0 {
             let at = weights.likely + drain * share;
-            points.push(Point { at, rank: (overdue * share).max(1.0), worth: worth / PARTS as f64, variance: 0.0 });
+            points.push(Point { at, rank: (overdue * share).max(1.0), worth: worth / PARTS as f64, variance: 0.0, overdue: true });
         }
     }
-    for &(first, over, tasks) in &demand.spread {
+    for &(first, over, all, probability) in &demand.spread {
+        let tasks = all * probability;
         for part in 1..=PARTS {
             let share = part as f64 / PARTS as f64;
             let at = (first + over * share).max(0.0);
             let worth = weights.late * tasks / PARTS as f64;
-            points.push(Point { at, rank: rank + tasks * share, worth, variance: tasks * share });
+            points.push(Point { at, rank: rank + tasks * share, worth, variance: tasks * share * (1.0 - probability), overdue: false });
         }
         rank += tasks;
     }
@@ -216,6 +229,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
                 rank: rank + expected,
                 worth: weights.late * demand.rate * horizon / AHEAD as f64,
                 variance: demand.dispersion * expected,
+                overdue: false,
             });
         }
     }

@@ -19,16 +19,23 @@ const ENOUGH: u64 = 20;
 const UNKNOWN_SERVICE: f64 = 10.0;
 /// The present rate follows arrivals within about a minute: as fast as pods can follow it.
 const RATE_SECONDS: f64 = 60.0;
+/// At a constant load, a step up is not taken back for ten minutes, and for longer where that proved wrong.
+const SETTLED: f64 = 600.0;
+const SETTLED_MOST: f64 = 7_200.0;
+/// Loads that differ by less are the same, if arrivals are more even than independent ones: of those, nobody knows what the load
+/// is next, and going to and fro costs less than pods that are kept for nothing.
+const SAME_LOAD: f64 = 0.05;
+const EVEN: f64 = 0.5;
 /// A burst shows in so many seconds.
 const BURST_SECONDS: f64 = 10.0;
 /// A gap in the readings over which nothing can be told about how arrivals vary.
 const GAP: f64 = 120.0;
 /// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
 const CARE_STEP: f64 = 0.02;
-const CARE_AT_FIRST: f64 = 0.6;
+const CARE_AT_FIRST: f64 = 0.4;
 /// So many late tasks may teach something at once; more come with time and with tasks that start in time.
 const LESSONS: f64 = 10.0;
-/// What a task in time may cost, in cold starts.
+/// What a task in time may cost, in cold starts: at least, for a promise of 99 of 100, and at most.
 const LEAST_PRICE: f64 = 0.2;
 const MOST_PRICE: f64 = 200.0;
 
@@ -51,8 +58,12 @@ pub struct History {
     pub(crate) care: f64,
     /// Late tasks that may still teach something.
     lessons: f64,
+    taught: f64,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
+    /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
+    settled_rate: f64,
+    settled_for: f64,
     /// Since when more replicas are wanted than there are, and fewer.
     pub(crate) wanted_up: Option<f64>,
     pub(crate) wanted_down: Option<f64>,
@@ -95,9 +106,12 @@ impl Default for History {
             idle: Idle::default(),
             season: Season::default(),
             care: CARE_AT_FIRST,
-            lessons: LESSONS,
+            lessons: 0.0,
+            taught: 0.0,
             last_up: None,
             last_down: None,
+            settled_rate: 0.0,
+            settled_for: SETTLED,
             wanted_up: None,
             wanted_down: None,
             without_work: None,
@@ -232,14 +246,19 @@ impl History {
         let late_counted = self.lessons.min(late as f64);
         self.lessons -= late_counted;
         let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
-        self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(0.0, 1.0);
+        // The first lessons count for more, as what is known before them is a guess.
+        let step = CARE_STEP * (1.0 + (-self.taught / LESSONS).exp());
+        self.taught = (self.taught + late_counted).min(10.0 * LESSONS);
+        self.care = (self.care + step * late_counted - loosened).clamp(0.0, 1.0);
         self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
         self.late_starts *= 0.9995_f64.powf(started as f64);
     }
 
     /// Pod-seconds that it may cost to have a task in time rather than late: as many as keep the promised share.
-    pub(crate) fn price(&self, cold_start: f64) -> f64 {
-        cold_start * LEAST_PRICE * (MOST_PRICE / LEAST_PRICE).powf(self.care)
+    pub(crate) fn price(&self, cold_start: f64, promise: f64) -> f64 {
+        // The rarer late tasks are to be, the less cheap they get while all goes well.
+        let least = LEAST_PRICE * (0.01 / (1.0 - promise).max(1e-6)).powf(0.7);
+        cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care)
     }
 
     /// Tasks that are late for each start that takes longer than they may wait.
@@ -251,12 +270,34 @@ impl History {
     /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait.
     pub(crate) fn decided(&mut self, before: u32, replicas: u32, late: f64, now: f64) {
         if replicas > before {
+            self.settle(now);
             self.last_up = Some(now);
             self.late_starts += late;
         }
         if replicas < before {
             self.last_down = Some(now);
         }
+    }
+
+    /// A step up at the load at which a step down was taken a short time ago says that the step down was wrong: the next one
+    /// waits for twice as long.
+    fn settle(&mut self, now: f64) {
+        if !self.at_the_same_load() {
+            self.settled_for = SETTLED;
+        } else if self.last_down.is_some_and(|down| now - down < SETTLED && self.last_up.is_some_and(|up| up < down)) {
+            self.settled_for = (self.settled_for * 2.0).min(SETTLED_MOST);
+        }
+        self.settled_rate = self.idle.rate();
+    }
+
+    /// Whether about as many tasks arrive as at the last step up.
+    fn at_the_same_load(&self) -> bool {
+        self.dispersion < EVEN && (self.idle.rate() - self.settled_rate).abs() <= SAME_LOAD * self.settled_rate
+    }
+
+    /// Until when a step up is not taken back, as the load is the one that it was taken for.
+    pub(crate) fn settled_until(&self) -> Option<f64> {
+        self.last_up.filter(|_| self.at_the_same_load()).map(|up| up + self.settled_for)
     }
 
     /// Arrivals a second that are to be expected: as of late, or as in the last seconds if these are clearly more.

@@ -115,6 +115,11 @@ impl Idle {
         }
     }
 
+    /// Arrivals a second over a quarter of an hour.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate
+    }
+
     /// Pods that are there at a first sight count as needed until then.
     pub(crate) fn assume(&mut self, pods: u32, now: f64) {
         if self.stairs.is_empty() && pods > 0 {
