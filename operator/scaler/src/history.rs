@@ -13,6 +13,8 @@ use crate::{
 /// A restart may not lose more than this of what was learned, and the state must fit beside others in a small bucket.
 const CLASSES: usize = 12;
 const BINS: usize = 32;
+/// A bin's tasks are told apart in so many parts at most.
+const PARTS: f64 = 4.0;
 /// Measurements from which on those of before no longer count.
 const ENOUGH: u64 = 20;
 /// Assumed of a task before the first was measured, in seconds.
@@ -32,7 +34,7 @@ const BURST_SECONDS: f64 = 10.0;
 const GAP: f64 = 120.0;
 /// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
 const CARE_STEP: f64 = 0.02;
-const CARE_AT_FIRST: f64 = 0.4;
+const CARE_AT_FIRST: f64 = 0.5;
 /// So many late tasks may teach something at once; more come with time and with tasks that start in time.
 const LESSONS: f64 = 10.0;
 /// What a task in time may cost, in cold starts: at least, for a promise of 99 of 100, and at most.
@@ -47,6 +49,8 @@ pub struct History {
     pub(crate) jumped_since: Option<f64>,
     /// Arrivals by the time of their bin, the newest last: the ages of what waits follow from them.
     arrived: Vec<(f64, u32)>,
+    /// Seconds of a bin.
+    width: f64,
     /// Arrivals a second.
     pub(crate) rate: f64,
     /// How much more the arrivals of a second vary than those of a Poisson process.
@@ -58,7 +62,6 @@ pub struct History {
     pub(crate) care: f64,
     /// Late tasks that may still teach something.
     lessons: f64,
-    taught: f64,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
@@ -100,6 +103,7 @@ impl Default for History {
             reading: None,
             jumped_since: None,
             arrived: Vec::new(),
+            width: 1.0,
             rate: 0.0,
             dispersion: 1.0,
             service: Vec::new(),
@@ -107,7 +111,6 @@ impl Default for History {
             season: Season::default(),
             care: CARE_AT_FIRST,
             lessons: 0.0,
-            taught: 0.0,
             last_up: None,
             last_down: None,
             settled_rate: 0.0,
@@ -213,7 +216,8 @@ impl History {
     }
 
     fn learn_arrivals(&mut self, settings: &Settings, new: u64, passed: f64, now: f64) {
-        let width = (settings.target.wait / 16.0).max(1.0);
+        self.width = (settings.target.wait / 16.0).max(1.0);
+        let width = self.width;
         if new > 0 {
             let count = u32::try_from(new).unwrap_or(u32::MAX);
             match self.arrived.last_mut() {
@@ -246,10 +250,7 @@ impl History {
         let late_counted = self.lessons.min(late as f64);
         self.lessons -= late_counted;
         let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
-        // The first lessons count for more, as what is known before them is a guess.
-        let step = CARE_STEP * (1.0 + (-self.taught / LESSONS).exp());
-        self.taught = (self.taught + late_counted).min(10.0 * LESSONS);
-        self.care = (self.care + step * late_counted - loosened).clamp(0.0, 1.0);
+        self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(0.0, 1.0);
         self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
         self.late_starts *= 0.9995_f64.powf(started as f64);
     }
@@ -313,15 +314,24 @@ impl History {
     pub(crate) fn waiting(&self, observation: &Observation, now: f64) -> Vec<(f64, f64)> {
         let mut left = observation.pending() as f64;
         let oldest = observation.oldest_wait;
-        let mut waiting = Vec::new();
+        let mut waiting: Vec<(f64, f64)> = Vec::new();
+        let mut end = now;
         for &(start, count) in self.arrived.iter().rev() {
             if left <= 0.0 {
                 break;
             }
-            let tasks = f64::from(count).min(left);
-            let age = (now - start).max(0.0);
-            waiting.push((oldest.map_or(age, |oldest| age.min(oldest)), tasks));
+            let all = f64::from(count);
+            let tasks = all.min(left);
+            let until = end.min(start + self.width);
+            // A bin's tasks came evenly; as one they would all be due at once.
+            let parts = tasks.ceil().clamp(1.0, PARTS);
+            for part in 0..parts as u32 {
+                let place = (f64::from(part) + 0.5) * tasks / parts / all;
+                let age = (now - until + (until - start) * place).max(0.0);
+                waiting.push((oldest.map_or(age, |oldest| age.min(oldest)), tasks / parts));
+            }
             left -= tasks;
+            end = start;
         }
         if left > 0.0 {
             let youngest = waiting.last().map_or(0.0, |last| last.0);
