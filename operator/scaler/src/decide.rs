@@ -23,6 +23,8 @@ const RETURNS_AN_HOUR: f64 = 2.0;
 const DEAREST_CALM: f64 = 1.0;
 /// Quantiles by which starts are reckoned with.
 const STARTS: usize = 40;
+/// The longest of some dozen starts is not the longest that there is.
+const UNSEEN: f64 = 1.3;
 
 /// How many replicas the pool is to have, and why.
 ///
@@ -212,10 +214,14 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Evenly spaced quantiles of starts; the last is the longest, as what is never reckoned with is always late.
+    /// Evenly spaced quantiles of starts; the last stands for those that are longer than any that was measured of late.
     fn starts(&self) -> Vec<f64> {
-        let of = |part: usize| if part + 1 == STARTS { 1.0 } else { (part as f64 + 0.5) / STARTS as f64 };
-        (0..STARTS).map(|part| self.cold_start.quantile(of(part))).collect()
+        let of = |part: usize| self.cold_start.quantile((part as f64 + 0.5) / STARTS as f64);
+        let mut starts: Vec<f64> = (0..STARTS).map(of).collect();
+        if let Some(last) = starts.last_mut() {
+            *last = self.cold_start.quantile(1.0) * UNSEEN;
+        }
+        starts
     }
 
     /// What waits and must start in time, and what the term adds to it.

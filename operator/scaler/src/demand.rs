@@ -80,18 +80,15 @@ struct Point {
 /// The pods to start now.
 pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 {
     let points = points(demand, weights, supply);
-    let known: Vec<(f64, f64)> = points.iter().map(|point| supply.by(point.at)).collect();
-    let short = points.iter().zip(&known).any(|(point, (mean, variance))| chance(point, *mean, *variance) > 1e-3);
+    let known: Vec<Likely> = points.iter().map(|point| supply.by(point.at)).collect();
+    let short = points.iter().zip(&known).any(|(point, known)| chance(point, known) > 1e-3);
     if !short {
         return 0;
     }
-    let fresh = |delay: f64| -> Vec<(f64, f64)> { points.iter().map(|point| supply.fresh(point.at - delay)).collect() };
+    let fresh = |delay: f64| -> Vec<Likely> { points.iter().map(|point| supply.of(&supply.starts, point.at - delay)).collect() };
     let now = fresh(TICK);
-    let late = |pods: u32, fresh: &[(f64, f64)]| -> f64 {
-        let pods = f64::from(pods);
-        let of = |((point, known), fresh): ((&Point, &(f64, f64)), &(f64, f64))| {
-            point.worth * chance(point, known.0 + pods * fresh.0, known.1 + pods * fresh.1)
-        };
+    let late = |pods: u32, fresh: &[Likely]| -> f64 {
+        let of = |((point, known), fresh): ((&Point, &Likely), &Likely)| point.worth * chance(point, &known.and(fresh, pods));
         points.iter().zip(&known).zip(fresh).map(of).sum()
     };
     let mut best = (0, late(0, &now));
@@ -119,12 +116,12 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
 }
 
 /// Numbers of pods that may be best: a few, and for each point those that just suffice, as fewer may not help at all.
-fn candidates(points: &[Point], known: &[(f64, f64)], fresh: &[(f64, f64)], most: u32) -> Vec<u32> {
+fn candidates(points: &[Point], known: &[Likely], fresh: &[Likely], most: u32) -> Vec<u32> {
     let mut candidates: Vec<u32> = (1..=FEW).collect();
     for ((point, known), fresh) in points.iter().zip(known).zip(fresh) {
-        let short = point.rank - known.0;
-        if short > 0.0 && fresh.0 > 0.0 {
-            let enough = (short / fresh.0).ceil().min(f64::from(most)) as u32;
+        let short = point.rank - known.mean;
+        if short > 0.0 && fresh.mean > 0.0 {
+            let enough = (short / fresh.mean).ceil().min(f64::from(most)) as u32;
             let spare = (f64::from(enough)).sqrt().ceil() as u32;
             candidates.extend([enough, enough + 1, enough + spare, enough + 2 * spare]);
         }
@@ -148,33 +145,52 @@ pub(crate) fn fewest(demand: &Demand, busy: f64, service: f64, slots: f64) -> u3
 }
 
 impl Supply {
-    /// Mean and variance of the tasks that can have started `t` seconds from now without further pods.
-    fn by(&self, t: f64) -> (f64, f64) {
+    /// The tasks that can have started `t` seconds from now without further pods.
+    fn by(&self, t: f64) -> Likely {
         let done = t / self.service;
         let first = done.min(1.0);
-        let mut mean = self.free * (1.0 + (done - 1.0).max(0.0)) + self.busy * done;
-        let mut variance = self.busy * (first * (1.0 - first) + 0.3 * (done - first));
+        let certain = self.free * (1.0 + (done - 1.0).max(0.0)) + self.busy * done;
+        let variance = self.busy * (first * (1.0 - first) + 0.3 * (done - first));
+        let mut likely = Likely { mean: certain, variance, certain, none: 1.0 };
         for &age in &self.starting {
             let left: Vec<f64> = self.starts.iter().filter(|&&start| start > age).map(|start| start - age).collect();
             // Longer than ever seen: as if it began anew.
-            let (more, spread) = if left.is_empty() { self.of(&self.starts, t) } else { self.of(&left, t) };
-            mean += more;
-            variance += spread;
+            likely = likely.and(&self.of(if left.is_empty() { &self.starts } else { &left }, t), 1);
         }
-        (mean, variance)
+        likely
     }
 
-    /// Mean and variance of what one pod that is asked for now adds by then.
-    fn fresh(&self, t: f64) -> (f64, f64) {
-        self.of(&self.starts, t)
-    }
-
-    fn of(&self, starts: &[f64], t: f64) -> (f64, f64) {
+    /// What one pod adds by then, whose remaining times to ready are as likely as each other.
+    fn of(&self, starts: &[f64], t: f64) -> Likely {
         let tasks = |start: f64| if start <= t { self.slots * (1.0 + (t - start) / self.service) } else { 0.0 };
         let count = starts.len().max(1) as f64;
         let mean = starts.iter().map(|&start| tasks(start)).sum::<f64>() / count;
         let square = starts.iter().map(|&start| tasks(start).powi(2)).sum::<f64>() / count;
-        (mean, (square - mean * mean).max(0.0))
+        let none = starts.iter().filter(|&&start| start > t).count() as f64 / count;
+        Likely { mean, variance: (square - mean * mean).max(0.0), certain: 0.0, none }
+    }
+}
+
+/// How many tasks can have been started by a time.
+#[derive(Clone, Copy, Debug)]
+struct Likely {
+    mean: f64,
+    variance: f64,
+    /// Without any pod that is starting.
+    certain: f64,
+    /// The chance that no pod that is starting is ready.
+    none: f64,
+}
+
+impl Likely {
+    fn and(&self, other: &Self, pods: u32) -> Self {
+        let count = f64::from(pods);
+        Self {
+            mean: self.mean + count * other.mean,
+            variance: self.variance + count * other.variance,
+            certain: self.certain + count * other.certain,
+            none: self.none * other.none.powi(pods.min(1_000) as i32),
+        }
     }
 }
 
@@ -237,12 +253,14 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
 }
 
 /// The chance that fewer tasks than the rank have been started.
-fn chance(point: &Point, mean: f64, variance: f64) -> f64 {
-    let short = point.rank - 0.5 - mean;
-    let deviation = (variance + point.variance).sqrt();
+fn chance(point: &Point, likely: &Likely) -> f64 {
+    let short = point.rank - 0.5 - likely.mean;
+    let deviation = (likely.variance + point.variance).sqrt();
+    // Few pods are not distributed normally: with none of them ready, a task that needs one is late.
+    let least = if point.rank - 0.5 > likely.certain { likely.none } else { 0.0 };
     if deviation < 1e-6 {
-        return f64::from(u8::from(short > 0.0));
+        return f64::from(u8::from(short > 0.0)).max(least);
     }
     // The logistic function is close enough to the normal distribution, and quick.
-    1.0 / (1.0 + (-1.702 * short / deviation).exp())
+    (1.0 / (1.0 + (-1.702 * short / deviation).exp())).max(least)
 }
