@@ -90,8 +90,8 @@ pub(crate) struct Reading {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Learned {
-    stage: String,
-    size: u8,
+    /// Of stage and size: names may be long, and the state is small.
+    key: u32,
     mean: f32,
     deviation: f32,
     count: u64,
@@ -155,11 +155,12 @@ impl History {
     fn learn_service(&mut self, observation: &Observation) {
         for work in observation.work.iter().flatten() {
             let Some(service) = work.service.filter(|service| service.count > 0) else { continue };
-            let known = self.service.iter_mut().find(|known| known.stage == work.stage && known.size == work.size);
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter_mut().find(|known| known.key == key);
             match known {
                 Some(known) if service.count >= 5 || service.count >= known.count => {
-                    known.mean = service.mean as f32;
-                    known.deviation = service.deviation as f32;
+                    known.mean = hundredths(service.mean);
+                    known.deviation = hundredths(service.deviation);
                     known.count = service.count.min(ENOUGH);
                 }
                 Some(_) => {}
@@ -168,10 +169,9 @@ impl History {
                         self.service.remove(0);
                     }
                     self.service.push(Learned {
-                        stage: work.stage.chars().take(63).collect(),
-                        size: work.size,
-                        mean: service.mean as f32,
-                        deviation: service.deviation as f32,
+                        key,
+                        mean: hundredths(service.mean),
+                        deviation: hundredths(service.deviation),
                         count: service.count.min(ENOUGH),
                     });
                 }
@@ -191,7 +191,8 @@ impl History {
     }
 
     fn service_of(&self, stage: &str, size: u8, measured: Option<ServiceTime>) -> f64 {
-        let learned = self.service.iter().find(|known| known.stage == stage && known.size == size);
+        let key = key(stage, size);
+        let learned = self.service.iter().find(|known| known.key == key);
         let (mut count, mut seconds, mut deviation) = (0.0, 0.0, 0.0_f64);
         if let Some(measured) = measured.filter(|measured| measured.count > 0) {
             count += measured.count as f64;
@@ -339,4 +340,14 @@ impl History {
         }
         waiting
     }
+}
+
+/// FNV-1a: the same everywhere and for ever, as what is kept is read by later versions.
+fn key(stage: &str, size: u8) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    stage.bytes().chain([0, size]).fold(2_166_136_261, step)
+}
+
+fn hundredths(seconds: f64) -> f32 {
+    ((seconds * 100.0).round() / 100.0) as f32
 }

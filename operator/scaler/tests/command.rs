@@ -60,7 +60,7 @@ fn what_cannot_be_is_refused_with_code_2_and_its_name() {
     check(&["--generate", "square:1"], "\"square:1\" is not one of");
     check(&["--generate", "poisson:1", "--policies", "dockets"], "\"dockets\" is not one of");
     check(&["--generate", "poisson:1", "--faults", "flood"], "\"flood\" is not one of");
-    check(&["--generate", "poisson:1", "--slo", "-5"], "--slo");
+    check(&["--generate", "poisson:1", "--slo=-5"], "--slo");
     check(&["--generate", "poisson:1", "--slo", "NaN"], "above 0");
     check(&["--generate", "poisson:1", "--concurrency", "0"], "--concurrency");
     check(&["--generate", "poisson:1", "--service", "1*words"], "1*words");

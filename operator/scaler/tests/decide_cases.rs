@@ -100,7 +100,8 @@ fn a_deadline_starts_pods_that_the_wait_alone_would_not() {
     observation.deadlines = vec![Deadline { start_by: MONDAY + 22.0, tasks: 8.0 }];
     let decision = decide(&settings, &mut History::default(), &observation, MONDAY);
     assert_eq!(terms(&decision), [Term::Deadline]);
-    assert_eq!(decision.replicas, 2);
+    // Two pods hold the eight tasks; a third may be started against one that is slow.
+    assert!((2..=3).contains(&decision.replicas), "{decision:?}");
 }
 
 #[test]
@@ -256,4 +257,35 @@ fn a_cooldown_that_costs_more_than_cold_starts_is_found_out() {
     let first = recommended.first().expect("fifteen minutes of idling for a start of ten seconds");
     assert_eq!(first.field, "cooldownToZero");
     assert!(first.value < 60.0 && first.gain > 0.0 && first.share > 0.5, "{first:?}");
+}
+
+#[test]
+fn the_state_of_a_pool_with_many_stages_and_weeks_behind_it_is_below_four_kibibytes() {
+    let settings = settings(600.0);
+    let mut history = History::default();
+    let (mut arrivals, mut most) = (0, 0);
+    for step in 0..16 * 24 * 120u64 {
+        let now = MONDAY + step as f64 * 30.0 + 0.123_456;
+        let mut observation = Observation::empty_at(now, 2);
+        let load = (step / 7 % 13) * (step / 240 % 5);
+        arrivals += load;
+        let work = |size: u64| scaler::Work {
+            stage: format!("a-stage-with-a-name-as-long-as-a-name-may-be-in-a-pipeline-{size}"),
+            size: size as u8,
+            pending: load,
+            in_work: load / 3,
+            service: Some(scaler::ServiceTime { mean: 7.123_456 + size as f64, deviation: 3.987_654, count: step }),
+        };
+        observation.work = Some((0..14).map(work).collect());
+        observation.arrivals = Some(arrivals);
+        observation.finished = None;
+        observation.waits = Some(scaler::Waits { started: arrivals, late: arrivals / 90 });
+        observation.replicas = (load / 2) as u32;
+        observation.pods = Some(Pods { busy: (load / 2) as u32, ..Pods::default() });
+        decide(&settings, &mut history, &observation, now);
+        if step % 997 == 0 {
+            most = most.max(serde_json::to_string(&history).expect("plain data").len());
+        }
+    }
+    assert!(most < 4_096, "{most} bytes");
 }
