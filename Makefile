@@ -23,7 +23,7 @@ MODELS := minilm smollm2-135m-instruct
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models servers demo test fmt lint crds golden faults bench-queue bench clean-demo
+.PHONY: help setup build models servers demo test fmt lint crds golden faults bench-queue bench-scaler bench clean-demo
 
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | \
@@ -76,6 +76,9 @@ bench-queue: models ## Measures what the queue costs, beside JetStream alone: a 
 	@mkdir -p .reports
 	@$(BIN)/docket-measure --markdown .reports/queue.md $(ARGS) > .reports/queue.json
 	@cat .reports/queue.md
+
+bench-scaler: build ## Compares the autoscaler with others on traces: a quarter of an hour; writes the tables of docs/autoscaling.md
+	@$(BIN)/docket-simulate --grid bench/scaler/grid.json --markdown docs/autoscaling.md
 
 bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; ARGS=--quick takes a few minutes
 	@DOCKET=$(DOCKET) scripts/bench.sh $(ARGS)

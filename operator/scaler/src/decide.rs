@@ -46,7 +46,9 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     let nothing = Pods::default();
     let seen = Seen::new(settings, history, observation, observation.pods.as_ref().unwrap_or(&nothing), now);
     let wanted = match &settings.queue {
-        Some(queue) => Wanted { terms: thresholds::asked(queue, observation), pulling: seen.pods.ready(), again_at: None },
+        Some(queue) => {
+            Wanted { terms: thresholds::asked(queue, observation), pulling: seen.pods.ready(), again_at: None }
+        }
         None => seen.wanted(history, since_last),
     };
     let decision = seen.bounded(history, wanted);
@@ -157,7 +159,10 @@ impl<'a> Seen<'a> {
         let share = wait / (wait + self.cold_start.mean) * (1.0 - 0.5 * history.care);
         let patient = (wait - REACTION).max(0.0) * share;
         let mut backlog = self.demand(history, Term::Backlog);
-        backlog.due.iter_mut().for_each(|due| due.0 = (due.0 + REACTION - self.settings.target.wait + patient).max(0.0));
+        backlog
+            .due
+            .iter_mut()
+            .for_each(|due| due.0 = (due.0 + REACTION - self.settings.target.wait + patient).max(0.0));
         let needed = fewest(&backlog, self.busy, self.service, self.slots);
         wanted.pulling = if terms.packing { needed.max(1).min(ready) } else { ready };
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
@@ -253,7 +258,8 @@ impl<'a> Seen<'a> {
     /// The decision that the terms make within bounds, without interrupting work and without going to and fro.
     fn bounded(&self, history: &mut History, wanted: Wanted) -> Decision {
         let before = self.observation.replicas;
-        let strongest = wanted.terms.iter().copied().reduce(|one, other| if other.replicas > one.replicas { other } else { one });
+        let strongest =
+            wanted.terms.iter().copied().reduce(|one, other| if other.replicas > one.replicas { other } else { one });
         let TermValue { mut term, mut replicas } = strongest.unwrap_or(TermValue { term: Term::Nothing, replicas: 0 });
         let mut clamp = None;
         let mut again_at = wanted.again_at;
@@ -293,9 +299,9 @@ impl<'a> Seen<'a> {
         let within = |since: Option<f64>, seconds: f64| since.map(|since| since + seconds).filter(|until| *until > now);
         if replicas > before && before >= min {
             let until = within(history.wanted_up, self.settings.stabilization.up);
-            return until.map(|until| (Clamp::Stabilization, Some(until))).or_else(|| {
-                within(history.last_down, pause).map(|until| (Clamp::Reversal, Some(until)))
-            });
+            return until
+                .map(|until| (Clamp::Stabilization, Some(until)))
+                .or_else(|| within(history.last_down, pause).map(|until| (Clamp::Reversal, Some(until))));
         }
         if replicas >= before {
             return None;
@@ -315,7 +321,8 @@ impl<'a> Seen<'a> {
             return Some((Clamp::BusyPods, None));
         }
         let turn = history.last_up.filter(|up| history.last_down.is_none_or(|down| down < *up));
-        let settled = turn.and(history.settled_until()).filter(|until| self.settings.terms.damping && busy && *until > now);
+        let settled =
+            turn.and(history.settled_until()).filter(|until| self.settings.terms.damping && busy && *until > now);
         within(turn, pause).or(settled).map(|until| (Clamp::Reversal, Some(until)))
     }
 }

@@ -85,10 +85,14 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
     if !short {
         return 0;
     }
-    let fresh = |delay: f64| -> Vec<Likely> { points.iter().map(|point| supply.of(&supply.starts, point.at - delay)).collect() };
+    let fresh = |delay: f64| -> Vec<Likely> {
+        points.iter().map(|point| supply.of(&supply.starts, point.at - delay)).collect()
+    };
     let now = fresh(TICK);
     let late = |pods: u32, fresh: &[Likely]| -> f64 {
-        let of = |((point, known), fresh): ((&Point, &Likely), &Likely)| point.worth * chance(point, &known.and(fresh, pods));
+        let of = |((point, known), fresh): ((&Point, &Likely), &Likely)| {
+            point.worth * chance(point, &known.and(fresh, pods))
+        };
         points.iter().zip(&known).zip(fresh).map(of).sum()
     };
     let mut best = (0, late(0, &now));
@@ -214,7 +218,8 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         }
     }
     // What all pods together cannot work off in that time takes longer.
-    let all = supply.slots * (supply.free / supply.slots + supply.busy / supply.slots + f64::from(weights.most)).max(1.0);
+    let all =
+        supply.slots * (supply.free / supply.slots + supply.busy / supply.slots + f64::from(weights.most)).max(1.0);
     let drain = weights.drain.max(1.25 * overdue * supply.service / all);
     for part in 1..=PARTS {
         let share = part as f64 / PARTS as f64;
@@ -222,7 +227,13 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         let worth = (overdue * weights.late).max(2.0 * PARTS as f64 * weights.start);
         if overdue > 0.0 {
             let at = weights.likely + drain * share;
-            points.push(Point { at, rank: (overdue * share).max(1.0), worth: worth / PARTS as f64, variance: 0.0, overdue: true });
+            points.push(Point {
+                at,
+                rank: (overdue * share).max(1.0),
+                worth: worth / PARTS as f64,
+                variance: 0.0,
+                overdue: true,
+            });
         }
     }
     for &(first, over, all, probability) in &demand.spread {
@@ -231,7 +242,13 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
             let share = part as f64 / PARTS as f64;
             let at = (first + over * share).max(0.0);
             let worth = weights.late * tasks / PARTS as f64;
-            points.push(Point { at, rank: rank + tasks * share, worth, variance: tasks * share * (1.0 - probability), overdue: false });
+            points.push(Point {
+                at,
+                rank: rank + tasks * share,
+                worth,
+                variance: tasks * share * (1.0 - probability),
+                overdue: false,
+            });
         }
         rank += tasks;
     }

@@ -137,7 +137,12 @@ impl History {
             self.season.learn(now, new, now - before.at);
             if settings.terms.feedback {
                 let late = waits.late.saturating_sub(before.late);
-                self.learn_care(settings, waits.started.saturating_sub(before.started), late, (now - before.at).max(0.0));
+                self.learn_care(
+                    settings,
+                    waits.started.saturating_sub(before.started),
+                    late,
+                    (now - before.at).max(0.0),
+                );
             }
         }
         let backlog = observation.pending().saturating_add(observation.in_work());

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Upper ends of the histogram's bins, in seconds; longer gaps are in one more.
 const ENDS: [f64; 21] = [
-    5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0, 135.0, 200.0, 300.0, 450.0, 700.0, 1_000.0, 1_500.0, 2_300.0, 3_500.0,
-    5_000.0, 8_000.0, 12_000.0, 20_000.0,
+    5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0, 135.0, 200.0, 300.0, 450.0, 700.0, 1_000.0, 1_500.0, 2_300.0,
+    3_500.0, 5_000.0, 8_000.0, 12_000.0, 20_000.0,
 ];
 const BINS: usize = ENDS.len() + 1;
 /// The first level is told apart by how busy the pool was of late, in arrivals expected during one cold start: after a busy
@@ -202,7 +202,10 @@ impl Idle {
     }
 
     fn beyond(&self, of: usize, keep: f64) -> f64 {
-        (0..BINS).filter(|&bin| ENDS.get(bin).is_none_or(|&end| end > keep)).map(|bin| f64::from(self.gaps[of][bin])).sum()
+        (0..BINS)
+            .filter(|&bin| ENDS.get(bin).is_none_or(|&end| end > keep))
+            .map(|bin| f64::from(self.gaps[of][bin]))
+            .sum()
     }
 
     fn record(&mut self, level: u32, gap: f64, since_last: f64) {
@@ -222,9 +225,11 @@ impl Idle {
     }
 
     fn merge(&mut self) {
-        let narrowest = self.stairs.windows(2).enumerate().min_by(|(_, one), (_, other)| {
-            (one[0].1 - one[1].1).total_cmp(&(other[0].1 - other[1].1))
-        });
+        let narrowest = self
+            .stairs
+            .windows(2)
+            .enumerate()
+            .min_by(|(_, one), (_, other)| (one[0].1 - one[1].1).total_cmp(&(other[0].1 - other[1].1)));
         if let Some((index, _)) = narrowest.map(|(index, pair)| (index, pair.len())) {
             let at = self.stairs[index].1;
             self.stairs[index + 1].1 = at;

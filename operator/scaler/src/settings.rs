@@ -265,9 +265,8 @@ impl Settings {
                     upper_value: to,
                 });
             }
-            let overlaps = |other: &Window| {
-                other.from_minute < window.to_minute && window.from_minute < other.to_minute
-            };
+            let overlaps =
+                |other: &Window| other.from_minute < window.to_minute && window.from_minute < other.to_minute;
             if let Some(first) = self.schedule[..index].iter().position(overlaps) {
                 return Err(Invalid::Overlap { first, second: index });
             }

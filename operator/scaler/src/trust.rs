@@ -84,7 +84,10 @@ fn sound(observation: &Observation) -> bool {
         && observation.pods.iter().all(|pods| pods.starting.iter().copied().all(number))
         && observation.cold_start.as_ref().is_none_or(crate::ColdStart::is_sound)
         && observation.foreseen.iter().all(|foreseen| {
-            number(foreseen.at) && number(foreseen.over) && number(foreseen.tasks) && (0.0..=1.0).contains(&foreseen.probability)
+            number(foreseen.at)
+                && number(foreseen.over)
+                && number(foreseen.tasks)
+                && (0.0..=1.0).contains(&foreseen.probability)
         })
         && observation.deadlines.iter().all(|deadline| number(deadline.start_by) && number(deadline.tasks))
 }

@@ -29,8 +29,11 @@ fn least(jobs: &[Job], limits: &Limits) -> f64 {
     let choices = limits.slo as usize + 1;
     for code in 0..choices.pow(jobs.len() as u32) {
         let delay = |index: usize| (code / choices.pow(index as u32) % choices) as f64;
-        let spans: Vec<(f64, f64)> =
-            jobs.iter().enumerate().map(|(index, job)| (job.arrival + delay(index), job.arrival + delay(index) + job.service)).collect();
+        let spans: Vec<(f64, f64)> = jobs
+            .iter()
+            .enumerate()
+            .map(|(index, job)| (job.arrival + delay(index), job.arrival + delay(index) + job.service))
+            .collect();
         part(&spans, &mut Vec::new(), limits.slots, &mut best);
     }
     best
@@ -50,9 +53,9 @@ fn part(spans: &[(f64, f64)], pods: &mut Vec<Vec<(f64, f64)>>, slots: usize, bes
             pods.push(Vec::new());
         }
         pods[place].push(first);
-        let fits = pods[place].iter().all(|at| {
-            pods[place].iter().filter(|other| other.0 <= at.0 && at.0 < other.1).count() <= slots
-        });
+        let fits = pods[place]
+            .iter()
+            .all(|at| pods[place].iter().filter(|other| other.0 <= at.0 && at.0 < other.1).count() <= slots);
         if fits {
             part(rest, pods, slots, best);
         }
@@ -79,6 +82,11 @@ fn the_plan_is_feasible_and_close_to_the_least_possible() {
     let mean = excess.iter().sum::<f64>() / excess.len() as f64;
     let most = excess.iter().copied().fold(0.0, f64::max);
     let exact = excess.iter().filter(|excess| **excess < 1e-9).count();
-    println!("exact in {exact} of {}, {:.2} % above on average, {:.1} % at most", excess.len(), mean * 100.0, most * 100.0);
+    println!(
+        "exact in {exact} of {}, {:.2} % above on average, {:.1} % at most",
+        excess.len(),
+        mean * 100.0,
+        most * 100.0
+    );
     assert!(exact > 120 && mean < 0.03, "exact in {exact}, {mean} above on average");
 }

@@ -44,7 +44,8 @@ fn json_holds_what_is_promised_for_every_policy() {
 fn the_table_and_the_page_name_the_policies() {
     let table = text(&simulate(&["--generate", "sparse:1", "--policies", "docket,keda"]).stdout);
     assert!(table.contains("sparse-1") && table.contains("docket") && table.contains("keda"), "{table}");
-    let page = text(&simulate(&["--generate", "sparse:1", "--policies", "docket,clairvoyant", "--format", "html"]).stdout);
+    let page =
+        text(&simulate(&["--generate", "sparse:1", "--policies", "docket,clairvoyant", "--format", "html"]).stdout);
     assert!(page.starts_with("<!doctype html>") && page.matches("<svg").count() == 2);
 }
 

@@ -3,8 +3,8 @@
 mod support;
 
 use scaler::{
-    Claim, Clamp, Deadline, Decision, Foreseen, History, Hold, Invalid, Mode, Observation, Pods, Reason, Settings, Term,
-    Thresholds, Window, decide, recommend, share, start_by,
+    Claim, Clamp, Deadline, Decision, Foreseen, History, Hold, Invalid, Mode, Observation, Pods, Reason, Settings,
+    Term, Thresholds, Window, decide, recommend, share, start_by,
 };
 use support::{MONDAY, Pool};
 
@@ -237,7 +237,8 @@ fn a_budget_goes_to_the_important_first_and_then_to_whom_it_helps_most() {
         wanted,
         benefit,
     };
-    let granted = |devices, claims: &[Claim]| share(devices, claims).iter().map(|grant| grant.replicas).collect::<Vec<_>>();
+    let granted =
+        |devices, claims: &[Claim]| share(devices, claims).iter().map(|grant| grant.replicas).collect::<Vec<_>>();
     let equal = [claim("a", 0, 1, 6, 100.0), claim("b", 0, 0, 5, 100.0)];
     assert_eq!(granted(7, &equal), [4, 3]);
     let important = [claim("a", 0, 1, 6, 100.0), claim("b", 5, 0, 5, 1.0)];

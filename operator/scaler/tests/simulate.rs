@@ -17,7 +17,14 @@ use scaler::{
 };
 
 fn world(slo: f64, slots: u32) -> World {
-    World { slo, max_replicas: 40, slots, cold_start: ColdStart::known(vec![5.0, 15.0, 40.0]), faults: Vec::new(), seed: 3 }
+    World {
+        slo,
+        max_replicas: 40,
+        slots,
+        cold_start: ColdStart::known(vec![5.0, 15.0, 40.0]),
+        faults: Vec::new(),
+        seed: 3,
+    }
 }
 
 fn docket(world: &World) -> Vec<Box<dyn Policy>> {

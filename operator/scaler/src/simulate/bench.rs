@@ -247,7 +247,8 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
         for (index, row) in rows.iter_mut().enumerate() {
             let best = search::best(&runs, &clairvoyant, index, ATTAINED);
             let chain = &chains[index];
-            let chosen = if best == 0 { vec![(0, "defaults")] } else { vec![(0, "defaults"), (best, "best of others")] };
+            let chosen =
+                if best == 0 { vec![(0, "defaults")] } else { vec![(0, "defaults"), (best, "best of others")] };
             for (setting, how) in chosen {
                 let outcome = seeds(grid.seeds, world, |world| rival.policies(&settings[setting], chain, world), chain);
                 let settings = format!("{how}: {}", described(rival, &settings[setting]));
@@ -256,7 +257,8 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
         }
     }
     for (row, chain) in rows.iter_mut().zip(&chains) {
-        row.ours = grid.attainments.iter().map(|&promise| ours(grid, world, chain, promise, |_| {}, "docket")).collect();
+        row.ours =
+            grid.attainments.iter().map(|&promise| ours(grid, world, chain, promise, |_| {}, "docket")).collect();
         row.without = without(grid, world, chain);
         row.faults = faults(grid, world, chain, row);
     }
@@ -335,7 +337,12 @@ fn faults(grid: &Grid, world: &World, chain: &Chain, row: &Row) -> Vec<(String, 
         .map(|&fault| (fault.name().to_owned(), mine(&World { faults: vec![fault], ..world.clone() }), calm, rivals))
         .collect();
     let slow = ColdStart::known(world.cold_start.quantiles.iter().map(|start| start * 3.0).collect());
-    rows.push(("cold starts three times as long".to_owned(), mine(&World { cold_start: slow, ..world.clone() }), calm, rivals));
+    rows.push((
+        "cold starts three times as long".to_owned(),
+        mine(&World { cold_start: slow, ..world.clone() }),
+        calm,
+        rivals,
+    ));
     rows
 }
 

@@ -142,7 +142,8 @@ impl Pipeline {
         }
         let mut after = Vec::new();
         for (index, stage) in stages.iter().enumerate() {
-            let bad = |field: &'static str, problem: String| Error::Stage { file: file.to_owned(), index, field, problem };
+            let bad =
+                |field: &'static str, problem: String| Error::Stage { file: file.to_owned(), index, field, problem };
             let number = |value: f64| value.is_finite() && value >= 0.0;
             if stages[..index].iter().any(|other| other.name == stage.name) {
                 return Err(bad("name", format!("\"{}\" is there already", stage.name)));

@@ -113,7 +113,8 @@ fn greedy(jobs: &[Job], limits: &Limits, cold_starts: &[f64], put_off: f64, kept
 fn earliest(pod: &Pod, from: f64) -> (usize, f64) {
     // Of slots that are free in time, the one that was used last: the others stay free for longer tasks.
     let from = from.max(pod.ready);
-    let in_time = pod.free.iter().enumerate().filter(|(_, free)| **free <= from).max_by(|one, other| one.1.total_cmp(other.1));
+    let in_time =
+        pod.free.iter().enumerate().filter(|(_, free)| **free <= from).max_by(|one, other| one.1.total_cmp(other.1));
     let soonest = || pod.free.iter().enumerate().min_by(|one, other| one.1.total_cmp(other.1));
     in_time.or_else(soonest).map_or((0, from), |(slot, free)| (slot, free.max(from)))
 }

@@ -206,9 +206,18 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
 
 type Course = Vec<(f64, u64, u32)>;
 
-fn once(asked: Asked, trace: &Trace, chain: &Chain, world: &World, settings: &Settings, record: bool) -> (Outcome, Course) {
+fn once(
+    asked: Asked,
+    trace: &Trace,
+    chain: &Chain,
+    world: &World,
+    settings: &Settings,
+    record: bool,
+) -> (Outcome, Course) {
     let policies: Vec<Box<dyn Policy>> = match asked {
-        Asked::Docket => chain.stages.iter().map(|_| Box::new(Docket::new(settings.clone())) as Box<dyn Policy>).collect(),
+        Asked::Docket => {
+            chain.stages.iter().map(|_| Box::new(Docket::new(settings.clone())) as Box<dyn Policy>).collect()
+        }
         Asked::Rival(rival) => rival.policies(&rival.defaults(), chain, world),
         Asked::Clairvoyant => {
             let slots = world.slots as usize;
@@ -294,11 +303,17 @@ fn settings(flags: &Flags) -> Result<Settings, Error> {
 fn compare(flags: &Flags, grid: &std::path::Path, out: &mut impl Write) -> Result<(), Error> {
     let grid = bench::read(grid).map_err(Error::Bench)?;
     let comparison = bench::compare(&grid, |row| {
-        eprintln!("{} s, {} slots, {}: goal {}", row.slo, row.slots, row.trace, match row.met() {
-            Some(true) => "met",
-            Some(false) => "missed",
-            None => "without a rival",
-        });
+        eprintln!(
+            "{} s, {} slots, {}: goal {}",
+            row.slo,
+            row.slots,
+            row.trace,
+            match row.met() {
+                Some(true) => "met",
+                Some(false) => "missed",
+                None => "without a rival",
+            }
+        );
     })
     .map_err(Error::Bench)?;
     let text = report::markdown(&comparison);

@@ -1,7 +1,7 @@
 //! Docket's own decision in the simulation: turns what is seen into an observation and calls the very same `decide`.
 
 use super::policy::{Broker, Command, Policy, View};
-use crate::{Decision, Foreseen, History, Observation, Pods, ServiceTime, Settings, Waits, Work, decide};
+use crate::{Foreseen, History, Observation, Pods, ServiceTime, Settings, Waits, Work, decide};
 
 /// The simulation's time 0: a Monday, in seconds since 1970.
 const EPOCH: f64 = 1_767_571_200.0;
@@ -12,41 +12,35 @@ const EVERY: f64 = 1.0;
 pub struct Docket {
     settings: Settings,
     history: History,
-    /// The last decision, for whoever wants to look.
-    pub last: Option<Decision>,
-    keeps_state: bool,
 }
 
 impl Docket {
     /// With these settings, which must be sound, and nothing remembered.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, history: History::default(), last: None, keeps_state: true }
+        Self { settings, history: History::default() }
     }
 }
 
 impl Policy for Docket {
     fn tick(&mut self, view: &View) -> Command {
         let now = EPOCH + view.now;
-        let observation = observation(view, now, self.settings.target.wait);
+        let observation = observation(view, now);
         let decision = decide(&self.settings, &mut self.history, &observation, now);
         let quiet = view.broker.is_some_and(|broker| broker.pending + broker.in_work == 0) && view.starting.is_empty();
-        let again_at = if quiet { decision.next_change_at.map_or(f64::INFINITY, |at| at - EPOCH) } else { view.now + EVERY };
-        let command = Command {
+        let again_at =
+            if quiet { decision.next_change_at.map_or(f64::INFINITY, |at| at - EPOCH) } else { view.now + EVERY };
+        Command {
             replicas: decision.replicas,
             pulling: Some(decision.pulling.max(1)),
             again_at: again_at.max(view.now + EVERY),
             wakes: quiet,
-        };
-        self.last = Some(decision);
-        command
+        }
     }
 
     fn restart(&mut self) {
         // The operator reads its state back from where it keeps it; what is not in it is gone.
-        if self.keeps_state {
-            let kept = serde_json::to_string(&self.history).ok();
-            self.history = kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default();
-        }
+        let kept = serde_json::to_string(&self.history).ok();
+        self.history = kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default();
     }
 
     fn removes_idle_only(&self) -> bool {
@@ -54,7 +48,7 @@ impl Policy for Docket {
     }
 }
 
-fn observation(view: &View, now: f64, _wait: f64) -> Observation {
+fn observation(view: &View, now: f64) -> Observation {
     let mut observation = Observation::empty_at(now, view.slots);
     observation.replicas = view.desired;
     observation.pods =
@@ -79,7 +73,8 @@ fn observation(view: &View, now: f64, _wait: f64) -> Observation {
 }
 
 fn work(broker: &Broker) -> Vec<Work> {
-    let seen = broker.classes.iter().enumerate().filter(|(_, class)| class.pending + class.in_work > 0 || class.count > 0.0);
+    let seen =
+        broker.classes.iter().enumerate().filter(|(_, class)| class.pending + class.in_work > 0 || class.count > 0.0);
     seen.map(|(size, class)| Work {
         stage: "stage".to_owned(),
         size: size as u8,

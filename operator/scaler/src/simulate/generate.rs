@@ -87,7 +87,9 @@ fn rates(shape: Shape, end: f64, random: &mut Random) -> Vec<(f64, f64)> {
             })
             .collect(),
         Shape::Sparse => vec![(0.0, 0.01)],
-        Shape::Sawtooth => (0..(end / 60.0) as usize).map(|minute| (minute as f64 * 60.0, 0.03 * (minute % 60) as f64)).collect(),
+        Shape::Sawtooth => {
+            (0..(end / 60.0) as usize).map(|minute| (minute as f64 * 60.0, 0.03 * (minute % 60) as f64)).collect()
+        }
         Shape::OnOff => alternate(end, random, (0.0, 900.0), (0.8, 300.0)),
         Shape::FlashCrowd => alternate(end, random, (0.15, 1_800.0), (3.0, 120.0)),
     }

@@ -33,7 +33,8 @@ pub fn page(drawn: &[Drawn], slots: u32) -> String {
     );
     for one in drawn {
         let of = &one.outcome;
-        let _ = writeln!(page, "<h3>{}: {}</h3>\n{}", escaped(&one.trace), escaped(&one.policy), chart(&one.course, slots));
+        let _ =
+            writeln!(page, "<h3>{}: {}</h3>\n{}", escaped(&one.trace), escaped(&one.policy), chart(&one.course, slots));
         let _ = writeln!(
             page,
             "<p>{:.2} % started in time, {:.0} pod-seconds, {:.0} starts, {:.2} changes of direction an hour, {:.0} \

@@ -219,14 +219,8 @@ impl Pool {
         now: f64,
     ) -> Command {
         let oldest_wait = self.queue.front().map(|front| now - front.2);
-        let counts = [
-            self.queue.len() as u64,
-            self.in_work,
-            self.arrivals,
-            self.finished,
-            self.waits.len() as u64,
-            self.late,
-        ];
+        let counts =
+            [self.queue.len() as u64, self.in_work, self.arrivals, self.finished, self.waits.len() as u64, self.late];
         let mut starting: Vec<f64> = self.unplaced.iter().map(|since| now - since).collect();
         let (mut busy, mut idle, mut draining) = (0, 0, 0);
         for pod in self.living.iter().filter_map(|&id| self.pods[id].as_ref()) {
@@ -305,7 +299,9 @@ impl Pool {
         let living = self.living.iter().filter_map(|&id| self.pods[id].as_ref().map(|pod| (id, pod)));
         let stays = living.filter(|(_, pod)| !pod.draining);
         let chosen = if policy.removes_idle_only() {
-            stays.filter(|(_, pod)| pod.ready && pod.tasks.is_empty()).min_by_key(|(id, pod)| (pod.pulling, usize::MAX - id))
+            stays
+                .filter(|(_, pod)| pod.ready && pod.tasks.is_empty())
+                .min_by_key(|(id, pod)| (pod.pulling, usize::MAX - id))
         } else {
             stays.min_by_key(|(id, pod)| (pod.ready, usize::MAX - id))
         };

@@ -106,7 +106,8 @@ fn summary(text: &mut String, rows: &[Row]) {
 
 fn cheaper(row: &Row) -> bool {
     row.rival().zip(row.our()).is_some_and(|(rival, our)| {
-        our.outcome.slo_attainment >= rival.outcome.slo_attainment && our.outcome.pod_seconds < rival.outcome.pod_seconds
+        our.outcome.slo_attainment >= rival.outcome.slo_attainment
+            && our.outcome.pod_seconds < rival.outcome.pod_seconds
     })
 }
 
@@ -153,9 +154,11 @@ fn parts(text: &mut String, rows: &[Row]) {
          points, seed 1: mean over rows, the least and the most.\n\n\
          | without | pod-seconds | least | most | late, points |\n| --- | ---: | ---: | ---: | ---: |\n",
     );
-    let names: Vec<&str> = rows.first().map_or(Vec::new(), |row| row.without.iter().map(|entry| entry.name.as_str()).collect());
+    let names: Vec<&str> =
+        rows.first().map_or(Vec::new(), |row| row.without.iter().map(|entry| entry.name.as_str()).collect());
     for (index, name) in names.iter().enumerate().skip(1) {
-        let pairs = || rows.iter().filter_map(|row| Some((&row.without.first()?.outcome, &row.without.get(index)?.outcome)));
+        let pairs =
+            || rows.iter().filter_map(|row| Some((&row.without.first()?.outcome, &row.without.get(index)?.outcome)));
         let mut costs: Vec<f64> = pairs().map(|(all, without)| without.pod_seconds / all.pod_seconds - 1.0).collect();
         let late: Vec<f64> = pairs().map(|(all, without)| all.slo_attainment - without.slo_attainment).collect();
         costs.sort_by(f64::total_cmp);
@@ -178,13 +181,19 @@ fn faults(text: &mut String, rows: &[Row]) {
          than twice as many and more than one in a thousand.\n\n\
          | fault | without | with | rows above twice |\n| --- | ---: | ---: | ---: |\n",
     );
-    let names: Vec<&str> = rows.first().map_or(Vec::new(), |row| row.faults.iter().map(|fault| fault.0.as_str()).collect());
+    let names: Vec<&str> =
+        rows.first().map_or(Vec::new(), |row| row.faults.iter().map(|fault| fault.0.as_str()).collect());
     for (index, name) in names.iter().enumerate() {
         let of = || rows.iter().filter_map(|row| row.faults.get(index));
         let count = of().count().max(1) as f64;
         let mean = |value: fn(&(String, f64, f64, f64)) -> f64| of().map(value).sum::<f64>() / count * 100.0;
         let above = of().filter(|fault| fault.1 > 2.0 * fault.2 && fault.1 > 0.001).count();
-        let _ = writeln!(text, "| {name} | {:.2} | {:.2} | {above} of {count} |", mean(|fault| fault.2), mean(|fault| fault.1));
+        let _ = writeln!(
+            text,
+            "| {name} | {:.2} | {:.2} | {above} of {count} |",
+            mean(|fault| fault.2),
+            mean(|fault| fault.1)
+        );
     }
 }
 

@@ -146,7 +146,9 @@ pub fn read_cold_start(file: &Path) -> Result<ColdStart, Error> {
         points.push(point);
     }
     let last = points.len().saturating_sub(1);
-    if let Some(index) = points.iter().enumerate().position(|(at, point)| (point.0 * last as f64 - at as f64).abs() > 0.01) {
+    if let Some(index) =
+        points.iter().enumerate().position(|(at, point)| (point.0 * last as f64 - at as f64).abs() > 0.01)
+    {
         let problem = "quantiles must be evenly spaced from 0 to 1".to_owned();
         return Err(Error::Line { file, line: index + 2, problem });
     }

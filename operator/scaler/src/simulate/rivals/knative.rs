@@ -61,7 +61,8 @@ impl Policy for Knative {
     fn tick(&mut self, view: &View) -> Command {
         let Some(broker) = &view.broker else { return view.keep(TICK) };
         self.load.add(view.now, broker.load, self.window);
-        let (Some(stable), Some(panic)) = (self.load.over(self.window), self.load.over(self.window * PANIC_SHARE)) else {
+        let (Some(stable), Some(panic)) = (self.load.over(self.window), self.load.over(self.window * PANIC_SHARE))
+        else {
             return view.to(view.desired, TICK);
         };
         if view.desired == 0 && broker.pending > 0 {

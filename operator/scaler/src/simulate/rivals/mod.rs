@@ -144,10 +144,8 @@ impl Rival {
             knob("lagThreshold", 30.0, &[1.0, 5.0, 10.0, 30.0]),
             knob("inactiveSeconds", 600.0, &[60.0, 120.0, 600.0]),
         ];
-        const DYNAMO: &[Knob] = &[
-            knob("upUtilization", 1.0, &[0.7, 0.85, 1.0]),
-            knob("downUtilization", 0.6, &[0.3, 0.4, 0.5, 0.6]),
-        ];
+        const DYNAMO: &[Knob] =
+            &[knob("upUtilization", 1.0, &[0.7, 0.85, 1.0]), knob("downUtilization", 0.6, &[0.3, 0.4, 0.5, 0.6])];
         match self {
             Self::Hpa => HPA,
             Self::Keda => KEDA,
