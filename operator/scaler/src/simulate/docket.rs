@@ -26,7 +26,10 @@ impl Policy for Docket {
         let now = EPOCH + view.now;
         let observation = observation(view, now);
         let decision = decide(&self.settings, &mut self.history, &observation, now);
-        let quiet = view.broker.is_some_and(|broker| broker.pending + broker.in_work == 0) && view.starting.is_empty();
+        // Pools with work, or with work to come, are looked at every second.
+        let quiet = view.broker.is_some_and(|broker| broker.pending + broker.in_work == 0)
+            && view.starting.is_empty()
+            && view.foreseen.is_empty();
         let again_at =
             if quiet { decision.next_change_at.map_or(f64::INFINITY, |at| at - EPOCH) } else { view.now + EVERY };
         Command {

@@ -202,10 +202,12 @@ impl<'a> Simulation<'a> {
         self.open += 1;
         self.pools[stage].arrive(document, self.chain.size(stage, document), self.now);
         self.dispatch(stage);
-        let pool = &mut self.pools[stage];
-        if pool.wakes && pool.next_tick > self.now + WAKE {
-            let at = self.now + WAKE;
-            self.look_at(stage, at);
+        for other in 0..self.chain.stages.len() {
+            let concerned = other == stage || self.chain.stages[other].ways.iter().any(|way| way.from == stage);
+            let pool = &self.pools[other];
+            if concerned && pool.wakes && pool.next_tick > self.now + WAKE {
+                self.look_at(other, self.now + WAKE);
+            }
         }
     }
 
