@@ -21,6 +21,8 @@ const REACTION: f64 = 2.0;
 const RETURNS_AN_HOUR: f64 = 2.0;
 /// Cold starts that a change of direction fewer may cost: beyond, calm is dearer than what it saves.
 const DEAREST_CALM: f64 = 1.0;
+/// Fewer tasks than this are more likely not to come than to come.
+const LIKELY_TASKS: f64 = 0.5;
 /// Quantiles by which starts are reckoned with.
 const STARTS: usize = 40;
 /// The longest of some dozen starts is not the longest that there is.
@@ -186,11 +188,31 @@ impl<'a> Seen<'a> {
         } else {
             (needed, None)
         };
-        let kept = kept.min(ready + self.pods.starting());
+        let here = ready + self.pods.starting();
+        let kept = kept.min(here);
+        let awaited = if self.settings.pre_warm { self.awaited().min(here) } else { 0 };
+        if awaited > 0 {
+            wanted.terms.push(TermValue { term: Term::Foreseen, replicas: awaited });
+        }
         if kept > 0 {
             wanted.terms.push(TermValue { term: Term::Kept, replicas: kept });
             wanted.again_at = earlier(wanted.again_at, until);
         }
+    }
+
+    /// Pods that hold the tasks at work at once of those that come within a cold start: to let them go would be to start them
+    /// again.
+    fn awaited(&self) -> u32 {
+        let horizon = self.cold_start.quantile(0.9) + REACTION;
+        let within = |it: &Foreseen| {
+            let share = ((self.now + horizon - it.at) / it.over.max(1.0)).clamp(0.0, 1.0);
+            it.tasks * it.probability * share
+        };
+        let tasks: f64 = self.observation.foreseen.iter().map(within).sum();
+        if tasks < LIKELY_TASKS {
+            return 0;
+        }
+        (tasks * (self.service / horizon).min(1.0) / self.slots).ceil() as u32
     }
 
     fn weights(&self, history: &History) -> Weights {

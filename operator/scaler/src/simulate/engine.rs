@@ -272,7 +272,10 @@ impl<'a> Simulation<'a> {
             let service = before.mean_service();
             let (pending, in_work) = before.counts();
             if in_work > 0 {
-                foreseen.push((self.now + between, service, in_work as f64, way.probability));
+                // Those that began first come first; how far apart they come is how far apart they began, and some chance.
+                let (longest, shortest) = before.elapsed(self.now);
+                let first = self.now + (service - longest).max(0.0) + between;
+                foreseen.push((first, longest - shortest + 0.3 * service, in_work as f64, way.probability));
             }
             if pending > 0 {
                 let slots = f64::from(self.world.slots) * f64::from(before.ready_pods().max(1));

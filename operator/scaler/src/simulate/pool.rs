@@ -20,8 +20,8 @@ struct Pod {
     ready: bool,
     draining: bool,
     pulling: bool,
-    /// (task, class of size)
-    tasks: Vec<(u32, u8)>,
+    /// (task, class of size, start)
+    tasks: Vec<(u32, u8, f64)>,
 }
 
 pub(crate) struct Pool {
@@ -143,15 +143,15 @@ impl Pool {
             self.waits.push(now - arrived);
             self.late += u64::from(now - arrived > slo);
         }
-        self.pods[pod].as_mut()?.tasks.push((task, size));
+        self.pods[pod].as_mut()?.tasks.push((task, size, now));
         Some((task, pod))
     }
 
     /// A task is done, if its pod still is.
     pub(crate) fn done(&mut self, pod: usize, task: u32, service: f64, now: f64) -> bool {
         let Some(worker) = &mut self.pods[pod] else { return false };
-        let Some(place) = worker.tasks.iter().position(|&(other, _)| other == task) else { return false };
-        let (_, size) = worker.tasks.swap_remove(place);
+        let Some(place) = worker.tasks.iter().position(|&(other, ..)| other == task) else { return false };
+        let (_, size, _) = worker.tasks.swap_remove(place);
         let gone = worker.draining && worker.tasks.is_empty();
         self.integrate(now);
         self.in_work -= 1;
@@ -180,7 +180,7 @@ impl Pool {
         let Some(worker) = &self.pods[pod] else { return 0 };
         let tasks = worker.tasks.clone();
         self.integrate(now);
-        for &(task, size) in &tasks {
+        for &(task, size, _) in &tasks {
             self.in_work -= 1;
             self.interrupted += 1;
             self.begun.insert(task);
@@ -345,6 +345,13 @@ impl Pool {
 
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.queue.len() as u64, self.in_work)
+    }
+
+    /// For how long the tasks in work have been so: the longest and the shortest, in seconds.
+    pub(crate) fn elapsed(&self, now: f64) -> (f64, f64) {
+        let pods = self.living.iter().filter_map(|&id| self.pods[id].as_ref());
+        let starts = || pods.clone().flat_map(|pod| &pod.tasks).map(|task| task.2);
+        (now - starts().fold(now, f64::min), now - starts().fold(0.0, f64::max))
     }
 
     pub(crate) fn mean_service(&self) -> f64 {
