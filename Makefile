@@ -26,8 +26,8 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models servers images demo cluster cluster-down test e2e fmt lint crds charts golden faults bench-queue bench \
-	clean-demo
+.PHONY: help setup build models servers images demo cluster cluster-down test e2e fmt lint crds charts golden faults bench-queue \
+	bench-scaler bench clean-demo
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1\t/' | \
@@ -98,6 +98,9 @@ bench-queue: models ## Measures what the queue costs, beside JetStream alone: a 
 	@mkdir -p .reports
 	@$(BIN)/docket-measure --markdown .reports/queue.md $(ARGS) > .reports/queue.json
 	@cat .reports/queue.md
+
+bench-scaler: build ## Compares the autoscaler with others on traces: a quarter of an hour; writes the tables of docs/autoscaling.md
+	@$(BIN)/docket-simulate --grid bench/scaler/grid.json --markdown docs/autoscaling.md
 
 bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; ARGS=--quick takes a few minutes
 	@DOCKET=$(DOCKET) scripts/bench.sh $(ARGS)

@@ -1,0 +1,368 @@
+//! The decision: how many replicas a pool is to have now. Knows no clock, no cluster and no broker.
+//!
+//! In order: numbers that cannot be trusted hold; what was seen is learned; each term says how many replicas it needs; the
+//! largest counts; pods at work are never taken away; changes of direction wait for a cold start; bounds hold.
+
+use crate::{
+    cold_start::ColdStart,
+    decision::{Clamp, Decision, Hold, Reason, Term, TermValue},
+    demand::{Demand, Supply, Weights, fewest, order},
+    history::History,
+    idle::Prices,
+    observation::{Deadline, Foreseen, Observation, Pods},
+    settings::Settings,
+    thresholds,
+    trust::doubt,
+};
+
+/// From a reading to a pod that pulls: the next decision, and the word to the pod.
+const REACTION: f64 = 2.0;
+/// Times an hour that pods may be missed: each is up once and down once.
+const RETURNS_AN_HOUR: f64 = 2.0;
+/// Cold starts that a change of direction fewer may cost: beyond, calm is dearer than what it saves.
+const DEAREST_CALM: f64 = 1.0;
+/// Fewer tasks than this are more likely not to come than to come.
+const LIKELY_TASKS: f64 = 0.5;
+/// Quantiles by which starts are reckoned with.
+const STARTS: usize = 40;
+/// The longest of some dozen starts is not the longest that there is.
+const UNSEEN: f64 = 1.3;
+
+/// How many replicas the pool is to have, and why.
+///
+/// The same arguments always give the same decision. `history` is what was remembered of earlier calls; a new one is as good
+/// after a restart, but for what it has to learn again. `now` is in seconds since 1970.
+pub fn decide(settings: &Settings, history: &mut History, observation: &Observation, now: f64) -> Decision {
+    if settings.check().is_err() {
+        return held(settings, observation, Hold::Settings, now);
+    }
+    if let Some(hold) = doubt(observation, history, now) {
+        return held(settings, observation, hold, now);
+    }
+    if history.reading.is_none() && observation.replicas > 0 && history.last_up.is_none() {
+        // Whoever is there at first sight may have been started a moment ago.
+        history.last_up = Some(now);
+    }
+    let since_last = history.reading.map_or(0.0, |reading| now - reading.at);
+    history.learn(settings, observation, now);
+    let nothing = Pods::default();
+    let seen = Seen::new(settings, history, observation, observation.pods.as_ref().unwrap_or(&nothing), now);
+    let wanted = match &settings.queue {
+        Some(queue) => {
+            Wanted { terms: thresholds::asked(queue, observation), pulling: seen.pods.ready(), again_at: None }
+        }
+        None => seen.wanted(history, since_last),
+    };
+    let decision = seen.bounded(history, wanted);
+    let late = 1.0 - seen.cold_start.share_within((settings.target.wait - REACTION).max(0.0));
+    history.decided(observation.replicas, decision.replicas, late, now);
+    decision
+}
+
+/// What the terms ask for.
+struct Wanted {
+    terms: Vec<TermValue>,
+    pulling: u32,
+    again_at: Option<f64>,
+}
+
+/// An observation, and what follows from it directly.
+struct Seen<'a> {
+    settings: &'a Settings,
+    observation: &'a Observation,
+    pods: &'a Pods,
+    cold_start: ColdStart,
+    /// Tasks that wait, and slots in use.
+    pending: f64,
+    busy: f64,
+    slots: f64,
+    service: f64,
+    now: f64,
+}
+
+impl<'a> Seen<'a> {
+    fn new(settings: &'a Settings, history: &History, observation: &'a Observation, pods: &'a Pods, now: f64) -> Self {
+        Self {
+            settings,
+            observation,
+            pods,
+            cold_start: ColdStart::with_guess(observation.cold_start.as_ref()),
+            pending: observation.pending() as f64,
+            busy: observation.in_work() as f64 + observation.interactive,
+            slots: f64::from(observation.slots_per_pod),
+            service: history.service(observation),
+            now,
+        }
+    }
+
+    /// What the model of work asks for.
+    fn wanted(&self, history: &mut History, since_last: f64) -> Wanted {
+        let weights = self.weights(history);
+        let supply = self.supply();
+        let here = self.pods.ready() + self.pods.starting();
+        let terms = &self.settings.terms;
+        let mut wanted = Wanted { terms: Vec::new(), pulling: 0, again_at: None };
+        let mut ask = |term: Term, demand: &Demand| {
+            let pods = order(demand, &supply, &weights);
+            if pods > 0 {
+                wanted.terms.push(TermValue { term, replicas: here.saturating_add(pods) });
+            }
+        };
+        let backlog = self.demand(history, Term::Backlog);
+        ask(Term::Backlog, &backlog);
+        if terms.arrivals && history.rate > 1e-6 && self.pending + self.busy > 0.0 {
+            ask(Term::Arrivals, &self.demand(history, Term::Arrivals));
+        }
+        if self.settings.pre_warm && !self.observation.foreseen.is_empty() {
+            ask(Term::Foreseen, &self.demand(history, Term::Foreseen));
+        }
+        if !self.observation.deadlines.is_empty() {
+            ask(Term::Deadline, &self.demand(history, Term::Deadline));
+        }
+        self.latency_and_utilization(history, &mut wanted);
+        self.keep(history, since_last, &mut wanted);
+        wanted
+    }
+
+    fn latency_and_utilization(&self, history: &History, wanted: &mut Wanted) {
+        let target = &self.settings.target;
+        let ready = self.pods.ready();
+        if let (Some(latency), Some(limit)) = (self.observation.latency_p95, target.latency_p95)
+            && latency > limit
+            && self.pending > 0.0
+            && self.pods.starting.is_empty()
+        {
+            // More pods shorten the wait, not the service, so the step is bounded: twice as many halve the wait.
+            let factor = (latency / limit).min(2.0);
+            wanted.terms.push(TermValue { term: Term::Latency, replicas: (f64::from(ready) * factor).ceil() as u32 });
+        }
+        if let Some(utilization) = target.utilization {
+            let offered = self.busy.max((history.rate * self.service).min(self.busy + self.pending));
+            let replicas = (offered / (self.slots * utilization)).ceil() as u32;
+            wanted.terms.push(TermValue { term: Term::Utilization, replicas });
+        }
+        if self.settings.terms.season
+            && self.settings.pre_warm
+            && let Some(rate) = history.season.rate_at(self.now + self.cold_start.quantile(0.9))
+        {
+            let replicas = (rate * self.service / self.slots).floor() as u32;
+            if replicas > 0 {
+                wanted.terms.push(TermValue { term: Term::Season, replicas });
+            }
+        }
+    }
+
+    /// The pods that work holds, those that are worth keeping idle, and those that should pull.
+    fn keep(&self, history: &mut History, since_last: f64, wanted: &mut Wanted) {
+        let terms = &self.settings.terms;
+        let ready = self.pods.ready();
+        // Tasks may queue for slots that become free in time; the less so the longer a pod that proves missing takes to come.
+        let wait = self.settings.target.wait;
+        let share = wait / (wait + self.cold_start.mean) * (1.0 - 0.5 * history.care);
+        let patient = (wait - REACTION).max(0.0) * share;
+        let mut backlog = self.demand(history, Term::Backlog);
+        backlog
+            .due
+            .iter_mut()
+            .for_each(|due| due.0 = (due.0 + REACTION - self.settings.target.wait + patient).max(0.0));
+        let needed = fewest(&backlog, self.busy, self.service, self.slots);
+        wanted.pulling = if terms.packing { needed.max(1).min(ready) } else { ready };
+        wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
+        history.idle.assume(self.observation.replicas, self.now);
+        history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last, self.cold_start.mean);
+        let wait = self.settings.target.wait - REACTION;
+        let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_start();
+        let pause = self.cold_start.mean_at_most();
+        let prices = Prices {
+            cold_start: self.cold_start.mean,
+            late: history.price(self.cold_start.mean, self.settings.target.attainment),
+            late_per_return: late(wait),
+            pause,
+            late_per_quick_return: late(wait - pause / 2.0),
+            returns_an_hour: RETURNS_AN_HOUR,
+            dearest_calm: if terms.damping { DEAREST_CALM } else { 0.0 },
+        };
+        history.idle.reckon(&prices, self.now);
+        let (kept, until) = if terms.keeping {
+            history.idle.worth_keeping(self.now, self.settings.stabilization.down)
+        } else {
+            (needed, None)
+        };
+        let here = ready + self.pods.starting();
+        let kept = kept.min(here);
+        let awaited = if self.settings.pre_warm { self.awaited().min(here) } else { 0 };
+        if awaited > 0 {
+            wanted.terms.push(TermValue { term: Term::Foreseen, replicas: awaited });
+        }
+        if kept > 0 {
+            wanted.terms.push(TermValue { term: Term::Kept, replicas: kept });
+            wanted.again_at = earlier(wanted.again_at, until);
+        }
+    }
+
+    /// Pods that hold the tasks at work at once of those that come within a cold start: to let them go would be to start them
+    /// again.
+    fn awaited(&self) -> u32 {
+        let horizon = self.cold_start.quantile(0.9) + REACTION;
+        let within = |it: &Foreseen| {
+            let share = ((self.now + horizon - it.at) / it.over.max(1.0)).clamp(0.0, 1.0);
+            it.tasks * it.probability * share
+        };
+        let tasks: f64 = self.observation.foreseen.iter().map(within).sum();
+        if tasks < LIKELY_TASKS {
+            return 0;
+        }
+        (tasks * (self.service / horizon).min(1.0) / self.slots).ceil() as u32
+    }
+
+    fn weights(&self, history: &History) -> Weights {
+        let mean = self.cold_start.mean;
+        let here = self.pods.ready() + self.pods.starting();
+        Weights {
+            late: history.price(self.cold_start.mean, self.settings.target.attainment),
+            start: mean,
+            drain: self.settings.target.wait.max(mean),
+            likely: self.cold_start.quantile(0.5) + REACTION,
+            patience: self.settings.terms.patience,
+            most: self.settings.bounds_at(self.now).1.saturating_sub(here),
+        }
+    }
+
+    fn supply(&self) -> Supply {
+        let capacity = f64::from(self.pods.ready()) * self.slots;
+        let busy = if self.settings.terms.in_service { self.busy.min(capacity) } else { 0.0 };
+        Supply {
+            free: capacity - busy,
+            busy,
+            service: self.service,
+            slots: self.slots,
+            starting: self.pods.starting.clone(),
+            starts: self.starts(),
+        }
+    }
+
+    /// Evenly spaced quantiles of starts; the last stands for those that are longer than any that was measured of late.
+    fn starts(&self) -> Vec<f64> {
+        let of = |part: usize| self.cold_start.quantile((part as f64 + 0.5) / STARTS as f64);
+        let mut starts: Vec<f64> = (0..STARTS).map(of).collect();
+        if let Some(last) = starts.last_mut() {
+            *last = self.cold_start.quantile(1.0) * UNSEEN;
+        }
+        starts
+    }
+
+    /// What waits and must start in time, and what the term adds to it.
+    fn demand(&self, history: &History, term: Term) -> Demand {
+        let wait = (self.settings.target.wait - REACTION).max(self.settings.target.wait * 0.1);
+        let waiting = history.waiting(self.observation, self.now);
+        let mut demand = Demand {
+            due: waiting.into_iter().rev().map(|(age, tasks)| ((wait - age).max(0.0), tasks)).collect(),
+            dispersion: history.dispersion.max(1.0),
+            wait,
+            ..Demand::default()
+        };
+        match term {
+            Term::Arrivals => demand.rate = history.expected_rate(self.now),
+            Term::Foreseen => {
+                let due = |it: &Foreseen| (it.at - self.now + wait, it.over, it.tasks, it.probability);
+                demand.spread = self.observation.foreseen.iter().map(due).collect();
+            }
+            Term::Deadline => {
+                let due = |it: &Deadline| ((it.start_by - self.now).max(0.0), it.tasks);
+                demand.due = self.observation.deadlines.iter().map(due).collect();
+                demand.due.sort_by(|one, other| one.0.total_cmp(&other.0));
+            }
+            _ => {}
+        }
+        demand
+    }
+
+    /// The decision that the terms make within bounds, without interrupting work and without going to and fro.
+    fn bounded(&self, history: &mut History, wanted: Wanted) -> Decision {
+        let before = self.observation.replicas;
+        let strongest =
+            wanted.terms.iter().copied().reduce(|one, other| if other.replicas > one.replicas { other } else { one });
+        let TermValue { mut term, mut replicas } = strongest.unwrap_or(TermValue { term: Term::Nothing, replicas: 0 });
+        let mut clamp = None;
+        let mut again_at = wanted.again_at;
+        let (min, max, scheduled) = self.settings.bounds_at(self.now);
+        if replicas > max {
+            (replicas, clamp) = (max, Some(if scheduled { Clamp::ScheduledMaximum } else { Clamp::Maximum }));
+        }
+        if replicas < min {
+            (replicas, clamp) = (min, Some(if scheduled { Clamp::ScheduledMinimum } else { Clamp::Minimum }));
+            term = Term::Bounds;
+        }
+        let held = self.pods.busy + self.pods.starting();
+        if replicas < before && replicas < held {
+            (replicas, clamp) = (held.min(before), Some(Clamp::BusyPods));
+        }
+        if let Some((slower, until)) = self.damped(history, before, replicas, min) {
+            (replicas, clamp) = (before, Some(slower));
+            again_at = earlier(again_at, until);
+        }
+        let reason = match replicas.cmp(&before) {
+            std::cmp::Ordering::Greater => Reason::Up(term),
+            std::cmp::Ordering::Less if replicas == 0 => Reason::ToZero,
+            std::cmp::Ordering::Less => Reason::Down,
+            std::cmp::Ordering::Equal if replicas == 0 && self.pending + self.busy == 0.0 => Reason::Asleep,
+            std::cmp::Ordering::Equal => Reason::Steady(term),
+        };
+        let terms = wanted.terms.into_iter().filter(|term| term.replicas > 0).collect();
+        Decision { replicas, pulling: wanted.pulling, reason, terms, clamp, next_change_at: again_at }
+    }
+
+    /// Why a change must wait, and until when if that is known.
+    fn damped(&self, history: &mut History, before: u32, replicas: u32, min: u32) -> Option<(Clamp, Option<f64>)> {
+        let now = self.now;
+        history.wanted_up = (replicas > before).then(|| history.wanted_up.unwrap_or(now));
+        history.wanted_down = (replicas < before).then(|| history.wanted_down.unwrap_or(now));
+        let pause = self.cold_start.mean_at_most();
+        let within = |since: Option<f64>, seconds: f64| since.map(|since| since + seconds).filter(|until| *until > now);
+        if replicas > before && before >= min {
+            let until = within(history.wanted_up, self.settings.stabilization.up);
+            return until
+                .map(|until| (Clamp::Stabilization, Some(until)))
+                .or_else(|| within(history.last_down, pause).map(|until| (Clamp::Reversal, Some(until))));
+        }
+        if replicas >= before {
+            return None;
+        }
+        if let Some(until) = within(history.wanted_down, self.settings.stabilization.down) {
+            return Some((Clamp::Stabilization, Some(until)));
+        }
+        let busy = self.busy + self.pending > 0.0;
+        if let (0, Some(cooldown)) = (replicas, self.settings.cooldown_to_zero) {
+            let quiet = history.without_work.filter(|_| !busy);
+            let Some(since) = quiet else { return Some((Clamp::Cooldown, None)) };
+            if now < since + cooldown {
+                return Some((Clamp::Cooldown, Some(since + cooldown)));
+            }
+        }
+        if replicas == 0 && busy {
+            return Some((Clamp::BusyPods, None));
+        }
+        let turn = history.last_up.filter(|up| history.last_down.is_none_or(|down| down < *up));
+        let settled =
+            turn.and(history.settled_until()).filter(|until| self.settings.terms.damping && busy && *until > now);
+        within(turn, pause).or(settled).map(|until| (Clamp::Reversal, Some(until)))
+    }
+}
+
+fn held(settings: &Settings, observation: &Observation, hold: Hold, now: f64) -> Decision {
+    let replicas = if hold == Hold::Settings || !now.is_finite() {
+        observation.replicas
+    } else {
+        // A minimum is the user's word, not a measurement.
+        observation.replicas.max(settings.bounds_at(now).0)
+    };
+    let pulling = observation.pods.as_ref().map_or(replicas, Pods::ready);
+    Decision { replicas, pulling, reason: Reason::Held(hold), terms: Vec::new(), clamp: None, next_change_at: None }
+}
+
+fn earlier(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}

@@ -1,0 +1,283 @@
+//! How many pods to start so that tasks start in time, weighing what pods cost against what late tasks do. Knows no bounds.
+//!
+//! A task that waits is started by the slots that are free, become free, or come with pods that are starting. How many that are
+//! by a certain time is uncertain, because services and starts are; the chance that it is fewer than the tasks that are first
+//! in line is the chance that the task is late. A further pod is worth starting if the late tasks that it saves are worth more
+//! than its start.
+
+/// What a task that is late already is to wait at most, as parts of the time over which a late backlog is worked off.
+const PARTS: usize = 4;
+/// Tasks that are due at once are told apart in so many parts at most.
+const SPLIT: f64 = 8.0;
+/// So few pods are always looked at.
+const FEW: u32 = 8;
+/// Arrivals that are yet to come are looked at so many points of the horizon.
+const AHEAD: usize = 6;
+/// From a decision until it acts: the next reading at the latest.
+const TICK: f64 = 1.5;
+
+/// Tasks by when they must start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Demand {
+    /// (seconds from now, tasks), the first in line first.
+    pub(crate) due: Vec<(f64, f64)>,
+    /// (first due, over, tasks, probability of each) of tasks that come evenly.
+    pub(crate) spread: Vec<(f64, f64, f64, f64)>,
+    /// Arrivals a second that are expected to go on.
+    pub(crate) rate: f64,
+    /// How much more arrivals vary than independent ones.
+    pub(crate) dispersion: f64,
+    /// Seconds that an arrival may wait.
+    pub(crate) wait: f64,
+}
+
+/// Slots, and when they become free.
+#[derive(Clone, Debug)]
+pub(crate) struct Supply {
+    /// Free slots of ready pods.
+    pub(crate) free: f64,
+    /// Slots in use.
+    pub(crate) busy: f64,
+    /// Seconds that a task is in work.
+    pub(crate) service: f64,
+    /// Tasks that one pod works on at once.
+    pub(crate) slots: f64,
+    /// Ages of pods that are starting.
+    pub(crate) starting: Vec<f64>,
+    /// Evenly spaced quantiles of the time that pods take to start.
+    pub(crate) starts: Vec<f64>,
+}
+
+/// What is weighed.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    /// Pod-seconds that a task may cost to be in time rather than late.
+    pub(crate) late: f64,
+    /// Pod-seconds that a start costs.
+    pub(crate) start: f64,
+    /// Seconds over which a backlog that is late already is to be worked off.
+    pub(crate) drain: f64,
+    /// Seconds until a pod that is asked for now is likely to be ready.
+    pub(crate) likely: f64,
+    /// Whether to wait with a start while waiting costs less than it saves.
+    pub(crate) patience: bool,
+    /// Never more pods than this at once.
+    pub(crate) most: u32,
+}
+
+/// Tasks that are late unless so many tasks have been started by a time.
+struct Point {
+    at: f64,
+    rank: f64,
+    /// Pod-seconds that it costs if they are.
+    worth: f64,
+    /// Variance of the rank.
+    variance: f64,
+    /// Whether no pod that is asked for now can be in time.
+    overdue: bool,
+}
+
+/// The pods to start now.
+pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 {
+    let points = points(demand, weights, supply);
+    let known: Vec<Likely> = points.iter().map(|point| supply.by(point.at)).collect();
+    let short = points.iter().zip(&known).any(|(point, known)| chance(point, known) > 1e-3);
+    if !short {
+        return 0;
+    }
+    let fresh = |delay: f64| -> Vec<Likely> {
+        points.iter().map(|point| supply.of(&supply.starts, point.at - delay)).collect()
+    };
+    let now = fresh(TICK);
+    let late = |pods: u32, fresh: &[Likely]| -> f64 {
+        let of = |((point, known), fresh): ((&Point, &Likely), &Likely)| {
+            point.worth * chance(point, &known.and(fresh, pods))
+        };
+        points.iter().zip(&known).zip(fresh).map(of).sum()
+    };
+    let mut best = (0, late(0, &now));
+    for pods in candidates(&points, &known, &now, weights.most) {
+        let cost = f64::from(pods) * weights.start + late(pods, &now);
+        if cost < best.1 {
+            best = (pods, cost);
+        }
+    }
+    let (pods, _) = best;
+    // What is late already, or will be for the most part, is not made to wait: there is nothing to gain by it.
+    let overdue = points.iter().any(|point| point.overdue);
+    let hopeful = best.1 - f64::from(pods) * weights.start <= 0.5 * late(0, &now);
+    if pods > 0 && weights.patience && !overdue && hopeful {
+        let later = fresh(2.0 * TICK);
+        // Waiting saves little, so it is for tasks that are nearly sure not to be late by it, however cheap late tasks are.
+        let dear = (weights.start / weights.late).max(1.0);
+        let loss = (late(pods, &later) - late(pods, &now)) * dear;
+        // Started later, the pods cost as much less as they start later.
+        if loss < f64::from(pods) * TICK {
+            return 0;
+        }
+    }
+    pods
+}
+
+/// Numbers of pods that may be best: a few, and for each point those that just suffice, as fewer may not help at all.
+fn candidates(points: &[Point], known: &[Likely], fresh: &[Likely], most: u32) -> Vec<u32> {
+    let mut candidates: Vec<u32> = (1..=FEW).collect();
+    for ((point, known), fresh) in points.iter().zip(known).zip(fresh) {
+        let short = point.rank - known.mean;
+        if short > 0.0 && fresh.mean > 0.0 {
+            let enough = (short / fresh.mean).ceil().min(f64::from(most)) as u32;
+            let spare = (f64::from(enough)).sqrt().ceil() as u32;
+            candidates.extend([enough, enough + 1, enough + spare, enough + 2 * spare]);
+        }
+    }
+    candidates.iter_mut().for_each(|pods| *pods = (*pods).min(most));
+    candidates.sort_unstable();
+    candidates.dedup();
+    candidates
+}
+
+/// The fewest of the ready pods that can start all tasks in time, were they alone.
+pub(crate) fn fewest(demand: &Demand, busy: f64, service: f64, slots: f64) -> u32 {
+    let mut rank = 0.0;
+    let mut most = busy / slots;
+    for &(due, tasks) in &demand.due {
+        rank += tasks;
+        most = most.max((rank - busy * due.max(0.0) / service + busy) / slots);
+    }
+    // A slot more or less by rounding is not worth a pod.
+    (most - 1e-6).ceil().clamp(0.0, f64::from(u32::MAX)) as u32
+}
+
+impl Supply {
+    /// The tasks that can have started `t` seconds from now without further pods.
+    fn by(&self, t: f64) -> Likely {
+        let done = t / self.service;
+        let first = done.min(1.0);
+        let certain = self.free * (1.0 + (done - 1.0).max(0.0)) + self.busy * done;
+        let variance = self.busy * (first * (1.0 - first) + 0.3 * (done - first));
+        let mut likely = Likely { mean: certain, variance, certain, none: 1.0 };
+        for &age in &self.starting {
+            let left: Vec<f64> = self.starts.iter().filter(|&&start| start > age).map(|start| start - age).collect();
+            // Longer than ever seen: as if it began anew.
+            likely = likely.and(&self.of(if left.is_empty() { &self.starts } else { &left }, t), 1);
+        }
+        likely
+    }
+
+    /// What one pod adds by then, whose remaining times to ready are as likely as each other.
+    fn of(&self, starts: &[f64], t: f64) -> Likely {
+        let tasks = |start: f64| if start <= t { self.slots * (1.0 + (t - start) / self.service) } else { 0.0 };
+        let count = starts.len().max(1) as f64;
+        let mean = starts.iter().map(|&start| tasks(start)).sum::<f64>() / count;
+        let square = starts.iter().map(|&start| tasks(start).powi(2)).sum::<f64>() / count;
+        let none = starts.iter().filter(|&&start| start > t).count() as f64 / count;
+        Likely { mean, variance: (square - mean * mean).max(0.0), certain: 0.0, none }
+    }
+}
+
+/// How many tasks can have been started by a time.
+#[derive(Clone, Copy, Debug)]
+struct Likely {
+    mean: f64,
+    variance: f64,
+    /// Without any pod that is starting.
+    certain: f64,
+    /// The chance that no pod that is starting is ready.
+    none: f64,
+}
+
+impl Likely {
+    fn and(&self, other: &Self, pods: u32) -> Self {
+        let count = f64::from(pods);
+        Self {
+            mean: self.mean + count * other.mean,
+            variance: self.variance + count * other.variance,
+            certain: self.certain + count * other.certain,
+            none: self.none * other.none.powi(pods.min(1_000) as i32),
+        }
+    }
+}
+
+fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
+    let mut points = Vec::with_capacity(demand.due.len() + PARTS + AHEAD);
+    let mut rank = 0.0;
+    let mut overdue = 0.0;
+    // Before the quickest start, further pods help nobody.
+    let first = supply.starts.first().copied().unwrap_or(0.0);
+    for &(due, tasks) in &demand.due {
+        if due <= first + TICK && due <= weights.likely {
+            rank += tasks;
+            overdue = rank;
+            continue;
+        }
+        // Of many tasks that are due at once, some pods help some.
+        let split = (tasks / supply.slots).ceil().clamp(1.0, SPLIT);
+        for _ in 0..split as u32 {
+            rank += tasks / split;
+            points.push(Point { at: due, rank, worth: tasks / split * weights.late, variance: 0.0, overdue: false });
+        }
+    }
+    // What all pods together cannot work off in that time takes longer.
+    let all =
+        supply.slots * (supply.free / supply.slots + supply.busy / supply.slots + f64::from(weights.most)).max(1.0);
+    let drain = weights.drain.max(1.25 * overdue * supply.service / all);
+    for part in 1..=PARTS {
+        let share = part as f64 / PARTS as f64;
+        // Once late, a task is worth a pod of its own: none waits for ever because it is too late anyway.
+        let worth = (overdue * weights.late).max(2.0 * PARTS as f64 * weights.start);
+        if overdue > 0.0 {
+            let at = weights.likely + drain * share;
+            points.push(Point {
+                at,
+                rank: (overdue * share).max(1.0),
+                worth: worth / PARTS as f64,
+                variance: 0.0,
+                overdue: true,
+            });
+        }
+    }
+    for &(first, over, all, probability) in &demand.spread {
+        let tasks = all * probability;
+        for part in 1..=PARTS {
+            let share = part as f64 / PARTS as f64;
+            let at = (first + over * share).max(0.0);
+            let worth = weights.late * tasks / PARTS as f64;
+            points.push(Point {
+                at,
+                rank: rank + tasks * share,
+                worth,
+                variance: tasks * share * (1.0 - probability),
+                overdue: false,
+            });
+        }
+        rank += tasks;
+    }
+    // Arrivals that may wait until pods are ready that are asked for when they come need none now.
+    let horizon = (supply.starts.last().copied().unwrap_or(0.0) - demand.wait).max(0.0);
+    for part in 1..=AHEAD {
+        let expected = demand.rate * horizon * part as f64 / AHEAD as f64;
+        if expected > 0.0 {
+            points.push(Point {
+                at: demand.wait + horizon * part as f64 / AHEAD as f64,
+                rank: rank + expected,
+                worth: weights.late * demand.rate * horizon / AHEAD as f64,
+                variance: demand.dispersion * expected,
+                overdue: false,
+            });
+        }
+    }
+    points
+}
+
+/// The chance that fewer tasks than the rank have been started.
+fn chance(point: &Point, likely: &Likely) -> f64 {
+    let short = point.rank - 0.5 - likely.mean;
+    let deviation = (likely.variance + point.variance).sqrt();
+    // Few pods are not distributed normally: with none of them ready, a task that needs one is late.
+    let least = if point.rank - 0.5 > likely.certain { likely.none } else { 0.0 };
+    if deviation < 1e-6 {
+        return f64::from(u8::from(short > 0.0)).max(least);
+    }
+    // The logistic function is close enough to the normal distribution, and quick.
+    (1.0 / (1.0 + (-1.702 * short / deviation).exp())).max(least)
+}

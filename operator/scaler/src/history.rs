@@ -1,0 +1,358 @@
+//! What is remembered of a pool between decisions: small, serialisable, enough to go on after a restart. Knows not what is
+//! decided from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    idle::Idle,
+    observation::{Observation, ServiceTime},
+    season::Season,
+    settings::Settings,
+};
+
+/// A restart may not lose more than this of what was learned, and the state must fit beside others in a small bucket.
+const CLASSES: usize = 12;
+const BINS: usize = 32;
+/// A bin's tasks are told apart in so many parts at most.
+const PARTS: f64 = 4.0;
+/// Measurements from which on those of before no longer count.
+const ENOUGH: u64 = 20;
+/// Assumed of a task before the first was measured, in seconds.
+const UNKNOWN_SERVICE: f64 = 10.0;
+/// The present rate follows arrivals within about a minute: as fast as pods can follow it.
+const RATE_SECONDS: f64 = 60.0;
+/// At a constant load, a step up is not taken back for ten minutes, and for longer where that proved wrong.
+const SETTLED: f64 = 600.0;
+const SETTLED_MOST: f64 = 7_200.0;
+/// Loads that differ by less are the same, if arrivals are more even than independent ones: of those, nobody knows what the load
+/// is next, and going to and fro costs less than pods that are kept for nothing.
+const SAME_LOAD: f64 = 0.05;
+const EVEN: f64 = 0.5;
+/// A burst shows in so many seconds.
+const BURST_SECONDS: f64 = 10.0;
+/// A gap in the readings over which nothing can be told about how arrivals vary.
+const GAP: f64 = 120.0;
+/// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
+const CARE_STEP: f64 = 0.02;
+const CARE_AT_FIRST: f64 = 0.5;
+/// So many late tasks may teach something at once; more come with time and with tasks that start in time.
+const LESSONS: f64 = 10.0;
+/// What a task in time may cost, in cold starts: at least, for a promise of 99 of 100, and at most.
+const LEAST_PRICE: f64 = 0.2;
+const MOST_PRICE: f64 = 200.0;
+
+/// What is remembered of a pool between decisions. As JSON it stays below 4 KiB.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct History {
+    pub(crate) reading: Option<Reading>,
+    pub(crate) jumped_since: Option<f64>,
+    /// Arrivals by the time of their bin, the newest last: the ages of what waits follow from them.
+    arrived: Vec<(f64, u32)>,
+    /// Seconds of a bin.
+    width: f64,
+    /// Arrivals a second.
+    pub(crate) rate: f64,
+    /// How much more the arrivals of a second vary than those of a Poisson process.
+    pub(crate) dispersion: f64,
+    service: Vec<Learned>,
+    pub(crate) idle: Idle,
+    pub(crate) season: Season,
+    /// From 0 to 1: how dear late tasks are, see [`History::price`].
+    pub(crate) care: f64,
+    /// Late tasks that may still teach something.
+    lessons: f64,
+    pub(crate) last_up: Option<f64>,
+    pub(crate) last_down: Option<f64>,
+    /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
+    settled_rate: f64,
+    settled_for: f64,
+    /// Since when more replicas are wanted than there are, and fewer.
+    pub(crate) wanted_up: Option<f64>,
+    pub(crate) wanted_down: Option<f64>,
+    /// Since when nothing waits and nothing is in work.
+    pub(crate) without_work: Option<f64>,
+    /// Late tasks of late, and steps up weighed by the chance that a start took too long: what a missing pod costs.
+    late_tasks: f64,
+    late_starts: f64,
+}
+
+/// Counters as they were read last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    pub(crate) at: f64,
+    pub(crate) arrivals: u64,
+    pub(crate) finished: Option<u64>,
+    pub(crate) backlog: f64,
+    started: u64,
+    late: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Learned {
+    /// Of stage and size: names may be long, and the state is small.
+    key: u32,
+    mean: f32,
+    deviation: f32,
+    count: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            reading: None,
+            jumped_since: None,
+            arrived: Vec::new(),
+            width: 1.0,
+            rate: 0.0,
+            dispersion: 1.0,
+            service: Vec::new(),
+            idle: Idle::default(),
+            season: Season::default(),
+            care: CARE_AT_FIRST,
+            lessons: 0.0,
+            last_up: None,
+            last_down: None,
+            settled_rate: 0.0,
+            settled_for: SETTLED,
+            wanted_up: None,
+            wanted_down: None,
+            without_work: None,
+            late_tasks: 0.0,
+            late_starts: 0.0,
+        }
+    }
+}
+
+impl History {
+    /// Takes note of an observation that can be trusted.
+    pub(crate) fn learn(&mut self, settings: &Settings, observation: &Observation, now: f64) {
+        self.learn_service(observation);
+        let arrivals = observation.arrivals.unwrap_or(0);
+        let waits = observation.waits.unwrap_or(crate::Waits { started: 0, late: 0 });
+        if let Some(before) = self.reading {
+            let new = arrivals.saturating_sub(before.arrivals);
+            self.learn_arrivals(settings, new, now - before.at, now);
+            self.idle.passed((now - before.at).max(0.0), new);
+            self.season.learn(now, new, now - before.at);
+            if settings.terms.feedback {
+                let late = waits.late.saturating_sub(before.late);
+                self.learn_care(
+                    settings,
+                    waits.started.saturating_sub(before.started),
+                    late,
+                    (now - before.at).max(0.0),
+                );
+            }
+        }
+        let backlog = observation.pending().saturating_add(observation.in_work());
+        self.without_work = (backlog == 0).then(|| self.without_work.unwrap_or(now));
+        self.reading = Some(Reading {
+            at: now,
+            arrivals,
+            finished: observation.finished,
+            backlog: backlog as f64,
+            started: waits.started,
+            late: waits.late,
+        });
+    }
+
+    fn learn_service(&mut self, observation: &Observation) {
+        for work in observation.work.iter().flatten() {
+            let Some(service) = work.service.filter(|service| service.count > 0) else { continue };
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter_mut().find(|known| known.key == key);
+            match known {
+                Some(known) if service.count >= 5 || service.count >= known.count => {
+                    known.mean = hundredths(service.mean);
+                    known.deviation = hundredths(service.deviation);
+                    known.count = service.count.min(ENOUGH);
+                }
+                Some(_) => {}
+                None => {
+                    if self.service.len() == CLASSES {
+                        self.service.remove(0);
+                    }
+                    self.service.push(Learned {
+                        key,
+                        mean: hundredths(service.mean),
+                        deviation: hundredths(service.deviation),
+                        count: service.count.min(ENOUGH),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Expected seconds in work of a task of what waits and runs, with one standard error on top.
+    pub(crate) fn service(&self, observation: &Observation) -> f64 {
+        let (mut tasks, mut seconds) = (0.0, 0.0);
+        for work in observation.work.iter().flatten() {
+            let weight = (work.pending as f64) + work.in_work as f64;
+            tasks += weight;
+            seconds += weight * self.service_of(&work.stage, work.size, work.service);
+        }
+        if tasks > 0.0 { (seconds / tasks).max(0.001) } else { self.mean_service() }
+    }
+
+    fn service_of(&self, stage: &str, size: u8, measured: Option<ServiceTime>) -> f64 {
+        let key = key(stage, size);
+        let learned = self.service.iter().find(|known| known.key == key);
+        let (mut count, mut seconds, mut deviation) = (0.0, 0.0, 0.0_f64);
+        if let Some(measured) = measured.filter(|measured| measured.count > 0) {
+            count += measured.count as f64;
+            seconds += measured.mean * measured.count as f64;
+            deviation = measured.deviation;
+        }
+        if let Some(learned) = learned {
+            let weight = (learned.count as f64 - count).max(0.0);
+            count += weight;
+            seconds += f64::from(learned.mean) * weight;
+            deviation = deviation.max(f64::from(learned.deviation));
+        }
+        if count > 0.0 { seconds / count + deviation / count.sqrt() } else { self.mean_service() }
+    }
+
+    fn mean_service(&self) -> f64 {
+        let count: f64 = self.service.iter().map(|known| known.count as f64).sum();
+        if count == 0.0 {
+            return UNKNOWN_SERVICE;
+        }
+        self.service.iter().map(|known| f64::from(known.mean) * known.count as f64).sum::<f64>() / count
+    }
+
+    fn learn_arrivals(&mut self, settings: &Settings, new: u64, passed: f64, now: f64) {
+        self.width = (settings.target.wait / 16.0).max(1.0);
+        let width = self.width;
+        if new > 0 {
+            let count = u32::try_from(new).unwrap_or(u32::MAX);
+            match self.arrived.last_mut() {
+                Some((start, tasks)) if now - *start < width => *tasks = tasks.saturating_add(count),
+                _ => self.arrived.push(((now * 100.0).round() / 100.0, count)),
+            }
+            if self.arrived.len() > BINS {
+                self.arrived.remove(0);
+            }
+        }
+        if passed <= 0.0 {
+            return;
+        }
+        let expected = self.rate * passed;
+        if expected > 0.0 && passed < GAP {
+            let surprise = (new as f64 - expected).powi(2) / expected.max(1.0);
+            let weight = 1.0 - (-passed / (10.0 * RATE_SECONDS)).exp();
+            self.dispersion += weight * (surprise.min(400.0) - self.dispersion);
+        }
+        let weight = 1.0 - (-passed / RATE_SECONDS).exp();
+        self.rate += weight * (new as f64 / passed - self.rate);
+    }
+
+    fn learn_care(&mut self, settings: &Settings, started: u64, late: u64, passed: f64) {
+        // Aimed a little above the promise: what is learned comes after the first tasks were late.
+        let allowed = 0.75 * (1.0 - settings.target.attainment);
+        let on_time = started.saturating_sub(late) as f64;
+        // Those that come late together are a few lessons, not a hundred.
+        self.lessons = (self.lessons + 0.05 * passed + 3.0 * allowed * on_time).min(LESSONS);
+        let late_counted = self.lessons.min(late as f64);
+        self.lessons -= late_counted;
+        let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
+        self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(0.0, 1.0);
+        self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
+        self.late_starts *= 0.9995_f64.powf(started as f64);
+    }
+
+    /// Pod-seconds that it may cost to have a task in time rather than late: as many as keep the promised share.
+    pub(crate) fn price(&self, cold_start: f64, promise: f64) -> f64 {
+        // The rarer late tasks are to be, the less cheap they get while all goes well.
+        let least = LEAST_PRICE * (0.01 / (1.0 - promise).max(1e-6)).powf(0.7);
+        cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care)
+    }
+
+    /// Tasks that are late for each start that takes longer than they may wait.
+    pub(crate) fn late_per_start(&self) -> f64 {
+        // A few starts' worth of a guess, for the time before there were any.
+        ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(0.2, 50.0)
+    }
+
+    /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait.
+    pub(crate) fn decided(&mut self, before: u32, replicas: u32, late: f64, now: f64) {
+        if replicas > before {
+            self.settle(now);
+            self.last_up = Some(now);
+            self.late_starts += late;
+        }
+        if replicas < before {
+            self.last_down = Some(now);
+        }
+    }
+
+    /// A step up at the load at which a step down was taken a short time ago says that the step down was wrong: the next one
+    /// waits for twice as long.
+    fn settle(&mut self, now: f64) {
+        if !self.at_the_same_load() {
+            self.settled_for = SETTLED;
+        } else if self.last_down.is_some_and(|down| now - down < SETTLED && self.last_up.is_some_and(|up| up < down)) {
+            self.settled_for = (self.settled_for * 2.0).min(SETTLED_MOST);
+        }
+        self.settled_rate = self.idle.rate();
+    }
+
+    /// Whether about as many tasks arrive as at the last step up.
+    fn at_the_same_load(&self) -> bool {
+        self.dispersion < EVEN && (self.idle.rate() - self.settled_rate).abs() <= SAME_LOAD * self.settled_rate
+    }
+
+    /// Until when a step up is not taken back, as the load is the one that it was taken for.
+    pub(crate) fn settled_until(&self) -> Option<f64> {
+        self.last_up.filter(|_| self.at_the_same_load()).map(|up| up + self.settled_for)
+    }
+
+    /// Arrivals a second that are to be expected: as of late, or as in the last seconds if these are clearly more.
+    pub(crate) fn expected_rate(&self, now: f64) -> f64 {
+        let burst = self.arrived.iter().rev().take_while(|(start, _)| now - start < BURST_SECONDS);
+        let count: f64 = burst.map(|(_, count)| f64::from(*count)).sum();
+        self.rate.max((count - 1.5 * count.sqrt()) / BURST_SECONDS)
+    }
+
+    /// What waits, by age in seconds, the youngest first.
+    ///
+    /// Tasks are taken in the order of their arrival, so those that wait are those that arrived last.
+    pub(crate) fn waiting(&self, observation: &Observation, now: f64) -> Vec<(f64, f64)> {
+        let mut left = observation.pending() as f64;
+        let oldest = observation.oldest_wait;
+        let mut waiting: Vec<(f64, f64)> = Vec::new();
+        let mut end = now;
+        for &(start, count) in self.arrived.iter().rev() {
+            if left <= 0.0 {
+                break;
+            }
+            let all = f64::from(count);
+            let tasks = all.min(left);
+            let until = end.min(start + self.width);
+            // A bin's tasks came evenly; as one they would all be due at once.
+            let parts = tasks.ceil().clamp(1.0, PARTS);
+            for part in 0..parts as u32 {
+                let place = (f64::from(part) + 0.5) * tasks / parts / all;
+                let age = (now - until + (until - start) * place).max(0.0);
+                waiting.push((oldest.map_or(age, |oldest| age.min(oldest)), tasks / parts));
+            }
+            left -= tasks;
+            end = start;
+        }
+        if left > 0.0 {
+            let youngest = waiting.last().map_or(0.0, |last| last.0);
+            waiting.push((oldest.unwrap_or(youngest).max(youngest), left));
+        }
+        waiting
+    }
+}
+
+/// FNV-1a: the same everywhere and for ever, as what is kept is read by later versions.
+fn key(stage: &str, size: u8) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    stage.bytes().chain([0, size]).fold(2_166_136_261, step)
+}
+
+fn hundredths(seconds: f64) -> f32 {
+    ((seconds * 100.0).round() / 100.0) as f32
+}

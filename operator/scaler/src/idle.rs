@@ -1,0 +1,246 @@
+//! How long to keep a pod that has nothing to do, learned from how long pods had nothing to do before. Knows neither work nor
+//! bounds.
+//!
+//! Pods are told apart by level: level 3 is idle while two pods would do. For each group of levels there is a histogram of how
+//! long the level was idle before it was needed again. Keeping a pod for `T` seconds costs the shorter of the gap and `T`;
+//! gaps longer than `T` cost a cold start, and what else a missing pod costs. The best `T` of the past is used for the future.
+
+use serde::{Deserialize, Serialize};
+
+/// Upper ends of the histogram's bins, in seconds; longer gaps are in one more.
+const ENDS: [f64; 21] = [
+    5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0, 135.0, 200.0, 300.0, 450.0, 700.0, 1_000.0, 1_500.0, 2_300.0,
+    3_500.0, 5_000.0, 8_000.0, 12_000.0, 20_000.0,
+];
+const BINS: usize = ENDS.len() + 1;
+/// The first level is told apart by how busy the pool was of late, in arrivals expected during one cold start: after a busy
+/// time the next task comes sooner. Ends of all classes but the last.
+const BUSY: [f64; 3] = [0.2, 0.4, 0.8];
+const FIRST: usize = BUSY.len() + 1;
+/// The last levels of all groups above the first level, but for the last group.
+const GROUPS: [u32; 6] = [2, 3, 4, 6, 9, 14];
+const ALL_GROUPS: usize = FIRST + GROUPS.len() + 1;
+/// Gaps remembered by a group; beyond, all counts are halved, so that the past fades.
+const REMEMBERED: u32 = 400;
+/// How far back "of late" reaches.
+const RATE_SECONDS: f64 = 600.0;
+/// Distinct times at which levels were needed last that are kept apart.
+const STAIRS: usize = 24;
+/// What a change of direction may cost, in cold starts: the lowest that makes them rare enough is taken.
+const CALM: [f64; 6] = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0];
+
+/// When levels were needed last, and how long they were idle before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Idle {
+    /// (level, when it and those below were needed last): levels rise, times fall.
+    stairs: Vec<(u32, f64)>,
+    gaps: Vec<Vec<u16>>,
+    /// How busy the pool was when a pod was needed last.
+    busy: usize,
+    /// Arrivals a second over a quarter of an hour.
+    rate: f64,
+    /// Seconds and arrivals that the gaps were seen in.
+    seconds: f64,
+    arrivals: f64,
+    /// Seconds to keep a pod, by group.
+    keep: Vec<f32>,
+    reckoned_at: f64,
+}
+
+/// What a missing pod costs and how often that may be.
+pub(crate) struct Prices {
+    /// Seconds of a cold start, on average.
+    pub(crate) cold_start: f64,
+    /// Tasks that are late for each return to a level whose pod is gone.
+    pub(crate) late_per_return: f64,
+    /// Seconds after a pod's removal within which none may be started, and the tasks that are late for a return in them.
+    pub(crate) pause: f64,
+    pub(crate) late_per_quick_return: f64,
+    /// Pod-seconds that a late task costs.
+    pub(crate) late: f64,
+    /// Returns an hour that are not too many changes of direction.
+    pub(crate) returns_an_hour: f64,
+    /// The price of a return, in cold starts, beyond which fewer changes of direction are not worth it.
+    pub(crate) dearest_calm: f64,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self {
+            stairs: Vec::new(),
+            gaps: vec![vec![0; BINS]; ALL_GROUPS],
+            busy: 0,
+            rate: 0.0,
+            seconds: 0.0,
+            arrivals: 0.0,
+            keep: Vec::new(),
+            reckoned_at: f64::MIN,
+        }
+    }
+}
+
+impl Idle {
+    /// Time went by, and tasks arrived.
+    pub(crate) fn passed(&mut self, seconds: f64, arrivals: u64) {
+        self.seconds += seconds;
+        self.arrivals += arrivals as f64;
+        if seconds > 0.0 {
+            let weight = 1.0 - (-seconds / RATE_SECONDS).exp();
+            self.rate += weight * (arrivals as f64 / seconds - self.rate);
+        }
+    }
+
+    /// The level is needed now, and those below; those above are not.
+    pub(crate) fn needed(&mut self, level: u32, now: f64, since_last: f64, cold_start: f64) {
+        let now = (now * 10.0).round() / 10.0;
+        let mut below = 0;
+        while let Some(&(top, at)) = self.stairs.first() {
+            if top > level {
+                if level > below {
+                    self.record(level.min(top), now - at, since_last);
+                }
+                break;
+            }
+            self.record(top, now - at, since_last);
+            below = top;
+            self.stairs.remove(0);
+        }
+        if level > 0 {
+            self.stairs.insert(0, (level, now));
+            let expected = self.rate * cold_start;
+            self.busy = BUSY.iter().position(|&end| expected < end).unwrap_or(BUSY.len());
+        }
+        if self.stairs.len() > STAIRS {
+            self.merge();
+        }
+    }
+
+    /// Arrivals a second over a quarter of an hour.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// Pods that are there at a first sight count as needed until then.
+    pub(crate) fn assume(&mut self, pods: u32, now: f64) {
+        if self.stairs.is_empty() && pods > 0 {
+            self.stairs.push((pods, now));
+        }
+    }
+
+    /// The pods that are worth keeping, and when the first of them no longer is.
+    pub(crate) fn worth_keeping(&self, now: f64, at_least: f64) -> (u32, Option<f64>) {
+        let mut kept = (0, None);
+        let mut below = 0;
+        for &(top, at) in &self.stairs {
+            for level in below + 1..=top {
+                let until = at + self.keep_seconds(level).max(at_least);
+                if until > now {
+                    kept = (level, Some(until));
+                }
+            }
+            below = top;
+        }
+        kept
+    }
+
+    pub(crate) fn keep_seconds(&self, level: u32) -> f64 {
+        self.keep.get(self.group(level)).map_or(0.0, |&seconds| f64::from(seconds))
+    }
+
+    /// Works out how long to keep pods; at most every half minute, as histograms change slowly.
+    pub(crate) fn reckon(&mut self, prices: &Prices, now: f64) {
+        if now - self.reckoned_at < 30.0 && now >= self.reckoned_at && !self.keep.is_empty() {
+            return;
+        }
+        self.reckoned_at = now.round();
+        for calm in CALM {
+            let price = prices.cold_start * calm;
+            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price) as f32).collect();
+            if calm >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour {
+                break;
+            }
+        }
+    }
+
+    /// Pod-seconds an hour that keeping idle pods costs together with cold starts, were level 1 kept for so long.
+    pub(crate) fn hourly_cost(&self, keep: f64, cold_start: f64) -> Option<f64> {
+        let seen: u32 = self.gaps[..FIRST].iter().flatten().map(|&count| u32::from(count)).sum();
+        let cost = || (0..FIRST).map(|of| self.cost(of, keep, cold_start, 0.0, cold_start)).sum::<f64>();
+        (seen >= 20 && self.seconds > 0.0).then(|| cost() * 3_600.0 / self.seconds)
+    }
+
+    /// Times an hour that pods are missed: one burst misses pods of several levels at once, so the most of one level counts.
+    fn returns_an_hour(&self) -> f64 {
+        let returns = |of: usize| self.beyond(of, f64::from(self.keep[of]));
+        let first: f64 = (0..FIRST).map(returns).sum();
+        let most = (FIRST..ALL_GROUPS).map(returns).fold(first, f64::max);
+        most * 3_600.0 / self.seconds.max(3_600.0)
+    }
+
+    fn best(&self, of: usize, prices: &Prices, calm: f64) -> f64 {
+        let slow = prices.cold_start + calm + prices.late * prices.late_per_return;
+        let quick = prices.cold_start + calm + prices.late * prices.late_per_quick_return;
+        let candidates = std::iter::once(0.0).chain(ENDS);
+        let costs = candidates.map(|keep| (keep, self.cost(of, keep, slow, keep + prices.pause, quick)));
+        costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)
+    }
+
+    /// Pod-seconds of gaps: kept until the end of the gap or of `keep`; a return costs `quick` until `until` and `slow` after.
+    fn cost(&self, of: usize, keep: f64, slow: f64, until: f64, quick: f64) -> f64 {
+        let mut start = 0.0;
+        let mut cost = 0.0;
+        for bin in 0..BINS {
+            let end = ENDS.get(bin).copied().unwrap_or(40_000.0);
+            // One gap spread over all bins: before anything is known, any length is as likely as twice the length.
+            let count = f64::from(self.gaps[of][bin]) + 1.0 / BINS as f64;
+            let middle = f64::midpoint(start, end);
+            let a_return = if middle <= until { quick } else { slow };
+            cost += count * if end <= keep { middle } else { keep + a_return };
+            start = end;
+        }
+        cost
+    }
+
+    fn beyond(&self, of: usize, keep: f64) -> f64 {
+        (0..BINS)
+            .filter(|&bin| ENDS.get(bin).is_none_or(|&end| end > keep))
+            .map(|bin| f64::from(self.gaps[of][bin]))
+            .sum()
+    }
+
+    fn record(&mut self, level: u32, gap: f64, since_last: f64) {
+        // Needed at the reading before as well: no gap.
+        if gap <= since_last + 0.2 {
+            return;
+        }
+        let bin = ENDS.iter().position(|&end| gap <= end).unwrap_or(ENDS.len());
+        let group = self.group(level);
+        let counts = &mut self.gaps[group];
+        counts[bin] += 1;
+        if counts.iter().map(|&count| u32::from(count)).sum::<u32>() > REMEMBERED {
+            self.gaps.iter_mut().flatten().for_each(|count| *count /= 2);
+            self.seconds /= 2.0;
+            self.arrivals /= 2.0;
+        }
+    }
+
+    fn merge(&mut self) {
+        let narrowest = self
+            .stairs
+            .windows(2)
+            .enumerate()
+            .min_by(|(_, one), (_, other)| (one[0].1 - one[1].1).total_cmp(&(other[0].1 - other[1].1)));
+        if let Some((index, _)) = narrowest.map(|(index, pair)| (index, pair.len())) {
+            let at = self.stairs[index].1;
+            self.stairs[index + 1].1 = at;
+            self.stairs.remove(index);
+        }
+    }
+
+    fn group(&self, level: u32) -> usize {
+        if level <= 1 {
+            return self.busy;
+        }
+        FIRST + GROUPS.iter().position(|&last| level <= last).unwrap_or(GROUPS.len())
+    }
+}

@@ -1,0 +1,354 @@
+//! The comparison: a fixed grid of targets, slots and traces; rivals at their defaults and at the best settings found on the
+//! other traces; ours without any setting fitted to a trace. Knows not how it is written down.
+
+use std::{fs, path::Path, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::{
+    chain::Chain,
+    clairvoyant::{self, Limits},
+    docket::Docket,
+    engine::{World, run},
+    faults::Fault,
+    generate::{self, Shape},
+    outcome::{Outcome, mean},
+    rivals::Rival,
+    search,
+    service::Service,
+    trace::{self, Trace},
+};
+use crate::{ColdStart, Settings};
+
+/// The attainment from which on a rival counts.
+const ATTAINED: f64 = 0.99;
+
+/// What is compared, fixed in a file before the comparison.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Grid {
+    /// Traces on disk; those that are not there are left out and named.
+    pub traces: Vec<PathBuf>,
+    /// Generated traces: shape and seed.
+    pub generated: Vec<(String, u64)>,
+    /// Seconds from tokens, for traces that hold tokens.
+    pub service: String,
+    /// Quantiles of cold starts; without the file, log-normal ones with about the same mean.
+    pub cold_start: PathBuf,
+    /// Seconds that a task may wait.
+    pub slo: Vec<f64>,
+    /// Tasks that one pod works on at once.
+    pub concurrency: Vec<u32>,
+    /// Never more pods.
+    pub max_replicas: u32,
+    /// Seeds of each reported run.
+    pub seeds: u64,
+    /// Settings tried for each rival.
+    pub trials: usize,
+    /// Promises that ours is run with: the cheapest that attains what the rival does is compared.
+    pub attainments: Vec<f64>,
+}
+
+/// Why there is no comparison; whoever wrote the grid can fix it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The grid cannot be read.
+    #[error("failed to read \"{file}\"")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The grid is not of the known form.
+    #[error("failed to understand \"{file}\"")]
+    Parse {
+        /// The file.
+        file: String,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The formula is not understood.
+    #[error("failed to read the service formula of the grid")]
+    Service(#[source] super::service::Error),
+    /// A trace is not sound.
+    #[error("failed to read a trace of the grid")]
+    Trace(#[source] trace::Error),
+    /// No generator has that name.
+    #[error("\"{name}\" in \"generated\" is no shape that is known")]
+    Shape {
+        /// The name.
+        name: String,
+    },
+    /// Nothing to compare on.
+    #[error("the grid names no trace that is there")]
+    NoTraces,
+}
+
+/// The whole comparison.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// Traces that were not there.
+    pub missing: Vec<String>,
+    /// One row for each target, number of slots and trace.
+    pub rows: Vec<Row>,
+}
+
+/// One trace in one cell of the grid.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Seconds that a task may wait.
+    pub slo: f64,
+    /// Tasks that one pod works on at once.
+    pub slots: u32,
+    /// The trace.
+    pub trace: String,
+    /// Pod-seconds of the clairvoyant plan, over seeds.
+    pub clairvoyant: f64,
+    /// Rivals, each at its defaults and at its best.
+    pub rivals: Vec<Entry>,
+    /// Ours, by promise.
+    pub ours: Vec<Entry>,
+    /// Ours with a part turned off, at the first promise.
+    pub without: Vec<Entry>,
+    /// (fault, misses of ours with it and without, the cheapest rival's), as shares of tasks.
+    pub faults: Vec<(String, f64, f64, f64)>,
+}
+
+/// An autoscaler, its settings, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its settings.
+    pub settings: String,
+    /// The mean over seeds.
+    pub outcome: Outcome,
+}
+
+impl Row {
+    /// The cheapest rival that attains what is asked for.
+    pub fn rival(&self) -> Option<&Entry> {
+        let attaining = self.rivals.iter().filter(|entry| entry.outcome.slo_attainment >= ATTAINED);
+        attaining.min_by(|one, other| one.outcome.pod_seconds.total_cmp(&other.outcome.pod_seconds))
+    }
+
+    /// The cheapest of ours that attains at least as much as the rival; else the one that attains most.
+    pub fn our(&self) -> Option<&Entry> {
+        let least = self.rival().map_or(ATTAINED, |rival| rival.outcome.slo_attainment);
+        let attaining = self.ours.iter().filter(|entry| entry.outcome.slo_attainment >= least);
+        let cheapest = attaining.min_by(|one, other| one.outcome.pod_seconds.total_cmp(&other.outcome.pod_seconds));
+        let most = |one: &&Entry, other: &&Entry| one.outcome.slo_attainment.total_cmp(&other.outcome.slo_attainment);
+        cheapest.or_else(|| self.ours.iter().max_by(most))
+    }
+
+    /// The most pod-seconds with which the goal is met: the rival's less a quarter, or less two thirds of what it is above the
+    /// clairvoyant plan, whichever asks for less.
+    pub fn goal(&self) -> Option<f64> {
+        let rival = self.rival()?.outcome.pod_seconds;
+        Some(rival - (0.25 * rival).min(2.0 / 3.0 * (rival - self.clairvoyant)))
+    }
+
+    /// Whether ours attains what the rival does at no more than the goal.
+    pub fn met(&self) -> Option<bool> {
+        let (rival, our, goal) = (self.rival()?, self.our()?, self.goal()?);
+        let attains = our.outcome.slo_attainment >= rival.outcome.slo_attainment;
+        Some(attains && our.outcome.pod_seconds <= goal)
+    }
+}
+
+/// Reads a grid.
+///
+/// # Errors
+/// Says what is wrong with the file.
+pub fn read(file: &Path) -> Result<Grid, Error> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|source| Error::Read { file: name.clone(), source })?;
+    serde_json::from_str(&text).map_err(|source| Error::Parse { file: name, source })
+}
+
+/// Runs the comparison; `told` hears of each row as it is done.
+///
+/// # Errors
+/// Names the trace or formula that is not sound.
+pub fn compare(grid: &Grid, mut told: impl FnMut(&Row)) -> Result<Comparison, Error> {
+    let (traces, missing) = traces(grid)?;
+    let cold_start = if grid.cold_start.exists() {
+        trace::read_cold_start(&grid.cold_start).map_err(Error::Trace)?
+    } else {
+        ColdStart::known((0..=50).map(|step| 4.0 + 36.0 * f64::from(step) / 50.0).collect())
+    };
+    let mut comparison = Comparison { missing, rows: Vec::new() };
+    for &slo in &grid.slo {
+        for &slots in &grid.concurrency {
+            let world = World {
+                slo,
+                max_replicas: grid.max_replicas,
+                slots,
+                cold_start: cold_start.clone(),
+                faults: Vec::new(),
+                seed: 1,
+            };
+            for row in cell(grid, &traces, &world) {
+                told(&row);
+                comparison.rows.push(row);
+            }
+        }
+    }
+    Ok(comparison)
+}
+
+fn traces(grid: &Grid) -> Result<(Vec<Trace>, Vec<String>), Error> {
+    let service = Service::parse(&grid.service).map_err(Error::Service)?;
+    let (there, missing): (Vec<_>, Vec<_>) = grid.traces.iter().partition(|file| file.exists());
+    let mut traces = Vec::new();
+    for file in there {
+        traces.push(trace::read(file, Some(service)).map_err(Error::Trace)?);
+    }
+    for (name, seed) in &grid.generated {
+        let shape = Shape::named(name).ok_or_else(|| Error::Shape { name: name.clone() })?;
+        traces.push(generate::trace(shape, *seed));
+    }
+    if traces.is_empty() {
+        return Err(Error::NoTraces);
+    }
+    Ok((traces, missing.into_iter().map(|file| file.display().to_string()).collect()))
+}
+
+/// All traces with one target and one number of slots: settings are searched on the traces that are not reported.
+fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
+    let chains: Vec<Chain> = traces.iter().map(Chain::single).collect();
+    let clairvoyant: Vec<f64> = traces.iter().map(|trace| planned(trace, world, grid.seeds)).collect();
+    let mut rows: Vec<Row> = traces
+        .iter()
+        .zip(&clairvoyant)
+        .map(|(trace, &clairvoyant)| Row {
+            slo: world.slo,
+            slots: world.slots,
+            trace: trace.name.clone(),
+            clairvoyant,
+            rivals: Vec::new(),
+            ours: Vec::new(),
+            without: Vec::new(),
+            faults: Vec::new(),
+        })
+        .collect();
+    for rival in Rival::ALL {
+        let settings = search::settings(rival, grid.trials, 1);
+        // The search has a seed of its own, which no report uses.
+        let searched = World { seed: 1_000, ..world.clone() };
+        let once = |settings: &Vec<f64>, chain: &Chain| {
+            run(chain, &searched, rival.policies(settings, chain, &searched), false).outcome
+        };
+        let runs: Vec<Vec<Outcome>> =
+            settings.iter().map(|settings| chains.iter().map(|chain| once(settings, chain)).collect()).collect();
+        for (index, row) in rows.iter_mut().enumerate() {
+            let best = search::best(&runs, &clairvoyant, index, ATTAINED);
+            let chain = &chains[index];
+            let chosen =
+                if best == 0 { vec![(0, "defaults")] } else { vec![(0, "defaults"), (best, "best of others")] };
+            for (setting, how) in chosen {
+                let outcome = seeds(grid.seeds, world, |world| rival.policies(&settings[setting], chain, world), chain);
+                let settings = format!("{how}: {}", described(rival, &settings[setting]));
+                row.rivals.push(Entry { name: rival.name().to_owned(), settings, outcome });
+            }
+        }
+    }
+    for (row, chain) in rows.iter_mut().zip(&chains) {
+        row.ours =
+            grid.attainments.iter().map(|&promise| ours(grid, world, chain, promise, |_| {}, "docket")).collect();
+        row.without = without(grid, world, chain);
+        row.faults = faults(grid, world, chain, row);
+    }
+    rows
+}
+
+fn planned(trace: &Trace, world: &World, seeds: u64) -> f64 {
+    let limits = Limits { slo: world.slo, slots: world.slots as usize, max_replicas: world.max_replicas as usize };
+    let of = |seed: u64| clairvoyant::plan(&trace.jobs, &limits, &world.cold_start, seed).pod_seconds;
+    (1..=seeds).map(of).sum::<f64>() / seeds as f64
+}
+
+fn seeds(
+    seeds: u64,
+    world: &World,
+    policies: impl Fn(&World) -> Vec<Box<dyn super::policy::Policy>>,
+    chain: &Chain,
+) -> Outcome {
+    let of = |seed: u64| {
+        let world = World { seed, ..world.clone() };
+        run(chain, &world, policies(&world), false).outcome
+    };
+    mean(&(1..=seeds).map(of).collect::<Vec<_>>())
+}
+
+fn ours(grid: &Grid, world: &World, chain: &Chain, promise: f64, change: impl Fn(&mut Settings), name: &str) -> Entry {
+    let mut settings = settings(world, promise);
+    change(&mut settings);
+    let policies = |_: &World| -> Vec<Box<dyn super::policy::Policy>> { vec![Box::new(Docket::new(settings.clone()))] };
+    let outcome = seeds(grid.seeds, world, policies, chain);
+    Entry { name: name.to_owned(), settings: format!("target.attainment {promise}"), outcome }
+}
+
+/// Our settings for a world: the target and the bounds, nothing else.
+pub fn settings(world: &World, promise: f64) -> Settings {
+    let mut settings = Settings::between(0, world.max_replicas);
+    settings.target.wait = world.slo;
+    settings.target.attainment = promise;
+    settings
+}
+
+/// A part of the decision by name, and how it is turned off.
+type Part = (&'static str, fn(&mut Settings));
+
+fn without(grid: &Grid, world: &World, chain: &Chain) -> Vec<Entry> {
+    let parts: [Part; 8] = [
+        ("patience", |settings| settings.terms.patience = false),
+        ("packing", |settings| settings.terms.packing = false),
+        ("keeping", |settings| settings.terms.keeping = false),
+        ("work in service", |settings| settings.terms.in_service = false),
+        ("arrivals", |settings| settings.terms.arrivals = false),
+        ("feedback", |settings| settings.terms.feedback = false),
+        ("damping", |settings| settings.terms.damping = false),
+        ("season", |settings| settings.terms.season = false),
+    ];
+    let promise = grid.attainments.first().copied().unwrap_or(ATTAINED);
+    // What a part is worth shows on one seed; ours with all parts is run with the same.
+    let once = Grid { seeds: 1, ..grid.clone() };
+    let mut entries = vec![ours(&once, world, chain, promise, |_| {}, "all parts")];
+    entries.extend(parts.iter().map(|&(name, off)| ours(&once, world, chain, promise, off, name)));
+    entries
+}
+
+/// Shares of late tasks under each fault and without, ours and the cheapest attaining rival's, with cold starts three times as
+/// long as a further fault.
+fn faults(grid: &Grid, world: &World, chain: &Chain, row: &Row) -> Vec<(String, f64, f64, f64)> {
+    let promise = grid.attainments.first().copied().unwrap_or(ATTAINED);
+    let mine = |world: &World| -> f64 {
+        let policies: Vec<Box<dyn super::policy::Policy>> = vec![Box::new(Docket::new(settings(world, promise)))];
+        1.0 - run(chain, world, policies, false).outcome.slo_attainment
+    };
+    let rivals = 1.0 - row.rival().map_or(0.0, |rival| rival.outcome.slo_attainment);
+    let calm = mine(world);
+    let mut rows: Vec<(String, f64, f64, f64)> = Fault::ALL
+        .iter()
+        .map(|&fault| (fault.name().to_owned(), mine(&World { faults: vec![fault], ..world.clone() }), calm, rivals))
+        .collect();
+    let slow = ColdStart::known(world.cold_start.quantiles.iter().map(|start| start * 3.0).collect());
+    rows.push((
+        "cold starts three times as long".to_owned(),
+        mine(&World { cold_start: slow, ..world.clone() }),
+        calm,
+        rivals,
+    ));
+    rows
+}
+
+fn described(rival: Rival, settings: &[f64]) -> String {
+    let one = |(knob, value): (&super::rivals::Knob, &f64)| {
+        if *value < 0.0 { format!("{} {}x slots", knob.name, -value) } else { format!("{} {value}", knob.name) }
+    };
+    rival.knobs().iter().zip(settings).map(one).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,337 @@
+//! The command line of `docket-simulate`: what may be asked for, and the answer. Knows no algorithm.
+
+use std::{fs, io::Write, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+use super::{
+    bench,
+    chain::{Chain, Pipeline},
+    clairvoyant::{self, Limits},
+    docket::Docket,
+    engine::{World, run as simulate},
+    faults::Fault,
+    generate::{self, Shape},
+    html::{self, Drawn},
+    outcome::{Outcome, mean},
+    policy::Policy,
+    report::{self, Results},
+    rivals::Rival,
+    service::Service,
+    trace::{self, Trace},
+};
+use crate::{ColdStart, Settings};
+
+const BEGIN: &str = "<!-- made by `make bench-scaler`: begin -->";
+const END: &str = "<!-- made by `make bench-scaler`: end -->";
+
+/// Replays traces of arrivals against autoscalers, Docket's own among them, and says what each would have done.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "docket-simulate", version)]
+pub struct Flags {
+    /// A trace: arrival_s,service_s[,status] or arrival_s,input_tokens,output_tokens; may be given several times.
+    #[arg(long = "trace", value_name = "FILE")]
+    pub traces: Vec<PathBuf>,
+    /// A generated trace: poisson, on-off, diurnal, flash-crowd, sparse or sawtooth, with a seed: poisson:1.
+    #[arg(long = "generate", value_name = "SHAPE:SEED")]
+    pub generated: Vec<String>,
+    /// Seconds of service from tokens.
+    #[arg(long, value_name = "a+b*input+d*output")]
+    pub service: Option<String>,
+    /// Quantiles of the time that pods take to start: quantile,load_s. Without it, 10 to 40 seconds evenly.
+    #[arg(long, value_name = "FILE")]
+    pub cold_start: Option<PathBuf>,
+    /// Stages that every task passes through, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub pipeline: Option<PathBuf>,
+    /// Autoscalers, by comma; see the documentation for what each is.
+    #[arg(long, value_delimiter = ',', default_value = "docket")]
+    pub policies: Vec<String>,
+    /// Settings of Docket's own autoscaler as JSON, as in an AgentPool's `scaling`; bounds and target from the flags apply
+    /// where it has none.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Never more pods in a pool.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_replicas: u32,
+    /// Tasks that one pod works on at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub concurrency: u32,
+    /// Seconds that a task may wait.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    pub slo: f64,
+    /// Seeds of cold starts; figures are means over them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub seeds: u64,
+    /// What goes wrong, by comma: metrics-gap, stale, restart, capacity.
+    #[arg(long, value_delimiter = ',')]
+    pub faults: Vec<String>,
+    /// How to say it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Runs the whole comparison of a grid instead.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["traces", "generated", "pipeline"])]
+    pub grid: Option<PathBuf>,
+    /// With --grid: writes the tables between the marks of this file.
+    #[arg(long, value_name = "FILE", requires = "grid")]
+    pub markdown: Option<PathBuf>,
+}
+
+/// How to say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+    /// A page that draws pods against demand, of the first seed.
+    Html,
+}
+
+/// Why there is no answer; whoever asked can fix it, unless it is a file that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A trace or the cold starts are not sound.
+    #[error("failed to read a trace")]
+    Trace(#[source] trace::Error),
+    /// The formula is not understood.
+    #[error("failed to read --service")]
+    Service(#[source] super::service::Error),
+    /// The pipeline is not sound.
+    #[error("failed to read --pipeline")]
+    Pipeline(#[source] super::chain::Error),
+    /// The settings cannot be read.
+    #[error("failed to read --settings \"{file}\"")]
+    ReadSettings {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The settings are not of the known form.
+    #[error("failed to understand --settings \"{file}\"")]
+    ParseSettings {
+        /// The file.
+        file: String,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The settings contradict themselves.
+    #[error("--settings cannot be")]
+    Settings(#[source] crate::Invalid),
+    /// The grid is not sound.
+    #[error("failed to run the comparison")]
+    Bench(#[source] bench::Error),
+    /// A word is none of those that are known.
+    #[error("{flag} \"{word}\" is not one of {known}")]
+    Unknown {
+        /// The flag.
+        flag: &'static str,
+        /// The word.
+        word: String,
+        /// What it may be.
+        known: String,
+    },
+    /// No trace was given.
+    #[error("no trace: give --trace FILE, --generate SHAPE:SEED or --grid FILE")]
+    NoTrace,
+    /// The plan that knows all is for one stage.
+    #[error("--policies clairvoyant plans one pool; leave it out with --pipeline")]
+    ClairvoyantChain,
+    /// The answer cannot be written.
+    #[error("failed to write the answer")]
+    Write(#[source] std::io::Error),
+    /// The Markdown file cannot be read or written, or has no marks.
+    #[error("failed to write \"{file}\" between its marks")]
+    Markdown {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Docket,
+    Rival(Rival),
+    Clairvoyant,
+}
+
+/// Does what the flags ask for.
+///
+/// # Errors
+/// Says what is wrong with the flags or the files that they name.
+pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
+    if let Some(grid) = &flags.grid {
+        return compare(flags, grid, out);
+    }
+    let policies = flags.policies.iter().map(|name| asked(name)).collect::<Result<Vec<_>, _>>()?;
+    let pipeline = flags.pipeline.as_deref().map(Pipeline::read).transpose().map_err(Error::Pipeline)?;
+    if pipeline.is_some() && policies.contains(&Asked::Clairvoyant) {
+        return Err(Error::ClairvoyantChain);
+    }
+    let world = world(flags)?;
+    let settings = settings(flags)?;
+    let mut results = Vec::new();
+    let mut drawn = Vec::new();
+    for trace in traces(flags)? {
+        let mut of_trace = Results { trace: trace.name.clone(), policies: Vec::new() };
+        for (name, policy) in flags.policies.iter().zip(&policies) {
+            let mut outcomes = Vec::new();
+            for seed in 1..=flags.seeds {
+                let world = World { seed, ..world.clone() };
+                let chain = pipeline.as_ref().map_or_else(|| Chain::single(&trace), |it| Chain::of(it, &trace, seed));
+                let record = flags.format == Format::Html && seed == 1;
+                let (outcome, course) = once(*policy, &trace, &chain, &world, &settings, record);
+                outcomes.push(outcome.clone());
+                if record {
+                    drawn.push(Drawn { trace: trace.name.clone(), policy: name.clone(), outcome, course });
+                }
+            }
+            of_trace.policies.push((name.clone(), mean(&outcomes)));
+        }
+        results.push(of_trace);
+    }
+    let text = match flags.format {
+        Format::Table => report::table(&results),
+        Format::Json => report::json(&results),
+        Format::Html => html::page(&drawn, flags.concurrency),
+    };
+    out.write_all(text.as_bytes()).map_err(Error::Write)
+}
+
+type Course = Vec<(f64, u64, u32)>;
+
+fn once(
+    asked: Asked,
+    trace: &Trace,
+    chain: &Chain,
+    world: &World,
+    settings: &Settings,
+    record: bool,
+) -> (Outcome, Course) {
+    let policies: Vec<Box<dyn Policy>> = match asked {
+        Asked::Docket => {
+            chain.stages.iter().map(|_| Box::new(Docket::new(settings.clone())) as Box<dyn Policy>).collect()
+        }
+        Asked::Rival(rival) => rival.policies(&rival.defaults(), chain, world),
+        Asked::Clairvoyant => {
+            let slots = world.slots as usize;
+            let limits = Limits { slo: world.slo, slots, max_replicas: world.max_replicas as usize };
+            let plan = clairvoyant::plan(&trace.jobs, &limits, &world.cold_start, world.seed);
+            return (plan.outcome(&trace.jobs, world.slo), plan.course(&trace.jobs));
+        }
+    };
+    let run = simulate(chain, world, policies, record);
+    (run.outcome, run.course)
+}
+
+fn asked(name: &str) -> Result<Asked, Error> {
+    if name == "docket" {
+        return Ok(Asked::Docket);
+    }
+    if name == "clairvoyant" {
+        return Ok(Asked::Clairvoyant);
+    }
+    Rival::ALL.into_iter().find(|rival| rival.name() == name).map(Asked::Rival).ok_or_else(|| Error::Unknown {
+        flag: "--policies",
+        word: name.to_owned(),
+        known: format!("docket, {}, clairvoyant", Rival::ALL.map(Rival::name).join(", ")),
+    })
+}
+
+fn world(flags: &Flags) -> Result<World, Error> {
+    let fault = |name: &String| {
+        Fault::named(name).ok_or_else(|| Error::Unknown {
+            flag: "--faults",
+            word: name.clone(),
+            known: Fault::ALL.map(Fault::name).join(", "),
+        })
+    };
+    Ok(World {
+        slo: flags.slo,
+        max_replicas: flags.max_replicas,
+        slots: flags.concurrency,
+        cold_start: match &flags.cold_start {
+            Some(file) => trace::read_cold_start(file).map_err(Error::Trace)?,
+            None => ColdStart::known(vec![10.0, 25.0, 40.0]),
+        },
+        faults: flags.faults.iter().map(fault).collect::<Result<_, _>>()?,
+        seed: 1,
+    })
+}
+
+fn traces(flags: &Flags) -> Result<Vec<Trace>, Error> {
+    let service = flags.service.as_deref().map(Service::parse).transpose().map_err(Error::Service)?;
+    let mut traces = Vec::new();
+    for file in &flags.traces {
+        traces.push(trace::read(file, service).map_err(Error::Trace)?);
+    }
+    for word in &flags.generated {
+        let (shape, seed) = word.split_once(':').unwrap_or((word, "1"));
+        let known = Shape::named(shape).zip(seed.parse().ok());
+        let (shape, seed) = known.ok_or_else(|| Error::Unknown {
+            flag: "--generate",
+            word: word.clone(),
+            known: format!("{}, with a colon and a whole number", Shape::ALL.map(Shape::name).join(", ")),
+        })?;
+        traces.push(generate::trace(shape, seed));
+    }
+    if traces.is_empty() { Err(Error::NoTrace) } else { Ok(traces) }
+}
+
+fn settings(flags: &Flags) -> Result<Settings, Error> {
+    let mut settings = match &flags.settings {
+        None => Settings::between(0, flags.max_replicas),
+        Some(path) => {
+            let file = path.display().to_string();
+            let text = fs::read_to_string(path).map_err(|source| Error::ReadSettings { file: file.clone(), source })?;
+            serde_json::from_str(&text).map_err(|source| Error::ParseSettings { file, source })?
+        }
+    };
+    if flags.settings.is_none() {
+        settings.target.wait = flags.slo;
+    }
+    settings.check().map_err(Error::Settings)?;
+    Ok(settings)
+}
+
+fn compare(flags: &Flags, grid: &std::path::Path, out: &mut impl Write) -> Result<(), Error> {
+    let grid = bench::read(grid).map_err(Error::Bench)?;
+    let comparison = bench::compare(&grid, |row| {
+        eprintln!(
+            "{} s, {} slots, {}: goal {}",
+            row.slo,
+            row.slots,
+            row.trace,
+            match row.met() {
+                Some(true) => "met",
+                Some(false) => "missed",
+                None => "without a rival",
+            }
+        );
+    })
+    .map_err(Error::Bench)?;
+    let text = report::markdown(&comparison);
+    let Some(path) = &flags.markdown else {
+        return out.write_all(text.as_bytes()).map_err(Error::Write);
+    };
+    let file = path.display().to_string();
+    let failed = |source| Error::Markdown { file: file.clone(), source };
+    let before = fs::read_to_string(path).map_err(failed)?;
+    let (Some((head, _)), Some((_, tail))) = (before.split_once(BEGIN), before.split_once(END)) else {
+        return Err(failed(std::io::Error::other(format!("it holds no line \"{BEGIN}\" and \"{END}\""))));
+    };
+    fs::write(path, format!("{head}{BEGIN}\n\n{text}\n{END}{tail}")).map_err(failed)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= crate::LONGEST_WAIT => Ok(value),
+        _ => Err("must be a number of seconds above 0 and up to a day".to_owned()),
+    }
+}

@@ -1,0 +1,292 @@
+//! Single situations, and what is to be decided in them.
+
+mod support;
+
+use scaler::{
+    Claim, Clamp, Deadline, Decision, Foreseen, History, Hold, Invalid, Mode, Observation, Pods, Reason, Settings,
+    Term, Thresholds, Window, decide, recommend, share, start_by,
+};
+use support::{MONDAY, Pool};
+
+fn settings(wait: f64) -> Settings {
+    let mut settings = Settings::between(0, 40);
+    settings.target.wait = wait;
+    settings
+}
+
+fn terms(decision: &Decision) -> Vec<Term> {
+    decision.terms.iter().map(|term| term.term).collect()
+}
+
+#[test]
+fn the_first_task_of_a_sleeping_pool_starts_pods_at_once_when_the_target_is_short() {
+    let mut pool = Pool::new(20.0, 5.0, 4);
+    let decision = pool.second(&settings(5.0), 1);
+    assert_eq!((decision.replicas, decision.reason), (1, Reason::Up(Term::Backlog)));
+}
+
+#[test]
+fn a_long_target_lets_tasks_gather_before_a_pod_is_started_and_none_is_late() {
+    let settings = settings(180.0);
+    let mut pool = Pool::new(20.0, 5.0, 4);
+    assert_eq!(pool.second(&settings, 1).replicas, 0);
+    for _ in 0..400 {
+        pool.second(&settings, 0);
+    }
+    assert_eq!((pool.started, pool.late), (1, 0));
+}
+
+#[test]
+fn a_thousand_tasks_start_many_pods_in_one_step() {
+    let mut pool = Pool::new(20.0, 5.0, 4);
+    let decision = pool.second(&settings(30.0), 1_000);
+    assert!(decision.replicas >= 30, "{decision:?}");
+}
+
+#[test]
+fn idle_pods_go_to_zero_after_work_and_say_so() {
+    let settings = settings(60.0);
+    let mut pool = Pool::new(10.0, 5.0, 4);
+    pool.second(&settings, 20);
+    let reasons: Vec<Reason> = (0..4_000).map(|_| pool.second(&settings, 0).reason).collect();
+    assert!(reasons.contains(&Reason::ToZero));
+    assert_eq!((pool.replicas, pool.late), (0, 0));
+    assert_eq!(reasons.last(), Some(&Reason::Asleep));
+}
+
+#[test]
+fn a_cooldown_that_is_set_is_kept_to_the_second() {
+    let mut settings = settings(60.0);
+    settings.cooldown_to_zero = Some(300.0);
+    let mut pool = Pool::new(10.0, 5.0, 4);
+    pool.second(&settings, 1);
+    let (mut done, mut zero) = (None, None);
+    for _ in 0..2_000 {
+        pool.second(&settings, 0);
+        if done.is_none() && pool.finished == 1 {
+            done = Some(pool.now);
+        }
+        if zero.is_none() && done.is_some() && pool.replicas == 0 {
+            zero = Some(pool.now);
+        }
+    }
+    let waited = zero.zip(done).map(|(zero, done)| zero - done).expect("the pool went to zero");
+    assert!((300.0..=310.0).contains(&waited), "{waited} s");
+}
+
+#[test]
+fn a_pool_is_started_before_its_first_task_arrives() {
+    let settings = settings(5.0);
+    let mut observation = Observation::empty_at(MONDAY, 4);
+    observation.cold_start = Some(scaler::ColdStart::constant(20.0));
+    let coming = Foreseen { at: MONDAY + 18.0, over: 1.0, tasks: 3.0, probability: 1.0 };
+    observation.foreseen = vec![coming];
+    let decision = decide(&settings, &mut History::default(), &observation, MONDAY);
+    assert_eq!((decision.replicas, decision.reason), (1, Reason::Up(Term::Foreseen)));
+
+    observation.foreseen = vec![Foreseen { at: MONDAY + 600.0, ..coming }];
+    assert_eq!(decide(&settings, &mut History::default(), &observation, MONDAY).replicas, 0, "far too early");
+
+    observation.foreseen = vec![coming];
+    let without = Settings { pre_warm: false, ..settings };
+    assert_eq!(decide(&without, &mut History::default(), &observation, MONDAY).replicas, 0);
+}
+
+#[test]
+fn a_deadline_starts_pods_that_the_wait_alone_would_not() {
+    let mut observation = Pool::new(20.0, 5.0, 4).observation();
+    let settings = settings(600.0);
+    assert_eq!(decide(&settings, &mut History::default(), &observation, MONDAY).replicas, 0);
+    observation.deadlines = vec![Deadline { start_by: MONDAY + 22.0, tasks: 8.0 }];
+    let decision = decide(&settings, &mut History::default(), &observation, MONDAY);
+    assert_eq!(terms(&decision), [Term::Deadline]);
+    // Two pods hold the eight tasks; a third may be started against one that is slow.
+    assert!((2..=3).contains(&decision.replicas), "{decision:?}");
+}
+
+#[test]
+fn slack_is_split_over_the_critical_path_by_service() {
+    // 100 s until the deadline, 40 s of service: 60 s of slack, of which the first stage has a quarter.
+    assert!((start_by(100.0, 0.0, &[10.0, 30.0]) - 15.0).abs() < 1e-9);
+    assert!((start_by(30.0, 0.0, &[10.0, 30.0]) - 0.0).abs() < 1e-9, "no slack: at once");
+}
+
+#[test]
+fn plain_thresholds_step_up_by_two_and_down_by_one() {
+    let mut settings = settings(5.0);
+    settings.queue = Some(Thresholds::default());
+    let mut pool = Pool::new(5.0, 600.0, 1);
+    pool.second(&settings, 1);
+    assert_eq!(pool.replicas, 1, "from zero for the first");
+    pool.second(&settings, 150);
+    assert_eq!(pool.replicas, 3);
+    let mut quiet = Pool::new(5.0, 1.0, 4);
+    quiet.replicas = 3;
+    quiet.working = vec![Vec::new(); 3];
+    let steps: Vec<u32> = (0..60).map(|_| quiet.second(&settings, 0).replicas).collect();
+    let first = steps.iter().position(|&replicas| replicas < 3).expect("it steps down");
+    assert_eq!(steps[first..first + 3], [2, 1, 0], "one a second, once the pods are not new");
+}
+
+#[test]
+fn the_schedule_sets_bounds_in_its_window_alone() {
+    let mut settings = settings(30.0);
+    settings.schedule = vec![Window { from_minute: 8 * 60, to_minute: 18 * 60, min_replicas: 3, max_replicas: 5 }];
+    let at = |hour: f64| {
+        let now = MONDAY + hour * 3_600.0;
+        decide(&settings, &mut History::default(), &Observation::empty_at(now, 4), now)
+    };
+    assert_eq!(at(7.9).replicas, 0);
+    assert_eq!((at(8.0).replicas, at(8.0).clamp), (3, Some(Clamp::ScheduledMinimum)));
+    assert_eq!(at(18.0).replicas, 0);
+}
+
+#[test]
+fn advice_is_the_same_decision() {
+    let mut advise = settings(5.0);
+    advise.mode = Mode::Advise;
+    let (mut one, mut other) = (Pool::new(20.0, 5.0, 4), Pool::new(20.0, 5.0, 4));
+    assert_eq!(one.second(&advise, 7), other.second(&settings(5.0), 7));
+}
+
+#[test]
+fn utilisation_and_interactive_load_count_as_work() {
+    let mut settings = settings(30.0);
+    settings.target.utilization = Some(0.5);
+    let mut observation = Observation::empty_at(MONDAY, 4);
+    observation.replicas = 2;
+    observation.pods = Some(Pods { busy: 2, ..Pods::default() });
+    observation.interactive = 8.0;
+    let decision = decide(&settings, &mut History::default(), &observation, MONDAY);
+    assert_eq!((decision.replicas, decision.reason), (4, Reason::Up(Term::Utilization)));
+}
+
+#[test]
+fn a_jump_holds_and_is_believed_when_it_lasts() {
+    let settings = settings(30.0);
+    let mut pool = Pool::new(10.0, 500.0, 4);
+    for _ in 0..60 {
+        pool.second(&settings, 1);
+    }
+    let replicas = pool.replicas;
+    let emptied = |pool: &Pool| {
+        let mut observation = pool.observation();
+        observation.work = Some(Vec::new());
+        observation.pods = Some(Pods { idle: replicas, ..Pods::default() });
+        observation
+    };
+    pool.now += 1.0;
+    let observation = emptied(&pool);
+    let decision = decide(&settings, &mut pool.history, &observation, pool.now);
+    assert_eq!((decision.replicas, decision.reason), (replicas, Reason::Held(Hold::Jumped)));
+    let reasons = (0..60).map(|_| {
+        pool.now += 1.0;
+        let observation = emptied(&pool);
+        decide(&settings, &mut pool.history, &observation, pool.now).reason
+    });
+    assert!(reasons.filter(|reason| !matches!(reason, Reason::Held(_))).count() > 20);
+}
+
+#[test]
+fn an_operator_that_begins_anew_takes_no_step_at_first_sight() {
+    let settings = settings(30.0);
+    let mut pool = Pool::new(10.0, 20.0, 4);
+    for _ in 0..300 {
+        pool.second(&settings, 1);
+    }
+    let before = pool.replicas;
+    pool.history = History::default();
+    assert!(pool.second(&settings, 1).replicas >= before);
+}
+
+#[test]
+fn settings_that_contradict_themselves_are_named_and_hold() {
+    let check = |change: fn(&mut Settings), expect: &str| {
+        let mut settings = settings(30.0);
+        change(&mut settings);
+        let invalid: Invalid = settings.check().expect_err("this cannot be");
+        assert!(invalid.to_string().contains(expect), "{invalid}");
+        let mut observation = Observation::empty_at(MONDAY, 4);
+        observation.replicas = 7;
+        let decision = decide(&settings, &mut History::default(), &observation, MONDAY);
+        assert_eq!((decision.replicas, decision.reason), (7, Reason::Held(Hold::Settings)));
+    };
+    check(|settings| settings.min_replicas = 50, "minReplicas");
+    check(|settings| settings.max_replicas = 0, "maxReplicas");
+    check(|settings| settings.target.wait = 0.0, "target.wait");
+    check(|settings| settings.target.wait = f64::NAN, "target.wait");
+    check(|settings| settings.target.wait = -3.0, "target.wait");
+    check(|settings| settings.target.utilization = Some(1.2), "target.utilization");
+    check(|settings| settings.queue = Some(Thresholds { down_at: 100, ..Thresholds::default() }), "queue.downAt");
+    let window = Window { from_minute: 0, to_minute: 100, min_replicas: 0, max_replicas: 5 };
+    let overlapping = |settings: &mut Settings| {
+        let window = Window { from_minute: 0, to_minute: 100, min_replicas: 0, max_replicas: 5 };
+        settings.schedule = vec![window.clone(), Window { from_minute: 99, to_minute: 200, ..window }];
+    };
+    check(overlapping, "schedule[0]\" and \"schedule[1]\" overlap");
+    assert!(Settings { schedule: vec![window], ..settings(3.0) }.check().is_ok());
+}
+
+#[test]
+fn a_budget_goes_to_the_important_first_and_then_to_whom_it_helps_most() {
+    let claim = |pool: &str, priority, held, wanted, benefit| Claim {
+        pool: pool.to_owned(),
+        priority,
+        devices: 1,
+        held,
+        wanted,
+        benefit,
+    };
+    let granted =
+        |devices, claims: &[Claim]| share(devices, claims).iter().map(|grant| grant.replicas).collect::<Vec<_>>();
+    let equal = [claim("a", 0, 1, 6, 100.0), claim("b", 0, 0, 5, 100.0)];
+    assert_eq!(granted(7, &equal), [4, 3]);
+    let important = [claim("a", 0, 1, 6, 100.0), claim("b", 5, 0, 5, 1.0)];
+    assert_eq!(granted(7, &important), [2, 5]);
+    assert_eq!(granted(0, &equal), [1, 0], "what is held keeps its devices");
+}
+
+#[test]
+fn a_cooldown_that_costs_more_than_cold_starts_is_found_out() {
+    let mut settings = settings(120.0);
+    settings.cooldown_to_zero = Some(900.0);
+    let mut pool = Pool::new(10.0, 5.0, 4);
+    for second in 0..30 * 1_200u64 {
+        pool.second(&settings, u64::from(second % 1_200 == 0));
+    }
+    let recommended = recommend(&settings, &pool.history, 10.0);
+    let first = recommended.first().expect("fifteen minutes of idling for a start of ten seconds");
+    assert_eq!(first.field, "cooldownToZero");
+    assert!(first.value < 60.0 && first.gain > 0.0 && first.share > 0.5, "{first:?}");
+}
+
+#[test]
+fn the_state_of_a_pool_with_many_stages_and_weeks_behind_it_is_below_four_kibibytes() {
+    let settings = settings(600.0);
+    let mut history = History::default();
+    let (mut arrivals, mut most) = (0, 0);
+    for step in 0..16 * 24 * 120u64 {
+        let now = MONDAY + step as f64 * 30.0 + 0.123_456;
+        let mut observation = Observation::empty_at(now, 2);
+        let load = (step / 7 % 13) * (step / 240 % 5);
+        arrivals += load;
+        let work = |size: u64| scaler::Work {
+            stage: format!("a-stage-with-a-name-as-long-as-a-name-may-be-in-a-pipeline-{size}"),
+            size: size as u8,
+            pending: load,
+            in_work: load / 3,
+            service: Some(scaler::ServiceTime { mean: 7.123_456 + size as f64, deviation: 3.987_654, count: step }),
+        };
+        observation.work = Some((0..14).map(work).collect());
+        observation.arrivals = Some(arrivals);
+        observation.finished = None;
+        observation.waits = Some(scaler::Waits { started: arrivals, late: arrivals / 90 });
+        observation.replicas = (load / 2) as u32;
+        observation.pods = Some(Pods { busy: (load / 2) as u32, ..Pods::default() });
+        decide(&settings, &mut history, &observation, now);
+        if step % 997 == 0 {
+            most = most.max(serde_json::to_string(&history).expect("plain data").len());
+        }
+    }
+    assert!(most < 4_096, "{most} bytes");
+}

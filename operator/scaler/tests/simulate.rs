@@ -1,0 +1,224 @@
+//! The simulator: what it reads and refuses, that it is deterministic, and that each autoscaler does what it is described to do.
+
+use scaler::{
+    ColdStart, Settings,
+    simulate::{
+        chain::{Chain, Pipeline},
+        docket::Docket,
+        engine::{World, run},
+        faults::Fault,
+        generate::{Shape, trace},
+        policy::Policy,
+        rivals::Rival,
+        search,
+        service::Service,
+        trace::{Job, Trace, parse, read, read_cold_start},
+    },
+};
+
+fn world(slo: f64, slots: u32) -> World {
+    World {
+        slo,
+        max_replicas: 40,
+        slots,
+        cold_start: ColdStart::known(vec![5.0, 15.0, 40.0]),
+        faults: Vec::new(),
+        seed: 3,
+    }
+}
+
+fn docket(world: &World) -> Vec<Box<dyn Policy>> {
+    let mut settings = Settings::between(0, world.max_replicas);
+    settings.target.wait = world.slo;
+    vec![Box::new(Docket::new(settings))]
+}
+
+/// So many tasks at once, then one an hour later.
+fn burst(tasks: usize) -> Trace {
+    let job = |arrival: f64| Job { arrival, service: 20.0, size: 0 };
+    let mut jobs = vec![job(10.0); tasks];
+    jobs.push(job(3_600.0));
+    Trace { name: "burst".to_owned(), jobs }
+}
+
+#[test]
+fn a_trace_that_cannot_be_is_refused_with_its_line() {
+    let check = |text: &str, expect: &str| {
+        let error = parse("t.csv", text, None).expect_err("this cannot be").to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check("when,what\n", "line 1: the columns");
+    check("arrival_s,service_s\n", "holds no lines");
+    check("arrival_s,service_s\n1,2\n3,\n", "line 3: service_s is missing");
+    check("arrival_s,service_s\n1,2\n3\n", "line 3: 1 columns, not 2");
+    check("arrival_s,service_s\n5,2\n\n6,1\n", "line 3");
+    check("arrival_s,service_s\n5,2\n4,2\n", "line 3: arrival_s 4 is before");
+    check("arrival_s,service_s\n1,-2\n", "line 2: service_s is -2");
+    check("arrival_s,service_s\n1,NaN\n", "line 2: service_s is NaN");
+    check("arrival_s,service_s\ninf,1\n", "line 2: arrival_s is inf");
+    check("arrival_s,service_s\n1,two\n", "line 2: service_s is \"two\"");
+    check("arrival_s,input_tokens,output_tokens\n1,2,3\n", "--service");
+}
+
+#[test]
+fn tokens_become_seconds_by_the_formula() {
+    let service = Service::parse("0.5+0.001*input + 0.02*output").expect("a formula");
+    let jobs = parse("t.csv", "arrival_s,input_tokens,output_tokens\n0,1000,100\n", Some(service)).expect("a trace");
+    assert!((jobs[0].service - 3.5).abs() < 1e-9);
+    for bad in ["", "x", "1*tokens", "-1", "nan*input", "2*"] {
+        assert!(Service::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn quantiles_of_cold_starts_must_rise_evenly() {
+    let folder = std::env::temp_dir().join(format!("docket-simulate-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let check = |text: &str, expect: Option<&str>| {
+        let file = folder.join("cold.csv");
+        std::fs::write(&file, text).expect("a file");
+        match (read_cold_start(&file), expect) {
+            (Ok(cold), None) => assert!((cold.mean - 15.0).abs() < 1e-9 && (cold.quantile(0.75) - 20.0).abs() < 1e-9),
+            (Err(error), Some(expect)) => assert!(error.to_string().contains(expect), "{error}"),
+            (result, expect) => panic!("{result:?}, {expect:?}"),
+        }
+    };
+    check("quantile,load_s\n0,5\n0.5,15\n1,25\n", None);
+    check("quantile,load_s\n0,5\n0.5,4\n1,25\n", Some("line 3"));
+    check("quantile,load_s\n0,5\n0.2,15\n1,25\n", Some("line 3"));
+    check("quantile,load_s\n", Some("holds no lines"));
+    check("q\n", Some("line 1"));
+    std::fs::remove_dir_all(&folder).expect("the folder");
+    assert!(read(std::path::Path::new("nowhere.csv"), None).is_err());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outcome_and_another_one_another() {
+    let (trace, world) = (trace(Shape::FlashCrowd, 2), world(60.0, 4));
+    let chain = Chain::single(&trace);
+    let of = |world: &World| run(&chain, world, docket(world), false).outcome;
+    assert_eq!(of(&world), of(&world));
+    assert_ne!(of(&world), of(&World { seed: 4, ..world.clone() }));
+}
+
+#[test]
+fn ours_interrupts_nothing_and_comes_near_its_promise_on_every_shape() {
+    for shape in Shape::ALL {
+        let world = world(60.0, 4);
+        let chain = Chain::single(&trace(shape, 5));
+        let outcome = run(&chain, &world, docket(&world), false).outcome;
+        assert_eq!(outcome.interrupted, 0.0, "{shape:?}");
+        // A day of some hundred tasks is too short to learn what late tasks are worth to one in a hundred.
+        let least = if shape == Shape::Sparse { 0.98 } else { 0.99 };
+        assert!(outcome.slo_attainment >= least, "{shape:?}: {}", outcome.slo_attainment);
+    }
+}
+
+#[test]
+fn faults_neither_interrupt_work_nor_leave_any_undone() {
+    let chain = Chain::single(&trace(Shape::OnOff, 5));
+    for fault in Fault::ALL {
+        let world = World { faults: vec![fault], ..world(60.0, 4) };
+        let outcome = run(&chain, &world, docket(&world), false).outcome;
+        assert_eq!(outcome.interrupted, 0.0, "{fault:?}");
+        assert!(outcome.wait_p99.is_finite() && outcome.slo_attainment > 0.97, "{fault:?}: {}", outcome.slo_attainment);
+    }
+}
+
+#[test]
+fn every_rival_works_a_burst_off_with_some_setting_and_the_search_begins_with_the_defaults() {
+    let (trace, world) = (burst(30), world(60.0, 4));
+    let chain = Chain::single(&trace);
+    for rival in Rival::ALL {
+        let tried = search::settings(rival, 6, 1);
+        assert_eq!(tried[0], rival.defaults());
+        let done = |settings: &Vec<f64>| run(&chain, &world, rival.policies(settings, &chain, &world), false).outcome;
+        let outcomes: Vec<_> = tried.iter().map(done).collect();
+        assert!(outcomes.iter().any(|outcome| outcome.pod_seconds > 0.0 && outcome.wait_p99.is_finite()), "{rival:?}");
+    }
+}
+
+#[test]
+fn rivals_sleep_or_stay_as_their_descriptions_say() {
+    let (trace, world) = (burst(30), world(60.0, 4));
+    let chain = Chain::single(&trace);
+    let of = |rival: Rival| run(&chain, &world, rival.policies(&rival.defaults(), &chain, &world), false).outcome;
+    // KEDA polls every 30 s, so its first pod is asked for 20 s after the burst; it sleeps 300 s after the last task.
+    let keda = of(Rival::Keda);
+    assert!(keda.time_at_zero > 2_500.0 && keda.cold_starts >= 3.0, "{keda:?}");
+    // Knative reacts within its tick and sleeps after its window.
+    let knative = of(Rival::Knative);
+    assert!(knative.wait_p50 < keda.wait_p50 && knative.time_at_zero > keda.time_at_zero, "{knative:?}");
+    // An HPA cannot sleep, Seldon never goes below one, and a static number never changes.
+    assert!(of(Rival::Hpa).time_at_zero < 1.0 && of(Rival::Seldon).time_at_zero < 1.0);
+    let fixed = of(Rival::StaticPeak);
+    assert_eq!((fixed.cold_starts, fixed.changes), (8.0, 1.0));
+}
+
+#[test]
+fn a_task_whose_pod_is_taken_away_is_counted_and_done_again() {
+    // Tasks of five minutes on pods that are given 30 seconds: a pool that shrinks by load alone interrupts them.
+    let mut jobs: Vec<Job> = (0..40).map(|index| Job { arrival: f64::from(index), service: 300.0, size: 0 }).collect();
+    jobs.iter_mut().step_by(2).for_each(|job| job.service = 20.0);
+    let (trace, world) = (Trace { name: "long".to_owned(), jobs }, world(600.0, 1));
+    let chain = Chain::single(&trace);
+    let outcome = run(&chain, &world, Rival::Keda.policies(&[1.0, 30.0, 2.0, 0.0], &chain, &world), false).outcome;
+    assert!(outcome.interrupted > 0.0 && outcome.wait_p99.is_finite(), "{outcome:?}");
+    assert_eq!(run(&chain, &world, docket(&world), false).outcome.interrupted, 0.0);
+}
+
+const CHAIN: &str = r#"{"stages": [
+    {"name": "research", "seconds": 4},
+    {"name": "draft", "after": ["research"], "times": 1, "variation": 0.5},
+    {"name": "review", "after": ["draft"], "seconds": 8},
+    {"name": "validate", "after": ["draft"], "seconds": 3, "probability": 0.8},
+    {"name": "cite", "after": ["review", "validate"], "seconds": 2}]}"#;
+
+#[test]
+fn a_chain_joins_its_branches_and_every_document_comes_to_its_end() {
+    let pipeline = Pipeline::parse("p.json", CHAIN).expect("a pipeline");
+    let trace = trace(Shape::OnOff, 7);
+    let world = world(30.0, 4);
+    let chain = Chain::of(&pipeline, &trace, 1);
+    let policies = || -> Vec<Box<dyn Policy>> { chain.stages.iter().flat_map(|_| docket(&world)).collect() };
+    let outcome = run(&chain, &world, policies(), false).outcome;
+    assert!(outcome.wait_p99.is_finite() && outcome.interrupted == 0.0);
+}
+
+#[test]
+fn the_second_pool_is_ready_when_its_first_document_arrives() {
+    let stages = r#"{"stages": [{"name": "a", "seconds": 90}, {"name": "b", "after": ["a"], "seconds": 5}]}"#;
+    let pipeline = Pipeline::parse("p.json", stages).expect("a pipeline");
+    // Far enough apart that the pools sleep in between, and enough of them to learn how long the first stage takes.
+    let job = |index: u32| Job { arrival: 10.0 + 3_000.0 * f64::from(index), service: 1.0, size: 0 };
+    let trace = Trace { name: "lone".to_owned(), jobs: (0..40).map(job).collect() };
+    let world = world(5.0, 4);
+    let chain = Chain::of(&pipeline, &trace, 1);
+    let late = |pre_warm: bool| {
+        let mut settings = Settings::between(0, 40);
+        settings.target.wait = 5.0;
+        settings.pre_warm = pre_warm;
+        settings.cooldown_to_zero = Some(60.0);
+        settings.terms.keeping = false;
+        let policies =
+            chain.stages.iter().map(|_| Box::new(Docket::new(settings.clone())) as Box<dyn Policy>).collect();
+        run(&chain, &world, policies, false).outcome.late
+    };
+    let (with, without) = (late(true), late(false));
+    // The first pool has nobody to tell it: its forty are late either way.
+    assert!(with - 40.0 < 0.5 * (without - 40.0), "{with} late with, {without} without");
+}
+
+#[test]
+fn a_pipeline_that_cannot_be_is_refused_with_its_field() {
+    let check = |text: &str, expect: &str| {
+        let error = Pipeline::parse("p.json", text).expect_err("this cannot be");
+        assert!(error.to_string().contains(expect), "{error}");
+    };
+    check("{\"stages\": []}", "stages must be from 1 to 32");
+    check("{\"stages\": [{\"name\": \"a\", \"seconds\": 1, \"after\": [\"b\"]}]}", "stages[0].after names \"b\"");
+    check("{\"stages\": [{\"name\": \"a\", \"seconds\": -1}]}", "stages[0].seconds");
+    check("{\"stages\": [{\"name\": \"a\"}]}", "stages[0].times");
+    check("{\"stages\": [{\"name\": \"a\", \"seconds\": 1, \"probability\": 0}]}", "stages[0].probability");
+    check("{\"stages\": [{\"name\": \"a\", \"second\": 1}]}", "failed to understand");
+}

@@ -1,0 +1,118 @@
+//! Pools to decide about: what the tests share. Knows no policy but ours.
+
+use scaler::{ColdStart, Decision, History, Observation, Pods, ServiceTime, Settings, Waits, Work, decide};
+
+/// Some Monday.
+pub const MONDAY: f64 = 1_767_571_200.0;
+
+/// A pool whose pods start in a fixed time and whose tasks take a fixed time, driven one second at a time.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub now: f64,
+    pub cold_start: f64,
+    pub service: f64,
+    pub slots: u32,
+    pub history: History,
+    pub replicas: u32,
+    /// Ends of tasks in work, by pod.
+    pub working: Vec<Vec<f64>>,
+    pub starting: Vec<f64>,
+    pub waiting: Vec<f64>,
+    pub arrivals: u64,
+    pub finished: u64,
+    pub started: u64,
+    pub late: u64,
+}
+
+impl Pool {
+    pub fn new(cold_start: f64, service: f64, slots: u32) -> Self {
+        Self {
+            now: MONDAY,
+            cold_start,
+            service,
+            slots,
+            history: History::default(),
+            replicas: 0,
+            working: Vec::new(),
+            starting: Vec::new(),
+            waiting: Vec::new(),
+            arrivals: 0,
+            finished: 0,
+            started: 0,
+            late: 0,
+        }
+    }
+
+    pub fn in_work(&self) -> usize {
+        self.working.iter().map(Vec::len).sum()
+    }
+
+    pub fn observation(&self) -> Observation {
+        let mut observation = Observation::empty_at(self.now, self.slots);
+        let busy = self.working.iter().filter(|tasks| !tasks.is_empty()).count() as u32;
+        observation.work = Some(vec![Work {
+            stage: "draft".to_owned(),
+            size: 0,
+            pending: self.waiting.len() as u64,
+            in_work: self.in_work() as u64,
+            service: Some(ServiceTime { mean: self.service, deviation: 0.0, count: self.finished }),
+        }]);
+        observation.arrivals = Some(self.arrivals);
+        observation.finished = Some(self.finished);
+        observation.waits = Some(Waits { started: self.started, late: self.late });
+        observation.oldest_wait = self.waiting.first().map(|arrived| self.now - arrived);
+        observation.pods = Some(Pods {
+            busy,
+            idle: self.working.len() as u32 - busy,
+            starting: self.starting.iter().map(|created| self.now - created).collect(),
+            draining: 0,
+        });
+        observation.replicas = self.replicas;
+        observation.cold_start = Some(ColdStart::constant(self.cold_start));
+        observation
+    }
+
+    /// A second goes by with so many arrivals; the decision is done as the operator would do it.
+    pub fn second(&mut self, settings: &Settings, arrivals: u64) -> Decision {
+        self.now += 1.0;
+        let now = self.now;
+        for tasks in &mut self.working {
+            let before = tasks.len();
+            tasks.retain(|end| *end > now);
+            self.finished += (before - tasks.len()) as u64;
+        }
+        let ready = self.starting.iter().filter(|created| now - **created >= self.cold_start).count();
+        self.starting.retain(|created| now - *created < self.cold_start);
+        self.working.extend((0..ready).map(|_| Vec::new()));
+        self.arrivals += arrivals;
+        self.waiting.extend((0..arrivals).map(|_| now));
+        let observation = self.observation();
+        let decision = decide(settings, &mut self.history, &observation, now);
+        self.act(&decision);
+        self.pull(settings, decision.pulling as usize);
+        decision
+    }
+
+    fn act(&mut self, decision: &Decision) {
+        while (self.working.len() + self.starting.len()) < decision.replicas as usize {
+            self.starting.push(self.now);
+        }
+        while (self.working.len() + self.starting.len()) > decision.replicas as usize {
+            let idle = self.working.iter().position(Vec::is_empty).expect("only idle pods are taken away");
+            self.working.remove(idle);
+        }
+        self.replicas = decision.replicas;
+    }
+
+    fn pull(&mut self, settings: &Settings, pulling: usize) {
+        self.working.sort_by_key(|tasks| usize::MAX - tasks.len());
+        for tasks in self.working.iter_mut().take(pulling) {
+            while tasks.len() < self.slots as usize && !self.waiting.is_empty() {
+                let arrived = self.waiting.remove(0);
+                self.started += 1;
+                self.late += u64::from(self.now - arrived > settings.target.wait);
+                tasks.push(self.now + self.service);
+            }
+        }
+    }
+}
