@@ -200,7 +200,7 @@ mod tests {
             drivers,
             plans: BTreeMap::from([("p".to_owned(), plan)]),
             credits: Credits::new(limits.in_flight),
-            tokens: Arc::new(Tokens::open(None).expect("no file")),
+            tokens: Arc::new(Tokens::open(None, None, &Arc::default()).expect("no file")),
             watchers: Arc::new(Semaphore::new(1)),
             intake: Intake::new(&limits),
             eraser,
