@@ -115,6 +115,7 @@ class Operator(unittest.TestCase):
                 "DOCKET_NATS_CREDENTIALS_SECRET": "docket-nats-auth",
                 "DOCKET_PAYLOADS": "nats:",
                 "DOCKET_MODELS_IN_IMAGE": "false",
+                "DOCKET_TOKEN_REVIEW": "false",
                 "DOCKET_GATEWAY_REPLICAS": "1",
                 "DOCKET_LEASE_NAME": "docket-operator",
                 "DOCKET_HEALTH": "0.0.0.0:9090",

@@ -18,3 +18,5 @@ mod pools;
 mod samples;
 #[path = "stories/tampering.rs"]
 mod tampering;
+#[path = "stories/tokens.rs"]
+mod tokens;

@@ -15,6 +15,8 @@ pub struct Config {
     pub image_pull_policy: String,
     /// Whether that image holds models.
     pub models_in_image: bool,
+    /// Whether gateways let ServiceAccounts of their namespace in.
+    pub token_review: bool,
     /// Gateways of each namespace.
     pub gateway_replicas: u32,
     /// URLs of NATS servers.
@@ -100,6 +102,7 @@ impl Config {
             agent_image: arguments.agent_image.clone(),
             image_pull_policy: pull_policy(arguments.image_pull_policy).to_owned(),
             models_in_image: arguments.models_in_image,
+            token_review: arguments.token_review,
             gateway_replicas: arguments.gateway_replicas,
             nats_servers,
             nats_replicas: arguments.nats_replicas,

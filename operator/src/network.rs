@@ -48,6 +48,11 @@ pub fn stores(config: &Config) -> Option<NetworkPolicyEgressRule> {
         .then(|| NetworkPolicyEgressRule { to: None, ports: Some(vec![tcp(443), tcp(80), tcp(9000)]) })
 }
 
+/// To the API server, whose address a policy cannot know: at the ports that it has as a Service and by itself.
+pub fn api_server() -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { to: None, ports: Some(vec![tcp(443), tcp(6443)]) }
+}
+
 /// To addresses outside the cluster: never to its own, nor to the machines' metadata services.
 pub fn outside() -> NetworkPolicyEgressRule {
     let block = IPBlock { cidr: "0.0.0.0/0".to_owned(), except: Some(INSIDE.map(str::to_owned).to_vec()) };

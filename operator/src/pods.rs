@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource,
-        EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector, PodSecurityContext, PodSpec, Probe, SeccompProfile,
-        SecretEnvSource, SecretVolumeSource, SecurityContext, ServicePort, TopologySpreadConstraint, Volume,
-        VolumeMount,
+        Capabilities, ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
+        EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, ObjectFieldSelector,
+        PodSecurityContext, PodSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretEnvSource, SecretVolumeSource,
+        SecurityContext, ServiceAccountTokenProjection, ServicePort, TopologySpreadConstraint, Volume, VolumeMount,
+        VolumeProjection,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
@@ -22,6 +23,12 @@ use crate::{
 pub const HOME: &str = "/var/lib/docket";
 /// The state folder.
 pub const STATE: &str = "/var/lib/docket/state";
+/// Where clients of the API server look for the token of their ServiceAccount.
+pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Seconds after which that token counts no more; the kubelet replaces it in time.
+const ACCOUNT_EXPIRES: i64 = 3_600;
+/// ConfigMap of every namespace with the certificates that vouch for the API server.
+const ROOT_CA: &str = "kube-root-ca.crt";
 /// The bearer tokens of the namespace.
 pub const TOKENS_FILE: &str = "/etc/docket-tokens/tokens.yaml";
 
@@ -203,13 +210,17 @@ pub fn volumes(config: &Config, config_map: &str) -> Vec<Volume> {
 
 /// Where these are mounted.
 pub fn mounts(config: &Config) -> Vec<VolumeMount> {
-    let read_only = |name: &str, path: &str| VolumeMount { read_only: Some(true), ..mount(name, path) };
     let mut mounts =
         vec![read_only("config", "/etc/docket"), read_only("tokens", "/etc/docket-tokens"), mount("tmp", "/tmp")];
     if config.nats_credentials.is_some() {
         mounts.push(read_only("nats", "/etc/docket-nats"));
     }
     mounts
+}
+
+/// A mount that is read alone.
+pub fn read_only(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..mount(name, path) }
 }
 
 /// A mount that is written to.
@@ -220,6 +231,29 @@ pub fn mount(name: &str, path: &str) -> VolumeMount {
 /// A volume that ends with its pod.
 pub fn empty(name: &str) -> Volume {
     Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+/// The token of the pod's ServiceAccount for the API server, and what vouches for that, for pods that ask it something. As
+/// Kubernetes would mount it by itself, but only where it is asked for.
+pub fn account(name: &str) -> Volume {
+    let token = ServiceAccountTokenProjection {
+        path: "token".to_owned(),
+        expiration_seconds: Some(ACCOUNT_EXPIRES),
+        // Of the API server itself.
+        audience: None,
+    };
+    let authority = KeyToPath { key: "ca.crt".to_owned(), path: "ca.crt".to_owned(), mode: None };
+    let authority = ConfigMapProjection {
+        name: ROOT_CA.to_owned(),
+        items: Some(vec![authority]),
+        ..ConfigMapProjection::default()
+    };
+    let sources = vec![
+        VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() },
+        VolumeProjection { config_map: Some(authority), ..VolumeProjection::default() },
+    ];
+    let projected = ProjectedVolumeSource { sources: Some(sources), ..ProjectedVolumeSource::default() };
+    Volume { name: name.to_owned(), projected: Some(projected), ..Volume::default() }
 }
 
 fn secret(name: &str, secret: &str) -> Volume {

@@ -38,6 +38,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     unreadable: IntCounterVec,
     tls_reloads: IntCounterVec,
+    token_reviews: IntCounterVec,
     submissions: IntCounterVec,
     results: IntCounterVec,
     result_batches: IntCounterVec,
@@ -114,6 +115,11 @@ impl Default for Metrics {
                 "Changes of the certificate's files, by whether they could be used",
                 &["result"],
             ),
+            token_reviews: counter(
+                "docket_token_reviews_total",
+                "Reviews of ServiceAccounts' tokens by the API server, by what came of them",
+                &["result"],
+            ),
             submissions: counter(
                 "docket_submissions_total",
                 "Submissions by what became of them",
@@ -184,6 +190,7 @@ impl Metrics {
             Box::new(self.errors.clone()),
             Box::new(self.unreadable.clone()),
             Box::new(self.tls_reloads.clone()),
+            Box::new(self.token_reviews.clone()),
             Box::new(self.submissions.clone()),
             Box::new(self.results.clone()),
             Box::new(self.result_batches.clone()),
@@ -282,6 +289,11 @@ impl Metrics {
     /// The files of the certificate have changed: `loaded`, or `failed` where they cannot be used.
     pub fn tls_reload(&self, result: &str) {
         self.tls_reloads.with_label_values(&[result]).inc();
+    }
+
+    /// The API server was asked whose a token is: `accepted`, `refused`, or `failed` where it did not say.
+    pub fn token_review(&self, result: &str) {
+        self.token_reviews.with_label_values(&[result]).inc();
     }
 
     /// What became of a submission: `accepted`, `repeated` or why it was refused.

@@ -9,6 +9,7 @@ mod health;
 mod inference;
 mod listen;
 mod parts;
+mod reviews;
 mod status;
 mod worker;
 

@@ -50,9 +50,9 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
     super::arm(&arguments.serve)?;
     // From the very beginning: a pod may be asked to stop while its models are loading.
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
-    let tokens = Arc::new(Tokens::open(config.tokens.as_deref())?);
     let (stop, health_stop) = (Stop::default(), Stop::default());
     let metrics = Arc::new(Metrics::default().with_process());
+    let tokens = Arc::new(Tokens::open(config.tokens.as_deref(), config.reviews.clone(), &metrics)?);
     let services: Arc<OnceLock<Arc<Services>>> = Arc::default();
     let for_metrics = Arc::clone(&services);
     let health = Health::new(&stop, &metrics, move |metrics| {

@@ -32,6 +32,8 @@ use crate::{
     pods::{self, Probes},
 };
 
+/// What tokens of ServiceAccounts must have been made for.
+const AUDIENCE: &str = "docket";
 /// Time from SIGTERM to the end of a gateway.
 const GRACE: u64 = 30;
 
@@ -148,7 +150,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
     for (name, pipeline) in &gathered.pipelines {
         add(format!("pipeline-{name}.yaml"), "Pipeline", name, json!(pipeline.as_worked()));
     }
-    let gateway = json!({
+    let mut gateway = json!({
         "resources": resources,
         "closed": gathered.closed,
         "nats": pods::nats(config, &gathered.namespace),
@@ -160,6 +162,9 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
         "tokens": pods::TOKENS_FILE,
         "grace": format!("{GRACE}s"),
     });
+    if config.token_review {
+        gateway["kubernetes"] = json!({"audience": AUDIENCE, "namespace": gathered.namespace});
+    }
     files.insert("gateway.yaml".to_owned(), format!("{gateway:#}"));
     ConfigMap { metadata: metadata(&gathered.namespace, GATEWAY), data: Some(files), ..ConfigMap::default() }
 }
@@ -198,6 +203,10 @@ fn pod(config: &Config) -> PodSpec {
     volumes.push(pods::empty("state"));
     let mut mounts = pods::mounts(config);
     mounts.push(pods::mount("state", pods::HOME));
+    if config.token_review {
+        volumes.push(pods::account("account"));
+        mounts.push(pods::read_only("account", pods::ACCOUNT));
+    }
     PodSpec {
         service_account_name: Some(GATEWAY.to_owned()),
         termination_grace_period_seconds: Some(GRACE as i64 + 10),
@@ -236,6 +245,7 @@ fn network_policy(gathered: &Gathered, config: &Config) -> NetworkPolicy {
     let to_agents = NetworkPolicyEgressRule { to: Some(vec![agents]), ports: Some(vec![network::tcp(HTTP)]) };
     let mut egress = vec![network::dns(), network::servers(config), to_agents];
     egress.extend(network::stores(config));
+    egress.extend(config.token_review.then(network::api_server));
     NetworkPolicy {
         metadata: metadata(&gathered.namespace, GATEWAY),
         spec: Some(NetworkPolicySpec {

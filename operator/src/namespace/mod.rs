@@ -3,7 +3,7 @@
 //! Not a controller of a kind: passes over pools and pipelines say that their namespace is to be looked at, and it is, once
 //! for all who said so.
 
-mod build;
+pub mod build;
 mod gather;
 
 use std::{

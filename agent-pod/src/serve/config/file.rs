@@ -8,6 +8,7 @@ use crds::{
 };
 use serde::Deserialize;
 
+use super::kubernetes::Kubernetes;
 use crate::{runtime::retention::SETTLE, serve::inference::InferenceLimits};
 
 /// The file of a worker.
@@ -29,6 +30,8 @@ pub struct WorkerFile {
     /// File with the bearer tokens of `http`, the same as the gateway's. Without it only an address of the machine itself
     /// may be served, to anyone on it.
     pub tokens: Option<PathBuf>,
+    /// Lets ServiceAccounts of a namespace in, beside those who have a token of the file.
+    pub kubernetes: Option<Kubernetes>,
     /// Bounds of what clients can make the OpenAI-compatible interface do.
     #[serde(default)]
     pub inference: InferenceLimits,
@@ -56,6 +59,8 @@ pub struct GatewayFile {
     pub grpc: Option<String>,
     /// File with the bearer tokens. Without it only addresses of the machine itself may be served, to anyone on it.
     pub tokens: Option<PathBuf>,
+    /// Lets ServiceAccounts of a namespace in, beside those who have a token of the file.
+    pub kubernetes: Option<Kubernetes>,
     /// Certificate of both interfaces. Without it they are not secret.
     pub tls: Option<TlsFiles>,
     /// Bounds of everything that clients can make the gateway hold.

@@ -4,6 +4,7 @@
 //! the file's folder.
 
 mod file;
+mod kubernetes;
 mod resolve;
 
 use std::{
@@ -19,10 +20,10 @@ use queue::jetstream::Settings;
 
 pub use self::file::{GatewayFile, Limits, Passes, TlsFiles, WorkerFile};
 use self::resolve::{address, base, check_reach, nats, plain_nats, process, resolved, resolved_all};
-use super::inference::InferenceLimits;
+use super::{inference::InferenceLimits, reviews::ReviewSettings};
 use crate::{
     Result,
-    args::{ServeArguments, WorkerArguments},
+    args::{self, ServeArguments, WorkerArguments},
     commands::validate,
     runtime::cache::RedisSettings,
 };
@@ -43,6 +44,8 @@ pub struct WorkerConfig {
     pub advertise: Option<String>,
     /// The file of tokens.
     pub tokens: Option<PathBuf>,
+    /// Where other tokens are reviewed.
+    pub(in crate::serve) reviews: Option<ReviewSettings>,
     /// Its bounds.
     pub inference: InferenceLimits,
     /// The rest.
@@ -63,6 +66,8 @@ pub struct GatewayConfig {
     pub grpc: Option<SocketAddr>,
     /// The file of tokens.
     pub tokens: Option<PathBuf>,
+    /// Where other tokens are reviewed.
+    pub(in crate::serve) reviews: Option<ReviewSettings>,
     /// The files of the certificate.
     pub tls: Option<TlsFiles>,
     /// Bounds.
@@ -109,13 +114,14 @@ impl WorkerConfig {
         let http = arguments.http.as_deref().or(file.http.as_deref());
         let http = http.map(|text| address(&file, "http", text)).transpose()?;
         let tokens = file.tokens.as_ref().map(|path| resolved(base, path));
-        check_reach(&file, tokens.is_some(), "http", http)?;
+        let reviews = kubernetes::reviews(&file, file.kubernetes.as_ref(), base, args::variable)?;
+        check_reach(&file, tokens.is_some() || reviews.is_some(), "http", http)?;
         let advertise = arguments.advertise.clone().or_else(|| file.advertise.clone());
         let uses = |pipeline: &&Located<Pipeline>| pipeline.resource.spec.stages.iter().any(|stage| stage.pool == pool);
         let pipelines = resources.pipelines.iter().filter(uses).map(|pipeline| pipeline.name().to_owned()).collect();
         let inference = file.inference.clone();
         let spec = found.resource.spec.clone();
-        Ok(Self { pool, spec, pipelines, nats, http, advertise, tokens, inference, process })
+        Ok(Self { pool, spec, pipelines, nats, http, advertise, tokens, reviews, inference, process })
     }
 }
 
@@ -145,7 +151,9 @@ impl GatewayConfig {
             key: resolved(base, &files.key),
             client_ca: files.client_ca.as_ref().map(|path| resolved(base, path)),
         });
-        let knows_clients = tokens.is_some() || tls.as_ref().is_some_and(|files| files.client_ca.is_some());
+        let reviews = kubernetes::reviews(&file, file.kubernetes.as_ref(), base, args::variable)?;
+        let knows_clients =
+            tokens.is_some() || reviews.is_some() || tls.as_ref().is_some_and(|files| files.client_ca.is_some());
         for (field, address) in [("http", Some(http)), ("grpc", grpc)] {
             check_reach(&file, knows_clients, field, address)?;
         }
@@ -156,6 +164,6 @@ impl GatewayConfig {
         }
         let (limits, inference) = (file.limits.clone(), file.inference.clone());
         let closed = file.closed.iter().cloned().collect();
-        Ok(Self { plans, closed, nats: settings, http, grpc, tokens, tls, limits, retention, inference, process })
+        Ok(Self { plans, closed, nats: settings, http, grpc, tokens, reviews, tls, limits, retention, inference, process })
     }
 }

@@ -25,8 +25,8 @@ pub(super) fn check_reach<T>(
     address: Option<SocketAddr>,
 ) -> Result<()> {
     if !knows_clients && address.is_some_and(|address| !address.ip().is_loopback()) {
-        let message = "can be reached from other machines, so tokens must name a file of bearer tokens, or a gateway's \
-                       tls.clientCa the certificates that vouch for clients";
+        let message = "can be reached from other machines, so tokens must name a file of bearer tokens, kubernetes say \
+                       whose tokens are let in, or a gateway's tls.clientCa name the certificates that vouch for clients";
         return Err(validate::usage(vec![file.error(field, message)]));
     }
     Ok(())

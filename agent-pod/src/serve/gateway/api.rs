@@ -111,8 +111,8 @@ pub(super) struct Listed {
 
 impl Api {
     /// Who calls.
-    pub(super) fn caller(&self, authorization: Option<&str>) -> Result<Caller, Refusal> {
-        self.tokens.caller(authorization.and_then(bearer)).ok_or(Refusal::Unauthenticated)
+    pub(super) async fn caller(&self, authorization: Option<&str>) -> Result<Caller, Refusal> {
+        self.tokens.caller(authorization.and_then(bearer)).await.map_err(Refusal::from)
     }
 
     /// The plan of a pipeline that the caller may use.

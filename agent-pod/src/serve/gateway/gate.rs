@@ -30,7 +30,7 @@ pub(super) async fn pass(State(api): State<Arc<Api>>, mut request: Request, next
     let Some(method) = request.uri().path().strip_prefix(OURS) else { return next.run(request).await };
     let is_short = method != SUBMIT;
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match api.caller(authorization) {
+    match api.caller(authorization).await {
         Ok(caller) => request.extensions_mut().insert(caller),
         Err(refusal) => return Status::from(refusal).into_http(),
     };

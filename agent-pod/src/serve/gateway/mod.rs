@@ -84,11 +84,11 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let config = GatewayConfig::read(&arguments.serve, arguments.http.as_deref(), arguments.grpc.as_deref())?;
     super::arm(&arguments.serve)?;
     let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
-    let tokens = Arc::new(Tokens::open(config.tokens.as_deref())?);
     let tls = config.tls.clone().map(Tls::open).transpose();
     let tls = tls.map_err(|error| Error::usage(format!("tls: {}", chain(&error))))?.map(Arc::new);
     let (stop, health_stop) = (Stop::default(), Stop::default());
     let metrics = Arc::new(Metrics::default().with_process());
+    let tokens = Arc::new(Tokens::open(config.tokens.as_deref(), config.reviews.clone(), &metrics)?);
     let services: Arc<OnceLock<Arc<Services>>> = Arc::default();
     let for_metrics = Arc::clone(&services);
     let health = Health::new(&stop, &metrics, move |metrics| {

@@ -10,6 +10,7 @@ use axum::{
 use serde_json::json;
 use tonic::{Code, Status};
 
+use super::tokens::Refused;
 use crate::{error::chain, runtime::driver};
 
 /// Why a request is refused. The message is for people: what, and what to do.
@@ -72,6 +73,15 @@ impl Refusal {
             | Self::Conflict(message)
             | Self::Busy { message, .. }
             | Self::Unavailable(message) => message,
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown => Self::Unauthenticated,
+            Refused::Unsaid(unsaid) => Self::Unavailable(unsaid.to_string()),
         }
     }
 }

@@ -201,7 +201,7 @@ mod tests {
             plans: BTreeMap::from([("p".to_owned(), plan)]),
             closed: BTreeSet::new(),
             credits: Credits::new(limits.in_flight),
-            tokens: Arc::new(Tokens::open(None).expect("no file")),
+            tokens: Arc::new(Tokens::open(None, None, &Arc::default()).expect("no file")),
             watchers: Arc::new(Semaphore::new(1)),
             intake: Intake::new(&limits),
             eraser,

@@ -1,4 +1,6 @@
-//! Who may call: bearer tokens from a file, read again when it changes.
+//! Who may call: whoever has a bearer token of a file, which is read again when it changes, or one of a ServiceAccount that
+//! the API server vouches for. Callers of the gateway's namespace see all that is in it: what keeps tenants apart is the
+//! namespace, each with its own gateway.
 
 use std::{
     collections::HashMap,
@@ -8,9 +10,16 @@ use std::{
 };
 
 use crds::schemars::{self, JsonSchema};
+use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
-use crate::{Error, Result, commands::validate, runtime::stop::Stop};
+use crate::{
+    Error, Result,
+    commands::validate,
+    error::chain,
+    runtime::{metrics::Metrics, stop::Stop},
+    serve::reviews::{ReviewSettings, Reviews, Unsaid},
+};
 
 /// How often the file is looked at: a token that was taken out is refused within this time.
 const LOOK: Duration = Duration::from_secs(5);
@@ -52,28 +61,84 @@ pub(in crate::serve) struct Caller {
     pub(in crate::serve) pipelines: Option<Vec<String>>,
 }
 
-/// By the token's digest, so that comparing takes the same time whatever the token is.
-type Known = HashMap<blake3::Hash, Caller>;
+/// Why nobody is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::serve) enum Refused {
+    /// There is no token, or one that counts nothing.
+    Unknown,
+    /// It is not known now whose it is.
+    Unsaid(Unsaid),
+}
+
+/// Workers cannot be asked for a ServiceAccount. Whoever writes the file can fix it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway's file of tokens holds none without pipelines, with which it could ask workers for you")]
+pub(in crate::serve) struct NoToken;
+
+/// What the file says.
+#[derive(Default)]
+struct Known {
+    /// By the token's digest, so that comparing takes the same time whatever the token is.
+    callers: HashMap<blake3::Hash, Caller>,
+    /// What workers are asked with for a ServiceAccount, whose own token they could not check.
+    own: Option<HeaderValue>,
+}
 
 /// The tokens that count now.
 pub(in crate::serve) struct Tokens {
     file: Option<(PathBuf, RwLock<Arc<Known>>)>,
+    reviews: Option<Reviews>,
 }
 
 impl Tokens {
-    /// Reads the file; without one everybody is let in.
-    pub(in crate::serve) fn open(path: Option<&Path>) -> Result<Self> {
+    /// Reads the file, and knows ServiceAccounts where reviews say so; without both everybody is let in.
+    pub(in crate::serve) fn open(
+        path: Option<&Path>,
+        reviews: Option<ReviewSettings>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self> {
         let read = |path: &Path| Ok::<_, Error>((path.to_path_buf(), RwLock::new(Arc::new(read(path)?))));
-        Ok(Self { file: path.map(read).transpose()? })
+        let reviews = reviews.map(|settings| Reviews::open(settings, Arc::clone(metrics))).transpose();
+        let reviews = reviews.map_err(|error| Error::usage(format!("kubernetes: {}", chain(&error))))?;
+        Ok(Self { file: path.map(read).transpose()?, reviews })
     }
 
-    /// Who a token belongs to; `None` for one that counts nothing.
-    pub(in crate::serve) fn caller(&self, token: Option<&str>) -> Option<Caller> {
-        let Some((_, known)) = &self.file else {
-            return Some(Caller { name: "anyone".to_owned(), ..Caller::default() });
+    /// Who a token belongs to.
+    pub(in crate::serve) async fn caller(&self, token: Option<&str>) -> std::result::Result<Caller, Refused> {
+        if self.file.is_none() && self.reviews.is_none() {
+            return Ok(Caller { name: "anyone".to_owned(), ..Caller::default() });
+        }
+        let token = token.ok_or(Refused::Unknown)?;
+        if let Some(caller) = self.known().callers.get(&blake3::hash(token.as_bytes())) {
+            return Ok(caller.clone());
+        }
+        let reviews = self.reviews.as_ref().ok_or(Refused::Unknown)?;
+        let account = reviews.account(token).await.map_err(Refused::Unsaid)?.ok_or(Refused::Unknown)?;
+        Ok(Caller { name: account.to_string(), ..Caller::default() })
+    }
+
+    /// What a worker is asked with for a client that was let in: its own token where that is of the file, which workers have
+    /// too. A ServiceAccount's token goes to no worker; for it they are asked with a token of the file, if there is a file.
+    pub(in crate::serve) fn toward_workers(
+        &self,
+        authorization: Option<&HeaderValue>,
+    ) -> std::result::Result<Option<HeaderValue>, NoToken> {
+        if self.reviews.is_none() {
+            return Ok(authorization.cloned());
+        }
+        let known = self.known();
+        let is_of_file = |value: &&HeaderValue| {
+            let token = value.to_str().ok().and_then(bearer);
+            token.is_some_and(|token| known.callers.contains_key(&blake3::hash(token.as_bytes())))
         };
-        let known = Arc::clone(&known.read().unwrap_or_else(PoisonError::into_inner));
-        known.get(&blake3::hash(token?.as_bytes())).cloned()
+        let found = authorization.filter(is_of_file).or(known.own.as_ref()).cloned();
+        if found.is_none() && self.file.is_some() { Err(NoToken) } else { Ok(found) }
+    }
+
+    fn known(&self) -> Arc<Known> {
+        let known =
+            self.file.as_ref().map(|(_, known)| Arc::clone(&known.read().unwrap_or_else(PoisonError::into_inner)));
+        known.unwrap_or_default()
     }
 
     /// Reads the file again when it changes, until the process stops. A file that is wrong changes nothing.
@@ -113,11 +178,17 @@ async fn bytes(path: &Path) -> Option<blake3::Hash> {
 
 fn read(path: &Path) -> Result<Known> {
     let file = crds::file::settings::<TokensFile>(path).map_err(validate::usage)?;
-    let mut known = Known::new();
+    let mut known = Known::default();
     for (index, entry) in file.tokens.iter().enumerate() {
         let caller =
             Caller { name: entry.name.clone(), tenant: entry.tenant.clone(), pipelines: entry.pipelines.clone() };
-        if known.insert(blake3::hash(entry.token.as_bytes()), caller).is_some() {
+        if known.own.is_none() && entry.pipelines.is_none() {
+            known.own = HeaderValue::from_str(&format!("Bearer {}", entry.token)).ok().map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
+        }
+        if known.callers.insert(blake3::hash(entry.token.as_bytes()), caller).is_some() {
             let field = format!("tokens[{index}].token");
             return Err(validate::usage(vec![file.error(&field, "is the token of another client too")]));
         }
@@ -131,18 +202,22 @@ mod tests {
 
     const TWO: &str = "tokens:\n- {name: a, token: aaaaaaaaaaaaaaaa, tenant: acme, pipelines: [p]}\n- {name: b, token: bbbbbbbbbbbbbbbb}\n";
 
-    #[test]
-    fn a_token_names_its_client_and_another_one_names_none() {
+    fn open(path: Option<&Path>) -> Result<Tokens> {
+        Tokens::open(path, None, &Arc::default())
+    }
+
+    #[tokio::test]
+    async fn a_token_names_its_client_and_another_one_names_none() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tokens.yaml");
         std::fs::write(&path, TWO).expect("written");
-        let tokens = Tokens::open(Some(&path)).expect("read");
-        let acme = tokens.caller(Some("aaaaaaaaaaaaaaaa")).expect("a client");
+        let tokens = open(Some(&path)).expect("read");
+        let acme = tokens.caller(Some("aaaaaaaaaaaaaaaa")).await.expect("a client");
         assert_eq!((acme.tenant.as_deref(), acme.pipelines), (Some("acme"), Some(vec!["p".to_owned()])));
-        assert_eq!(tokens.caller(Some("bbbbbbbbbbbbbbbb")).expect("a client").tenant, None);
-        assert_eq!(tokens.caller(Some("aaaaaaaaaaaaaaab")), None);
-        assert_eq!(tokens.caller(None), None);
-        assert!(Tokens::open(None).expect("none").caller(None).is_some());
+        assert_eq!(tokens.caller(Some("bbbbbbbbbbbbbbbb")).await.expect("a client").tenant, None);
+        assert_eq!(tokens.caller(Some("aaaaaaaaaaaaaaab")).await, Err(Refused::Unknown));
+        assert_eq!(tokens.caller(None).await, Err(Refused::Unknown));
+        assert_eq!(open(None).expect("none").caller(None).await.expect("anyone").name, "anyone");
     }
 
     #[test]
@@ -151,7 +226,7 @@ mod tests {
         let path = folder.path().join("tokens.yaml");
         let refused = |text: &str| {
             std::fs::write(&path, text).expect("written");
-            Tokens::open(Some(&path)).map(drop).expect_err("it is wrong").to_string()
+            open(Some(&path)).map(drop).expect_err("it is wrong").to_string()
         };
         assert!(refused(&TWO.replace("tenant:", "tenent:")).contains("tokens.yaml:2:"));
         assert!(refused("tokens: [{name: a, token: short}]").contains("tokens[0].token"));

@@ -141,7 +141,7 @@ pub(super) fn routes_alone(inference: &Arc<Inference>) -> Router {
 /// Lets in who has a token, before anything of the request is read.
 async fn authenticate(State(inference): Shared, mut request: Request, next: Next) -> Result<Response, Refusal> {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let caller = inference.tokens.caller(authorization.and_then(bearer)).ok_or(Refusal::Unauthenticated)?;
+    let caller = inference.tokens.caller(authorization.and_then(bearer)).await.map_err(Refusal::stranger)?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
@@ -216,7 +216,8 @@ impl Inference {
         let engine = match &self.backend {
             Backend::Engine(engine) => engine.clone(),
             Backend::Workers(workers) => {
-                let authorization = parts.headers.get(header::AUTHORIZATION);
+                let authorization = self.tokens.toward_workers(parts.headers.get(header::AUTHORIZATION));
+                let authorization = authorization.map_err(|none| Refusal::Failed(none.to_string()))?;
                 return workers.pass_on(route.path(), &held, (authorization, body), admitted).await;
             }
         };

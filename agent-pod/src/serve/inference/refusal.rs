@@ -10,7 +10,7 @@ use axum::{
 use engine::generation;
 use serde_json::{Value, json};
 
-use crate::error::chain;
+use crate::{error::chain, serve::gateway::tokens::Refused};
 
 /// Wait that is asked of clients that find the engine or all places taken.
 pub(super) const BUSY_RETRY: Duration = Duration::from_secs(1);
@@ -68,6 +68,14 @@ impl Refusal {
     /// The process is stopping: another one, or this one started again, can answer.
     pub(super) fn stopping() -> Self {
         Self::Unavailable { message: "this process is stopping".to_owned(), retry_after: BUSY_RETRY }
+    }
+
+    /// Nobody is let in.
+    pub(super) fn stranger(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown => Self::Unauthenticated,
+            Refused::Unsaid(unsaid) => Self::Unavailable { message: unsaid.to_string(), retry_after: BUSY_RETRY },
+        }
     }
 
     /// CamelCase word from a closed set, for metrics.

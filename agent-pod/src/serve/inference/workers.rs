@@ -67,7 +67,7 @@ impl Workers {
         &self,
         path: &str,
         held: &[&Held],
-        (authorization, body): (Option<&HeaderValue>, Bytes),
+        (authorization, body): (Option<HeaderValue>, Bytes),
         admitted: &Arc<Admitted>,
     ) -> std::result::Result<Response, Refusal> {
         let living = self.live.workers().await.map_err(|error| {
@@ -80,7 +80,7 @@ impl Workers {
             let sending = self.sent.begin(address);
             let mut request = self.http.post(format!("http://{}{path}", sending.address)).body(body.clone());
             request = request.header(header::CONTENT_TYPE, "application/json");
-            if let Some(authorization) = authorization {
+            if let Some(authorization) = &authorization {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
             match tokio::time::timeout(self.time, request.send()).await {

@@ -77,7 +77,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
 /// Lets in who has a token, before anything of the request is read.
 async fn authenticate(State(api): Caught, mut request: Request, next: Next) -> Result<Response, Refusal> {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let caller = api.caller(authorization)?;
+    let caller = api.caller(authorization).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
