@@ -285,6 +285,7 @@ fn a_head_learns_from_feedback_while_documents_flow() {
         let again = with_variables(&place, &["feedback", id], &by_variables);
         assert_eq!(again[0]["changed"], false, "the same again is no news");
     }
+    say_from_a_file(&place, &http, &taught);
     let listed = with_variables(&place, &["feedback"], &[("DOCKET_GATEWAY", &http), ("DOCKET_LIST", "true")]);
     assert_eq!(listed.len(), 4);
     assert!(listed.iter().all(|item| item["by"] == "anyone"), "{listed:#?}");
@@ -300,4 +301,34 @@ fn a_head_learns_from_feedback_while_documents_flow() {
     assert_eq!(sorted["stages"]["sort"]["output"]["label"], "lease");
     let invoice = submit("new", "Please transfer the amount of this invoice to our account.");
     assert_eq!(invoice["stages"]["sort"]["output"]["label"], "invoice", "{invoice}");
+    let learned = json!([{"pipeline": "sorting", "head": "kind", "examples": 4}]);
+    wait_for("a worker that says so", || {
+        let stats = place.docket(&["stats", "--gateway", &http, "--format", "json"]).code(0);
+        let stats: Value = serde_json::from_str(&stats.stdout).expect("JSON");
+        (stats["pools"][0]["workers"][0]["heads"] == learned).then_some(())
+    });
+}
+
+/// What is known already, two lines about one document, one that is held out, and one about a document that is not there.
+fn say_from_a_file(place: &Place, http: &str, taught: &[(&str, &str, &str)]) {
+    let mut lines = vec![json!({"document": "i1", "head": "kind", "label": "lease"})];
+    lines.extend(taught.iter().map(|(id, label, _)| json!({"document": id, "head": "kind", "label": label})));
+    lines.push(json!({"document": "i2", "head": "kind", "label": "lease", "split": "test"}));
+    lines.push(json!({"document": "missing", "head": "kind", "label": "lease"}));
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    place.write("labels.jsonl", &lines.join("\n"));
+    let from = |format: &str| {
+        place.docket(&["feedback", "--gateway", http, "--from", "labels.jsonl", "--format", format]).code(1)
+    };
+    let answers = from("jsonl").lines();
+    assert_eq!(answers.len(), 5, "{answers:#?}");
+    assert_eq!(answers.iter().filter(|answer| answer["changed"] == false).count(), 4, "{answers:#?}");
+    let refused = named(&answers, "missing");
+    assert_eq!(refused["line"], "labels.jsonl:7", "{refused}");
+    assert!(refused["error"].as_str().is_some_and(|said| said.starts_with("NotFound")), "{refused}");
+    let told = from("table").stdout;
+    assert!(told.starts_with("4 labels and scores are kept, 0 of them new or changed\n1 were refused:"), "{told}");
+    place.write("labels.jsonl", "{\"document\": \"i1\", \"head\": \"kind\"}\n");
+    let wrong = place.docket(&["feedback", "--gateway", http, "--from", "labels.jsonl"]).code(2);
+    wrong.says("labels.jsonl:1: set exactly one of");
 }

@@ -28,6 +28,7 @@ const PAGE: &str = "1000";
 pub struct Gateway {
     http: reqwest::Client,
     base: Url,
+    token: String,
 }
 
 /// How a document ended.
@@ -42,11 +43,11 @@ pub struct Ended {
 }
 
 impl Gateway {
-    /// The gateway that serves HTTP at this host and port.
-    pub fn at(address: &str) -> Result<Self> {
+    /// The gateway that serves HTTP at this host and port, and knows us by this bearer token.
+    pub fn at(address: &str, token: &str) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().context("make an HTTP client")?;
         let base = Url::parse(&format!("http://{address}/")).context("read the gateway's address")?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, token: token.to_owned() })
     }
 
     /// Submits a document and comes back when it is accepted. Asks again where the gateway is full or away: the id makes
@@ -159,7 +160,7 @@ impl Gateway {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.http.request(method, url)
+        self.http.request(method, url).bearer_auth(&self.token)
     }
 
     /// Asks until there is an answer. A gateway that is full, away or starting is asked again; a refusal is an error. A

@@ -31,6 +31,8 @@ use crate::{
 const STORY: Duration = Duration::from_secs(1_200);
 /// The port of a gateway's HTTP interface.
 const GATEWAY_PORT: u16 = 8080;
+/// Secret with the bearer token for the gateway of a namespace, under the key `token`.
+const TOKENS: &str = "docket-gateway-tokens";
 /// Who stories write as.
 const MANAGER: &str = "e2e";
 
@@ -180,11 +182,13 @@ impl Cluster {
         Ok(found.with_context(|| format!("list {kind:?} {labels}"))?.items)
     }
 
-    /// The namespace's gateway, at the address that its Service has.
+    /// The namespace's gateway, at the address that its Service has, with the token that the operator has made.
     pub async fn gateway(&self) -> Result<Gateway> {
         let service = self.wait(Kind::Service, "docket-gateway", present()).await?;
         let Some(address) = service.data["spec"]["clusterIP"].as_str() else { bail!("the gateway has no address") };
-        Gateway::at(&format!("{address}:{GATEWAY_PORT}"))
+        self.wait(Kind::Secret, TOKENS, present()).await?;
+        let read = ["get", "secret", TOKENS, "--output", "go-template={{.data.token | base64decode}}"];
+        Gateway::at(&format!("{address}:{GATEWAY_PORT}"), &self.kubectl(&read, "").await?)
     }
 
     /// kubectl in the namespace; what it prints.

@@ -19,7 +19,7 @@ pub use budget::Allowance;
 pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, STAGE_TIMEOUT, compile};
 pub use record::*;
 pub use spent::{NanoCost, Spent, nano_cost, units};
-pub use status::{CacheCounts, GatewayStatus, HeldModel, PipelineTally, PodStatus, ServiceTime};
+pub use status::{CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, ServiceTime};
 pub use traces::Traces;
 pub use transition::{Answer, Event, Transition, reason, submit, transition};
 pub use wire::DecodeError;

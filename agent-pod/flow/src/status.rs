@@ -34,6 +34,8 @@ pub struct PodStatus {
     pub interrupted: u64,
     /// The models that it holds.
     pub models: Vec<HeldModel>,
+    /// The heads that have learned from feedback.
+    pub heads: Vec<LearnedHead>,
     /// Host and port of its inference interface, where it has one.
     pub address: Option<String>,
     /// When it said this.
@@ -83,6 +85,18 @@ pub struct HeldModel {
     pub name: String,
     /// BLAKE3 of its weights.
     pub digest: Digest,
+}
+
+/// A head that has learned from feedback.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LearnedHead {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The head.
+    pub head: String,
+    /// Examples that it has learned from.
+    pub examples: u64,
 }
 
 /// What a gateway says, every few seconds.

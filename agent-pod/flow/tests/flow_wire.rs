@@ -3,8 +3,8 @@
 mod flow_support;
 
 use flow::{
-    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, GatewayStatus, HeldModel, PipelineTally, Plan,
-    PodStatus, ServiceTime, Spent, StageStatus, Task, Timer, Traces, submit,
+    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, GatewayStatus, HeldModel, LearnedHead, PipelineTally,
+    Plan, PodStatus, ServiceTime, Spent, StageStatus, Task, Timer, Traces, submit,
 };
 use flow_support::{plan, stage, submission};
 use serde_json::json;
@@ -168,6 +168,7 @@ fn a_status_comes_back_and_a_newer_one_is_named() {
         cache: vec![CacheCounts { level: "memory".to_owned(), hits: 1, misses: 2, errors: 3 }],
         interrupted: 4,
         models: vec![HeldModel { name: "minilm".to_owned(), digest: "53aa".to_owned() }],
+        heads: vec![LearnedHead { pipeline: "review".to_owned(), head: "kind".to_owned(), examples: 7 }],
         address: Some("10.0.0.7:8080".to_owned()),
         at: 1_700_000_000_000,
     };

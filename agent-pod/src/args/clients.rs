@@ -182,23 +182,36 @@ pub struct FeedbackArguments {
     #[command(flatten)]
     pub client: ClientArguments,
     /// The document.
-    #[arg(required_unless_present = "list", conflicts_with = "list")]
+    #[arg(required_unless_present_any = ["list", "from"], conflicts_with_all = ["list", "from"])]
     pub document: Option<String>,
     /// The head that learns from it.
-    #[arg(long, env = "DOCKET_HEAD", required_unless_present = "list", conflicts_with = "list", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "DOCKET_HEAD",
+        required_unless_present_any = ["list", "from"],
+        conflicts_with_all = ["list", "from"],
+        value_name = "NAME"
+    )]
     pub head: Option<String>,
     /// Its label, for a classifier; `usual` for an anomaly head.
     #[arg(
         long,
         env = "DOCKET_LABEL",
-        required_unless_present_any = ["score", "list"],
-        conflicts_with_all = ["score", "list"],
+        required_unless_present_any = ["score", "list", "from"],
+        conflicts_with_all = ["score", "list", "from"],
         value_name = "LABEL"
     )]
     pub label: Option<String>,
     /// Its score from 0 to 1, for a quality head.
-    #[arg(long, env = "DOCKET_SCORE", conflicts_with = "list", value_name = "NUMBER")]
+    #[arg(long, env = "DOCKET_SCORE", conflicts_with_all = ["list", "from"], value_name = "NUMBER")]
     pub score: Option<f64>,
+    /// File with a line for each label or score, as `docket run --feedback` takes it: {"document": …, "head": …,
+    /// "label": …} or "score". Lines with "split": "test" are left out.
+    #[arg(long, env = "DOCKET_FROM", conflicts_with = "list", value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Lines of the file that are said at once.
+    #[arg(long, env = "DOCKET_AT_ONCE", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub at_once: u16,
     /// Lists what was said of documents.
     #[arg(long, env = "DOCKET_LIST", value_parser = clap::builder::FalseyValueParser::new())]
     pub list: bool,

@@ -8,6 +8,7 @@ pub(crate) mod dlq;
 mod erase;
 pub(crate) mod explain;
 mod ingest;
+mod labels;
 mod model;
 mod query;
 pub(crate) mod run;

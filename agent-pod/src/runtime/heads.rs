@@ -1,13 +1,14 @@
 //! Trained heads in the state folder: one file a head, replaced atomically, swapped without a lock.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::Write,
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use engine::heads::{Anomaly, Classifier, Quality};
+use flow::LearnedHead;
 
 use crate::{Error, Result};
 
@@ -55,16 +56,27 @@ impl TrainedHead {
     }
 }
 
+/// What a head has learned from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lesson {
+    /// Names the examples.
+    pub digest: String,
+    /// How many they are.
+    pub examples: u64,
+}
+
 /// All heads of a state folder.
 pub struct Heads {
     folder: PathBuf,
     loaded: RwLock<HashMap<String, Arc<Trained>>>,
+    /// By pipeline and head, for those who ask how this process stands.
+    lessons: RwLock<BTreeMap<(String, String), u64>>,
 }
 
 impl Heads {
     /// The heads in a folder, read when first asked for.
     pub fn open(folder: PathBuf) -> Self {
-        Self { folder, loaded: RwLock::default() }
+        Self { folder, loaded: RwLock::default(), lessons: RwLock::default() }
     }
 
     /// A head of a pipeline; `None` where it was never trained or its file is of no use (which is logged).
@@ -106,17 +118,38 @@ impl Heads {
     }
 
     /// What a head has learned from, as [`Heads::has_learned`] was told.
-    pub fn learned(&self, pipeline: &str, head: &str) -> Option<String> {
-        std::fs::read_to_string(self.path(pipeline, head).with_extension("learned")).ok()
+    pub fn learned(&self, pipeline: &str, head: &str) -> Option<Lesson> {
+        let kept = std::fs::read_to_string(self.path(pipeline, head).with_extension("learned")).ok()?;
+        let (digest, examples) = kept.split_once(' ')?;
+        let lesson = Lesson { digest: digest.to_owned(), examples: examples.parse().ok()? };
+        self.note(pipeline, head, &lesson);
+        Some(lesson)
     }
 
-    /// Keeps the name of what a head has learned from, so that a process that starts again does not learn it again. Best
-    /// effort: without it, the head is trained once more.
-    pub fn has_learned(&self, pipeline: &str, head: &str, digest: &str) {
+    /// Keeps what a head has learned from, so that a process that starts again does not learn it again. Best effort: without
+    /// it, the head is trained once more.
+    pub fn has_learned(&self, pipeline: &str, head: &str, lesson: &Lesson) {
+        self.note(pipeline, head, lesson);
         let path = self.path(pipeline, head).with_extension("learned");
-        if let Err(error) = std::fs::write(&path, digest) {
+        if let Err(error) = std::fs::write(&path, format!("{} {}", lesson.digest, lesson.examples)) {
             tracing::debug!(path = %path.display(), %error, "what a head has learned from is not kept");
         }
+    }
+
+    /// The heads that have learned from feedback.
+    pub fn lessons(&self) -> Vec<LearnedHead> {
+        let lessons = self.lessons.read().unwrap_or_else(PoisonError::into_inner);
+        let learned = lessons.iter().map(|((pipeline, head), examples)| LearnedHead {
+            pipeline: pipeline.clone(),
+            head: head.clone(),
+            examples: *examples,
+        });
+        learned.collect()
+    }
+
+    fn note(&self, pipeline: &str, head: &str, lesson: &Lesson) {
+        let mut lessons = self.lessons.write().unwrap_or_else(PoisonError::into_inner);
+        lessons.insert((pipeline.to_owned(), head.to_owned()), lesson.examples);
     }
 
     fn path(&self, pipeline: &str, head: &str) -> PathBuf {

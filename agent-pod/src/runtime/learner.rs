@@ -17,7 +17,7 @@ use futures::{StreamExt as _, stream};
 use super::{
     drivers::Drivers,
     feedback::{self, Example},
-    heads::TrainedHead,
+    heads::{Lesson, TrainedHead},
     services::Services,
     stop::Stop,
     sweeper::rest,
@@ -75,7 +75,7 @@ impl Learner {
     }
 
     async fn learn(&self, (pipeline, name): &Named, examples: Vec<Example>, digest: &str) {
-        if self.services.heads.learned(pipeline, name).as_deref() == Some(digest) {
+        if self.services.heads.learned(pipeline, name).is_some_and(|lesson| lesson.digest == digest) {
             return;
         }
         let Some(newest) = examples.iter().max_by_key(|example| example.at) else { return };
@@ -90,7 +90,8 @@ impl Learner {
         match self.train(&plan, pool, head, examples).await {
             Ok((trained, examples)) => match self.services.heads.put(pipeline, name, trained) {
                 Ok(()) => {
-                    self.services.heads.has_learned(pipeline, name, digest);
+                    let lesson = Lesson { digest: digest.to_owned(), examples: examples as u64 };
+                    self.services.heads.has_learned(pipeline, name, &lesson);
                     tracing::info!(pipeline, head = name, examples, "a head has learned");
                 }
                 Err(error) => tracing::error!(pipeline, head = name, error = %chain(&error), "a head is not kept"),

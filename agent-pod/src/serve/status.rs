@@ -92,6 +92,7 @@ impl Speaker {
             cache: loaded.map(|loaded| cache(&loaded.services)).unwrap_or_default(),
             interrupted,
             models: loaded.map(|loaded| loaded.models.clone()).unwrap_or_default(),
+            heads: loaded.map(|loaded| loaded.services.heads.lessons()).unwrap_or_default(),
             address: self.address.clone(),
             at: now(),
         }

@@ -26,7 +26,7 @@ async fn scaling_a_pool_changes_its_ready_replicas() -> Result<()> {
 async fn a_pool_that_asks_for_a_gpu_is_scheduled_where_one_is() -> Result<()> {
     give_node_gpus().await?;
     with_namespace(async |cluster| {
-        let device = json!({"kind": "Gpu", "resource": "nvidia.com/gpu", "count": 1});
+        let device = json!({"kind": "Gpu", "resource": "nvidia.com/gpu"});
         cluster.apply(&pool("fast", json!({"replicas": 1, "device": device}))).await?;
         cluster.wait(Kind::Deployment, "fast-agents", present()).await?;
         cluster.wait(Kind::AgentPool, "fast", condition("Schedulable", "True")).await?;
@@ -44,7 +44,7 @@ async fn a_pool_that_asks_for_a_gpu_is_scheduled_where_one_is() -> Result<()> {
 #[ignore = "needs cluster"]
 async fn a_pool_that_no_node_can_hold_says_what_is_missing_and_heals() -> Result<()> {
     with_namespace(async |cluster| {
-        let device = json!({"kind": "Gpu", "resource": "example.com/rare-gpu", "count": 3});
+        let device = json!({"kind": "Gpu", "resource": "example.com/rare-gpu"});
         cluster.apply(&pool("rare", json!({"replicas": 1, "device": device}))).await?;
         let missing = condition_saying("Schedulable", "False", "example.com/rare-gpu");
         cluster.wait(Kind::AgentPool, "rare", missing).await?;

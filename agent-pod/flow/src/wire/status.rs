@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use super::{DecodeError, VERSION, proto, read};
-use crate::{CacheCounts, GatewayStatus, HeldModel, PipelineTally, PodStatus, ServiceTime};
+use crate::{CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, ServiceTime};
 
 impl PodStatus {
     /// As protobuf.
@@ -24,6 +24,11 @@ impl PodStatus {
             errors: counts.errors,
         };
         let held = |model: &HeldModel| proto::HeldModel { name: model.name.clone(), digest: model.digest.clone() };
+        let learned = |head: &LearnedHead| proto::LearnedHead {
+            pipeline: head.pipeline.clone(),
+            head: head.head.clone(),
+            examples: head.examples,
+        };
         proto::PodStatus {
             version: VERSION,
             name: self.name.clone(),
@@ -39,6 +44,7 @@ impl PodStatus {
             cache: self.cache.iter().map(counts).collect(),
             interrupted: self.interrupted,
             models: self.models.iter().map(held).collect(),
+            heads: self.heads.iter().map(learned).collect(),
             address: self.address.clone(),
             at: self.at,
         }
@@ -64,6 +70,11 @@ impl PodStatus {
             errors: counts.errors,
         };
         let held = |model: proto::HeldModel| HeldModel { name: model.name, digest: model.digest };
+        let learned = |head: proto::LearnedHead| LearnedHead {
+            pipeline: head.pipeline,
+            head: head.head,
+            examples: head.examples,
+        };
         Ok(Self {
             name: status.name,
             pool: status.pool,
@@ -78,6 +89,7 @@ impl PodStatus {
             cache: status.cache.into_iter().map(counts).collect(),
             interrupted: status.interrupted,
             models: status.models.into_iter().map(held).collect(),
+            heads: status.heads.into_iter().map(learned).collect(),
             address: status.address,
             at: status.at,
         })

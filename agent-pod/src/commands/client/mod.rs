@@ -4,6 +4,7 @@ mod cache;
 mod connection;
 mod dead_letters;
 mod erasing;
+mod feedback;
 mod following;
 mod people;
 mod reading;
@@ -16,8 +17,9 @@ pub(super) use self::{
     cache::{clear as cache_clear, stats as cache_stats},
     dead_letters::{list as dead_letters, replay, show as dead_letter},
     erasing::erase,
+    feedback::feedback,
     following::watch,
-    people::{answer, feedback, pending},
+    people::{answer, pending},
     reading::{cancel, get, list, print_results, print_values},
     stats::stats,
     submit::submit,

@@ -1,17 +1,14 @@
-//! `docket approve --gateway` and `docket feedback`.
+//! `docket approve --gateway`.
 
 use std::process::ExitCode;
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{
-    connection::Connection,
-    reading::{print_results, print_values},
-};
+use super::{connection::Connection, reading::print_results};
 use crate::{
-    Error, Result,
-    args::{ApproveArguments, ClientArguments, FeedbackArguments, Format},
+    Result,
+    args::{ApproveArguments, ClientArguments, Format},
     commands::approve,
 };
 
@@ -34,22 +31,5 @@ pub(in crate::commands) async fn answer(client: &ClientArguments, arguments: &Ap
         results.push(connection.ask(request).await??);
     }
     print_results(&results, arguments.format);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Tells a head what to learn, or lists what was said.
-pub(in crate::commands) async fn feedback(arguments: FeedbackArguments) -> Result<ExitCode> {
-    let connection = Connection::open(&arguments.client).await?;
-    let keys = ["document", "head", "label", "score", "by", "at"];
-    if arguments.list {
-        let said = connection.all("feedback", "feedback", &[]).await?;
-        print_values(said, &keys, arguments.format);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let document = arguments.document.as_deref().ok_or_else(|| Error::usage("name a document"))?;
-    let said = json!({"head": arguments.head, "label": arguments.label, "score": arguments.score});
-    let request = || connection.of_pipeline(Method::POST, &["documents", document, "feedback"], &[]).json(&said);
-    let kept: Value = connection.ask(request).await??;
-    print_values(vec![kept], &["document", "head", "changed"], arguments.format);
     Ok(ExitCode::SUCCESS)
 }

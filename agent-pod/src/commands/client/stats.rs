@@ -57,17 +57,24 @@ fn tables(stats: &Value) -> String {
         };
         levels.map(row).collect::<Vec<_>>()
     };
+    let learned = |worker: &Value| {
+        let row = |head: &Value| {
+            [&worker["pool"], &worker["name"], &head["pipeline"], &head["head"], &head["examples"]].map(word).to_vec()
+        };
+        items(&worker["heads"]).iter().map(row).collect::<Vec<_>>()
+    };
     let pipeline = |pipeline: &Value| vec![word(&pipeline["name"]), word(&pipeline["open"])];
-    let workers = pools.iter().flat_map(|pool| items(&pool["workers"])).map(worker).collect();
+    let workers = || pools.iter().flat_map(|pool| items(&pool["workers"]));
     let times = pools.iter().flat_map(|pool| items(&pool["serviceTimes"]).iter().map(move |time| (pool, time)));
-    let parts: [(&[&str], Vec<Vec<String>>); 5] = [
+    let parts: [(&[&str], Vec<Vec<String>>); 6] = [
         (
             &["POOL", "CRITICAL", "HIGH", "NORMAL", "LOW", "OLDEST", "WORKERS", "IN WORK"],
             pools.iter().map(pool).collect(),
         ),
-        (&["POOL", "WORKER", "STATE", "IN WORK", "CLIENTS", "MODELS"], workers),
+        (&["POOL", "WORKER", "STATE", "IN WORK", "CLIENTS", "MODELS"], workers().map(worker).collect()),
         (&["POOL", "PIPELINE", "STAGE", "TASKS", "MEAN", "P50", "P95"], times.map(time).collect()),
         (&["POOL", "CACHE", "HITS", "MISSES", "ERRORS", "RATE"], pools.iter().flat_map(cached).collect()),
+        (&["POOL", "WORKER", "PIPELINE", "HEAD", "EXAMPLES"], workers().flat_map(learned).collect()),
         (&["PIPELINE", "OPEN"], items(&stats["pipelines"]).iter().map(pipeline).collect()),
     ];
     let parts = parts.iter().filter(|(_, rows)| !rows.is_empty()).map(|(head, rows)| table(head, rows));
@@ -99,6 +106,7 @@ mod tests {
                 "workers": [{
                     "pool": "readers", "name": "w1", "ready": true, "cordoned": true, "inWork": 2, "slots": 8,
                     "interactive": 1, "models": [{"name": "mini"}, {"name": "small"}],
+                    "heads": [{"pipeline": "p", "head": "kind", "examples": 40}],
                 }],
             }],
             "pipelines": [{"name": "p", "open": 17}],
@@ -115,6 +123,9 @@ mod tests {
             "",
             "POOL     CACHE   HITS  MISSES  ERRORS  RATE",
             "readers  memory  3     1       0       75 %",
+            "",
+            "POOL     WORKER  PIPELINE  HEAD  EXAMPLES",
+            "readers  w1      p         kind  40",
             "",
             "PIPELINE  OPEN",
             "p         17",

@@ -13,13 +13,15 @@ use engine::{
 };
 use flow::Plan;
 use futures::{StreamExt as _, stream};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::session::Session;
 use crate::{
     Error, Result,
-    commands::note,
+    commands::{
+        labels::{self, Feedback, Split},
+        note,
+    },
     runtime::{heads::TrainedHead, inputs::Input},
     stages::{self, Failure, MAX_BYTES},
 };
@@ -32,29 +34,6 @@ const ANOMALY_EXAMPLES: usize = 1_000;
 const NAMED_UNKNOWN: usize = 3;
 /// Numbers of labels after which accuracy is measured, beside all of them.
 const MEASURED_AFTER: [usize; 3] = [20, 50, 100];
-
-/// One line of a feedback file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Feedback {
-    /// Where it stands, for messages.
-    #[serde(skip)]
-    place: String,
-    document: String,
-    head: String,
-    label: Option<String>,
-    score: Option<f64>,
-    #[serde(default)]
-    split: Split,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Split {
-    #[default]
-    Train,
-    Test,
-}
 
 /// What the heads learned.
 #[derive(Default)]
@@ -88,30 +67,10 @@ impl Learned {
 
 /// Reads labels; a line that is not one, or that no head can learn from, is a usage error that names file and line.
 pub(crate) fn read_feedback(path: &Path, plan: &Plan) -> Result<Vec<Feedback>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::usage(format!("--feedback {}: {error}", path.display())))?;
     if plan.spec.heads.is_empty() {
         return Err(Error::usage(format!("--feedback: pipeline \"{}\" has no heads to train", plan.name)));
     }
-    let mut lines = Vec::new();
-    let mut problems = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = format!("{}:{}", path.display(), number + 1);
-        match serde_json::from_str::<Feedback>(line) {
-            Ok(Feedback { score: Some(score), .. }) if !(0.0..=1.0).contains(&score) => {
-                problems.push(format!("{place}: \"score\" must lie between 0 and 1"));
-            }
-            Ok(line) if line.label.is_some() == line.score.is_some() => {
-                problems.push(format!("{place}: set exactly one of \"label\" and \"score\""));
-            }
-            Ok(line) => match unfit(plan, &line) {
-                Some(problem) => problems.push(format!("{place}: {problem}")),
-                None => lines.push(Feedback { place, ..line }),
-            },
-            Err(error) => problems.push(format!("{place}: not feedback: {error}")),
-        }
-    }
-    if problems.is_empty() { Ok(lines) } else { Err(Error::Usage(problems)) }
+    labels::read("--feedback", path, |line| unfit(plan, line))
 }
 
 /// Why the head of a line cannot learn from it.

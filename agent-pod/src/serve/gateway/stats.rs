@@ -66,6 +66,7 @@ impl Api {
             // Pools are shared; what other pipelines do is not this caller's to see.
             for worker in &mut of_pool {
                 worker.service_times.retain(|time| plans.iter().any(|plan| plan.name == time.pipeline));
+                worker.heads.retain(|head| plans.iter().any(|plan| plan.name == head.pipeline));
             }
             described.push(pool_stats(pool, &depth, &of_pool));
         }
