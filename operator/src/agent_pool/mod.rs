@@ -75,6 +75,9 @@ pub enum Error {
     /// The broker did not let go of the pool's tasks. Retried.
     #[error("failed to remove the pool's tasks from the broker")]
     Cleanup(#[source] queue::Error),
+    /// What the namespace has for all its pools and pipelines could not be removed with the last of them. Retried.
+    #[error("failed to remove the namespace's objects")]
+    Leave(#[source] namespace::Error),
     /// The finalizer could not be set or removed. Retried.
     #[error("failed to change the pool's finalizer")]
     Finalizer(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -90,6 +93,7 @@ impl Error {
             Self::Apply(apply::Error::NotLeading) | Self::Status(_) => "NotLeading",
             Self::Apply(_) => "ApplyFailed",
             Self::Cleanup(_) => "BrokerUnavailable",
+            Self::Leave(error) => error.reason(),
             Self::Finalizer(_) => "FinalizerFailed",
         }
     }
@@ -132,7 +136,10 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
 async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     let _pass = ctx.metrics.reconciling("AgentPool");
     let pool = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
-    let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace_of(pool));
+    let namespace = namespace_of(pool);
+    let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace);
+    let leaves = pool.metadata.deletion_timestamp.is_some();
+    let _turn = if leaves { Some(ctx.namespaces.turn(&namespace).await) } else { None };
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
         match event {
             finalizer::Event::Apply(pool) => bring(&ctx, &pool).await,
@@ -147,6 +154,9 @@ async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Er
 }
 
 async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
+    let Some(pool) = &apply::live(ctx, pool).await.map_err(Error::Dereference)? else {
+        return Ok(Action::await_change());
+    };
     let outcome = converge(ctx, pool).await;
     let status = status::after(pool, &outcome, Timestamp::now());
     apply::status(ctx, pool, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
@@ -190,6 +200,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
 async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
     let namespace = namespace_of(pool);
     ctx.brokers.remove_pool(&namespace, &pool.name_any()).await.map_err(Error::Cleanup)?;
+    namespace::leave(ctx, &namespace).await.map_err(Error::Leave)?;
     ctx.namespaces.look_at(namespace);
     Ok(Action::await_change())
 }
