@@ -10,6 +10,7 @@ mod connection;
 mod dump;
 mod essence;
 mod expectation;
+pub mod faults;
 mod gateway;
 mod history;
 mod installation;

@@ -192,6 +192,22 @@ pub async fn absent(ctx: &Context, child: &Child, is_ours: impl Fn(&Value) -> bo
     }
 }
 
+/// The object as it is now; none where it is gone, or another one has its name. What a watch has shown may be older than what
+/// the pass before has written, and a status that is compared with such a one is not corrected.
+pub async fn live<K>(ctx: &Context, seen: &K) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let (name, namespace) = (seen.meta().name.clone(), seen.meta().namespace.clone());
+    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
+    let live = within("get", format!("{} {namespace}/{name}", K::kind(&())), api.get_opt(&name)).await?;
+    Ok(live.filter(|live| live.meta().uid == seen.meta().uid))
+}
+
 /// Writes the status of an object, if it differs from what the object says already.
 pub async fn status<K, S>(ctx: &Context, object: &K, before: Option<&S>, status: &S) -> Result<(), Error>
 where

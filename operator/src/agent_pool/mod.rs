@@ -76,6 +76,9 @@ pub enum Error {
     /// The broker did not let go of the pool's tasks. Retried.
     #[error("failed to remove the pool's tasks from the broker")]
     Cleanup(#[source] queue::Error),
+    /// What the namespace has for all its pools and pipelines could not be removed with the last of them. Retried.
+    #[error("failed to remove the namespace's objects")]
+    Leave(#[source] namespace::Error),
     /// The finalizer could not be set or removed. Retried.
     #[error("failed to change the pool's finalizer")]
     Finalizer(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -91,6 +94,7 @@ impl Error {
             Self::Apply(apply::Error::NotLeading) | Self::Status(_) => "NotLeading",
             Self::Apply(_) => "ApplyFailed",
             Self::Cleanup(_) => "BrokerUnavailable",
+            Self::Leave(error) => error.reason(),
             Self::Finalizer(_) => "FinalizerFailed",
         }
     }
@@ -142,7 +146,10 @@ async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Er
 
 async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let pool = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
-    let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace_of(pool));
+    let namespace = namespace_of(pool);
+    let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace);
+    let leaves = pool.metadata.deletion_timestamp.is_some();
+    let _turn = if leaves { Some(ctx.namespaces.turn(&namespace).await) } else { None };
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
         match event {
             finalizer::Event::Apply(pool) => bring(ctx, &pool).await.map_err(Held::Failed),
@@ -162,6 +169,9 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
 }
 
 async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
+    let Some(pool) = &apply::live(ctx, pool).await.map_err(Error::Dereference)? else {
+        return Ok(Action::await_change());
+    };
     let outcome = converge(ctx, pool).await;
     let status = status::after(pool, &outcome, Timestamp::now());
     apply::status(ctx, pool, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
@@ -214,6 +224,7 @@ async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>
     }
     let removed = ctx.brokers.remove_pool(&namespace, &name).await;
     removed.map_err(|error| Held::Failed(Error::Cleanup(error)))?;
+    namespace::leave(ctx, &namespace).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
     ctx.namespaces.look_at(namespace);
     Ok(Action::await_change())
 }

@@ -7,13 +7,15 @@ pub mod build;
 mod gather;
 
 use std::{
+    array,
     collections::BTreeSet,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::{StreamExt, stream};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as Turn, MutexGuard, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::{apply, chain, context::Context};
@@ -26,12 +28,20 @@ const TOGETHER: Duration = Duration::from_millis(150);
 const RETRY: Duration = Duration::from_secs(10);
 /// Namespaces that are looked at once.
 const AT_ONCE: usize = 8;
+/// Turns that all namespaces share: two that meet wait for each other, which is seldom and harmless.
+const TURNS: usize = 64;
 
 /// The namespaces that are to be looked at.
-#[derive(Default)]
 pub struct Namespaces {
     due: Mutex<BTreeSet<String>>,
     changed: Notify,
+    turns: [Turn<()>; TURNS],
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self { due: Mutex::default(), changed: Notify::default(), turns: array::from_fn(|_| Turn::default()) }
+    }
 }
 
 impl Namespaces {
@@ -39,6 +49,13 @@ impl Namespaces {
     pub fn look_at(&self, namespace: impl Into<String>) {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.into());
         self.changed.notify_one();
+    }
+
+    /// The turn to make or remove a namespace's objects. An object that leaves holds it until it is gone: of two that leave,
+    /// the second one sees that it is the last.
+    pub async fn turn(&self, namespace: &str) -> MutexGuard<'_, ()> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(namespace) as usize;
+        self.turns[hash % TURNS].lock().await
     }
 
     fn take(&self) -> BTreeSet<String> {
@@ -87,7 +104,8 @@ pub enum Error {
 }
 
 impl Error {
-    fn reason(&self) -> &'static str {
+    /// A word from a closed set.
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Gather(_) => "ReadFailed",
             Self::Apply(_) => "ApplyFailed",
@@ -104,7 +122,20 @@ pub async fn prepare(ctx: &Context, namespace: &str) -> Result<(), apply::Error>
     Ok(())
 }
 
+/// Removes a namespace's objects where the one that leaves is the last. Its finalizer stays until then, so that a process that
+/// dies meanwhile leaves nothing behind: afterwards nothing would tell that the namespace was ever ours. To be called with the
+/// namespace's turn.
+pub async fn leave(ctx: &Context, namespace: &str) -> Result<(), Error> {
+    let mut gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
+    if gathered.objects > 1 {
+        return Ok(());
+    }
+    gathered.objects = 0;
+    remove(ctx, &build::all(&gathered, &ctx.config)).await
+}
+
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
+    let _turn = ctx.namespaces.turn(namespace).await;
     let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
     if !gathered.is_empty() {
         prepare(ctx, namespace).await.map_err(Error::Apply)?;
@@ -113,14 +144,19 @@ async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
     for child in &prepared.present {
         apply::converge(ctx, child).await.map_err(Error::Apply)?;
     }
+    remove(ctx, &prepared).await?;
+    if gathered.is_empty() {
+        ctx.brokers.close(namespace).await;
+    }
+    Ok(())
+}
+
+async fn remove(ctx: &Context, prepared: &build::Prepared) -> Result<(), Error> {
     let ours = |live: &serde_json::Value| {
         live["metadata"]["labels"]["app.kubernetes.io/managed-by"] == crate::names::FIELD_MANAGER
     };
     for child in &prepared.absent {
         apply::absent(ctx, child, ours).await.map_err(Error::Apply)?;
-    }
-    if gathered.is_empty() {
-        ctx.brokers.close(namespace).await;
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ use crate::{
     context::Context,
     held::Held,
     names::{FINALIZER, GATEWAY},
+    namespace,
     watching::{self, Scope, namespace_of},
 };
 
@@ -59,6 +60,9 @@ pub enum Error {
     /// The broker did not let go of the pipeline's records. Retried.
     #[error("failed to remove the pipeline's records from the broker")]
     Cleanup(#[source] queue::Error),
+    /// What the namespace has for all its pools and pipelines could not be removed with the last of them. Retried.
+    #[error("failed to remove the namespace's objects")]
+    Leave(#[source] namespace::Error),
     /// The finalizer could not be set or removed. Retried.
     #[error("failed to change the pipeline's finalizer")]
     Finalizer(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -72,6 +76,7 @@ impl Error {
             Self::Dereference(_) => "ReadFailed",
             Self::Status(_) => "StatusFailed",
             Self::Cleanup(_) => "BrokerUnavailable",
+            Self::Leave(error) => error.reason(),
             Self::Finalizer(_) => "FinalizerFailed",
         }
     }
@@ -146,7 +151,10 @@ async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Er
 async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     ctx.namespaces.look_at(namespace_of(object));
     let pipeline = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
-    let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace_of(pipeline));
+    let namespace = namespace_of(pipeline);
+    let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace);
+    let leaves = pipeline.metadata.deletion_timestamp.is_some();
+    let _turn = if leaves { Some(ctx.namespaces.turn(&namespace).await) } else { None };
     let pass = finalizer(&api, FINALIZER, Arc::new(pipeline.clone()), |event| async {
         match event {
             finalizer::Event::Apply(pipeline) => bring(ctx, &pipeline).await,
@@ -166,6 +174,8 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
 }
 
 async fn bring(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
+    let live = apply::live(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
+    let Some(pipeline) = &live else { return Ok(Action::await_change()) };
     let found = dereference::of(ctx, pipeline).await.map_err(Error::Dereference);
     let status = status::after(pipeline, &found, Timestamp::now());
     apply::status(ctx, pipeline, pipeline.status.as_ref(), &status)
@@ -196,6 +206,7 @@ async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Err
         }
     }
     ctx.brokers.remove_pipeline(&namespace, &name).await.map_err(failed)?;
+    namespace::leave(ctx, &namespace).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
     Ok(Action::await_change())
 }
 

@@ -164,6 +164,19 @@ impl GatewayConfig {
         }
         let (limits, inference) = (file.limits.clone(), file.inference.clone());
         let closed = file.closed.iter().cloned().collect();
-        Ok(Self { plans, closed, nats: settings, http, grpc, tokens, reviews, tls, limits, retention, inference, process })
+        Ok(Self {
+            plans,
+            closed,
+            nats: settings,
+            http,
+            grpc,
+            tokens,
+            reviews,
+            tls,
+            limits,
+            retention,
+            inference,
+            process,
+        })
     }
 }

@@ -1,0 +1,65 @@
+//! The cases of the catalogue: one kind of fault each, and what must be so afterwards.
+
+mod answers;
+mod crashes;
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use futures::future::LocalBoxFuture;
+
+use super::{
+    Lab,
+    report::{CaseReport, Findings},
+};
+
+type Run = for<'a> fn(&'a World<'a>) -> LocalBoxFuture<'a, Result<Findings>>;
+
+/// A case of the catalogue.
+pub struct Case {
+    /// As in the catalogue.
+    pub id: &'static str,
+    /// What is broken.
+    pub fault: &'static str,
+    /// What differs from the catalogue.
+    pub scaled: &'static str,
+    run: Run,
+}
+
+/// Where a case takes place, and how much of it.
+pub struct World<'a> {
+    /// What trials share.
+    pub lab: &'a Lab,
+    /// A part of each case that fits into the tests of every change.
+    pub short: bool,
+    /// Trials at once.
+    pub at_once: usize,
+}
+
+/// All cases, in the order of the catalogue.
+pub static ALL: &[Case] = &[crashes::CASE, answers::CASE];
+
+/// The cases of the short form.
+pub const SHORT: [&str; 2] = ["CP-01", "CP-02"];
+
+/// Runs these cases one after the other. One that cannot be done is told as broken.
+pub async fn run(world: &World<'_>, wanted: impl Fn(&Case) -> bool) -> Vec<CaseReport> {
+    let mut reports = Vec::new();
+    for case in ALL.iter().filter(|case| wanted(case)) {
+        eprintln!("{}: {}", case.id, case.fault);
+        let begun = Instant::now();
+        let findings = (case.run)(world).await.with_context(|| format!("run {}", case.id)).unwrap_or_else(|error| {
+            let mut findings = Findings::default();
+            findings.check("the case was done", format!("{error:#}"), false);
+            findings
+        });
+        let report = CaseReport::of(case.id, case.fault, case.scaled, begun.elapsed().as_secs_f64(), findings);
+        let word = if report.holds() { "passed" } else { "FAILED" };
+        eprintln!("{}: {word} after {:.0} s", case.id, report.seconds);
+        for check in &report.checks {
+            eprintln!("  {check}");
+        }
+        reports.push(report);
+    }
+    reports
+}
