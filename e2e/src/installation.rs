@@ -21,10 +21,12 @@ use crate::{
 pub const HOME: &str = "docket-system";
 /// Name of the operator's Deployment, ServiceAccount and Lease.
 pub const OPERATOR: &str = "docket-operator";
-/// Release of the resource definitions; it is never removed by the other one.
-const DEFINITIONS: &str = "docket-crds";
-/// Release of the operator.
-const RELEASE: &str = "docket";
+/// Release of the resource definitions, and its chart; it is never removed by the other one.
+pub const DEFINITIONS: &str = "docket-crds";
+/// Release of the operator, and its chart.
+pub const RELEASE: &str = "docket";
+/// Where both charts lie.
+const CHARTS: [&str; 2] = ["charts/docket-crds", "charts/docket"];
 /// Values of the charts that fit a cluster of one small node.
 const VALUES: &str = "e2e/cluster/values.yaml";
 /// The same for the kustomization.
@@ -49,14 +51,28 @@ pub async fn installed(client: &Client) -> Result<()> {
 
 /// Installs both charts, with further values (`key=value`), and waits until everything is available.
 pub async fn helm(client: &Client, values: &[&str]) -> Result<()> {
+    helm_charts(client, CHARTS, values).await
+}
+
+/// As [`helm`], with these charts: that of the definitions, that of the operator.
+pub async fn helm_charts(client: &Client, [definitions, operator]: [&str; 2], values: &[&str]) -> Result<()> {
     let common = ["--namespace", HOME, "--create-namespace", "--wait", "--timeout", "5m"];
-    let mut definitions = vec!["helm", "upgrade", "--install", DEFINITIONS, "charts/docket-crds"];
+    let mut definitions = vec!["helm", "upgrade", "--install", DEFINITIONS, definitions];
     definitions.extend(common);
     run(&definitions, "").await?.or_fail("helm install of the definitions")?;
-    let mut operator = vec!["helm", "upgrade", "--install", RELEASE, "charts/docket", "--values", VALUES];
+    let mut operator = vec!["helm", "upgrade", "--install", RELEASE, operator, "--values", VALUES];
     operator.extend(common);
     values.iter().for_each(|value| operator.extend(["--set", value]));
     run(&operator, "").await?.or_fail("helm install")?;
+    available(client).await
+}
+
+/// Takes both releases back to their revisions before, and waits until everything is available.
+pub async fn helm_rollback(client: &Client) -> Result<()> {
+    for release in [RELEASE, DEFINITIONS] {
+        let rollback = ["helm", "rollback", release, "--namespace", HOME, "--wait", "--timeout", "5m"];
+        run(&rollback, "").await?.or_fail("helm rollback")?;
+    }
     available(client).await
 }
 

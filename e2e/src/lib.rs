@@ -24,7 +24,9 @@ pub use connection::connect;
 pub use essence::essence;
 pub use expectation::*;
 pub use gateway::{Ended, Gateway};
-pub use installation::{HOME, Installation, OPERATOR, helm, installed, kustomize, remove};
+pub use installation::{
+    DEFINITIONS, HOME, Installation, OPERATOR, RELEASE, helm, helm_charts, helm_rollback, installed, kustomize, remove,
+};
 pub use namespace::{Cluster, alone_with_namespace, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
 pub use processes::crash;

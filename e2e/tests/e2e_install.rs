@@ -1,4 +1,9 @@
-//! Installs and removes Docket in every way that is documented. Run alone: each story begins and ends without it.
+//! Installs, upgrades and removes Docket in every way that is documented. Run alone: each story begins and ends without it.
+
+#[path = "stories/documents.rs"]
+mod documents;
+#[path = "install/upgrade.rs"]
+mod upgrade;
 
 use anyhow::{Result, ensure};
 use e2e::{Installation, Kind, condition, connect, helm, kustomize, remove, run, with_namespace_only};

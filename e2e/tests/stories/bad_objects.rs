@@ -47,7 +47,11 @@ async fn what_only_the_whole_shows_ends_with_a_condition_and_heals() -> Result<(
             |name: &str, pool: &str, after: Value| json!({"name": name, "pool": pool, "after": after, "parse": {}});
         let good = json!([parse("parse", "clerks", json!([]))]);
         let cases = [
-            ("cycle", json!([parse("a", "clerks", json!(["b"])), parse("b", "clerks", json!(["a"]))]), "cycle"),
+            (
+                "cycle",
+                json!([parse("a", "clerks", json!(["b"])), parse("b", "clerks", json!(["a"]))]),
+                "wait for each other",
+            ),
             ("dangling", json!([parse("a", "clerks", json!(["nobody"]))]), "nobody"),
             ("headless", json!([{"name": "a", "pool": "clerks", "classify": {"head": "none-such"}}]), "none-such"),
         ];

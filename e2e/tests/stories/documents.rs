@@ -22,6 +22,17 @@ pub async fn letters(cluster: &Cluster) -> Result<Gateway> {
     Ok(gateway)
 }
 
+/// Submits documents while something happens.
+pub async fn submit_while(
+    gateway: &Gateway,
+    documents: &BTreeMap<String, String>,
+    happens: impl AsyncFnOnce() -> Result<()>,
+) -> Result<()> {
+    let (submitted, happened) = tokio::join!(gateway.submit_all("letters", documents), happens());
+    happened?;
+    submitted
+}
+
 /// Every document has ended, each once, each with its own text, and the gateway knows no others.
 pub async fn all_ended_once(gateway: &Gateway, documents: &BTreeMap<String, String>) -> Result<()> {
     let ends = gateway.ends_of("letters", documents.keys()).await?;

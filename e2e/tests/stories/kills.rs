@@ -1,13 +1,11 @@
 //! Parts die while documents are on their way: none is lost, none is worked to two ends.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use e2e::{Cluster, Expectation, Gateway, HOME, Kind, OPERATOR, alone_with_namespace, crash, wait, with_namespace};
 use kube::api::{DeleteParams, DynamicObject};
 use serde_json::json;
 
-use crate::documents::{all_ended_once, documents, letters};
+use crate::documents::{all_ended_once, documents, letters, submit_while};
 
 const NUMBER: usize = 300;
 
@@ -103,10 +101,8 @@ async fn a_broker_that_crashes_loses_no_document() -> Result<()> {
 
 /// Submits documents while something happens, and checks what became of all of them.
 async fn while_submitting(gateway: &Gateway, prefix: &str, happens: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
-    let all: BTreeMap<String, String> = documents(prefix, NUMBER);
-    let (submitted, happened) = tokio::join!(gateway.submit_all("letters", &all), happens());
-    happened?;
-    submitted?;
+    let all = documents(prefix, NUMBER);
+    submit_while(gateway, &all, happens).await?;
     all_ended_once(gateway, &all).await
 }
 
