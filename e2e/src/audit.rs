@@ -49,8 +49,9 @@ impl AuditLog {
         Ok(Self { events })
     }
 
-    /// Requests of a ServiceAccount to resources, with their HTTP status.
-    fn of<'a>(&'a self, account: &(&str, &str)) -> impl Iterator<Item = (Right, u64, &'a Value)> + use<'a> {
+    /// Requests of a ServiceAccount to resources, and whether it has the right. What is refused for another reason, such as a
+    /// namespace that is going, shows no lack of rights.
+    fn of<'a>(&'a self, account: &(&str, &str)) -> impl Iterator<Item = (Right, bool, &'a Value)> + use<'a> {
         let user = format!("system:serviceaccount:{}:{}", account.0, account.1);
         self.events.iter().filter(move |event| event["user"]["username"] == user.as_str()).filter_map(|event| {
             let object = event["objectRef"].as_object()?;
@@ -61,19 +62,19 @@ impl AuditLog {
                 false => format!("{}/{subresource}", text("resource")),
             };
             let verb = event["verb"].as_str().unwrap_or_default().to_owned();
-            let code = event["responseStatus"]["code"].as_u64().unwrap_or_default();
-            Some((Right { group: text("apiGroup"), resource, verb }, code, event))
+            let allowed = event["annotations"]["authorization.k8s.io/decision"] == "allow";
+            Some((Right { group: text("apiGroup"), resource, verb }, allowed, event))
         })
     }
 
     /// What a ServiceAccount (namespace, name) was let do.
     pub fn used(&self, account: (&str, &str)) -> BTreeSet<Right> {
-        self.of(&account).filter(|(_, code, _)| *code != 403).map(|(right, ..)| right).collect()
+        self.of(&account).filter(|(_, allowed, _)| *allowed).map(|(right, ..)| right).collect()
     }
 
     /// What it was refused, with the names of the objects.
     pub fn refused(&self, account: (&str, &str)) -> BTreeSet<String> {
-        let refused = self.of(&account).filter(|(_, code, _)| *code == 403);
+        let refused = self.of(&account).filter(|(_, allowed, _)| !allowed);
         refused
             .map(|(right, _, event)| {
                 let text = |field: &str| event["objectRef"][field].as_str().unwrap_or("-").to_owned();

@@ -89,6 +89,21 @@ fn a_pod_without_a_node_says_what_is_missing() {
 }
 
 #[test]
+fn a_pool_is_schedulable_when_all_its_agents_have_a_node_and_not_before() {
+    let seen = |pods: Value| {
+        let status = json!({"observedGeneration": 5, "replicas": 2, "updatedReplicas": 2});
+        let status = after(&of(2), &applied(2, status, pods), 1);
+        state(&status.conditions, "Schedulable")
+    };
+    let (placed, waiting) = (json!({"spec": {"nodeName": "n", "containers": []}}), json!({"spec": {"containers": []}}));
+    assert_eq!(seen(json!([])), State::Unknown);
+    assert_eq!(seen(json!([placed, waiting])), State::Unknown);
+    assert_eq!(seen(json!([placed, placed])), State::True);
+    let status = after(&of(2), &applied(2, WHOLE(2), json!([])), 1);
+    assert_eq!(state(&status.conditions, "Schedulable"), State::True, "pods of a whole pool are not looked at");
+}
+
+#[test]
 fn an_agent_that_dies_says_its_last_words() {
     let waiting = json!({"name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 3,
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},

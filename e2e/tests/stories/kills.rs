@@ -1,8 +1,14 @@
 //! Parts die while documents are on their way: none is lost, none is worked to two ends.
 
 use anyhow::{Context, Result};
-use e2e::{Cluster, Expectation, Gateway, HOME, Kind, OPERATOR, alone_with_namespace, crash, wait, with_namespace};
-use kube::api::{DeleteParams, DynamicObject};
+use e2e::{
+    Cluster, Expectation, Gateway, HOME, Kind, OPERATOR, PATIENCE, alone_with_namespace, crash, ready_replicas, wait,
+    with_namespace,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, DynamicObject},
+};
 use serde_json::json;
 
 use crate::documents::{all_ended_once, documents, letters, submit_while};
@@ -15,11 +21,16 @@ async fn agents_that_crash_lose_no_document() -> Result<()> {
     with_namespace(async |cluster| {
         let gateway = letters(cluster).await?;
         cluster.scale("clerks", 2).await?;
+        cluster.wait(Kind::Deployment, "clerks-agents", ready_replicas(2)).await?;
         while_submitting(&gateway, "agents", async || {
-            for _ in 0..3 {
-                crash(&running(cluster, "docket.dev/pool=clerks").await?)?;
+            // All of them at once, and one of them again.
+            let agents = cluster.labelled(Kind::Pod, "docket.dev/pool=clerks").await?;
+            agents.iter().try_for_each(crash)?;
+            let pods = cluster.all(Kind::Pod);
+            for agent in &agents {
+                runs_again(&pods, agent).await?;
             }
-            Ok(())
+            crash(&running(cluster, "docket.dev/pool=clerks").await?)
         })
         .await
     })
@@ -70,7 +81,7 @@ async fn an_operator_that_crashes_is_followed_by_the_other() -> Result<()> {
             crash(&leader.context("the leader is not named as its pod")?)?;
             // Whoever leads then does what the one that died would have done.
             cluster.scale("clerks", 2).await?;
-            cluster.wait(Kind::Deployment, "clerks-agents", e2e::ready_replicas(2)).await.map(drop)
+            cluster.wait(Kind::Deployment, "clerks-agents", ready_replicas(2)).await.map(drop)
         })
         .await
     })
@@ -85,14 +96,8 @@ async fn a_broker_that_crashes_loses_no_document() -> Result<()> {
         while_submitting(&gateway, "broker", async || {
             let pods = Kind::Pod.within(&cluster.client, HOME);
             let broker = pods.get("docket-nats-0").await.context("find the broker")?;
-            let restarts = restarts(&broker);
             crash(&broker)?;
-            let again = Expectation::new("to run again", move |pod| {
-                pod.is_some_and(|pod| {
-                    self::restarts(pod) > restarts && pod.data["status"]["containerStatuses"][0]["ready"] == json!(true)
-                })
-            });
-            wait(&pods, "docket-nats-0", &again, e2e::PATIENCE).await.map(drop)
+            runs_again(&pods, &broker).await
         })
         .await
     })
@@ -104,6 +109,17 @@ async fn while_submitting(gateway: &Gateway, prefix: &str, happens: impl AsyncFn
     let all = documents(prefix, NUMBER);
     submit_while(gateway, &all, happens).await?;
     all_ended_once(gateway, &all).await
+}
+
+/// Waits until a pod that was crashed is ready again.
+async fn runs_again(pods: &Api<DynamicObject>, crashed: &DynamicObject) -> Result<()> {
+    let before = restarts(crashed);
+    let again = Expectation::new("to run again", move |pod| {
+        pod.is_some_and(|pod| {
+            restarts(pod) > before && pod.data["status"]["containerStatuses"][0]["ready"] == json!(true)
+        })
+    });
+    wait(pods, &crashed.metadata.name.clone().unwrap_or_default(), &again, PATIENCE).await.map(drop)
 }
 
 fn restarts(pod: &DynamicObject) -> u64 {

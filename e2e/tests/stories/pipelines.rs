@@ -20,12 +20,15 @@ async fn an_edit_leaves_documents_in_flight_on_their_plan() -> Result<()> {
         gateway.awaiting("held", HELD).await?;
 
         cluster.patch(Kind::Pipeline, "held", json!({"spec": {"stages": second_edition()}})).await?;
-        cluster.wait(Kind::Pipeline, "held", condition("Ready", "True")).await?;
+        let edited = cluster.wait(Kind::Pipeline, "held", condition("Ready", "True")).await?;
+        // An open connection may still lead to the gateway that is going.
+        let gateway = cluster.gateway().await?;
         let late = documents("late", HELD);
         gateway.submit_all("held", &late).await?;
         let late_ends = gateway.ends_of("held", late.keys()).await?;
         for (id, ended) in &late_ends {
             ensure!(ended.outcome == "succeeded" && ended.output["edition"] == 2, "\"{id}\" ended as {ended:?}");
+            ensure!(edited.data["status"]["plan"] == ended.plan.as_str(), "\"{id}\" was worked by plan {}", ended.plan);
         }
 
         for id in early.keys() {

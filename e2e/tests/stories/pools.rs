@@ -1,7 +1,10 @@
 //! Pools on nodes: replicas, GPUs, and what no node has.
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Cluster, Kind, condition, condition_of, condition_saying, connect, present, ready_replicas, with_namespace};
+use e2e::{
+    Cluster, Kind, PATIENCE, condition, condition_of, condition_saying, connect, field, present, ready_replicas, wait,
+    with_namespace,
+};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -86,7 +89,7 @@ async fn scale_says(cluster: &Cluster, name: &str, replicas: i32) -> Result<()> 
     Ok(())
 }
 
-/// The node says that it has four GPUs, as a device plugin would make it say.
+/// The node says that it has four GPUs, as a device plugin would make it say. The kubelet gives them out a moment later.
 async fn give_node_gpus() -> Result<()> {
     let capacity = json!({"status": {"capacity": {"nvidia.com/gpu": "4"}}});
     let nodes = Kind::Node.everywhere(&connect().await?);
@@ -94,5 +97,6 @@ async fn give_node_gpus() -> Result<()> {
         .patch_status("node-1", &PatchParams::default(), &Patch::Merge(&capacity))
         .await
         .context("give the node GPUs")?;
-    Ok(())
+    let given_out = field("/status/allocatable/nvidia.com~1gpu", json!("4"));
+    wait(&nodes, "node-1", &given_out, PATIENCE).await.map(drop)
 }

@@ -104,10 +104,18 @@ fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
     let whole = is_whole(&applied.deployment);
     let unschedulable = applied.pods.iter().find_map(unschedulable);
     let trouble = refused(&applied.deployment).or_else(|| applied.pods.iter().find_map(trouble));
+    let staying = || applied.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let waiting = staying().filter(|pod| !has_node(pod)).count();
+    // A pod that does not exist yet, or that the scheduler has not looked at, may turn out to fit nowhere.
+    let placed = whole || waiting == 0 && staying().count() >= wanted.unsigned_abs() as usize;
     let scheduled = match &unschedulable {
         Some(message) => Observed::new("Schedulable", State::False, "NoNodeFits", message),
         None if wanted == 0 => Observed::new("Schedulable", State::True, "NoAgentsWanted", "no agents are wanted"),
-        None => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
+        None if placed => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
+        None => {
+            let message = format!("{} of {wanted} agents have a node so far", staying().count() - waiting);
+            Observed::new("Schedulable", State::Unknown, "Pending", message)
+        }
     };
     let loaded = match (wanted, ready, &trouble) {
         (0, ..) => Observed::new("ModelsLoaded", State::False, "NoAgentsWanted", "no agents are wanted"),
@@ -142,6 +150,10 @@ fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
         _ => Observed::new("Ready", State::False, "Starting", message),
     };
     vec![is_ready, progressing, scheduled, loaded]
+}
+
+fn has_node(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
 /// Why a pod has no node.

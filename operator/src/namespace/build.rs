@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crds::{AgentPoolSpec, PipelineSpec};
 use k8s_openapi::{
     ByteString,
     api::{
@@ -133,23 +134,29 @@ pub fn payloads(namespace: &str, config: &Config) -> Option<Child> {
     Some(Child::of(&Secret { metadata: metadata(namespace, PAYLOADS), data: Some(data), ..Secret::default() }))
 }
 
-/// The gateway's file, the pools, and a file a pipeline. JSON, which is YAML too.
+/// The file of a pool: its name and its text.
+pub fn pool_file(name: &str, pool: &AgentPoolSpec) -> (String, String) {
+    (format!("pool-{name}.yaml"), resource("AgentPool", name, &json!(pool.as_worked())))
+}
+
+/// The file of a pipeline: its name and its text.
+pub fn pipeline_file(name: &str, pipeline: &PipelineSpec) -> (String, String) {
+    (format!("pipeline-{name}.yaml"), resource("Pipeline", name, &json!(pipeline.as_worked())))
+}
+
+/// JSON, which is YAML too.
+fn resource(kind: &str, name: &str, spec: &serde_json::Value) -> String {
+    let object = json!({"apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    format!("{object:#}")
+}
+
+/// The gateway's file, and a file a pool and pipeline.
 fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
-    let mut files = BTreeMap::new();
-    let mut resources = Vec::new();
-    let mut add = |file: String, kind: &str, name: &str, spec: serde_json::Value| {
-        let object = json!({
-            "apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-        });
-        resources.push(file.clone());
-        files.insert(file, format!("{object:#}"));
-    };
-    for (name, pool) in &gathered.pools {
-        add(format!("pool-{name}.yaml"), "AgentPool", name, json!(pool.as_worked()));
-    }
-    for (name, pipeline) in &gathered.pipelines {
-        add(format!("pipeline-{name}.yaml"), "Pipeline", name, json!(pipeline.as_worked()));
-    }
+    let pools = gathered.pools.iter().map(|(name, pool)| pool_file(name, pool));
+    let mut resources: Vec<(String, String)> = pools.collect();
+    resources.extend(gathered.pipelines.iter().map(|(name, pipeline)| pipeline_file(name, pipeline)));
+    let mut files: BTreeMap<String, String> = resources.iter().cloned().collect();
+    let resources: Vec<String> = resources.into_iter().map(|(file, _)| file).collect();
     let mut gateway = json!({
         "resources": resources,
         "closed": gathered.closed,

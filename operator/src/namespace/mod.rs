@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{apply, chain, context::Context};
 
+pub use build::{pipeline_file, pool_file};
 pub use gather::{Gathered, serves};
 
 /// Changes that come together are one pass.

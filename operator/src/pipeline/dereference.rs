@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crds::{AgentPool, AgentPoolSpec, Pipeline};
 use flow::{Plan, Problem};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
+use super::serving;
 use crate::{
     apply::{Error, within},
     condition::{self, State},
     context::Context,
-    names::{GATEWAY, agents},
+    names::agents,
     watching::namespace_of,
 };
 
@@ -58,16 +58,10 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
         pools.iter().map(|(name, pool)| (name.clone(), pool.spec.clone())).collect();
     let generation = u64::try_from(pipeline.metadata.generation.unwrap_or_default()).unwrap_or_default();
     let plan = flow::compile(&pipeline.name_any(), generation, &pipeline.spec, &specs);
-    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &namespace);
-    let gateway = within("get", format!("Deployment {namespace}/{GATEWAY}"), api.get_opt(GATEWAY)).await?;
+    let gateway = serving::of(ctx, pipeline, &specs).await?;
     let broker = ctx.brokers.agents(&namespace).await.map(drop).map_err(|error| crate::chain(&error));
     let named = pools.iter().filter(|(name, _)| names_pool(pipeline, name));
-    Ok(Found {
-        pools: named.map(|(name, pool)| (name.clone(), ready(pool))).collect(),
-        gateway: gateway.as_ref().map_or(Gateway::Away, how),
-        plan,
-        broker,
-    })
+    Ok(Found { pools: named.map(|(name, pool)| (name.clone(), ready(pool))).collect(), gateway, plan, broker })
 }
 
 /// Whether one of a pipeline's pools still has agents that are not on their way out.
@@ -103,16 +97,4 @@ fn ready(pool: &AgentPool) -> (State, String) {
     let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let message = conditions.iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.message.clone());
     (condition::state(conditions, "Ready"), message.unwrap_or_else(|| "nothing is known of it yet".to_owned()))
-}
-
-fn how(gateway: &Deployment) -> Gateway {
-    let Some(status) = &gateway.status else { return Gateway::Away };
-    if status.available_replicas.unwrap_or_default() == 0 {
-        return Gateway::Away;
-    }
-    let wanted = gateway.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let newest = status.observed_generation >= gateway.metadata.generation
-        && status.updated_replicas.unwrap_or_default() == wanted
-        && status.replicas.unwrap_or_default() == wanted;
-    if newest { Gateway::Serving } else { Gateway::RollingOut }
 }

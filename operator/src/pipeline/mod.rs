@@ -4,6 +4,7 @@
 
 mod counts;
 pub mod dereference;
+pub mod serving;
 pub mod status;
 
 use std::{
