@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::{AgentPool, AgentPoolSpec, Pipeline};
 use flow::{Plan, Problem};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use super::serving;
