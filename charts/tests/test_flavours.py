@@ -133,6 +133,10 @@ class Operator(unittest.TestCase):
         self.assertEqual(operator_environment("namespaced-own")["DOCKET_WATCH_NAMESPACES"], NAMESPACE)
         self.assertNotIn("DOCKET_WATCH_NAMESPACES", operator_environment("default"))
 
+    def test_it_is_told_to_let_gateways_review_tokens_where_they_may(self):
+        for flavour in ["opt-ins", "namespaced-opt-ins"]:
+            self.assertEqual(operator_environment(flavour)["DOCKET_TOKEN_REVIEW"], "true", flavour)
+
     def test_it_is_told_of_servers_and_stores_of_others(self):
         external = operator_environment("external-nats")
         self.assertEqual(external["DOCKET_NATS"], "tls://nats.example.com:4443")
