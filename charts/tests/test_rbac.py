@@ -9,10 +9,10 @@ BINDINGS = ("RoleBinding", "ClusterRoleBinding")
 CHILDREN = {"get", "list", "watch", "create", "patch", "delete"}
 # What the operator may do where it serves: group, resource, names or none for any.
 SERVED = {
-    ("docket.dev", "agentpools", None): {"get", "list", "watch", "patch", "update"},
-    ("docket.dev", "pipelines", None): {"get", "list", "watch", "patch", "update"},
-    ("docket.dev", "agentpools/status", None): {"patch", "update"},
-    ("docket.dev", "pipelines/status", None): {"patch", "update"},
+    ("docket.dev", "agentpools", None): {"get", "list", "watch", "patch"},
+    ("docket.dev", "pipelines", None): {"get", "list", "watch", "patch"},
+    ("docket.dev", "agentpools/status", None): {"patch"},
+    ("docket.dev", "pipelines/status", None): {"patch"},
     ("docket.dev", "agentpools/finalizers", None): {"update"},
     ("docket.dev", "pipelines/finalizers", None): {"update"},
     ("apps", "deployments", None): CHILDREN,
@@ -28,10 +28,6 @@ SERVED = {
     ("", "persistentvolumeclaims", None): {"get"},
     ("", "pods", None): {"list", "watch"},
     ("events.k8s.io", "events", None): {"create", "patch"},
-}
-DEFINITIONS = {
-    ("apiextensions.k8s.io", "customresourcedefinitions", "agentpools.docket.dev"): {"get"},
-    ("apiextensions.k8s.io", "customresourcedefinitions", "pipelines.docket.dev"): {"get"},
 }
 OWN = {
     ("coordination.k8s.io", "leases", None): {"create"},
@@ -78,7 +74,7 @@ class Rbac(unittest.TestCase):
     def test_the_operator_may_exactly_this_in_the_cluster(self):
         objects = rendered("default")
         role = one(objects, "ClusterRole", f"docket-operator-{NAMESPACE}")
-        self.assertEqual(grants(role), SERVED | DEFINITIONS)
+        self.assertEqual(grants(role), SERVED)
         self.assertEqual(grants(one(objects, "Role", "docket-operator-own")), OWN)
 
     def test_namespaced_it_may_the_same_there_and_nothing_cluster_wide(self):
@@ -94,7 +90,7 @@ class Rbac(unittest.TestCase):
     def test_copies_of_the_stores_credentials_are_a_second_name_and_only_with_them(self):
         role = one(rendered("s3"), "ClusterRole", f"docket-operator-{NAMESPACE}")
         more = {("", "secrets", "docket-payloads"): {"get", "patch", "delete"}}
-        self.assertEqual(grants(role), SERVED | DEFINITIONS | more)
+        self.assertEqual(grants(role), SERVED | more)
         own = grants(one(rendered("s3"), "Role", "docket-operator-own"))
         self.assertEqual(own, OWN | {("", "secrets", "s3-keys"): {"get"}})
 

@@ -18,6 +18,13 @@ pub struct Right {
     pub verb: String,
 }
 
+impl Right {
+    /// A verb on a resource of a group.
+    pub fn of(verb: &str, resource: &str, group: &str) -> Self {
+        Self { group: group.to_owned(), resource: resource.to_owned(), verb: verb.to_owned() }
+    }
+}
+
 impl std::fmt::Display for Right {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let dot = if self.group.is_empty() { "" } else { "." };

@@ -61,6 +61,27 @@ async fn a_pool_that_no_node_can_hold_says_what_is_missing_and_heals() -> Result
 
 #[tokio::test]
 #[ignore = "needs cluster"]
+async fn a_pool_keeps_its_state_on_a_claim_that_is_meant_for_agents() -> Result<()> {
+    with_namespace(async |cluster| {
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+        let claim =
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "room"}, "spec": spec});
+        cluster.apply(&claim).await?;
+        let volumes = json!({"volumes": [{"name": "state", "claim": "room"}]});
+        cluster.apply(&pool("clerks", json!({"template": volumes}))).await?;
+        cluster.wait(Kind::AgentPool, "clerks", condition_saying("Ready", "False", "ClaimNotAllowed")).await?;
+        let allowed = json!({"metadata": {"labels": {"docket.dev/agents": "allowed"}}});
+        cluster.patch(Kind::PersistentVolumeClaim, "room", allowed).await?;
+        cluster.wait(Kind::AgentPool, "clerks", condition("Ready", "True")).await?;
+        let told = cluster.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=AgentPool"], "").await?;
+        ensure!(told.contains("ClaimNotAllowed"), "the Events are:\n{told}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
 async fn a_new_pool_is_not_ready_before_its_agents_are() -> Result<()> {
     with_namespace(async |cluster| {
         // No node has this label, so that the pool cannot become ready.

@@ -3,10 +3,10 @@
 {{- $children := list "get" "list" "watch" "create" "patch" "delete" -}}
 - apiGroups: [docket.dev]
   resources: [agentpools, pipelines]
-  verbs: [get, list, watch, patch, update]
+  verbs: [get, list, watch, patch]
 - apiGroups: [docket.dev]
   resources: [agentpools/status, pipelines/status]
-  verbs: [patch, update]
+  verbs: [patch]
 - apiGroups: [docket.dev]
   resources: [agentpools/finalizers, pipelines/finalizers]
   verbs: [update]
