@@ -1,13 +1,17 @@
-//! A pipeline is ready when the gateway serves what it says now, and not while it serves what it said before.
+//! A pipeline is ready when the gateway serves what it says now and its pools are there, and not before.
 
 mod support;
 
 use crds::Pipeline;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use operator::{
+    condition::State,
     names::CONFIG_ANNOTATION,
     namespace::pipeline_file,
-    pipeline::{dereference::Gateway, serving::how},
+    pipeline::{
+        dereference::{Gateway, ready},
+        serving::how,
+    },
     pods::digest_of,
 };
 use serde_json::json;
@@ -54,4 +58,10 @@ fn a_gateway_without_pods_is_away() {
     let mut gateway = gateway(&files(&now), 1);
     gateway.status.as_mut().expect("a status").available_replicas = None;
     assert_eq!(how(&gateway, &files(&now), &[file(&now)]), Gateway::Away);
+}
+
+#[test]
+fn a_pool_that_is_not_there_is_not_ready() {
+    let (state, message) = ready(None);
+    assert_eq!((state, message.as_str()), (State::False, "there is no such pool"));
 }

@@ -150,15 +150,15 @@ fn a_pool_is_closed_and_opens_as_far_as_its_models_need() {
 }
 
 #[test]
-fn agents_are_given_time_for_their_longest_stage() {
+fn agents_are_given_time_for_their_longest_stage_and_a_usual_one_restarts_none() {
     let grace = |longest: Option<u64>| {
         let found = Dereferenced { longest_stage: longest.map(Duration::from_secs), ..Dereferenced::default() };
         let validated = validate::pool(&pool(json!({})), &found, &config()).expect("a pool");
         build::all(&validated).deployment.object()["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].clone()
     };
     assert_eq!(
-        [grace(None), grace(Some(5)), grace(Some(300)), grace(Some(36_000))],
-        [40, 40, 325, 910].map(Value::from)
+        [grace(None), grace(Some(5)), grace(Some(300)), grace(Some(600)), grace(Some(36_000))],
+        [325, 325, 325, 625, 910].map(Value::from)
     );
 }
 

@@ -12,8 +12,8 @@ use crate::{
     names::{self, Component},
 };
 
-/// Shortest and longest time that agents are given to finish what they have in hand.
-const GRACE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15 * 60));
+/// Longest time that agents are given to finish what they have in hand.
+const LONGEST_GRACE: Duration = Duration::from_secs(15 * 60);
 /// Added to the longest stage: for the writing of its result.
 const AFTER_STAGE: Duration = Duration::from_secs(15);
 
@@ -176,7 +176,10 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
     if let Some(variable) = pool.spec.template.env.iter().find(|variable| RESERVED.contains(&variable.name.as_str())) {
         return Err(Error::ReservedVariable { name: variable.name.clone() });
     }
-    let grace = found.longest_stage.map_or(GRACE.0, |stage| stage + AFTER_STAGE).clamp(GRACE.0, GRACE.1);
+    // Never below what a stage has by default: the first pipeline of a pool would else restart its agents. Those that have
+    // nothing in hand end at once.
+    let longest = found.longest_stage.unwrap_or_default().max(flow::STAGE_TIMEOUT);
+    let grace = (longest + AFTER_STAGE).min(LONGEST_GRACE);
     Ok(ValidatedPool {
         owner: pool.controller_owner_ref(&()).expect("an object of the API server has a name and a uid"),
         namespace: pool.namespace().unwrap_or_default(),

@@ -61,8 +61,8 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let plan = flow::compile(&pipeline.name_any(), generation, &pipeline.spec, &specs);
     let gateway = serving::of(ctx, pipeline, &specs).await?;
     let broker = ctx.brokers.agents(&namespace).await.map(drop).map_err(|error| crate::chain(&error));
-    let named = pools.iter().filter(|(name, _)| names_pool(pipeline, name));
-    Ok(Found { pools: named.map(|(name, pool)| (name.clone(), ready(pool))).collect(), gateway, plan, broker })
+    let named = named_pools(pipeline).map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
+    Ok(Found { pools: named, gateway, plan, broker })
 }
 
 /// Whether one of a pipeline's pools still has agents that are not on their way out.
@@ -89,12 +89,20 @@ pub async fn has_agents(ctx: &Context, namespace: &str, pool: &str) -> Result<bo
 
 /// Whether a pipeline's work may be done by a pool.
 pub fn names_pool(pipeline: &Pipeline, pool: &str) -> bool {
-    let fallbacks = pipeline.spec.stages.iter().filter_map(|stage| stage.fallback.as_ref()).flatten();
-    pipeline.spec.stages.iter().any(|stage| stage.pool == pool)
-        || fallbacks.chain(&pipeline.spec.fallback).any(|fallback| fallback.pool.as_deref() == Some(pool))
+    named_pools(pipeline).any(|named| named == pool)
 }
 
-fn ready(pool: &AgentPool) -> (State, String) {
+/// The pools that may do a pipeline's work, some perhaps twice.
+fn named_pools(pipeline: &Pipeline) -> impl Iterator<Item = &str> {
+    let stages = &pipeline.spec.stages;
+    let fallbacks = stages.iter().filter_map(|stage| stage.fallback.as_ref()).flatten().chain(&pipeline.spec.fallback);
+    let of_stages = stages.iter().map(|stage| stage.pool.as_str());
+    of_stages.chain(fallbacks.filter_map(|fallback| fallback.pool.as_deref()))
+}
+
+/// Whether a pool is ready, and what its condition says.
+pub fn ready(pool: Option<&AgentPool>) -> (State, String) {
+    let Some(pool) = pool else { return (State::False, "there is no such pool".to_owned()) };
     let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let message = conditions.iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.message.clone());
     (condition::state(conditions, "Ready"), message.unwrap_or_else(|| "nothing is known of it yet".to_owned()))
