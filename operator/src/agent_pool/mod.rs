@@ -41,7 +41,7 @@ use crate::{
     apply,
     context::Context,
     held::Held,
-    names::{FINALIZER, POOL_LABEL},
+    names::{FINALIZER, GATEWAY, POOL_LABEL},
     namespace,
     watching::{self, Scope, namespace_of},
 };
@@ -107,13 +107,13 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
     let (pools, written) = scope.objects::<Guarded>(&ctx);
     let triggers = watching::all(vec![
         written,
-        scope.made::<Deployment, Guarded, _>(&ctx, pool_of),
-        scope.made::<ConfigMap, Guarded, _>(&ctx, pool_of),
-        scope.made::<Service, Guarded, _>(&ctx, pool_of),
-        scope.made::<ServiceAccount, Guarded, _>(&ctx, pool_of),
-        scope.made::<NetworkPolicy, Guarded, _>(&ctx, pool_of),
-        scope.made::<PodDisruptionBudget, Guarded, _>(&ctx, pool_of),
-        scope.made::<Pod, Guarded, _>(&ctx, pool_of),
+        scope.made::<Deployment, Guarded, _>(&ctx, concerned(&ctx)),
+        scope.made::<ConfigMap, Guarded, _>(&ctx, concerned(&ctx)),
+        scope.made::<Service, Guarded, _>(&ctx, concerned(&ctx)),
+        scope.made::<ServiceAccount, Guarded, _>(&ctx, concerned(&ctx)),
+        scope.made::<NetworkPolicy, Guarded, _>(&ctx, concerned(&ctx)),
+        scope.made::<PodDisruptionBudget, Guarded, _>(&ctx, concerned(&ctx)),
+        scope.made::<Pod, Guarded, _>(&ctx, concerned(&ctx)),
         scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
     ]);
     let counting = counts::run(Arc::clone(&ctx), pools.clone(), stop.clone());
@@ -242,6 +242,19 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
             tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "failed, trying again");
             Action::requeue(RETRY)
         }
+    }
+}
+
+/// Whom an object that was made concerns: its pool, or the namespace, where it is the gateway's. One watch serves both.
+fn concerned<K: Resource<DynamicType = ()>>(
+    ctx: &Arc<Context>,
+) -> impl Fn(PartialObjectMeta<K>) -> Option<ObjectRef<Guarded>> + use<K> {
+    let ctx = Arc::clone(ctx);
+    move |object| {
+        if object.name_any() == GATEWAY {
+            ctx.namespaces.look_at(namespace_of(&object));
+        }
+        pool_of(object)
     }
 }
 
