@@ -10,11 +10,12 @@ pub mod dereference;
 pub mod status;
 pub mod validate;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use crds::{AgentPool, Pipeline};
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::{
+    NamespaceResourceScope,
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Pod, Service, ServiceAccount},
@@ -35,14 +36,15 @@ use kube::{
         reflector::ObjectRef,
     },
 };
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply,
     context::Context,
-    names::{FINALIZER, POOL_LABEL},
+    names::{FINALIZER, GATEWAY, POOL_LABEL},
     namespace,
-    watching::{self, Scope, namespace_of},
+    watching::{self, Scope, Triggers, namespace_of},
 };
 
 /// Without a reason to look again, objects are looked at this often.
@@ -106,12 +108,12 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
     let (pools, written) = scope.objects::<Guarded>(&ctx);
     let triggers = watching::all(vec![
         written,
-        scope.made::<Deployment, Guarded, _>(&ctx, pool_of),
-        scope.made::<ConfigMap, Guarded, _>(&ctx, pool_of),
-        scope.made::<Service, Guarded, _>(&ctx, pool_of),
-        scope.made::<ServiceAccount, Guarded, _>(&ctx, pool_of),
-        scope.made::<NetworkPolicy, Guarded, _>(&ctx, pool_of),
-        scope.made::<PodDisruptionBudget, Guarded, _>(&ctx, pool_of),
+        children::<Deployment>(&ctx, &scope),
+        children::<ConfigMap>(&ctx, &scope),
+        children::<Service>(&ctx, &scope),
+        children::<ServiceAccount>(&ctx, &scope),
+        children::<NetworkPolicy>(&ctx, &scope),
+        children::<PodDisruptionBudget>(&ctx, &scope),
         scope.made::<Pod, Guarded, _>(&ctx, pool_of),
         scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
     ]);
@@ -219,6 +221,22 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
             Action::requeue(RETRY)
         }
     }
+}
+
+/// Objects that the operator makes, of one kind. Gateways have the same kinds as pools, and one watch shows both: what is a
+/// gateway's makes its namespace be looked at.
+fn children<K>(ctx: &Arc<Context>, scope: &Scope) -> Triggers<Guarded>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let looking = Arc::clone(ctx);
+    scope.made::<K, Guarded, _>(ctx, move |object| {
+        if object.name_any() == GATEWAY {
+            looking.namespaces.look_at(object.namespace().unwrap_or_default());
+        }
+        pool_of(object)
+    })
 }
 
 /// The pool that an object belongs to, by its label.
