@@ -26,8 +26,8 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DEMO := .demo
 SAMPLE := config/samples/licence-review.yaml
 
-.PHONY: help setup build models servers images demo cluster cluster-down test e2e fmt lint crds charts golden faults bench-queue \
-	bench-scaler bench clean-demo
+.PHONY: help setup build models servers images demo cluster cluster-down test e2e fmt lint crds charts golden faults \
+	control-faults bench-queue bench-scaler bench clean-demo
 
 help: ## Lists the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /\1\t/' | \
@@ -92,6 +92,15 @@ faults: build ## Breaks a running system on purpose: every case, then 100,000 do
 	$(BIN)/docket-faults all --documents 100000 --faults 250 --workers 4 --pause 4000 --passes 4000 --at-once 48 \
 		--drain 900 --markdown .reports/faults.md $(ARGS) > .reports/faults.json
 	@cat .reports/faults.md
+
+control-faults: build ## Breaks the operator's world by plan on an API server with fake nodes: half an hour; ARGS="--short" is short
+	@scripts/setup-cluster.sh
+	@scripts/nats-server.sh
+	@mkdir -p .reports
+	@e2e/cluster/up.sh --name control-faults --kwok 4
+	@status=0; e2e/cluster/run.sh --name control-faults $(BIN)/docket-control-faults --markdown .reports/control-faults.md $(ARGS) \
+		> .reports/control-faults.json || status=$$?; \
+		e2e/cluster/down.sh --name control-faults; cat .reports/control-faults.md; exit $$status
 
 bench-queue: models ## Measures what the queue costs, beside JetStream alone: a few minutes; ARGS="--rounds 3" is quicker
 	@scripts/nats-server.sh

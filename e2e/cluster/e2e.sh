@@ -28,11 +28,23 @@ finish() {
 }
 
 stories() {
-    local test=$1 threads=$2
+    local test=$1 threads=$2 cluster=${3:-$name}
     step "$test"
-    e2e/cluster/run.sh --name "$name" cargo test "${selection[@]}" --test "$test" -- --ignored --nocapture \
+    e2e/cluster/run.sh --name "$cluster" cargo test "${selection[@]}" --test "$test" -- --ignored --nocapture \
         --test-threads "$threads" ${E2E_STORY:+"$E2E_STORY"}
 }
+
+# The operator as a process, on a cluster of its own, whose nodes are fake.
+faults() {
+    e2e/cluster/down.sh --name "$name-faults"
+    e2e/cluster/up.sh --name "$name-faults" --kwok 4
+    local status=0
+    stories e2e_faults 1 "$name-faults" || status=$?
+    e2e/cluster/down.sh --name "$name-faults"
+    return $status
+}
+
+[[ -n ${E2E_STORY-} ]] || faults
 
 # A new one each time: the audit log is about these stories alone.
 e2e/cluster/down.sh --name "$name"

@@ -143,14 +143,34 @@ pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
     let wanted = child.with_digest();
     let live = within("get", child.shown(), api.get_opt(&child.name)).await?;
     let live = live.map(|live| serde_json::to_value(live).expect("an object is plain data"));
-    if let Some(live) = live.filter(|live| live["metadata"]["deletionTimestamp"].is_null() && holds(live, &wanted)) {
-        return Ok(live);
+    if let Some(live) = &live
+        && live["metadata"]["deletionTimestamp"].is_null()
+        && holds(live, &wanted)
+    {
+        return Ok(live.clone());
     }
     ctx.may_write()?;
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let applied = within("apply", child.shown(), api.patch(&child.name, &params, &Patch::Apply(&wanted))).await?;
+    let applied = match apply(&api, child, &wanted).await {
+        Err(error) if live.is_some() && is_stuck(child, &error) => {
+            absent(ctx, child, |_| true).await?;
+            ctx.may_write()?;
+            apply(&api, child, &wanted).await?
+        }
+        applied => applied?,
+    };
     ctx.metrics.wrote(&child.resource.kind, "apply");
     Ok(serde_json::to_value(applied).expect("an object is plain data"))
+}
+
+async fn apply(api: &Api<DynamicObject>, child: &Child, wanted: &Value) -> Result<DynamicObject, Error> {
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    within("apply", child.shown(), api.patch(&child.name, &params, &Patch::Apply(wanted))).await
+}
+
+/// Whether only a new object helps. Ports are merged by their numbers and must not share a name, so one that somebody has
+/// given another number cannot be put right beside itself. A Service holds nothing that would be lost.
+fn is_stuck(child: &Child, error: &Error) -> bool {
+    child.resource.kind == "Service" && matches!(error, Error::Refused { source, .. } if source.code() == Some(422))
 }
 
 /// Makes an object where there is none; one that is there stays as it is, whoever made it.

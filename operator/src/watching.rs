@@ -1,6 +1,10 @@
 //! Watches: which objects are looked at again because something changed. Only names and metadata pass through here.
 
-use std::{fmt::Debug, hash::Hash};
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
+};
 
 use futures::{
     FutureExt, Stream, StreamExt, TryStreamExt,
@@ -13,6 +17,7 @@ use kube::{
         Predicate, WatchStreamExt, predicates,
         reflector::{ObjectRef, Store, store},
         watcher,
+        watcher::Event,
     },
 };
 use serde::de::DeserializeOwned;
@@ -75,11 +80,11 @@ impl Scope {
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
         K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         O: Resource<DynamicType: Clone + Debug + Eq + Hash + Send> + 'static,
-        I: IntoIterator<Item = ObjectRef<O>, IntoIter: Send + 'static>,
+        I: IntoIterator<Item = ObjectRef<O>>,
     {
         let ours = watching().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
-        let touched = watcher(self.api::<PartialObjectMeta<K>>(ctx), ours).default_backoff().touched_objects();
-        touched.map_ok(move |object| stream::iter(concerned(object)).map(Ok)).try_flatten().boxed()
+        let version = |object: &PartialObjectMeta<K>| Some(hash(&object.metadata.resource_version));
+        follow(watcher(self.api::<PartialObjectMeta<K>>(ctx), ours), version, concerned)
     }
 
     /// Other objects: `relevant` is a digest of what matters of each, `concerned` names those that depend on it.
@@ -93,12 +98,63 @@ impl Scope {
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
         K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         O: Resource<DynamicType: Clone + Debug + Eq + Hash + Send> + 'static,
-        I: IntoIterator<Item = ObjectRef<O>, IntoIter: Send + 'static>,
+        I: IntoIterator<Item = ObjectRef<O>>,
     {
-        let touched = watcher(self.api::<K>(ctx), watching()).default_backoff().touched_objects();
-        let changed = touched.predicate_filter(relevant, Default::default());
-        changed.map_ok(move |object| stream::iter(concerned(object)).map(Ok)).try_flatten().boxed()
+        follow(watcher(self.api::<K>(ctx), watching()), relevant, concerned)
     }
+}
+
+/// What is known of an object that is followed.
+struct Known<O: Resource> {
+    uid: Option<String>,
+    digest: Option<u64>,
+    concerned: Vec<ObjectRef<O>>,
+    /// Whether the list that is being read has it.
+    listed: bool,
+}
+
+/// Names who is concerned when an object comes, changes in what matters, or goes: those that it concerned before, and those
+/// that it concerns now. An object that went while nobody watched is missed in the list that follows.
+fn follow<K, O, I>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+    relevant: impl Fn(&K) -> Option<u64> + Send + 'static,
+    concerned: impl Fn(K) -> I + Send + 'static,
+) -> Triggers<O>
+where
+    K: Resource<DynamicType = ()> + Send + 'static,
+    O: Resource<DynamicType: Clone + Debug + Eq + Hash + Send> + 'static,
+    I: IntoIterator<Item = ObjectRef<O>>,
+{
+    let mut known: HashMap<(Option<String>, Option<String>), Known<O>> = HashMap::new();
+    let name = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
+    let told = events.default_backoff().map_ok(move |event| match event {
+        Event::Init => {
+            known.values_mut().for_each(|known| known.listed = false);
+            Vec::new()
+        }
+        Event::InitDone => known.extract_if(|_, known| !known.listed).flat_map(|(_, gone)| gone.concerned).collect(),
+        Event::Delete(object) => {
+            let before = known.remove(&name(&object));
+            let mut all = before.map(|known| known.concerned).unwrap_or_default();
+            all.extend(concerned(object));
+            all
+        }
+        Event::Apply(object) | Event::InitApply(object) => {
+            let (name, uid, digest) = (name(&object), object.meta().uid.clone(), relevant(&object));
+            let before = known.remove(&name);
+            let same = before.as_ref().is_some_and(|known| known.uid == uid && known.digest == digest);
+            let now: Vec<ObjectRef<O>> = concerned(object).into_iter().collect();
+            let mut all = before.map(|known| known.concerned).unwrap_or_default();
+            all.extend(now.iter().cloned());
+            known.insert(name, Known { uid, digest, concerned: now, listed: true });
+            if same { Vec::new() } else { all }
+        }
+    });
+    told.map_ok(|objects| stream::iter(objects).map(Ok)).try_flatten().boxed()
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 /// A namespace of an object that has one.

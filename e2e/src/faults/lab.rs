@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -20,12 +20,15 @@ use super::{
     process::{Process, free_port},
     upstream::Upstream,
 };
-use crate::{command, connection::connect};
+use crate::{Kind, command, connection::connect};
 
 /// The namespace of the operators' Leases.
 pub const HOME: &str = "docket-faults";
 /// No pod pulls it: the nodes are fake.
 const IMAGE: &str = "registry.local/docket:faults";
+
+/// Longest wait for a first leader.
+const START: Duration = Duration::from_secs(30);
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -54,10 +57,25 @@ pub struct Start {
     pub namespaces: String,
     /// Name of its Lease; those who share it are rivals.
     pub lease: String,
+    /// Whether its writes pass one at a time.
+    pub in_turn: bool,
+}
+
+impl Start {
+    /// For these namespaces, with a Lease of its own.
+    pub fn new(namespaces: &str) -> Self {
+        Self {
+            namespaces: namespaces.to_owned(),
+            lease: format!("lease-{}-{}", std::process::id(), number()),
+            in_turn: false,
+        }
+    }
 }
 
 /// An operator with the proxy that it speaks through.
 pub struct Operator {
+    /// What its identity in the Lease begins with.
+    pub name: String,
     /// Its way to the API server.
     pub proxy: Proxy,
     /// The process.
@@ -100,7 +118,8 @@ impl Lab {
 
     /// A new namespace of its own, with this word in its name.
     pub async fn namespace(&self, word: &str) -> Result<String> {
-        let name = format!("{word}-{}-{}", std::process::id(), number());
+        // No name begins another one: the broker's streams are told apart by them.
+        let name = format!("{word}-{}-{:05}", std::process::id(), number());
         self.create_namespace(&name).await?;
         Ok(name)
     }
@@ -115,6 +134,21 @@ impl Lab {
         self.namespaces().delete(name, &DeleteParams::default()).await.context("delete a namespace").map(drop)
     }
 
+    /// Lets go of the namespace of a trial and does not wait for its end. Its operators must have ended: nobody removes
+    /// finalizers afterwards, so they are removed here, and who still ran would set them again.
+    pub async fn release(&self, namespace: &str) -> Result<()> {
+        for kind in [Kind::AgentPool, Kind::Pipeline] {
+            let api = kind.within(&self.client, namespace);
+            for object in api.list(&ListParams::default()).await.context("list what a trial left")? {
+                let freed = json!({"metadata": {"finalizers": null}});
+                let name = object.metadata.name.unwrap_or_default();
+                // It may be gone by now.
+                let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(&freed)).await;
+            }
+        }
+        self.delete_namespace(namespace).await
+    }
+
     /// Whether a namespace is gone.
     pub async fn is_gone(&self, namespace: &str) -> Result<bool> {
         Ok(self.namespaces().get_opt(namespace).await.context("look for a namespace")?.is_none())
@@ -122,9 +156,9 @@ impl Lab {
 
     /// Starts an operator behind a proxy of its own.
     pub async fn start(&self, start: &Start) -> Result<Operator> {
-        let proxy = Proxy::start(&self.upstream).await?;
-        let number = number();
-        let kubeconfig = self.folder.join(format!("operator-{number}.kubeconfig"));
+        let proxy = Proxy::start(&self.upstream, start.in_turn).await?;
+        let name = format!("operator-{}", number());
+        let kubeconfig = self.folder.join(format!("{name}.kubeconfig"));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
             "clusters": [{"name": "proxy", "cluster": {"server": proxy.address()}}],
@@ -135,20 +169,34 @@ impl Lab {
         let health = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&self.program);
         command.arg("run").env("KUBECONFIG", &kubeconfig).env("RUST_LOG", "info,operator=debug");
-        command.args(["--agent-image", IMAGE, "--namespace", HOME, "--identity", &format!("operator-{number}")]);
+        command.args(["--agent-image", IMAGE, "--namespace", HOME, "--identity", &name]);
         command.args(["--lease-name", &start.lease, "--watch-namespaces", &start.namespaces]);
         command.args(["--nats", &self.broker.address(), "--health", &health]);
-        let process = Process::start(&mut command, &self.folder.join(format!("operator-{number}.log")))?;
-        Ok(Operator { proxy, process })
+        let process = Process::start(&mut command, &self.folder.join(format!("{name}.log")))?;
+        Ok(Operator { name, proxy, process })
     }
 
     /// Starts an operator that shares its Lease with nobody.
     pub async fn start_alone(&self, namespaces: &str) -> Result<Operator> {
-        self.start(&Start {
-            namespaces: namespaces.to_owned(),
-            lease: format!("lease-{}-{}", std::process::id(), number()),
+        self.start(&Start::new(namespaces)).await
+    }
+
+    /// Who holds a Lease, by the identity that it names.
+    pub async fn holder(&self, lease: &str) -> Result<Option<String>> {
+        let found = Kind::Lease.within(&self.client, HOME).get_opt(lease).await.context("read a Lease")?;
+        Ok(found.and_then(|lease| Some(lease.data["spec"]["holderIdentity"].as_str()?.to_owned())))
+    }
+
+    /// Waits until one of some rivals leads; which one.
+    pub async fn leader(&self, lease: &str, rivals: &[Operator]) -> Result<usize> {
+        let mut leader = None;
+        until("one of the operators leads", START, async || {
+            let holder = self.holder(lease).await?.unwrap_or_default();
+            leader = rivals.iter().position(|rival| holder.starts_with(&format!("{}_", rival.name)));
+            Ok(leader.is_some())
         })
-        .await
+        .await?;
+        leader.context("one of the operators leads")
     }
 }
 

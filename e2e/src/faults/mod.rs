@@ -19,6 +19,7 @@ pub mod programs;
 mod proxy;
 pub mod report;
 mod rule;
+mod schema;
 mod state;
 mod trial;
 mod upstream;

@@ -1,8 +1,8 @@
 //! The way from one operator process to the API server, on which things go wrong.
 //!
 //! The operator speaks plain HTTP to it, it speaks TLS to the API server as the cluster's administrator. Whoever writes through
-//! it is known by it: each process has one of its own. Writes other than those of the Lease pass one at a time, so that the
-//! i-th of them is the same one however many controllers run.
+//! it is known by it: each process has one of its own. Where it is asked to, writes other than those of the Lease pass one at a
+//! time, so that the i-th of them is the same one however many controllers run.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -51,20 +51,22 @@ struct Shared {
     upstream: Upstream,
     rules: Mutex<Vec<Rule>>,
     history: Mutex<Vec<Done>>,
+    in_turn: bool,
     turn: Turn<()>,
     watches: watch::Sender<Watches>,
     crashed: watch::Sender<bool>,
 }
 
 impl Proxy {
-    /// Begins to serve on a port of loopback.
-    pub async fn start(upstream: &Upstream) -> Result<Self> {
+    /// Begins to serve on a port of loopback. With `in_turn`, writes pass one at a time.
+    pub async fn start(upstream: &Upstream, in_turn: bool) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("open a port for the proxy")?;
         let port = listener.local_addr().context("ask for the proxy's port")?.port();
         let shared = Arc::new(Shared {
             upstream: upstream.clone(),
             rules: Mutex::default(),
             history: Mutex::default(),
+            in_turn,
             turn: Turn::default(),
             watches: watch::Sender::new(Watches::Open),
             crashed: watch::Sender::new(false),
@@ -83,14 +85,19 @@ impl Proxy {
         lock(&self.shared.rules).push(rule);
     }
 
+    /// Whether every rule has met a request.
+    pub fn met(&self) -> bool {
+        lock(&self.shared.rules).iter().all(Rule::has_met)
+    }
+
     /// Everything passes again.
     pub fn heal(&self) {
         lock(&self.shared.rules).clear();
     }
 
-    /// Lets events of watches pass, or not.
-    pub fn watches(&self, state: Watches) {
-        self.shared.watches.send_replace(state);
+    /// Decides whether events of watches pass; outlives the proxy.
+    pub fn gate(&self) -> watch::Sender<Watches> {
+        self.shared.watches.clone()
     }
 
     /// Returns when a rule has made a crash.
@@ -163,7 +170,7 @@ impl Shared {
         writer: &mut OwnedWriteHalf,
     ) -> Result<bool> {
         let at = Instant::now();
-        let _turn = if call.is_write() { Some(self.turn.lock().await) } else { None };
+        let _turn = if self.in_turn && call.is_write() { Some(self.turn.lock().await) } else { None };
         if *self.crashed.borrow() {
             return Ok(false);
         }
@@ -195,10 +202,10 @@ impl Shared {
         };
         let done = (200..300).contains(&answer.status);
         let fault = if done { self.fault(&call, true) } else { None };
+        self.note(call, at, Some(answer.status));
         if matches!(fault, Some(Fault::Crash { .. })) {
             self.crashed.send_replace(true);
         }
-        self.note(call, at, Some(answer.status));
         match fault {
             Some(Fault::Crash { answered: false } | Fault::Reset) => return Ok(false),
             Some(Fault::Mistaken(status)) => {

@@ -1,6 +1,6 @@
 //! What the cases found, for machines and for people.
 
-use std::{fmt, fmt::Write as _, path::Path};
+use std::{fmt, fmt::Write as _, path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -26,6 +26,23 @@ impl fmt::Display for Check {
         let broken = if self.holds == Some(false) { " **(broken)**" } else { "" };
         write!(formatter, "{}: {}{broken}", self.what, self.found)
     }
+}
+
+/// The one in the middle.
+pub fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Median, 99th of a hundred, and the longest.
+pub fn times(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: f64| {
+        let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
+        times.get(index).copied().unwrap_or_default().as_secs_f64()
+    };
+    format!("{:.2} s in the median of {}, p99 {:.2} s, {:.2} s at most", at(0.5), times.len(), at(0.99), at(1.0))
 }
 
 /// What a case found.

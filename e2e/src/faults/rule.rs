@@ -39,12 +39,13 @@ pub struct Rule {
     fault: Fault,
     skip: usize,
     times: usize,
+    met: bool,
 }
 
 impl Rule {
     /// For all requests that `when` says.
     pub fn new(fault: Fault, when: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Self {
-        Self { when: Box::new(when), fault, skip: 0, times: usize::MAX }
+        Self { when: Box::new(when), fault, skip: 0, times: usize::MAX, met: false }
     }
 
     /// For one of them only, the first being 1.
@@ -57,6 +58,11 @@ impl Rule {
         Self { times, ..self }
     }
 
+    /// Whether it has met a request.
+    pub fn has_met(&self) -> bool {
+        self.met
+    }
+
     /// The fault of this request, which counts.
     pub fn meets(&mut self, call: &Call, after: bool) -> Option<Fault> {
         if self.fault.is_after() != after || self.times == 0 || !(self.when)(call) {
@@ -66,7 +72,8 @@ impl Rule {
             self.skip -= 1;
             return None;
         }
-        self.times -= 1;
+        self.times = self.times.saturating_sub(1);
+        self.met = true;
         Some(self.fault)
     }
 }

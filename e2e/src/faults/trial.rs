@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::ListParams;
 
 use super::{
-    Done, Lab, Operator, Rule, Workload,
+    Done, Lab, Operator, Rule, Start, Watches, Workload,
+    lab::until,
     state::{self, State, difference},
 };
 use crate::Kind;
@@ -26,6 +26,21 @@ const STILL: Duration = Duration::from_millis(700);
 const LOOK: Duration = Duration::from_millis(250);
 /// Differences that are told of one trial.
 const TOLD: usize = 6;
+
+/// What goes wrong in a trial.
+pub enum Trouble {
+    /// With requests.
+    Calls(Rule),
+    /// With watches: events of the steps from `from` to before `to` are held back until they are all taken.
+    Events {
+        /// The first step that is not seen when it is taken.
+        from: usize,
+        /// The first that is seen again.
+        to: usize,
+        /// Whether those events come late or not at all.
+        then: Watches,
+    },
+}
 
 /// How a trial ended.
 #[derive(Clone, Debug)]
@@ -50,16 +65,16 @@ pub async fn reference(lab: &Lab, workload: &Workload) -> Result<Outcome> {
 }
 
 /// Goes through a workload with a fault, to the end of the reference.
-pub async fn faulted(lab: &Lab, workload: &Workload, rule: Rule, reference: &Outcome) -> Result<Outcome> {
-    go(lab, workload, Some(rule), Some(reference)).await
+pub async fn faulted(lab: &Lab, workload: &Workload, trouble: Trouble, reference: &Outcome) -> Result<Outcome> {
+    go(lab, workload, Some(trouble), Some(reference)).await
 }
 
-async fn go(lab: &Lab, workload: &Workload, rule: Option<Rule>, reference: Option<&Outcome>) -> Result<Outcome> {
+async fn go(lab: &Lab, workload: &Workload, trouble: Option<Trouble>, reference: Option<&Outcome>) -> Result<Outcome> {
     let namespace = lab.namespace("trial").await?;
     let mut trial = Trial { lab, namespace, operator: None, past: Vec::new(), restarted: None };
-    let outcome = trial.run(workload, rule, reference).await;
+    let outcome = trial.run(workload, trouble, reference).await;
     trial.operator = None;
-    abandon(lab, &trial.namespace).await?;
+    lab.release(&trial.namespace).await?;
     outcome
 }
 
@@ -73,25 +88,52 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    async fn run(&mut self, workload: &Workload, rule: Option<Rule>, reference: Option<&Outcome>) -> Result<Outcome> {
+    async fn run(
+        &mut self,
+        workload: &Workload,
+        trouble: Option<Trouble>,
+        reference: Option<&Outcome>,
+    ) -> Result<Outcome> {
         let (client, namespace) = (self.lab.client.clone(), self.namespace.clone());
-        self.operator = Some(self.lab.start_alone(&namespace).await?);
+        self.operator = Some(self.lab.start(&self.start()).await?);
         for step in &workload.before {
             step.take(&client, &namespace).await?;
             step.wait(&client, &namespace).await?;
         }
         if !workload.before.is_empty() {
-            self.quiet(QUIET).await?;
+            self.counted().await?;
+            self.quiet(STILL * 2).await?;
         }
         let skip = self.writes().len();
-        let has_rule = rule.is_some();
-        if let (Some(operator), Some(rule)) = (&self.operator, rule) {
-            operator.proxy.add(rule);
+        let proxy = &self.operator.as_ref().context("an operator runs")?.proxy;
+        let gate = proxy.gate();
+        let (mut has_rule, mut unseen) = (false, 0..0);
+        let mut then = Watches::Open;
+        match trouble {
+            None => {}
+            Some(Trouble::Calls(rule)) => {
+                has_rule = true;
+                proxy.add(rule);
+            }
+            Some(Trouble::Events { from, to, then: afterwards }) => (unseen, then) = (from..to, afterwards),
         }
+        // Of what is not seen, not every object is there any more, and how often it was made is another matter.
+        let counted = unseen.is_empty();
         let stepping = async {
-            for step in &workload.steps {
+            for (index, step) in workload.steps.iter().enumerate() {
+                let is_unseen = unseen.contains(&index);
+                if is_unseen {
+                    gate.send_replace(Watches::Held);
+                }
                 step.take(&client, &namespace).await?;
-                step.wait(&client, &namespace).await?;
+                if !is_unseen {
+                    step.wait(&client, &namespace).await?;
+                } else if index + 1 == unseen.end {
+                    gate.send_replace(then);
+                    step.wait(&client, &namespace).await?;
+                } else {
+                    step.wait_unseen(&client, &namespace).await?;
+                }
             }
             anyhow::Ok(())
         };
@@ -112,13 +154,20 @@ impl Trial<'_> {
         let mut wrong: Vec<String> = stepped.err().map(|error| format!("{error:#}")).into_iter().collect();
         if let Some(reference) = reference {
             wrong.extend(difference(&reference.state, &state).into_iter().take(TOLD));
-            wrong.extend(different_counts(&reference.counts, &counts).into_iter().take(TOLD));
+            if counted {
+                wrong.extend(different_counts(&reference.counts, &counts).into_iter().take(TOLD));
+            }
         }
         if workload.leaves_nothing {
             wrong.extend(state.keys().filter(|name| !is_shared(name)).map(|name| format!("{name} is left")));
         }
+        let met = !has_rule || self.restarted.is_some() || self.operator.as_ref().is_some_and(|now| now.proxy.met());
         let writes = self.writes().iter().skip(skip).map(|done| done.call.shown()).collect();
-        Ok(Outcome { state, counts, writes, met: has_rule && self.restarted.is_some(), took, wrong })
+        Ok(Outcome { state, counts, writes, met, took, wrong })
+    }
+
+    fn start(&self) -> Start {
+        Start { in_turn: true, ..Start::new(&self.namespace) }
     }
 
     async fn restart(&mut self) -> Result<()> {
@@ -126,7 +175,7 @@ impl Trial<'_> {
             operator.process.kill()?;
             self.past.extend(operator.proxy.writes());
         }
-        self.operator = Some(self.lab.start_alone(&self.namespace).await?);
+        self.operator = Some(self.lab.start(&self.start()).await?);
         self.restarted = Some(Instant::now());
         Ok(())
     }
@@ -163,6 +212,17 @@ impl Trial<'_> {
             () = tokio::time::sleep(LOOK) => Ok(()),
             () = operator.proxy.crashed() => self.restart().await,
         }
+    }
+
+    /// Waits until each pool's status has its numbers, which come last.
+    async fn counted(&mut self) -> Result<()> {
+        let pools = Kind::AgentPool.within(&self.lab.client, &self.namespace);
+        until("every pool has its numbers", CONVERGE, async || {
+            let pools = pools.list(&ListParams::default()).await.context("list pools")?;
+            Ok(pools.items.iter().all(|pool| pool.data["status"]["waiting"].is_number()))
+        })
+        .await
+        .map(drop)
     }
 
     /// The end where it is not known: quiet, and the same twice.
@@ -220,18 +280,4 @@ fn different_counts(expected: &BTreeMap<String, usize>, found: &BTreeMap<String,
     let differs = |name: &&&String| count(expected, name) != count(found, name);
     let tell = |name: &String| format!("{name} {} times, expected {}", count(found, name), count(expected, name));
     names.iter().filter(differs).map(|name| tell(name)).collect()
-}
-
-/// Lets go of a namespace of a trial: without an operator nobody removes finalizers.
-async fn abandon(lab: &Lab, namespace: &str) -> Result<()> {
-    for kind in [Kind::AgentPool, Kind::Pipeline] {
-        let api = kind.within(&lab.client, namespace);
-        for object in api.list(&ListParams::default()).await.context("list what a trial left")? {
-            let freed = json!({"metadata": {"finalizers": null}});
-            let name = object.metadata.name.unwrap_or_default();
-            // It may be gone by now.
-            let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(&freed)).await;
-        }
-    }
-    lab.delete_namespace(namespace).await
 }

@@ -67,6 +67,16 @@ impl Step {
         taken.with_context(|| format!("take the step {self:?}"))
     }
 
+    /// Waits for as much of its effect as comes about while the operator sees nothing: an object without finalizers is gone.
+    pub async fn wait_unseen(&self, client: &Client, namespace: &str) -> Result<()> {
+        let Self::Delete(kind, name) = self else { return Ok(()) };
+        let api: Api<DynamicObject> = kind.within(client, namespace);
+        let deadline = Duration::from_secs(3);
+        // One that has a finalizer stays: the step after that is a change of what is on its way out.
+        let _ = until("gone", deadline, async || Ok(api.get_opt(name).await?.is_none())).await;
+        Ok(())
+    }
+
     /// Waits until it has its effect.
     pub async fn wait(&self, client: &Client, namespace: &str) -> Result<()> {
         let (kind, name) = match self {
@@ -120,6 +130,49 @@ fn stages(name: &'static str, stages: &[&str]) -> Step {
 
 fn change(change: Value) -> Step {
     Step::Change(Kind::AgentPool, "clerks", change)
+}
+
+/// Workloads whose steps cancel each other: who misses the first ones must not be able to tell.
+pub fn cancelling() -> Vec<Workload> {
+    let work = |name, before, steps| Workload { name, before, steps, leaves_nothing: false };
+    let (clerks, letters) = (pool("clerks", 1), pipeline("letters", &["read", "write"]));
+    let notes = pipeline("notes", &["note"]);
+    vec![
+        work("scale 1, 3, 1", vec![clerks.clone()], vec![Step::Scale("clerks", 3), Step::Scale("clerks", 1)]),
+        work(
+            "scale 1, 0, 2, 1",
+            vec![clerks.clone()],
+            vec![Step::Scale("clerks", 0), Step::Scale("clerks", 2), Step::Scale("clerks", 1)],
+        ),
+        work(
+            "create, delete, create",
+            vec![],
+            vec![clerks.clone(), Step::Delete(Kind::AgentPool, "clerks"), clerks.clone()],
+        ),
+        work(
+            "policy off and on, another concurrency",
+            vec![clerks.clone()],
+            vec![
+                change(json!({"networkPolicy": {"enabled": false}})),
+                change(json!({"concurrency": 2})),
+                change(json!({"networkPolicy": {"enabled": true}})),
+            ],
+        ),
+        work(
+            "three stages, one, two",
+            vec![clerks.clone(), letters.clone()],
+            vec![
+                stages("letters", &["read", "write", "sign"]),
+                stages("letters", &["read"]),
+                stages("letters", &["read", "write"]),
+            ],
+        ),
+        work(
+            "a second pipeline comes, goes, comes",
+            vec![clerks.clone(), letters.clone()],
+            vec![notes.clone(), Step::Delete(Kind::Pipeline, "notes"), notes],
+        ),
+    ]
 }
 
 /// All workloads.

@@ -10,11 +10,12 @@ pub mod dereference;
 pub mod status;
 pub mod validate;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use crds::{AgentPool, Pipeline};
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::{
+    NamespaceResourceScope,
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Pod, Service, ServiceAccount},
@@ -35,6 +36,7 @@ use kube::{
         reflector::ObjectRef,
     },
 };
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,7 +45,7 @@ use crate::{
     held::Held,
     names::{FINALIZER, GATEWAY, POOL_LABEL},
     namespace,
-    watching::{self, Scope, namespace_of},
+    watching::{self, Scope, Triggers, namespace_of},
 };
 
 /// Without a reason to look again, objects are looked at this often.
@@ -107,13 +109,13 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
     let (pools, written) = scope.objects::<Guarded>(&ctx);
     let triggers = watching::all(vec![
         written,
-        scope.made::<Deployment, Guarded, _>(&ctx, concerned(&ctx)),
-        scope.made::<ConfigMap, Guarded, _>(&ctx, concerned(&ctx)),
-        scope.made::<Service, Guarded, _>(&ctx, concerned(&ctx)),
-        scope.made::<ServiceAccount, Guarded, _>(&ctx, concerned(&ctx)),
-        scope.made::<NetworkPolicy, Guarded, _>(&ctx, concerned(&ctx)),
-        scope.made::<PodDisruptionBudget, Guarded, _>(&ctx, concerned(&ctx)),
-        scope.made::<Pod, Guarded, _>(&ctx, concerned(&ctx)),
+        children::<Deployment>(&ctx, &scope),
+        children::<ConfigMap>(&ctx, &scope),
+        children::<Service>(&ctx, &scope),
+        children::<ServiceAccount>(&ctx, &scope),
+        children::<NetworkPolicy>(&ctx, &scope),
+        children::<PodDisruptionBudget>(&ctx, &scope),
+        scope.made::<Pod, Guarded, _>(&ctx, pool_of),
         scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
     ]);
     let counting = counts::run(Arc::clone(&ctx), pools.clone(), stop.clone());
@@ -245,17 +247,20 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
     }
 }
 
-/// Whom an object that was made concerns: its pool, or the namespace, where it is the gateway's. One watch serves both.
-fn concerned<K: Resource<DynamicType = ()>>(
-    ctx: &Arc<Context>,
-) -> impl Fn(PartialObjectMeta<K>) -> Option<ObjectRef<Guarded>> + use<K> {
-    let ctx = Arc::clone(ctx);
-    move |object| {
+/// Objects that the operator makes, of one kind. Gateways have the same kinds as pools, and one watch shows both: what is a
+/// gateway's makes its namespace be looked at.
+fn children<K>(ctx: &Arc<Context>, scope: &Scope) -> Triggers<Guarded>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let looking = Arc::clone(ctx);
+    scope.made::<K, Guarded, _>(ctx, move |object| {
         if object.name_any() == GATEWAY {
-            ctx.namespaces.look_at(namespace_of(&object));
+            looking.namespaces.look_at(object.namespace().unwrap_or_default());
         }
         pool_of(object)
-    }
+    })
 }
 
 /// The pool that an object belongs to, by its label.

@@ -7,7 +7,7 @@ use super::{Case, World, crashes};
 use crate::faults::{
     Call, Fault, Rule, Workload,
     report::Findings,
-    trial::{Outcome, faulted},
+    trial::{Outcome, Trouble, faulted},
     workload,
 };
 
@@ -34,7 +34,8 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let count = plans.len();
     let trials: Vec<(String, Outcome)> = stream::iter(plans)
         .map(|(workload, reference, at, fault)| async move {
-            let outcome = faulted(world.lab, workload, Rule::new(fault, Call::is_write).at(at), reference).await?;
+            let rule = Rule::new(fault, Call::is_write).at(at);
+            let outcome = faulted(world.lab, workload, Trouble::Calls(rule), reference).await?;
             let write = reference.writes.get(at - 1).map(String::as_str).unwrap_or_default();
             anyhow::Ok((format!("{}, {fault:?} for write {at} ({write})", workload.name), outcome))
         })
@@ -45,7 +46,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     // And one where many are lost at once.
     for (workload, reference) in workloads.iter().zip(&references) {
         let rule = Rule::new(Fault::Reset, Call::is_write).times(if world.short { 2 } else { 4 });
-        let outcome = faulted(world.lab, workload, rule, reference).await?;
+        let outcome = faulted(world.lab, workload, Trouble::Calls(rule), reference).await?;
         findings.none(&format!("{}, with several answers lost in a row", workload.name), 1, &outcome.wrong);
     }
     Ok(findings)

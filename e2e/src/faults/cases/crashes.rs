@@ -9,7 +9,7 @@ use super::{Case, World};
 use crate::faults::{
     Call, Fault, Rule, Workload,
     report::Findings,
-    trial::{CONVERGE, Outcome, faulted, reference},
+    trial::{CONVERGE, Outcome, Trouble, faulted, reference},
     workload,
 };
 
@@ -37,7 +37,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let trials: Vec<(String, Outcome)> = stream::iter(plans)
         .map(|(workload, reference, at, answered)| async move {
             let rule = Rule::new(Fault::Crash { answered }, Call::is_write).at(at);
-            let outcome = faulted(world.lab, workload, rule, reference).await?;
+            let outcome = faulted(world.lab, workload, Trouble::Calls(rule), reference).await?;
             let after = reference.writes.get(at - 1).map(String::as_str).unwrap_or_default();
             let how = if answered { "after" } else { "before the answer to" };
             anyhow::Ok((format!("{}, dead {how} write {at} ({after})", workload.name), outcome))

@@ -2,6 +2,16 @@
 
 mod answers;
 mod crashes;
+mod deletion;
+mod election;
+mod fields;
+mod half_open;
+mod isolation;
+mod load;
+mod manners;
+mod recovery;
+mod tampering;
+mod watches;
 
 use std::time::Instant;
 
@@ -37,10 +47,26 @@ pub struct World<'a> {
 }
 
 /// All cases, in the order of the catalogue.
-pub static ALL: &[Case] = &[crashes::CASE, answers::CASE];
+pub static ALL: &[Case] = &[
+    crashes::CASE,
+    answers::CASE,
+    watches::CASE,
+    election::LEADER_DIES,
+    election::SPLIT_BRAIN,
+    election::TOO_EARLY,
+    isolation::CASE,
+    deletion::CASE,
+    tampering::CASE,
+    recovery::CASE,
+    fields::CASE,
+    half_open::CASE,
+    load::CASE,
+    manners::IDLE,
+    manners::CHANGES,
+];
 
 /// The cases of the short form.
-pub const SHORT: [&str; 2] = ["CP-01", "CP-02"];
+pub const SHORT: [&str; 4] = ["CP-01", "CP-02", "CP-12", "LD-05"];
 
 /// Runs these cases one after the other. One that cannot be done is told as broken.
 pub async fn run(world: &World<'_>, wanted: impl Fn(&Case) -> bool) -> Vec<CaseReport> {

@@ -1,0 +1,122 @@
+//! LD-01, LD-08: many pools, and a start in the middle of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures::{FutureExt, StreamExt as _, future::try_join_all};
+use kube::{
+    api::ListParams,
+    runtime::{WatchStreamExt as _, watcher},
+};
+
+use super::{
+    Case, World,
+    manners::{make_pools, quiet},
+};
+use crate::{
+    Kind,
+    faults::{
+        Start,
+        lab::until,
+        report::{Findings, times},
+        workload,
+    },
+};
+
+pub const CASE: Case = Case {
+    id: "LD-01",
+    fault: "1,000 pools are applied as fast as the API server takes them; then the operator starts anew (LD-08)",
+    scaled: "1,000 pools without agents instead of 9,000 in 15 minutes, and no pods, so that the API server is not what is measured",
+    run: |world| run(world).boxed_local(),
+};
+
+/// Longest wait for all of them.
+const LONGEST: Duration = Duration::from_secs(420);
+/// A start has looked at everything after this (LD-08).
+const RESTART: Duration = Duration::from_secs(15);
+
+async fn run(world: &World<'_>) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let number = if world.short { 100 } else { 1_000 };
+    let namespaces = try_join_all((0..10).map(|_| world.lab.namespace("many"))).await?;
+    let start = Start::new(&namespaces.join(","));
+    let mut operator = world.lab.start(&start).await?;
+    world.lab.leader(&start.lease, std::slice::from_ref(&operator)).await?;
+    let first = operator.process.memory();
+
+    let watches = namespaces.iter().map(|namespace| settled(world, namespace, number / namespaces.len()));
+    let began = Instant::now();
+    let applying = async {
+        make_pools(world, &namespaces, number).await?;
+        anyhow::Ok(began.elapsed())
+    };
+    let (applied, settled) = futures::future::try_join(applying, try_join_all(watches)).await?;
+    let all = began.elapsed();
+    let latencies: Vec<Duration> = settled.into_iter().flatten().collect();
+    findings.figure("pools", number);
+    findings.figure("applied within", format!("{:.1} s", applied.as_secs_f64()));
+    findings.check(
+        "all have their objects and a status after",
+        format!("{:.1} s", all.as_secs_f64()),
+        latencies.len() == number,
+    );
+    findings.figure("from apply to status", times(latencies));
+    quiet(&operator).await?;
+    let writes = operator.proxy.writes().len();
+    findings.figure("writes", format!("{writes}, {:.1} a pool", writes as f64 / number as f64));
+    let (memory, most) = operator.process.memory();
+    findings.figure("memory of the operator", format!("{memory} MiB, {most} MiB at most, {} MiB before", first.0));
+
+    operator.process.kill()?;
+    drop(operator);
+    let began = Instant::now();
+    let operator = world.lab.start(&Start::new(&namespaces.join(","))).await?;
+    // Of every pool the Deployment is read last.
+    until("every pool was looked at", LONGEST, async || {
+        let history = operator.proxy.history();
+        let looked = history.iter().filter(|done| done.call.verb == "get" && done.call.resource == "deployments");
+        let mut pools: Vec<(&str, &str)> =
+            looked.map(|done| (done.call.namespace.as_str(), done.call.name.as_str())).collect();
+        pools.sort_unstable();
+        pools.dedup();
+        Ok(pools.len() >= number)
+    })
+    .await?;
+    let found = format!("{:.1} s", began.elapsed().as_secs_f64());
+    findings.figure("a new start has looked at every pool after", found);
+    let leading = operator.proxy.history().iter().find(|done| done.call.verb == "watch").map(|done| done.at - began);
+    let leading = leading.unwrap_or(LONGEST);
+    findings.check("and began to watch after", format!("{:.1} s", leading.as_secs_f64()), leading <= RESTART);
+    quiet(&operator).await?;
+    let again = operator.proxy.writes();
+    findings.check("writes of the new start", again.len(), again.is_empty());
+    let (memory, most) = operator.process.memory();
+    findings.figure("its memory", format!("{memory} MiB, {most} MiB at most"));
+    drop(operator);
+    for namespace in &namespaces {
+        world.lab.release(namespace).await?;
+    }
+    Ok(findings)
+}
+
+/// From the creation of each pool of a namespace to its status, as a watch shows both.
+async fn settled(world: &World<'_>, namespace: &str, number: usize) -> Result<Vec<Duration>> {
+    let api = Kind::AgentPool.within(&world.lab.client, namespace);
+    api.list(&ListParams::default().limit(1)).await.context("list pools")?;
+    let events = watcher(api, watcher::Config::default().timeout(crate::connection::WATCH_SECONDS)).default_backoff();
+    let mut objects = std::pin::pin!(events.applied_objects());
+    let (mut made, mut settled) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    let watching = async {
+        while settled.len() < number {
+            let Some(Ok(object)) = objects.next().await else { continue };
+            let name = object.metadata.name.clone().unwrap_or_default();
+            let begun = *made.entry(name.clone()).or_insert_with(Instant::now);
+            if workload::is_settled(&object) {
+                settled.entry(name).or_insert_with(|| begun.elapsed());
+            }
+        }
+    };
+    // Those that are missing then are told by their number.
+    let _ = tokio::time::timeout(LONGEST, watching).await;
+    Ok(settled.into_values().collect())
+}
