@@ -32,6 +32,11 @@ apply() {
     run kubectl label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted --overwrite >/dev/null
     in_namespace apply --server-side --filename "$SAMPLE" --filename e2e/cluster/demo/licence-ingest.yaml
     in_namespace patch agentpool readers --type merge --patch "$state_on_a_disk" >/dev/null
+    # Not before the last agent without that disk has gone: what it keeps goes with it.
+    in_namespace wait deployment/readers-agents --for create --timeout 60s >/dev/null
+    in_namespace wait deployment/readers-agents --timeout 60s >/dev/null \
+        --for jsonpath='{.spec.template.spec.volumes[?(@.name=="state")].persistentVolumeClaim.claimName}'=readers-state
+    in_namespace rollout status deployment/readers-agents --timeout 300s >/dev/null
     # Documents are taken and wait: its heads have nothing to go by yet.
     suspend true
     in_namespace wait pipeline --all --for condition=Ready --timeout 300s
