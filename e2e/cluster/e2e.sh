@@ -44,15 +44,19 @@ faults() {
     return $status
 }
 
-[[ -n ${E2E_STORY-} ]] || faults
+# All are run, so that one run names everything that is wrong.
+wrong=()
+[[ -n ${E2E_STORY-} ]] || faults || wrong+=(e2e_faults)
 
 # A new one each time: the audit log is about these stories alone.
 e2e/cluster/down.sh --name "$name"
 trap finish EXIT
 e2e/cluster/up.sh --name "$name"
-stories e2e_cluster 4
-stories e2e_stories 4
+stories e2e_cluster 4 || wrong+=(e2e_cluster)
+stories e2e_stories 4 || wrong+=(e2e_stories)
 # About what the stories made the operator do.
-[[ -n ${E2E_STORY-} ]] || stories e2e_rights 1
+[[ -n ${E2E_STORY-} ]] || stories e2e_rights 1 || wrong+=(e2e_rights)
 # Each takes Docket away.
-stories e2e_install 1
+stories e2e_install 1 || wrong+=(e2e_install)
+((${#wrong[@]} == 0)) || { echo "failed: ${wrong[*]}" >&2; exit 1; }
+step "all stories passed after $SECONDS s"

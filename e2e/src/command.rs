@@ -50,7 +50,9 @@ pub async fn run(command: &[&str], input: &str) -> Result<Output> {
     Ok(Output { succeeded: output.status.success(), text: text(output.stdout), errors: text(output.stderr) })
 }
 
-/// The root of the repository.
+/// The root of the repository: beside the package where cargo runs a test of it, else where the program was started. Asked
+/// while running, because a build folder may serve several checkouts.
 pub(crate) fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from("."), |package| PathBuf::from(package).join(".."))
 }

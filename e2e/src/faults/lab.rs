@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -19,6 +19,7 @@ use super::{
     Broker, Proxy,
     process::{Process, free_port},
     upstream::Upstream,
+    workload::{self, Step},
 };
 use crate::{Kind, command, connection::connect};
 
@@ -29,6 +30,9 @@ const IMAGE: &str = "registry.local/docket:faults";
 
 /// Longest wait for a first leader.
 const START: Duration = Duration::from_secs(30);
+
+/// Longest wait for the garbage collector.
+const COLLECTOR: Duration = Duration::from_secs(120);
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -96,6 +100,7 @@ impl Lab {
             Some(_) => {}
             None => lab.create_namespace(HOME).await?,
         }
+        lab.wait_for_the_collector().await?;
         Ok(lab)
     }
 
@@ -110,6 +115,28 @@ impl Lab {
         let wait = ["kubectl", "wait", "--for", "condition=Established", "--timeout", "30s", "crd"];
         let wait = [&wait[..], &["agentpools.docket.dev", "pipelines.docket.dev"]].concat();
         command::run(&wait, "").await?.or_fail("wait for the definitions").map(drop)
+    }
+
+    /// Waits until the garbage collector knows Docket's kinds, which it asks for every 30 s: until then what they own outlives
+    /// them, and a run without faults would differ from a later one.
+    async fn wait_for_the_collector(&self) -> Result<()> {
+        for owner in [workload::pool("probe", 0), workload::pipeline("probe", &["read"])] {
+            let Step::Apply(kind, name, _) = &owner else { continue };
+            owner.take(&self.client, HOME).await?;
+            let api = kind.within(&self.client, HOME);
+            let uid = api.get(name).await.context("look at a probe")?.metadata.uid;
+            let resource = kind.resource();
+            let owned: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": [
+                {"apiVersion": resource.api_version, "kind": resource.kind, "name": name, "uid": uid}]}}))?;
+            let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), HOME);
+            maps.create(&PostParams::default(), &owned).await.context("make what a probe owns")?;
+            Step::Delete(*kind, name).take(&self.client, HOME).await?;
+            until("the garbage collector knows Docket's kinds", COLLECTOR, async || {
+                Ok(maps.get_opt(name).await.context("look at what a probe owned")?.is_none())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     fn namespaces(&self) -> Api<Namespace> {
