@@ -87,7 +87,11 @@ pub async fn kustomize(client: &Client) -> Result<()> {
 /// Removes Docket and its definitions, as the documentation says: first what a user made, then the operator, then the
 /// definitions.
 pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for kind in ["pipelines.docket.dev", "agentpools.docket.dev"] {
+        if definitions.get_opt(kind).await.with_context(|| format!("look for {kind}"))?.is_none() {
+            continue;
+        }
         let delete =
             ["kubectl", "delete", kind, "--all", "--all-namespaces", "--ignore-not-found", "--timeout", "120s"];
         run(&delete, "").await?.or_fail("delete what users made")?;
@@ -105,7 +109,6 @@ pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
         }
     }
     // The chart of the definitions keeps them, so that nobody loses pools and pipelines by an uninstall.
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for name in ["pipelines.docket.dev", "agentpools.docket.dev"] {
         match definitions.delete(name, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}

@@ -64,6 +64,16 @@ impl Refusal {
     }
 }
 
+impl Error {
+    /// Whether the object's namespace is going: nothing can be made in it, and nothing has to be.
+    pub fn is_of_a_leaving_namespace(&self) -> bool {
+        let Self::Refused { source, .. } = self else { return false };
+        let kube::Error::Api(status) = &source.0 else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    }
+}
+
 impl std::fmt::Display for Refusal {
     // The answer's own words; kube adds the whole answer, and its reason twice.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

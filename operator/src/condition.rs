@@ -70,6 +70,18 @@ pub fn merge(
     merged.collect()
 }
 
+/// The conditions as they were, but for one that is as it is now.
+pub fn replace(previous: &[Condition], observed: Observed, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    let mut conditions = previous.to_vec();
+    for changed in merge(previous, vec![observed], generation, now) {
+        match conditions.iter_mut().find(|condition| condition.type_ == changed.type_) {
+            Some(condition) => *condition = changed,
+            None => conditions.push(changed),
+        }
+    }
+    conditions
+}
+
 /// The state of a condition of an object.
 pub fn state(conditions: &[Condition], kind: &str) -> State {
     match conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.status.as_str()) {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use crds::{AgentPool, AgentPoolStatus};
+use crds::{AgentPool, AgentPoolStatus, Pipeline};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     jiff::Timestamp,
@@ -14,6 +14,7 @@ use operator::{
         validate,
     },
     condition::{State, state},
+    pipeline::status::draining,
 };
 use serde_json::{Value, json};
 use support::pool;
@@ -139,4 +140,24 @@ fn a_pool_of_none_is_ready_and_holds_no_models() {
     let status = after(&of(0), &applied(0, json!({"observedGeneration": 5}), json!([])), 1);
     assert_eq!(ready(&status).0, "True");
     assert_eq!(state(&status.conditions, "ModelsLoaded"), State::False);
+}
+
+#[test]
+fn a_pipeline_that_is_drained_keeps_its_other_conditions() {
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "Said", "message": "before", "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let conditions = [condition("Accepted", "True"), condition("Ready", "True"), condition("Degraded", "False")];
+    let pipeline: Pipeline = serde_json::from_value(json!({
+        "apiVersion": "docket.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": "letters", "generation": 2},
+        "spec": {"stages": [{"name": "read", "pool": "clerks", "transform": {"template": "x"}}]},
+        "status": {"conditions": conditions},
+    }))
+    .expect("a pipeline");
+    let status = draining(&pipeline, 3, Timestamp::from_second(1).expect("a time"));
+    let said: Vec<(&str, &str, Option<i64>)> = status
+        .conditions
+        .iter()
+        .map(|condition| (condition.type_.as_str(), condition.status.as_str(), condition.observed_generation))
+        .collect();
+    assert_eq!(said, [("Accepted", "True", Some(1)), ("Ready", "False", Some(2)), ("Degraded", "False", Some(1))]);
+    assert_eq!(status.open, Some(3));
 }

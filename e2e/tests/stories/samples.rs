@@ -9,7 +9,7 @@ use e2e::with_namespace;
 #[ignore = "needs cluster"]
 async fn every_published_sample_is_taken() -> Result<()> {
     with_namespace(async |cluster| {
-        let folder = PathBuf::from("../config/samples");
+        let folder = fs::canonicalize("../config/samples").context("find the samples")?;
         let files = fs::read_dir(&folder).context("list the samples")?.flatten().map(|entry| entry.path());
         let samples: Vec<PathBuf> =
             files.filter(|file| file.extension().is_some_and(|ending| ending == "yaml")).collect();

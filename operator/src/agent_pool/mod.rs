@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply,
     context::Context,
-    held::Held,
+    held::{self, Held},
     names::{FINALIZER, GATEWAY, POOL_LABEL},
     namespace,
     watching::{self, Scope, Triggers, namespace_of},
@@ -52,6 +52,8 @@ use crate::{
 const RESYNC: Duration = Duration::from_secs(300);
 /// After a failure that may pass.
 const RETRY: Duration = Duration::from_secs(10);
+/// After a write that was about a state that has passed: the watch tells of the present one.
+const CHANGED: Duration = Duration::from_secs(1);
 /// While pods are starting: what their conditions say changes without an event of ours.
 const STARTING: Duration = Duration::from_secs(5);
 /// Pools that are brought to their state at once.
@@ -99,6 +101,12 @@ impl Error {
             Self::Leave(error) => error.reason(),
             Self::Finalizer(_) => "FinalizerFailed",
         }
+    }
+}
+
+impl Error {
+    fn is_of_a_leaving_namespace(&self) -> bool {
+        matches!(self, Self::Apply(error) if error.is_of_a_leaving_namespace())
     }
 }
 
@@ -166,6 +174,7 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
         Err(finalizer::Error::ApplyFailed(Held::Draining) | finalizer::Error::CleanupFailed(Held::Draining)) => {
             Ok(Action::requeue(STARTING))
         }
+        Err(error) if held::is_of_another_state(&error) => Ok(Action::requeue(CHANGED)),
         Err(error) => Err(Error::Finalizer(Box::new(error))),
     }
 }
@@ -177,7 +186,9 @@ async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
     let outcome = converge(ctx, pool).await;
     let status = status::after(pool, &outcome, Timestamp::now());
     apply::status(ctx, pool, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
-    if let Err(error) = &outcome {
+    if let Err(error) = &outcome
+        && !error.is_of_a_leaving_namespace()
+    {
         ctx.events.failed(pool, error.reason(), error).await;
     }
     ctx.namespaces.look_at(namespace_of(pool));
@@ -240,6 +251,7 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
             Action::await_change()
         }
         Error::Validate(_) => Action::requeue(RETRY * 3),
+        _ if error.is_of_a_leaving_namespace() => Action::requeue(RETRY),
         _ => {
             tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "failed, trying again");
             Action::requeue(RETRY)

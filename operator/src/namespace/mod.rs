@@ -77,7 +77,9 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             .for_each_concurrent(AT_ONCE, async |namespace| {
                 if let Err(error) = ctx.metrics.timed("Namespace", converge(ctx, &namespace)).await {
                     ctx.metrics.failed("Namespace", error.reason());
-                    tracing::warn!(%namespace, error = %chain(&error), "failed to bring a namespace to its state, trying again");
+                    if !error.is_of_a_leaving_namespace() {
+                        tracing::warn!(%namespace, error = %chain(&error), "failed to bring a namespace to its state, trying again");
+                    }
                     again(ctx, namespace);
                 }
             })
@@ -105,6 +107,10 @@ pub enum Error {
 }
 
 impl Error {
+    fn is_of_a_leaving_namespace(&self) -> bool {
+        matches!(self, Self::Apply(error) if error.is_of_a_leaving_namespace())
+    }
+
     /// A word from a closed set.
     pub fn reason(&self) -> &'static str {
         match self {

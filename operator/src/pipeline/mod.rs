@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply, chain,
     context::Context,
-    held::Held,
+    held::{self, Held},
     names::{FINALIZER, GATEWAY},
     namespace,
     watching::{self, Scope, namespace_of},
@@ -43,6 +43,8 @@ const RESYNC: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(10);
 /// While something that the pipeline needs is on its way.
 const WAITING: Duration = Duration::from_secs(5);
+/// After a write that was about a state that has passed: the watch tells of the present one.
+const CHANGED: Duration = Duration::from_secs(1);
 /// Pipelines that are brought to their state at once.
 const AT_ONCE: u16 = 16;
 
@@ -170,6 +172,7 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
         Err(finalizer::Error::CleanupFailed(Held::Draining) | finalizer::Error::ApplyFailed(Held::Draining)) => {
             Ok(Action::requeue(WAITING))
         }
+        Err(error) if held::is_of_another_state(&error) => Ok(Action::requeue(CHANGED)),
         Err(error) => Err(Error::Finalizer(Box::new(error))),
     }
 }

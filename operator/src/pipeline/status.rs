@@ -47,11 +47,11 @@ pub fn draining(pipeline: &Pipeline, open: u64, now: Timestamp) -> PipelineStatu
     let message = format!(
         "{open} documents are worked to their end before the pipeline goes; to give them up, set deletionPolicy to Cancel"
     );
-    let observed = vec![Observed::new("Ready", State::False, "Draining", message)];
+    let ready = Observed::new("Ready", State::False, "Draining", message);
     let generation = pipeline.metadata.generation;
     PipelineStatus {
         open: Some(i64::try_from(open).unwrap_or(i64::MAX)),
-        conditions: condition::merge(&previous.conditions, observed, generation, now),
+        conditions: condition::replace(&previous.conditions, ready, generation, now),
         ..previous
     }
 }
