@@ -10,6 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 name=e2e
 selection=("$@")
 reports=.reports/e2e
+# The process that does the faults, while there is one.
+beside=
 step() { printf '\n== %s\n' "$*"; }
 
 finish() {
@@ -19,6 +21,9 @@ finish() {
         mkdir -p "$reports"
         cp "${XDG_STATE_HOME:-$HOME/.local/state}/docket/clusters/$name/logs/"*.log "$reports/" 2>/dev/null || true
         echo "the logs of the cluster are in $reports"
+    fi
+    if [[ -n $beside ]] && kill "$beside" 2>/dev/null; then
+        e2e/cluster/down.sh --name "$name-faults"
     fi
     if [[ -n ${E2E_KEEP-} ]]; then
         echo "the cluster stays:  e2e/cluster/run.sh --name $name kubectl get pods --all-namespaces"
@@ -44,9 +49,14 @@ faults() {
     return $status
 }
 
-# All are run, so that one run names everything that is wrong.
+# All are run, so that one run names everything that is wrong. Most of a story is waiting, so the faults, which have a cluster
+# of their own, take place beside them; what they said is shown when they are over.
 wrong=()
-[[ -n ${E2E_STORY-} ]] || faults || wrong+=(e2e_faults)
+if [[ -z ${E2E_STORY-} ]]; then
+    said=$(mktemp)
+    faults >"$said" 2>&1 &
+    beside=$!
+fi
 
 # A new one each time: the audit log is about these stories alone.
 e2e/cluster/down.sh --name "$name"
@@ -58,5 +68,11 @@ stories e2e_stories 4 || wrong+=(e2e_stories)
 [[ -n ${E2E_STORY-} ]] || stories e2e_rights 1 || wrong+=(e2e_rights)
 # Each takes Docket away.
 stories e2e_install 1 || wrong+=(e2e_install)
+if [[ -n $beside ]]; then
+    wait "$beside" || wrong+=(e2e_faults)
+    beside=
+    cat "$said"
+    rm -f "$said"
+fi
 ((${#wrong[@]} == 0)) || { echo "failed: ${wrong[*]}" >&2; exit 1; }
 step "all stories passed after $SECONDS s"
