@@ -35,32 +35,25 @@ const LONGEST: Duration = Duration::from_secs(420);
 /// A start has looked at everything after this (LD-08).
 const RESTART: Duration = Duration::from_secs(15);
 
+/// Namespaces of each wave, at most.
+const NAMESPACES: usize = 10;
+
 async fn run(world: &World<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
-    let number = if world.short { 100 } else { 1_000 };
-    let namespaces = try_join_all((0..10).map(|_| world.lab.namespace("many"))).await?;
+    let sizes: &[usize] = if world.short { &[1, 100] } else { &[1, 100, 1_000] };
+    let number: usize = sizes.iter().sum();
+    let waves = try_join_all(
+        sizes.iter().map(|&size| try_join_all((0..size.min(NAMESPACES)).map(|_| world.lab.namespace("many")))),
+    )
+    .await?;
+    let namespaces = waves.concat();
     let start = Start::new(&namespaces.join(","));
     let mut operator = world.lab.start(&start).await?;
     world.lab.leader(&start.lease, std::slice::from_ref(&operator)).await?;
     let first = operator.process.memory();
-
-    let watches = namespaces.iter().map(|namespace| settled(world, namespace, number / namespaces.len()));
-    let began = Instant::now();
-    let applying = async {
-        make_pools(world, &namespaces, number).await?;
-        anyhow::Ok(began.elapsed())
-    };
-    let (applied, settled) = futures::future::try_join(applying, try_join_all(watches)).await?;
-    let all = began.elapsed();
-    let latencies: Vec<Duration> = settled.into_iter().flatten().collect();
-    findings.figure("pools", number);
-    findings.figure("applied within", format!("{:.1} s", applied.as_secs_f64()));
-    findings.check(
-        "all have their objects and a status after",
-        format!("{:.1} s", all.as_secs_f64()),
-        latencies.len() == number,
-    );
-    findings.figure("from apply to status", times(latencies));
+    for (&size, namespaces) in sizes.iter().zip(&waves) {
+        wave(world, namespaces, size, &mut findings).await?;
+    }
     quiet(&operator).await?;
     let writes = operator.proxy.writes().len();
     findings.figure("writes", format!("{writes}, {:.1} a pool", writes as f64 / number as f64));
@@ -97,6 +90,27 @@ async fn run(world: &World<'_>) -> Result<Findings> {
         world.lab.release(namespace).await?;
     }
     Ok(findings)
+}
+
+/// Makes so many pools at once, and waits until all have what belongs to them.
+async fn wave(world: &World<'_>, namespaces: &[String], number: usize, findings: &mut Findings) -> Result<()> {
+    let watches = namespaces.iter().map(|namespace| settled(world, namespace, number / namespaces.len()));
+    let began = Instant::now();
+    let applying = async {
+        make_pools(world, namespaces, number).await?;
+        anyhow::Ok(began.elapsed())
+    };
+    let (applied, settled) = futures::future::try_join(applying, try_join_all(watches)).await?;
+    let all = began.elapsed();
+    let latencies: Vec<Duration> = settled.into_iter().flatten().collect();
+    findings.figure(&format!("{number} pools: applied within"), format!("{:.1} s", applied.as_secs_f64()));
+    findings.check(
+        &format!("{number} pools: all have their objects and a status after"),
+        format!("{:.1} s", all.as_secs_f64()),
+        latencies.len() == number,
+    );
+    findings.figure(&format!("{number} pools: from apply to status"), times(latencies));
+    Ok(())
 }
 
 /// From the creation of each pool of a namespace to its status, as a watch shows both.
