@@ -21,6 +21,7 @@ fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         namespace: "documents".to_owned(),
         pools: BTreeMap::from([("readers".to_owned(), pool)]),
         objects: 1 + pipelines.len(),
+        staying: 1 + pipelines.len(),
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
     }

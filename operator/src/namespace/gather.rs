@@ -20,6 +20,8 @@ pub struct Gathered {
     pub pools: BTreeMap<String, AgentPoolSpec>,
     /// Whether objects of ours are still there, perhaps on their way out: they need the broker until they are gone.
     pub objects: usize,
+    /// How many of them are not on their way out.
+    pub staying: usize,
     /// Names of pipelines that are being deleted: no further document comes in.
     pub closed: Vec<String>,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
@@ -41,6 +43,8 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let pipelines: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
     let pipelines = within("list", format!("Pipelines in {namespace}"), pipelines.list(&all)).await?.items;
     let objects = pools.len() + pipelines.len();
+    let metas = pools.iter().map(Resource::meta).chain(pipelines.iter().map(Resource::meta));
+    let staying = metas.filter(|meta| meta.deletion_timestamp.is_none()).count();
     // One that is being deleted still works what is in flight.
     let pools: BTreeMap<String, AgentPoolSpec> =
         pools.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool.spec)).collect();
@@ -56,7 +60,7 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         Some((name, served))
     });
     let pipelines = pipelines.collect();
-    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, closed, pipelines })
+    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, staying, closed, pipelines })
 }
 
 /// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.

@@ -144,7 +144,8 @@ pub async fn leave(ctx: &Context, namespace: &str) -> Result<(), Error> {
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
     let _turn = ctx.namespaces.turn(namespace).await;
     let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
-    if !gathered.is_empty() {
+    // Not for those that leave: what they mount is there already, and the last of them may have begun to remove it.
+    if gathered.staying > 0 {
         prepare(ctx, namespace).await.map_err(Error::Apply)?;
     }
     let prepared = build::all(&gathered, &ctx.config);
