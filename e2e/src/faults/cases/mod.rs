@@ -10,6 +10,7 @@ mod isolation;
 mod load;
 mod manners;
 mod recovery;
+mod scale;
 mod tampering;
 mod watches;
 
@@ -61,6 +62,7 @@ pub static ALL: &[Case] = &[
     fields::CASE,
     half_open::CASE,
     load::CASE,
+    scale::CASE,
     manners::IDLE,
     manners::CHANGES,
 ];

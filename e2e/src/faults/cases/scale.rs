@@ -1,0 +1,95 @@
+//! LD-04: one pool with very many agents, and none again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures::FutureExt;
+use kube::api::{DynamicObject, ListParams};
+
+use super::{Case, World, manners::quiet};
+use crate::{
+    Kind,
+    faults::{Operator, Start, Step, lab::until, report::Findings, workload},
+};
+
+pub const CASE: Case = Case {
+    id: "LD-04",
+    fault: "one pool is scaled from 0 to 10,000 agents and back to 0; in between the operator starts anew (LD-08)",
+    scaled: "4 fake nodes of 2,500 agents instead of 1,000 nodes",
+    run: |world| run(world).boxed_local(),
+};
+
+/// Longest wait for each direction.
+const LONGEST: Duration = Duration::from_secs(1_200);
+/// The number of agents that the operator is to hold within.
+const MEMORY_MIB: u64 = 256;
+const POOL: &str = "crowd";
+
+async fn run(world: &World<'_>) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let number: u32 = if world.short { 100 } else { 10_000 };
+    let namespace = world.lab.namespace("crowd").await?;
+    let start = Start::new(&namespace);
+    let mut operator = world.lab.start(&start).await?;
+    world.lab.leader(&start.lease, std::slice::from_ref(&operator)).await?;
+    let none = workload::pool(POOL, 0);
+    none.take(&world.lab.client, &namespace).await?;
+    none.wait(&world.lab.client, &namespace).await?;
+    let empty = operator.process.memory().0;
+
+    let up = scale(world, &namespace, number).await?;
+    tell(&mut findings, &format!("from 0 to {number} agents"), number, up);
+    quiet(&operator).await?;
+    judge_memory(&mut findings, &format!("memory with {number} agents, {empty} MiB without"), &operator);
+    operator.process.kill()?;
+    drop(operator);
+    let began = Instant::now();
+    let start = Start::new(&namespace);
+    let operator = world.lab.start(&start).await?;
+    world.lab.leader(&start.lease, std::slice::from_ref(&operator)).await?;
+    quiet(&operator).await?;
+    findings.figure("a new start leads and is quiet after", format!("{:.1} s", began.elapsed().as_secs_f64()));
+    findings.check("writes of the new start", operator.proxy.writes().len(), operator.proxy.writes().is_empty());
+    judge_memory(&mut findings, "memory of the new start", &operator);
+
+    let down = scale(world, &namespace, 0).await?;
+    tell(&mut findings, &format!("from {number} agents to 0"), number, down);
+    let left = agents(world, &namespace).await?;
+    findings.check("agents that are left", left, left == 0);
+    drop(operator);
+    world.lab.release(&namespace).await?;
+    Ok(findings)
+}
+
+/// Writes the number by the scale subresource, and waits until the status says that it is so; how long that took.
+async fn scale(world: &World<'_>, namespace: &str, number: u32) -> Result<Duration> {
+    let began = Instant::now();
+    Step::Scale(POOL, number).take(&world.lab.client, namespace).await?;
+    let api = Kind::AgentPool.within(&world.lab.client, namespace);
+    until("the pool has its agents", LONGEST, async || {
+        let pool: DynamicObject = api.get(POOL).await.context("look at the pool")?;
+        let ready = pool.data["status"]["readyReplicas"].as_u64().unwrap_or_default();
+        Ok(ready == u64::from(number) && workload::is_settled(&pool))
+    })
+    .await?;
+    if number == 0 {
+        until("no agent is left", LONGEST, async || Ok(agents(world, namespace).await? == 0)).await?;
+    }
+    Ok(began.elapsed())
+}
+
+/// Agents' pods that there are, those on their way out included.
+async fn agents(world: &World<'_>, namespace: &str) -> Result<usize> {
+    let pods = Kind::Pod.within(&world.lab.client, namespace).list(&ListParams::default().limit(500)).await;
+    Ok(pods.context("count the agents")?.items.len())
+}
+
+fn tell(findings: &mut Findings, what: &str, number: u32, took: Duration) {
+    let rate = f64::from(number) / took.as_secs_f64();
+    findings.figure(what, format!("{:.0} s, {rate:.0} a second", took.as_secs_f64()));
+}
+
+fn judge_memory(findings: &mut Findings, what: &str, operator: &Operator) {
+    let (now, most) = operator.process.memory();
+    findings.check(what, format!("{now} MiB, {most} MiB at most"), most <= MEMORY_MIB);
+}
