@@ -101,8 +101,10 @@ fn mask_random(secret: &mut Value) {
 fn masked(value: Value, generation: &Value, namespace: &str) -> Value {
     match value {
         Value::Object(fields) => {
+            // A list without entries may be written or not.
+            let is_nothing = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
             let kept =
-                fields.into_iter().filter(|(field, value)| !VOLATILE.contains(&field.as_str()) && !value.is_null());
+                fields.into_iter().filter(|(field, value)| !VOLATILE.contains(&field.as_str()) && !is_nothing(value));
             let kept = kept.map(|(field, value)| match field.as_str() {
                 "observedGeneration" => (field, json!(if value == *generation { "current" } else { "old" })),
                 _ => (field, masked(value, generation, namespace)),

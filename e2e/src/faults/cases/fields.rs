@@ -34,8 +34,10 @@ const SILENT: [(&str, &str); 1] =
     [("deletionPolicy", "says what a deletion does, and is read then; CP-14 and the stories delete")];
 
 /// Fields that the manifest does not have, and why.
-const ABSENT: [(&str, &str); 1] =
-    [("results.postgres.passwordEnv", "stands for passwordFile, of which a pipeline has one")];
+const ABSENT: [(&str, &str); 2] = [
+    ("results.postgres.passwordEnv", "stands for passwordFile, of which a pipeline has one"),
+    ("models[].source.openai.apiKeyFile", "stands for apiKeyEnv, of which a model has one"),
+];
 
 /// Values that other fields depend on, and with what they go together.
 fn together(path: &str, spec: &mut Value) -> bool {
@@ -71,9 +73,14 @@ fn together(path: &str, spec: &mut Value) -> bool {
             set("/stages/1/embed/knowledge", json!("papers"));
             set("/stages/3/retrieve/knowledge", json!("papers"));
         }
-        "stages[].embed.knowledge" | "stages[].retrieve.knowledge" | "stages[].pool" | "fallback[].pool" => {
+        "stages[].embed.knowledge"
+        | "stages[].retrieve.knowledge"
+        | "stages[].pool"
+        | "fallback[].pool"
+        | "stages[].fallback[].pool" => {
             return false;
         }
+        "stages[].fallback[].model" => set("/stages/7/fallback/0/model", json!("writer2")),
         "fallback[].model" => set("/fallback/0/model", json!("writer2")),
         "stages[].embed.model" => set("/stages/2/embed/model", json!("filed")),
         "stages[].cite.model" => set("/stages/8/cite/model", json!("filed")),
@@ -95,8 +102,8 @@ fn together(path: &str, spec: &mut Value) -> bool {
         "results.postgres.url" => {
             set("/results/postgres/url", json!("postgres://docket@other.example.com:5432/results"))
         }
-        "results.table.uri" => set("/results/table/uri", json!("s3://bucket/results")),
-        "knowledge[].uri" => set("/knowledge/0/uri", json!("s3://bucket/notes")),
+        "results.table.uri" => set("/results/table/uri", json!("/srv/results")),
+        "knowledge[].uri" => set("/knowledge/0/uri", json!("/srv/notes")),
         _ => return false,
     }
     true

@@ -58,7 +58,7 @@ fn impossible() -> Vec<Impossible> {
             "no such claim",
             Kind::AgentPool,
             pool(json!({"template": {"volumes": [{"name": "state", "claim": "none"}]}})),
-            "claim",
+            "PersistentVolumeClaim",
         ),
         ("no such priority", Kind::AgentPool, pool(json!({"template": {"priorityClassName": "none"}})), "PodsRefused"),
         (
