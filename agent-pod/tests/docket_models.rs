@@ -259,3 +259,24 @@ fn labels_of_unknown_documents_are_named_and_teach_nothing() {
     let ran = place.docket(&run).code(1).says("labels.jsonl:1 (\"typo.txt\")").says("has nothing to learn from");
     assert_eq!(ran.lines()[0]["deadLetter"]["reason"], "HeadUntrained");
 }
+
+#[test]
+fn pulling_asks_the_mirror_and_ends_at_a_signal() {
+    // A mirror that takes the connection and never answers.
+    let mirror = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/", mirror.local_addr().expect("it is bound"));
+    let place = Place::new();
+    let mut pulling = place
+        .command(&["model", "pull", "smollm2-135m-instruct"])
+        .env("DOCKET_MODELS", place.path("models"))
+        .env("HF_ENDPOINT", url)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("docket starts");
+    let _asked = mirror.accept().expect("it asks the mirror");
+    let pid = pulling.id().to_string();
+    let told = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill starts");
+    assert!(told.success());
+    // By itself it would end with the time-out of the connection, with another status.
+    assert_eq!(pulling.wait().expect("it ends").code(), Some(143));
+}

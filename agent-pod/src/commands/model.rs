@@ -13,7 +13,13 @@ use super::{note, print, run::summary::word, table};
 use crate::{
     Error, Result,
     args::{Format, ModelCommand},
+    runtime::stop::Signals,
 };
+
+/// The hub's mirror.
+const MIRROR: &str = "HF_ENDPOINT";
+/// Exit status of a process that a signal ended, as shells tell it.
+const STOPPED: i32 = 128 + 15;
 
 pub(super) async fn model(command: ModelCommand) -> Result<ExitCode> {
     let catalogue = Catalogue::load(None).map_err(Error::system("read the model catalogue"))?;
@@ -64,6 +70,28 @@ fn list(catalogue: &Catalogue, folder: &Path, format: Format) {
     }
 }
 
+/// From the hub, or from the mirror that the variable of the hub's own tools names.
+fn settings() -> PullSettings {
+    let usual = PullSettings::default();
+    match std::env::var(MIRROR).ok().filter(|url| !url.is_empty()) {
+        Some(url) => PullSettings { hub_url: url.trim_end_matches('/').to_owned(), ..usual },
+        None => usual,
+    }
+}
+
+/// Ends the process at the first signal. An agent's pod pulls in its first container, as process 1, and the kernel keeps
+/// signals from process 1 that it does not listen to: the pod would stay for its whole grace period. What was fetched so far
+/// has not got its name yet.
+fn end_by_signal() -> Result<()> {
+    let mut signals = Signals::listen().map_err(Error::system("listen for signals"))?;
+    tokio::spawn(async move {
+        signals.next().await;
+        note("asked to stop: nothing is pulled any more");
+        std::process::exit(STOPPED);
+    });
+    Ok(())
+}
+
 async fn pull(catalogue: Catalogue, names: Vec<String>, folder: PathBuf) -> Result<ExitCode> {
     let known: Vec<&str> = catalogue.list().map(|entry| entry.name.as_str()).collect();
     let unknown: Vec<String> = names
@@ -74,6 +102,8 @@ async fn pull(catalogue: Catalogue, names: Vec<String>, folder: PathBuf) -> Resu
     if !unknown.is_empty() {
         return Err(Error::Usage(unknown));
     }
+    end_by_signal()?;
+    let settings = settings();
     for name in names {
         let Some(entry) = catalogue.entry(&name).cloned() else { continue };
         let place = folder.join(&name);
@@ -86,14 +116,14 @@ async fn pull(catalogue: Catalogue, names: Vec<String>, folder: PathBuf) -> Resu
             bar.set_style(style);
         }
         bar.enable_steady_tick(std::time::Duration::from_millis(250));
-        let shown = bar.clone();
+        let (shown, settings) = (bar.clone(), settings.clone());
         let pulled = tokio::task::spawn_blocking(move || {
             let tell = |progress: Progress<'_>| {
                 shown.set_message(progress.file.to_owned());
                 shown.set_length(progress.total.unwrap_or(progress.bytes));
                 shown.set_position(progress.bytes);
             };
-            catalogue::pull(&entry, &place, &PullSettings::default(), &tell)
+            catalogue::pull(&entry, &place, &settings, &tell)
         });
         let pulled = pulled.await.map_err(Error::system(format!("pull {name}")))?;
         bar.finish_and_clear();

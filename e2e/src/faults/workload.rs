@@ -193,7 +193,7 @@ pub fn all() -> Vec<Workload> {
             "pool: update",
             vec![clerks.clone()],
             vec![
-                change(json!({"concurrency": 2, "template": {"env": {"EDITION": "2"}}})),
+                change(json!({"concurrency": 2, "template": {"env": [{"name": "EDITION", "value": "2"}]}})),
                 change(json!({"networkPolicy": {"enabled": false}})),
                 change(json!({"networkPolicy": null, "template": null})),
             ],
