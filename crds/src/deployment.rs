@@ -13,18 +13,25 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.kind == 'Gpu' || !has(self.resource)")
     .message("a resource is asked for by pools whose kind is Gpu").field_path(".resource"))]
+#[x_kube(validation = Rule::new("self.kind == 'Gpu' || !has(self.claims) || size(self.claims) == 0")
+    .message("devices are claimed by pools whose kind is Gpu").field_path(".claims"))]
 pub struct Device {
     /// The kind of device; a GPU that is not there is an error, never silently the CPU.
     #[serde(default)]
     pub kind: DeviceKind,
     /// The nodes' resource of which each agent gets one: a whole GPU, or a slice such as `nvidia.com/mig-1g.10gb`.
-    /// Default: nvidia.com/gpu for pools whose kind is Gpu.
+    /// Default: nvidia.com/gpu for pools whose kind is Gpu and that claim nothing.
     #[schemars(
         length(min = 3, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Devices that each agent claims by dynamic resource allocation (Kubernetes 1.34 and later).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub claims: Vec<DeviceClaim>,
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels")]
@@ -50,6 +57,18 @@ pub enum DeviceKind {
     Cpu,
     /// One CUDA device; needs a build with the feature `cuda`.
     Gpu,
+}
+
+/// A claim on a device: each agent gets one of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceClaim {
+    /// Name of the claim among the agent's.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Name of a ResourceClaimTemplate of the namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub template: String,
 }
 
 /// A taint of nodes that does not keep agents away.

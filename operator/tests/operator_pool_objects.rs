@@ -88,6 +88,19 @@ fn a_gpu_is_a_resource_of_the_node_and_its_agents_are_replaced_one_for_one() {
     assert_eq!((limits.get("nvidia.com/gpu"), &limits["nvidia.com/mig-1g.10gb"]), (None, &json!("1")));
 }
 
+#[test]
+fn a_claim_takes_the_place_of_the_usual_resource_and_each_agent_makes_its_own() {
+    let claims = json!([{"name": "gpu", "template": "half-a-gpu"}]);
+    let claimed = pool(json!({"device": {"kind": "Gpu", "claims": claims}}));
+    assert_eq!(pod(&claimed)["resourceClaims"], json!([{"name": "gpu", "resourceClaimTemplateName": "half-a-gpu"}]));
+    assert_eq!(pod(&claimed)["containers"][0]["resources"]["claims"], json!([{"name": "gpu"}]));
+    assert_eq!(support_pod_limits(&claimed).get("nvidia.com/gpu"), None);
+    let both = pool(json!({"device": {"kind": "Gpu", "resource": "example.com/fabric", "claims": claims}}));
+    assert_eq!(support_pod_limits(&both)["example.com/fabric"], "1");
+    let without = pod(&pool(json!({"device": {"kind": "Gpu"}})));
+    assert_eq!((without.get("resourceClaims"), without["containers"][0]["resources"].get("claims")), (None, None));
+}
+
 fn support_pod_limits(pool: &AgentPool) -> Value {
     pod(pool)["containers"][0]["resources"]["limits"].clone()
 }

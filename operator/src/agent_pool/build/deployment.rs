@@ -7,8 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            ConfigMap, Container, EnvVar, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec,
-            ResourceRequirements, Toleration, Volume, VolumeMount,
+            ConfigMap, Container, EnvVar, PersistentVolumeClaimVolumeSource, PodResourceClaim, PodSpec,
+            PodTemplateSpec, ResourceClaim, ResourceRequirements, Toleration, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -76,11 +76,20 @@ fn pod(pool: &ValidatedPool) -> PodSpec {
         termination_grace_period_seconds: Some(i64::try_from(pool.grace.as_secs()).unwrap_or(i64::MAX) + MARGIN),
         node_selector: (!device.node_selector.is_empty()).then(|| device.node_selector.clone()),
         tolerations: (!tolerations.is_empty()).then_some(tolerations),
+        resource_claims: (!device.claims.is_empty()).then(|| device.claims.iter().map(claim).collect()),
         priority_class_name: pool.spec.template.priority_class_name.clone(),
         init_containers: pull(pool).map(|container| vec![container]),
         containers: vec![agent(pool)],
         volumes: Some(volumes(pool)),
         ..pods::restricted(&pool.selector())
+    }
+}
+
+fn claim(written: &crds::DeviceClaim) -> PodResourceClaim {
+    PodResourceClaim {
+        name: written.name.clone(),
+        resource_claim_template_name: Some(written.template.clone()),
+        resource_claim_name: None,
     }
 }
 
@@ -139,13 +148,20 @@ fn resources(pool: &ValidatedPool) -> ResourceRequirements {
             limits.insert(amount.what.to_owned(), Quantity(limit.clone()));
         }
     }
-    if pool.spec.device.kind == DeviceKind::Gpu {
-        let resource = pool.spec.device.resource.clone().unwrap_or_else(|| GPU.to_owned());
+    let device = &pool.spec.device;
+    let usual = || (device.kind == DeviceKind::Gpu && device.claims.is_empty()).then(|| GPU.to_owned());
+    if let Some(resource) = device.resource.clone().or_else(usual) {
         // Extended resources are whole, and requested as much as limited.
         requests.insert(resource.clone(), Quantity("1".to_owned()));
         limits.insert(resource, Quantity("1".to_owned()));
     }
-    ResourceRequirements { requests: Some(requests), limits: Some(limits), ..ResourceRequirements::default() }
+    let claims =
+        device.claims.iter().map(|claim| ResourceClaim { name: claim.name.clone(), request: None }).collect::<Vec<_>>();
+    ResourceRequirements {
+        requests: Some(requests),
+        limits: Some(limits),
+        claims: (!claims.is_empty()).then_some(claims),
+    }
 }
 
 fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
