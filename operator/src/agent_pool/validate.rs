@@ -10,6 +10,7 @@ use super::dereference::{Claim, Dereferenced};
 use crate::{
     config::Config,
     names::{self, Component},
+    scaling::settings,
 };
 
 /// Longest time that agents are given to finish what they have in hand.
@@ -61,6 +62,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Fields of `scaling` contradict each other, or a time is out of range.
+    #[error("scaling: {problem}")]
+    Scaling {
+        /// Which, and what is wrong.
+        problem: String,
+    },
 }
 
 impl Error {
@@ -72,6 +79,7 @@ impl Error {
             Self::ClaimNotAllowed { .. } => "ClaimNotAllowed",
             Self::RequestAboveLimit { .. } => "RequestAboveLimit",
             Self::ReservedVariable { .. } => "ReservedVariable",
+            Self::Scaling { .. } => "ScalingInvalid",
         }
     }
 }
@@ -175,6 +183,9 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
     }
     if let Some(variable) = pool.spec.template.env.iter().find(|variable| RESERVED.contains(&variable.name.as_str())) {
         return Err(Error::ReservedVariable { name: variable.name.clone() });
+    }
+    if let Some(scaling) = &pool.spec.scaling {
+        settings::of(scaling).map_err(|invalid| Error::Scaling { problem: invalid.to_string() })?;
     }
     // Never below what a stage has by default: the first pipeline of a pool would else restart its agents. Those that have
     // nothing in hand end at once.
