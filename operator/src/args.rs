@@ -86,6 +86,9 @@ pub struct RunArguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     pub health: SocketAddr,
+    /// Address of the external scaler for KEDA, such as 0.0.0.0:9091. None is opened where none is given.
+    #[arg(long, env = "DOCKET_EXTERNAL_SCALER", value_name = "ADDRESS")]
+    pub external_scaler: Option<SocketAddr>,
     /// Form of the log on standard error.
     #[arg(long, env = "DOCKET_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,

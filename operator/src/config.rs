@@ -43,6 +43,8 @@ pub struct Config {
     pub identity: String,
     /// Address of /livez, /readyz and /metrics.
     pub health: SocketAddr,
+    /// Address of the external scaler for KEDA.
+    pub external_scaler: Option<SocketAddr>,
 }
 
 /// A user of NATS.
@@ -116,6 +118,7 @@ impl Config {
             namespace: arguments.namespace.clone(),
             identity: arguments.identity.clone(),
             health: arguments.health,
+            external_scaler: arguments.external_scaler,
         })
     }
 }

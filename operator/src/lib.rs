@@ -15,6 +15,7 @@ pub mod definitions;
 pub mod events;
 pub mod health;
 pub mod held;
+pub mod keda;
 pub mod lease;
 pub mod log;
 pub mod metrics;
