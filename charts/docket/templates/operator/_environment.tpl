@@ -20,6 +20,9 @@ DOCKET_TOKEN_REVIEW: {{ .Values.rbac.tokenReview.enabled | quote }}
 DOCKET_GATEWAY_REPLICAS: {{ .Values.gateway.replicas | quote }}
 DOCKET_LEASE_NAME: docket-operator
 DOCKET_HEALTH: 0.0.0.0:9090
+{{- if .Values.keda.enabled }}
+DOCKET_EXTERNAL_SCALER: 0.0.0.0:9091
+{{- end }}
 DOCKET_LOG_FORMAT: {{ .Values.operator.logFormat }}
 RUST_LOG: {{ .Values.operator.log | quote }}
 {{- end }}
