@@ -46,11 +46,10 @@ pub struct RunArguments {
     #[arg(long, env = "DOCKET_MODELS_IN_IMAGE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
     pub models_in_image: bool,
-    /// Gateways ask the API server whose a token is, so that ServiceAccounts of their namespace are let in. They need a
-    /// ClusterRole for it.
-    #[arg(long, env = "DOCKET_TOKEN_REVIEW", value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub token_review: bool,
+    /// Namespaces, separated by commas, whose gateways ask the API server whose a token is, so that ServiceAccounts of their
+    /// namespace are let in. They need a ClusterRole for it.
+    #[arg(long, env = "DOCKET_TOKEN_REVIEW", value_name = "NAMES", default_value = "")]
+    pub token_review: String,
     /// Gateways of each namespace that has pipelines.
     #[arg(long, env = "DOCKET_GATEWAY_REPLICAS", value_name = "COUNT", default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=20))]

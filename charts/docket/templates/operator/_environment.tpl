@@ -16,7 +16,9 @@ DOCKET_PAYLOADS_SECRET: {{ . }}
 DOCKET_WATCH_NAMESPACES: {{ include "docket.watchNamespaces" . | fromJsonArray | join "," }}
 {{- end }}
 DOCKET_MODELS_IN_IMAGE: {{ .Values.agents.modelsInImage | quote }}
-DOCKET_TOKEN_REVIEW: {{ .Values.rbac.tokenReview.enabled | quote }}
+{{- if .Values.rbac.tokenReview.enabled }}
+DOCKET_TOKEN_REVIEW: {{ include "docket.tokenReviewNamespaces" . | fromJsonArray | join "," }}
+{{- end }}
 DOCKET_GATEWAY_REPLICAS: {{ .Values.gateway.replicas | quote }}
 DOCKET_LEASE_NAME: docket-operator
 DOCKET_HEALTH: 0.0.0.0:9090
