@@ -60,7 +60,7 @@ impl Brokers {
     /// What the agents of a namespace last said; those that cannot be read are left out.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<PodStatus>, Error> {
         let said = self.of(namespace).await?.ports.statuses.all("").await?;
-        let agents = said.iter().filter(|(key, _)| !key.starts_with(keys::GATEWAYS));
+        let agents = said.iter().filter(|(key, _)| keys::is_of_an_agent(key));
         Ok(agents.filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
     }
 

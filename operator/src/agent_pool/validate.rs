@@ -6,7 +6,10 @@ use crds::{AgentPool, AgentPoolSpec, EffectivePool, ModelSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 
-use super::dereference::{Claim, Dereferenced};
+use super::{
+    dereference::{Claim, Dereferenced},
+    ownership::{self, Replicas},
+};
 use crate::{
     config::Config,
     names::{self, Component},
@@ -108,6 +111,8 @@ pub struct ValidatedPool {
     pub spec: AgentPoolSpec,
     /// What applies of it.
     pub effective: EffectivePool,
+    /// Whose its number of agents is.
+    pub replicas: Replicas,
     /// Time from SIGTERM to the end of an agent.
     pub grace: Duration,
     /// CPU and memory: requested, at most.
@@ -195,6 +200,7 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
         owner: pool.controller_owner_ref(&()).expect("an object of the API server has a name and a uid"),
         namespace: pool.namespace().unwrap_or_default(),
         effective: pool.spec.effective(),
+        replicas: ownership::of(pool),
         grace,
         amounts: [amount(&pool.spec, "cpu", "250m", None)?, amount(&pool.spec, "memory", "512Mi", Some("4Gi"))?],
         reaches_others: pool.spec.models.iter().any(|model| reaches_others(&model.source)),
