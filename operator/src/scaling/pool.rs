@@ -42,6 +42,8 @@ pub struct PoolScaler {
     pub told: VecDeque<Told>,
     /// Who was told to rest, and since when, in seconds since 1970.
     resting: BTreeMap<String, f64>,
+    /// Since when nothing waits, runs or is foreseen, in seconds since 1970.
+    quiet_since: Option<f64>,
     /// Why the last decision held, if it did.
     held: Option<String>,
 }
@@ -98,7 +100,7 @@ impl PoolScaler {
             // The number that is asked for is not known, so nothing can be said of it.
             observation.pods = None;
         }
-        let decision = decide(settings, &mut self.memory.history, &observation, now);
+        let decision = decide(&self.cooled(settings, &observation, now), &mut self.memory.history, &observation, now);
         let choice = self.choice(sight, deployment, &decision, now);
         let replicas = deployment.and_then(|deployment| step_to(deployment, &decision, &choice));
         let is_news = self.is_news(&decision, observation.replicas, now);
@@ -108,6 +110,21 @@ impl PoolScaler {
             .map(|pod| pod.name.clone())
             .collect();
         Step { observation, decision, is_news, choice, replicas, unmark }
+    }
+
+    /// The settings, without the keeping of idle pods once there was no work for as long as the user says: what is written goes
+    /// before what was learned.
+    fn cooled(&mut self, settings: &Settings, observation: &Observation, now: f64) -> Settings {
+        let work = observation.work.as_ref();
+        let is_quiet = work.is_some_and(|work| work.iter().all(|work| work.pending == 0 && work.in_work == 0))
+            && observation.interactive == 0.0
+            && observation.foreseen.is_empty();
+        self.quiet_since = is_quiet.then(|| self.quiet_since.unwrap_or(now));
+        let mut settings = settings.clone();
+        if let (Some(cooldown), Some(since)) = (settings.cooldown_to_zero, self.quiet_since) {
+            settings.terms.keeping &= now - since < cooldown;
+        }
+        settings
     }
 
     /// Nobody rests any more: another one owns the number.
