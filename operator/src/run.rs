@@ -31,6 +31,7 @@ use crate::{
     namespace::{self, Namespaces},
     pipeline,
     prepare::{self, CREDENTIALS, DEFINITIONS, LEASE},
+    scaling::{self, board::Board},
     watching::Scope,
 };
 
@@ -85,6 +86,7 @@ pub fn controllers() -> Vec<Controller> {
     vec![
         Controller { name: "controller of pools", run: |ctx, stop| each_scope(ctx, stop, agent_pool::run).boxed() },
         Controller { name: "controller of pipelines", run: |ctx, stop| each_scope(ctx, stop, pipeline::run).boxed() },
+        Controller { name: "autoscaler", run: |ctx, stop| each_scope(ctx, stop, scaling::run).boxed() },
         Controller { name: "controller of namespaces", run: |ctx, stop| namespace::run(ctx, stop).boxed() },
     ]
 }
@@ -177,6 +179,7 @@ impl Process {
             events: Events::new(self.clients.calls.clone(), identity.as_str(), &self.metrics),
             metrics: self.metrics,
             brokers: Brokers::new(self.config.clone()),
+            scaling: Board::default(),
             config: self.config,
             namespaces: Namespaces::default(),
             pod_monitors: dereference::knows_pod_monitors(&self.clients.calls).await,

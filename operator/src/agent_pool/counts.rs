@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crds::{AgentPool, AgentPoolStatus, LoadedModel};
 use flow::PodStatus;
+use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
 use queue::Depth;
 use tokio_util::sync::CancellationToken;
@@ -32,31 +33,38 @@ pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, s
             }
         }
         for (namespace, pools) in namespaces {
-            if let Err(error) = of_namespace(&ctx, &namespace, &pools).await {
-                tracing::debug!(%namespace, error = %chain(&error), "the numbers of pools are not known");
-            }
+            of_namespace(&ctx, &namespace, &pools).await;
         }
     }
 }
 
-async fn of_namespace(
-    ctx: &Context,
-    namespace: &str,
-    pools: &[Arc<DeserializeGuard<AgentPool>>],
-) -> Result<(), queue::Error> {
-    let agents = ctx.brokers.agents(namespace).await?;
+async fn of_namespace(ctx: &Context, namespace: &str, pools: &[Arc<DeserializeGuard<AgentPool>>]) {
+    let mut agents = ctx.brokers.agents(namespace).await;
     for pool in pools.iter().filter_map(|pool| pool.0.as_ref().ok()) {
         // Before its first pass a pool has no status to add numbers to.
         let Some(before) = pool.status.as_ref().filter(|_| pool.metadata.deletion_timestamp.is_none()) else {
             continue;
         };
-        let depth = ctx.brokers.depth(namespace, &pool.name_any()).await?;
-        let after = with_counts(before, &pool.name_any(), &depth, &agents);
+        let name = pool.name_any();
+        let mut after = before.clone();
+        if let Ok(said) = &agents {
+            match ctx.brokers.depth(namespace, &name).await {
+                Ok(depth) => after = with_counts(before, &name, &depth, said),
+                // Nor would it answer for the next pool.
+                Err(error) => agents = Err(error),
+            }
+        }
+        // That the broker does not answer is what scaling has to say then.
+        if let Some(report) = ctx.scaling.of(&(namespace.to_owned(), name), pool.uid().as_deref()) {
+            after = report.in_status(after, Timestamp::now());
+        }
         if let Err(error) = apply::status(ctx, pool, Some(before), &after).await {
             tracing::debug!(%namespace, pool = %pool.name_any(), error = %chain(&error), "numbers were not written");
         }
     }
-    Ok(())
+    if let Err(error) = agents {
+        tracing::debug!(%namespace, error = %chain(&error), "the numbers of pools are not known");
+    }
 }
 
 /// A status with new numbers.
