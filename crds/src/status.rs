@@ -35,6 +35,12 @@ pub struct AgentPoolStatus {
     /// 95 of 100 of the newest tasks took no longer.
     #[serde(rename = "serviceP95", skip_serializing_if = "Option::is_none")]
     pub service_p95: Option<String>,
+    /// Tokens that its models read and wrote in the last minute; left out for pools without models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<i64>,
+    /// What its models cost in the last minute, in the currency of their prices; left out for pools without models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_per_minute: Option<String>,
     /// Models that agents have loaded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<LoadedModel>,

@@ -8,6 +8,7 @@ pub mod build;
 pub mod counts;
 pub mod dereference;
 pub mod ownership;
+mod spending;
 pub mod status;
 pub mod validate;
 
