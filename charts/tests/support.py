@@ -49,6 +49,7 @@ FLAVOURS = {
         "nats.storage.storageClassName=fast",
         "imagePullSecrets[0].name=registry",
     ],
+    "keda": ["keda.enabled=true"],
     "open-network": ["networkPolicy.enabled=false"],
 }
 

@@ -115,7 +115,6 @@ class Operator(unittest.TestCase):
                 "DOCKET_NATS_CREDENTIALS_SECRET": "docket-nats-auth",
                 "DOCKET_PAYLOADS": "nats:",
                 "DOCKET_MODELS_IN_IMAGE": "false",
-                "DOCKET_TOKEN_REVIEW": "false",
                 "DOCKET_GATEWAY_REPLICAS": "1",
                 "DOCKET_LEASE_NAME": "docket-operator",
                 "DOCKET_HEALTH": "0.0.0.0:9090",
@@ -134,8 +133,8 @@ class Operator(unittest.TestCase):
         self.assertNotIn("DOCKET_WATCH_NAMESPACES", operator_environment("default"))
 
     def test_it_is_told_to_let_gateways_review_tokens_where_they_may(self):
-        for flavour in ["opt-ins", "namespaced-opt-ins"]:
-            self.assertEqual(operator_environment(flavour)["DOCKET_TOKEN_REVIEW"], "true", flavour)
+        for flavour, namespaces in [("opt-ins", "team-a"), ("namespaced-opt-ins", NAMESPACE)]:
+            self.assertEqual(operator_environment(flavour)["DOCKET_TOKEN_REVIEW"], namespaces, flavour)
 
     def test_it_is_told_of_servers_and_stores_of_others(self):
         external = operator_environment("external-nats")

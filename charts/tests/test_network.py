@@ -21,8 +21,9 @@ PODS = {
     "agent-c": ("team-c", AGENT),
     "stranger": ("team-a", {"app": "shop"}),
     "prometheus": ("monitoring", {"app": "prometheus"}),
+    "keda": ("keda", {"app": "keda-operator"}),
 }
-PORTS = [4222, 6222, 8222, 9090]
+PORTS = [4222, 6222, 8222, 9090, 9091]
 OPEN = {
     ("operator", "nats", 4222),
     ("nats", "nats", 6222),
@@ -102,6 +103,9 @@ class Network(unittest.TestCase):
 
     def test_metrics_are_open_to_whom_they_are_opened(self):
         self.assertEqual(Matrix(rendered("monitored")).open(), OPEN | {("prometheus", "operator", 9090)})
+
+    def test_keda_alone_reaches_the_external_scaler(self):
+        self.assertEqual(Matrix(rendered("keda")).open(), OPEN | {("keda", "operator", 9091)})
 
     def test_without_policies_everything_is_open(self):
         others = sum(namespace != NAMESPACE for namespace, _ in PODS.values())

@@ -26,7 +26,7 @@ SERVED = {
     ("", "secrets", "docket-nats"): {"get", "patch", "delete"},
     ("", "secrets", "docket-gateway-tokens"): {"get", "patch", "delete"},
     ("", "persistentvolumeclaims", None): {"get"},
-    ("", "pods", None): {"list", "watch"},
+    ("", "pods", None): {"list", "watch", "patch"},
     ("events.k8s.io", "events", None): {"create", "patch"},
 }
 OWN = {

@@ -41,6 +41,7 @@ REFUSED = [
     (["networkPolicy.metricsFrom[0].from=everywhere"], "networkPolicy/metricsFrom"),
     (["monitoring.podMonitor.interval=often"], "monitoring/podMonitor/interval"),
     (["operator.logFormat=xml"], "operator/logFormat"),
+    (["keda.namespace=Not A Name"], "keda/namespace"),
     (["operator.env.NOT-A-NAME=1"], "NOT-A-NAME"),
 ]
 

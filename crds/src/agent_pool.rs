@@ -4,7 +4,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentPoolStatus, Device, DisruptionBudget, NetworkPolicy, OpenAiSource, PodTemplate, Price, Span};
+use crate::{
+    AgentPoolStatus, Device, DisruptionBudget, NetworkPolicy, OpenAiSource, PodTemplate, Price, Scaling, Span,
+};
 
 /// Agents of one kind: the models they hold, the device they need and how much they do at once.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,7 +21,7 @@ use crate::{AgentPoolStatus, Device, DisruptionBudget, NetworkPolicy, OpenAiSour
 ))]
 #[kube(
     printcolumn = r#"{"name": "Ready", "type": "integer", "jsonPath": ".status.readyReplicas", "description": "Agents that take work"}"#,
-    printcolumn = r#"{"name": "Desired", "type": "integer", "jsonPath": ".spec.replicas", "description": "Agents that are wanted"}"#,
+    printcolumn = r#"{"name": "Desired", "type": "integer", "jsonPath": ".status.desiredReplicas", "description": "Agents that are wanted"}"#,
     printcolumn = r#"{"name": "Waiting", "type": "integer", "jsonPath": ".status.waiting", "description": "Tasks that wait"}"#,
     printcolumn = r#"{"name": "P95", "type": "string", "jsonPath": ".status.serviceP95", "description": "95 of 100 tasks take no longer"}"#,
     printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason", "description": "Why it is ready or not"}"#,
@@ -45,10 +47,14 @@ pub struct AgentPoolSpec {
     /// How requests to a model are put together.
     #[serde(default)]
     pub batching: Batching,
-    /// Agents that run in a cluster; `kubectl scale` writes it. `docket run` does the work of all pools in one process.
+    /// Agents that run in a cluster, where `scaling` does not decide it; `kubectl scale` writes it. `docket run` does the work of
+    /// all pools in one process.
     #[serde(default = "one")]
-    #[schemars(range(max = 10_000))]
+    #[schemars(range(max = 100_000))]
     pub replicas: u32,
+    /// How the number of agents follows the work. Default: it does not, `replicas` applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
     /// What else the agents' pods have.
     #[serde(default)]
     pub template: PodTemplate,
@@ -67,6 +73,7 @@ impl AgentPoolSpec {
         Self {
             device: Device { kind: self.device.kind, ..Device::default() },
             replicas: one(),
+            scaling: None,
             template: PodTemplate::default(),
             network_policy: NetworkPolicy::default(),
             disruption_budget: DisruptionBudget::default(),

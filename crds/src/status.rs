@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ScalingMode;
+
 /// How a pool stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -14,6 +16,9 @@ pub struct AgentPoolStatus {
     /// Label selector of its pods, for the scale subresource.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub selector: String,
+    /// Pods that are wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i32>,
     /// Pods that there are.
     pub replicas: i32,
     /// Pods that take work.
@@ -30,15 +35,65 @@ pub struct AgentPoolStatus {
     /// 95 of 100 of the newest tasks took no longer.
     #[serde(rename = "serviceP95", skip_serializing_if = "Option::is_none")]
     pub service_p95: Option<String>,
+    /// Tokens that its models read and wrote in the last minute; left out for pools without models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<i64>,
+    /// What its models cost in the last minute, in the currency of their prices; left out for pools without models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_per_minute: Option<String>,
     /// Models that agents have loaded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<LoadedModel>,
     /// What applies after the profile's defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveSettings>,
-    /// Ready, Progressing, Schedulable, ModelsLoaded.
+    /// What the autoscaler decided; left out while the pool has no `scaling`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
+    /// Ready, Progressing, Schedulable, ModelsLoaded, ScalingActive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// What the autoscaler decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ScalingStatus {
+    /// Who owns the number of agents: Apply, Advise or External.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ScalingMode>,
+    /// Value of `replicas` when the autoscaler took the number over. While it stays what it is, an owner that follows goes on
+    /// with the agents that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas_set_aside: Option<i32>,
+    /// Agents that the autoscaler wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired: Option<i32>,
+    /// Agents that are to take work; the others rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pulling: Option<i32>,
+    /// The last ten decisions that changed something, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<ScalingDecision>,
+}
+
+/// One decision of the autoscaler.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ScalingDecision {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Agents before.
+    pub from: i32,
+    /// Agents after.
+    pub to: i32,
+    /// Why, in one word or two: Up, Down, ToZero, Steady, Asleep or Held, with what decided.
+    pub reason: String,
+    /// What kept it from being what was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clamp: Option<String>,
+    /// The same as a sentence.
+    pub message: String,
 }
 
 /// A model that agents have loaded.

@@ -114,6 +114,26 @@ fn every_rule_that_is_broken_is_reported_at_its_field() {
 }
 
 #[test]
+fn bounds_and_thresholds_of_scaling_that_contradict_each_other_are_reported_at_their_field() {
+    let wrong = |scaling: &str, field: &str, message: &str| {
+        let pool = format!("{POOL}  scaling: {scaling}\n");
+        check(POOL, POOL, &pool, &format!("spec.scaling.{field}"), message);
+    };
+    wrong("{minReplicas: ▲5, maxReplicas: 4}", "minReplicas", "not be above maxReplicas");
+    wrong("{maxReplicas: 4, queue: {upAt: 5, downAt: ▲5}}", "queue.downAt", "downAt must be below upAt");
+    wrong("{maxReplicas: 4, queue: {cpu: {up: 0.2, down: ▲0.3}}}", "queue.cpu.down", "down must be below up");
+    let window = |from: &str, to: &str, min: &str| {
+        format!(
+            "{{maxReplicas: 4, schedule: [{{days: [Sat], from: '{from}', to: {to}, minReplicas: {min}, maxReplicas: 2}}]}}"
+        )
+    };
+    wrong(&window("08:00", "'18:00'", "▲3"), "schedule[0].minReplicas", "not be above maxReplicas");
+    wrong(&window("08:00", "▲'08:00'", "1"), "schedule[0].to", "from 00:00 to 24:00");
+    wrong(&window("08:00", "▲'24:30'", "1"), "schedule[0].to", "does not match");
+    wrong("▲{minReplicas: 1}", "maxReplicas", "is missing");
+}
+
+#[test]
 fn a_pool_for_cpus_asks_for_no_resource_of_gpus() {
     let pool = format!("{POOL}  device: {{resource: ▲nvidia.com/gpu}}\n");
     check(POOL, POOL, &pool, "spec.device.resource", "whose kind is Gpu");

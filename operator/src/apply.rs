@@ -100,6 +100,14 @@ pub struct Child {
     namespace: String,
     name: String,
     object: Value,
+    left: Option<Left>,
+}
+
+/// A field that somebody else owns.
+#[derive(Clone, Debug, PartialEq)]
+struct Left {
+    pointer: &'static str,
+    at_first: Value,
 }
 
 impl Child {
@@ -116,7 +124,15 @@ impl Child {
     pub fn new(resource: ApiResource, object: Value) -> Self {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let (name, namespace) = (text("name"), text("namespace"));
-        Self { resource, namespace, name, object }
+        Self { resource, namespace, name, object, left: None }
+    }
+
+    /// Leaves a field, named by a JSON pointer to a field of an object that is there, to somebody else: it is no difference, an
+    /// apply names it as it is, and only a new object begins with `at_first`. Without being named it would fall to the API
+    /// server's default.
+    pub fn leaving(mut self, pointer: &'static str, at_first: Value) -> Self {
+        self.left = Some(Left { pointer, at_first });
+        self
     }
 
     /// Its kind and name, for messages.
@@ -136,6 +152,20 @@ impl Child {
         object
     }
 
+    /// What is sent: with the field that is left to others as it is, under the condition that it still is.
+    fn as_applied(&self, mut wanted: Value, live: Option<&Value>) -> Value {
+        let Some(left) = &self.left else { return wanted };
+        let value = live.map_or(Some(&left.at_first), |live| live.pointer(left.pointer));
+        let (parent, field) = left.pointer.rsplit_once('/').expect("a pointer to a field");
+        if let (Some(value), Some(parent)) = (value, wanted.pointer_mut(parent)) {
+            parent[field] = value.clone();
+        }
+        if let Some(live) = live {
+            wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        }
+        wanted
+    }
+
     fn api(&self, client: &Client) -> Api<DynamicObject> {
         Api::namespaced_with(client.clone(), &self.namespace, &self.resource)
     }
@@ -147,8 +177,19 @@ pub async fn child<K: DeserializeOwned>(ctx: &Context, child: &Child) -> Result<
     serde_json::from_value(live).map_err(|error| refused("read", child.shown(), kube::Error::SerdeError(error)))
 }
 
-/// Brings a child to what it should be.
+/// Brings a child to what it should be. One with a field that is left to others is read again where they were quicker.
 pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
+    const TRIES: usize = 4;
+    for _ in 1..TRIES {
+        match converge_once(ctx, child).await {
+            Err(Error::Refused { source, .. }) if child.left.is_some() && source.code() == Some(409) => {}
+            converged => return converged,
+        }
+    }
+    converge_once(ctx, child).await
+}
+
+async fn converge_once(ctx: &Context, child: &Child) -> Result<Value, Error> {
     let api = child.api(&ctx.client);
     let wanted = child.with_digest();
     let live = within("get", child.shown(), api.get_opt(&child.name)).await?;
@@ -159,6 +200,7 @@ pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
     {
         return Ok(live.clone());
     }
+    let wanted = child.as_applied(wanted, live.as_ref());
     ctx.may_write()?;
     let applied = match apply(&api, child, &wanted).await {
         Err(error) if live.is_some() && is_stuck(child, &error) => {
@@ -236,6 +278,30 @@ where
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     let live = within("get", format!("{} {namespace}/{name}", K::kind(&())), api.get_opt(&name)).await?;
     Ok(live.filter(|live| live.meta().uid == seen.meta().uid))
+}
+
+/// Changes fields of an object's spec, if it still is the one that was seen: says whether it was.
+pub async fn change<K>(ctx: &Context, seen: &K, manager: &str, spec: Value) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let meta = seen.meta();
+    let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+    let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": spec});
+    ctx.may_write()?;
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
+    let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    let shown = format!("{} {namespace}/{name}", K::kind(&()));
+    match within("change", shown, api.patch(&name, &params, &Patch::Merge(&patch))).await {
+        Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(false),
+        changed => changed.map(|_| {
+            ctx.metrics.wrote(&K::kind(&()), "change");
+            true
+        }),
+    }
 }
 
 /// Writes the status of an object, if it differs from what the object says already.
@@ -332,6 +398,19 @@ mod tests {
         assert!(!holds(&live, &wanted));
         live["spec"]["ports"] = json!([{"port": 80}, {"port": 81}]);
         assert!(!holds(&live, &wanted), "a further port is not ours to allow");
+    }
+
+    #[test]
+    fn a_field_that_is_left_to_others_is_named_as_it_is_and_is_no_difference() {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"paused": false}});
+        let child = Child::new(ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()), object.clone())
+            .leaving("/spec/replicas", json!(2));
+        assert_eq!(child.as_applied(object.clone(), None)["spec"], json!({"paused": false, "replicas": 2}));
+        let live = json!({"metadata": {"name": "a", "resourceVersion": "7"}, "spec": {"paused": false, "replicas": 5}});
+        let applied = child.as_applied(object.clone(), Some(&live));
+        assert_eq!(applied["spec"]["replicas"], 5);
+        assert_eq!(applied["metadata"]["resourceVersion"], "7", "or a change since would be undone");
+        assert!(holds(&live, &object));
     }
 
     #[test]

@@ -46,11 +46,10 @@ pub struct RunArguments {
     #[arg(long, env = "DOCKET_MODELS_IN_IMAGE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
     pub models_in_image: bool,
-    /// Gateways ask the API server whose a token is, so that ServiceAccounts of their namespace are let in. They need a
-    /// ClusterRole for it.
-    #[arg(long, env = "DOCKET_TOKEN_REVIEW", value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub token_review: bool,
+    /// Namespaces, separated by commas, whose gateways ask the API server whose a token is, so that ServiceAccounts of their
+    /// namespace are let in. They need a ClusterRole for it.
+    #[arg(long, env = "DOCKET_TOKEN_REVIEW", value_name = "NAMES", default_value = "")]
+    pub token_review: String,
     /// Gateways of each namespace that has pipelines.
     #[arg(long, env = "DOCKET_GATEWAY_REPLICAS", value_name = "COUNT", default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=20))]
@@ -86,6 +85,9 @@ pub struct RunArguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     pub health: SocketAddr,
+    /// Address of the external scaler for KEDA, such as 0.0.0.0:9091. None is opened where none is given.
+    #[arg(long, env = "DOCKET_EXTERNAL_SCALER", value_name = "ADDRESS")]
+    pub external_scaler: Option<SocketAddr>,
     /// Form of the log on standard error.
     #[arg(long, env = "DOCKET_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,

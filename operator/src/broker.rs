@@ -3,9 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use flow::{GatewayStatus, PodStatus, keys};
+use flow::{GatewayStatus, PodStatus, PoolOrders, keys};
 use queue::{
-    Depth, Error,
+    Depth, Error, Records,
     jetstream::{self, Credentials, JetStream, Settings},
 };
 use tokio::sync::Mutex;
@@ -14,6 +14,9 @@ use crate::{config::Config, names};
 
 /// Longest wait for one answer: the next look is never far.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a pool that sleeps is listened to.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// Connections to the broker, one a namespace, made on first use.
 pub struct Brokers {
@@ -60,7 +63,7 @@ impl Brokers {
     /// What the agents of a namespace last said; those that cannot be read are left out.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<PodStatus>, Error> {
         let said = self.of(namespace).await?.ports.statuses.all("").await?;
-        let agents = said.iter().filter(|(key, _)| !key.starts_with(keys::GATEWAYS));
+        let agents = said.iter().filter(|(key, _)| keys::is_of_an_agent(key));
         Ok(agents.filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
     }
 
@@ -75,8 +78,48 @@ impl Brokers {
         self.of(namespace).await?.ports.queue.depth(pool).await
     }
 
-    /// Removes the tasks of a pool that is gone.
+    /// What the agents of a pool last said; those that cannot be read are left out.
+    pub async fn agents_of(&self, namespace: &str, pool: &str) -> Result<Vec<PodStatus>, Error> {
+        let said = self.of(namespace).await?.ports.statuses.all(&format!("{pool}/")).await?;
+        Ok(said.iter().filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
+    }
+
+    /// Tells the agents of a pool who rests. It holds for a few seconds.
+    pub async fn order(&self, namespace: &str, pool: &str, orders: &PoolOrders) -> Result<(), Error> {
+        let statuses = &self.of(namespace).await?.ports.statuses;
+        statuses.publish(&format!("{}{pool}", keys::ORDERS), orders.encode().into()).await
+    }
+
+    /// Nobody rests any more.
+    pub async fn withdraw_orders(&self, namespace: &str, pool: &str) -> Result<(), Error> {
+        self.of(namespace).await?.ports.statuses.remove(&format!("{}{pool}", keys::ORDERS)).await
+    }
+
+    /// Where small state of a namespace is kept.
+    pub async fn records(&self, namespace: &str) -> Result<Arc<dyn Records>, Error> {
+        Ok(Arc::clone(&self.of(namespace).await?.ports.records))
+    }
+
+    /// Waits until something is published to a pool that sleeps.
+    pub async fn woken(&self, namespace: &str, pool: &str) -> Result<(), Error> {
+        let queue = Arc::clone(&self.of(namespace).await?.ports.queue);
+        while queue.depth(pool).await?.total() == 0 {
+            tokio::time::sleep(LISTEN).await;
+        }
+        Ok(())
+    }
+
+    /// Removes what scaling has learned and told of a pool.
+    pub async fn forget_scaling(&self, namespace: &str, pool: &str) -> Result<(), Error> {
+        let records = self.records(namespace).await?;
+        records.delete(&format!("{}{pool}", keys::SCALING)).await?;
+        records.delete(&format!("{}{pool}", keys::DECISIONS)).await
+    }
+
+    /// Removes the tasks of a pool that is gone, and what was learned of it.
     pub async fn remove_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
+        self.withdraw_orders(namespace, pool).await?;
+        self.forget_scaling(namespace, pool).await?;
         self.of(namespace).await?.remove_pool(pool).await
     }
 

@@ -1,5 +1,7 @@
 //! Conditions: what is true of an object now, since when, and why.
 
+use std::borrow::Cow;
+
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -24,15 +26,20 @@ pub struct Observed {
     /// Whether it is so.
     pub state: State,
     /// CamelCase word from a closed set.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What a person should know, with what to do where something is to be done.
     pub message: String,
 }
 
 impl Observed {
     /// A condition.
-    pub fn new(kind: &'static str, state: State, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, state, reason, message: message.into() }
+    pub fn new(
+        kind: &'static str,
+        state: State,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { kind, state, reason: reason.into(), message: message.into() }
     }
 }
 
@@ -61,7 +68,7 @@ pub fn merge(
         Condition {
             type_: observed.kind.to_owned(),
             status: status.to_owned(),
-            reason: observed.reason.to_owned(),
+            reason: observed.reason.into_owned(),
             message,
             observed_generation: generation,
             last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),

@@ -15,8 +15,8 @@ pub struct Config {
     pub image_pull_policy: String,
     /// Whether that image holds models.
     pub models_in_image: bool,
-    /// Whether gateways let ServiceAccounts of their namespace in.
-    pub token_review: bool,
+    /// Namespaces whose gateways let ServiceAccounts of their namespace in.
+    pub token_review: Vec<String>,
     /// Gateways of each namespace.
     pub gateway_replicas: u32,
     /// URLs of NATS servers.
@@ -43,6 +43,8 @@ pub struct Config {
     pub identity: String,
     /// Address of /livez, /readyz and /metrics.
     pub health: SocketAddr,
+    /// Address of the external scaler for KEDA.
+    pub external_scaler: Option<SocketAddr>,
 }
 
 /// A user of NATS.
@@ -66,6 +68,11 @@ impl std::fmt::Debug for Credentials {
 pub struct Problems(pub Vec<String>);
 
 impl Config {
+    /// Whether the gateway of a namespace asks the API server whose a token is.
+    pub fn reviews_tokens(&self, namespace: &str) -> bool {
+        self.token_review.iter().any(|listed| listed == namespace)
+    }
+
     /// Checks everything and names all that is wrong at once.
     pub fn resolve(arguments: &RunArguments) -> Result<Self, Problems> {
         let mut problems = Vec::new();
@@ -90,6 +97,9 @@ impl Config {
         for namespace in &watch_namespaces {
             check(name("--watch-namespaces (DOCKET_WATCH_NAMESPACES)", namespace, 63, false));
         }
+        for namespace in list(&arguments.token_review) {
+            check(name("--token-review (DOCKET_TOKEN_REVIEW)", &namespace, 63, false));
+        }
         check(name("--lease-name (DOCKET_LEASE_NAME)", &arguments.lease_name, 253, true));
         check(name("--namespace (POD_NAMESPACE)", &arguments.namespace, 63, false));
         // The Lease's holder has 17 more characters, and Events take 128.
@@ -102,7 +112,7 @@ impl Config {
             agent_image: arguments.agent_image.clone(),
             image_pull_policy: pull_policy(arguments.image_pull_policy).to_owned(),
             models_in_image: arguments.models_in_image,
-            token_review: arguments.token_review,
+            token_review: list(&arguments.token_review),
             gateway_replicas: arguments.gateway_replicas,
             nats_servers,
             nats_replicas: arguments.nats_replicas,
@@ -116,6 +126,7 @@ impl Config {
             namespace: arguments.namespace.clone(),
             identity: arguments.identity.clone(),
             health: arguments.health,
+            external_scaler: arguments.external_scaler,
         })
     }
 }

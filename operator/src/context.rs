@@ -6,6 +6,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     apply, broker::Brokers, config::Config, events::Events, lease::Leadership, metrics::Metrics, namespace::Namespaces,
+    scaling::board::Board,
 };
 
 /// Shared by all controllers of a process.
@@ -20,6 +21,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// What is told about objects.
     pub events: Events,
+    /// What the autoscaler says of pools.
+    pub scaling: Board,
     /// Connections to the broker.
     pub brokers: Brokers,
     /// Namespaces that are to be looked at.

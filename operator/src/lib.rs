@@ -15,6 +15,7 @@ pub mod definitions;
 pub mod events;
 pub mod health;
 pub mod held;
+pub mod keda;
 pub mod lease;
 pub mod log;
 pub mod metrics;
@@ -25,6 +26,7 @@ pub mod pipeline;
 pub mod pods;
 pub mod prepare;
 pub mod run;
+pub mod scaling;
 pub mod watching;
 
 /// An error with everything that caused it, as one line. A cause that its effect has told already, as kube's errors do, is

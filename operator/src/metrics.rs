@@ -2,9 +2,15 @@
 
 use std::time::Instant;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+use scaler::Reason;
 
-use crate::lease::Leadership;
+use crate::{
+    lease::Leadership,
+    scaling::{pool::Step, told},
+};
 
 /// A pass takes milliseconds when nothing is to be done, and up to the deadlines of a few calls when the cluster is ill.
 const RECONCILE_SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -18,6 +24,10 @@ pub struct Metrics {
     events: IntCounterVec,
     leading: IntGauge,
     epoch: IntGauge,
+    desired: IntGaugeVec,
+    pulling: IntGaugeVec,
+    held: IntGaugeVec,
+    decisions: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -42,6 +52,15 @@ impl Default for Metrics {
             ),
             leading: gauge("docket_operator_leading", "1 where this process leads"),
             epoch: gauge("docket_operator_epoch", "The epoch of this process's last tenure; 0 before the first"),
+            desired: gauges("docket_scaler_desired_replicas", "Agents that the autoscaler wants"),
+            pulling: gauges("docket_scaler_pulling_replicas", "Ready agents that are to take tasks"),
+            held: gauges("docket_scaler_held", "1 while the autoscaler holds, because numbers cannot be trusted"),
+            decisions: counter(
+                "docket_scaler_decisions_total",
+                "Decisions, one a second while a pool is awake, by reason: Up, Down, ToZero, Steady, Asleep or Held, with what \
+                 decided",
+                &["namespace", "pool", "reason"],
+            ),
         };
         metrics.register();
         metrics
@@ -57,6 +76,10 @@ impl Metrics {
             Box::new(self.events.clone()),
             Box::new(self.leading.clone()),
             Box::new(self.epoch.clone()),
+            Box::new(self.desired.clone()),
+            Box::new(self.pulling.clone()),
+            Box::new(self.held.clone()),
+            Box::new(self.decisions.clone()),
         ];
         for collector in collectors {
             self.registry.register(collector).expect("every name is registered once, in a registry of its own");
@@ -100,6 +123,23 @@ impl Metrics {
         self.events.with_label_values(&[outcome]).inc();
     }
 
+    /// What was decided for a pool.
+    pub fn scaled(&self, namespace: &str, pool: &str, step: &Step) {
+        let labels = [namespace, pool];
+        self.desired.with_label_values(&labels).set(step.decision.replicas.into());
+        self.pulling.with_label_values(&labels).set(step.decision.pulling.into());
+        self.held.with_label_values(&labels).set(matches!(step.decision.reason, Reason::Held(_)).into());
+        self.decisions.with_label_values(&[namespace, pool, &told::word(&step.decision.reason)]).inc();
+    }
+
+    /// A pool is not scaled any more, or this process leads no longer.
+    pub fn not_scaled(&self, namespace: &str, pool: &str) {
+        for gauge in [&self.desired, &self.pulling, &self.held] {
+            // Where nothing was ever decided there is nothing to remove.
+            drop(gauge.remove_label_values(&[namespace, pool]));
+        }
+    }
+
     /// Whether this process leads now.
     pub fn leadership(&self, leadership: &Leadership) {
         match leadership {
@@ -107,7 +147,13 @@ impl Metrics {
                 self.leading.set(1);
                 self.epoch.set(i64::from(*epoch));
             }
-            _ => self.leading.set(0),
+            _ => {
+                self.leading.set(0);
+                // What another process decides now is told there.
+                for gauge in [&self.desired, &self.pulling, &self.held] {
+                    gauge.reset();
+                }
+            }
         }
     }
 
@@ -140,6 +186,10 @@ impl Drop for Pass {
 
 fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     expect(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauges(name: &str, help: &str) -> IntGaugeVec {
+    expect(IntGaugeVec::new(Opts::new(name, help), &["namespace", "pool"]))
 }
 
 fn gauge(name: &str, help: &str) -> IntGauge {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 /// Owner of the fields of children, for server-side apply.
 pub const FIELD_MANAGER: &str = "docket-operator";
+/// Owner of the numbers of replicas that the autoscaler writes.
+pub const SCALE_MANAGER: &str = "docket-operator-scaler";
 /// Owner of the fields of status.
 pub const STATUS_MANAGER: &str = "docket-operator-status";
 /// Keeps an object until what it has at the broker is removed.
@@ -20,6 +22,9 @@ pub const ALLOWED: &str = "allowed";
 pub const APPLIED_ANNOTATION: &str = "docket.dev/applied";
 /// Annotation of pods with the digest of their configuration, so that they are replaced when it changes.
 pub const CONFIG_ANNOTATION: &str = "docket.dev/config";
+
+/// Annotation of pods by which a ReplicaSet chooses whom to take away: the lowest first, 0 where there is none.
+pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The gateway of a namespace, and all its objects.
 pub const GATEWAY: &str = "docket-gateway";

@@ -6,7 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt, StreamExt,
-    future::{BoxFuture, join_all},
+    future::{BoxFuture, join_all, pending},
     stream::FuturesUnordered,
 };
 use tokio::{
@@ -25,11 +25,13 @@ use crate::{
     context::Context,
     events::Events,
     health::{self, Health},
+    keda,
     lease::{Elector, Ended, Identity, KubeLease, Leadership, Timing, TimingError, while_leading},
     metrics::Metrics,
     namespace::{self, Namespaces},
     pipeline,
     prepare::{self, CREDENTIALS, DEFINITIONS, LEASE},
+    scaling::{self, board::Board},
     watching::Scope,
 };
 
@@ -45,6 +47,9 @@ pub enum Error {
     /// See the source.
     #[error("failed to tell how the operator is")]
     Health(#[source] health::Error),
+    /// See the source.
+    #[error("failed to offer the external scaler")]
+    ExternalScaler(#[source] keda::Error),
     /// See the source.
     #[error("failed to reach a cluster")]
     Connect(#[source] client::Error),
@@ -81,6 +86,7 @@ pub fn controllers() -> Vec<Controller> {
     vec![
         Controller { name: "controller of pools", run: |ctx, stop| each_scope(ctx, stop, agent_pool::run).boxed() },
         Controller { name: "controller of pipelines", run: |ctx, stop| each_scope(ctx, stop, pipeline::run).boxed() },
+        Controller { name: "autoscaler", run: |ctx, stop| each_scope(ctx, stop, scaling::run).boxed() },
         Controller { name: "controller of namespaces", run: |ctx, stop| namespace::run(ctx, stop).boxed() },
     ]
 }
@@ -104,6 +110,7 @@ pub async fn run(config: Config, controllers: Vec<Controller>) -> Result<(), Err
     let clients = Clients::connect().await.map_err(Error::Connect)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %config.health, "started");
 
+    let mut scaler = tokio::spawn(external_scaler(&config, &clients, stop.clone()).await?);
     let mut serving = tokio::spawn(health::serve(listener, Arc::clone(&health)));
     let process = Process { config, controllers, clients, health, metrics, stop };
     tokio::select! {
@@ -113,7 +120,26 @@ pub async fn run(config: Config, controllers: Vec<Controller>) -> Result<(), Err
             Ok(Ok(())) => Error::PartEnded { part: "health server" },
             Err(source) => Error::PartBroken { part: "health server", source },
         }),
+        scaled = &mut scaler => Err(match scaled {
+            Ok(Err(error)) => Error::ExternalScaler(error),
+            Ok(Ok(())) => Error::PartEnded { part: "external scaler" },
+            Err(source) => Error::PartBroken { part: "external scaler", source },
+        }),
     }
+}
+
+/// The external scaler, with its address open already; where none is wanted, what never ends.
+async fn external_scaler(
+    config: &Config,
+    clients: &Clients,
+    stop: CancellationToken,
+) -> Result<BoxFuture<'static, Result<(), keda::Error>>, Error> {
+    let Some(address) = config.external_scaler else { return Ok(pending().boxed()) };
+    let listener = keda::listen(address).await.map_err(Error::ExternalScaler)?;
+    let clients = (clients.calls.clone(), clients.watches.clone());
+    let serving = keda::serve(listener, clients, config.watch_namespaces.clone(), stop);
+    // After a stop the process ends by its other parts.
+    Ok(async move { if let Err(error) = serving.await { Err(error) } else { pending().await } }.boxed())
 }
 
 struct Process {
@@ -153,6 +179,7 @@ impl Process {
             events: Events::new(self.clients.calls.clone(), identity.as_str(), &self.metrics),
             metrics: self.metrics,
             brokers: Brokers::new(self.config.clone()),
+            scaling: Board::default(),
             config: self.config,
             namespaces: Namespaces::default(),
             pod_monitors: dereference::knows_pod_monitors(&self.clients.calls).await,

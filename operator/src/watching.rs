@@ -1,9 +1,11 @@
-//! Watches: which objects are looked at again because something changed. Only names and metadata pass through here.
+//! Watches: which objects are looked at again because something changed. Only names and metadata pass through here, and what a
+//! mirror keeps.
 
 use std::{
     collections::HashMap,
     fmt::Debug,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash},
+    sync::Arc,
 };
 
 use futures::{
@@ -23,7 +25,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{client::watching, context::Context, names::FIELD_MANAGER};
+use crate::{
+    client::watching,
+    context::Context,
+    names::FIELD_MANAGER,
+    scaling::seen::{Mirror, Pool},
+};
 
 /// The objects to look at again.
 pub type Triggers<K> = BoxStream<'static, Result<ObjectRef<K>, watcher::Error>>;
@@ -85,6 +92,24 @@ impl Scope {
         let ours = watching().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
         let version = |object: &PartialObjectMeta<K>| Some(hash(&object.metadata.resource_version));
         follow(watcher(self.api::<PartialObjectMeta<K>>(ctx), ours), version, concerned)
+    }
+
+    /// Keeps a mirror of what is made by this operator, of one kind: of each, what `of` makes of it, which is all that is kept.
+    /// Without end.
+    pub async fn mirror<K, V>(&self, ctx: &Context, mirror: Arc<Mirror<V>>, of: fn(&K) -> Option<(Pool, V)>)
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        V: Clone,
+    {
+        let ours = watching().labels(&format!("app.kubernetes.io/managed-by={FIELD_MANAGER}"));
+        let mut events = watcher(self.api::<K>(ctx), ours).default_backoff().boxed();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => mirror.take(event, of),
+                Err(error) => tracing::debug!(%error, kind = %K::kind(&()), "a watch was interrupted"),
+            }
+        }
     }
 
     /// Other objects: `relevant` is a digest of what matters of each, `concerned` names those that depend on it.

@@ -40,7 +40,13 @@ fn stage(pool: &str, template: &str) -> Value {
 }
 
 fn reviewing() -> Config {
-    Config { token_review: true, ..config() }
+    Config { token_review: vec!["elsewhere".to_owned(), "documents".to_owned()], ..config() }
+}
+
+#[test]
+fn a_gateway_of_another_namespace_than_those_listed_reviews_no_tokens() {
+    let elsewhere = Config { token_review: vec!["elsewhere".to_owned()], ..config() };
+    assert_eq!(objects(&one(), &elsewhere), objects(&one(), &config()));
 }
 
 fn objects(gathered: &Gathered, config: &Config) -> Vec<Value> {

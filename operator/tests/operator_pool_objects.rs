@@ -145,6 +145,16 @@ fn fields_of_the_template_reach_the_pod() {
 }
 
 #[test]
+fn a_scaled_pool_leaves_the_number_of_its_agents_alone_and_another_owner_names_it() {
+    let replicas = |spec: Value| of_kind(&pool(spec), "Deployment")["spec"]["replicas"].clone();
+    let scaling = |mode: &str| json!({"replicas": 4, "scaling": {"minReplicas": 2, "maxReplicas": 9, "mode": mode}});
+    assert_eq!(replicas(scaling("Apply")), Value::Null);
+    assert_eq!(replicas(scaling("Advise")), 4);
+    assert_eq!(replicas(scaling("External")), 4);
+    assert_eq!(replicas(json!({"replicas": 4})), 4);
+}
+
+#[test]
 fn a_pool_is_closed_and_opens_as_far_as_its_models_need() {
     let mut held = pool(json!({}));
     let egress = |pool: &AgentPool| of_kind(pool, "NetworkPolicy")["spec"]["egress"].to_string();

@@ -2,7 +2,7 @@
 
 mod support;
 
-use crds::{AgentPool, AgentPoolStatus, Pipeline};
+use crds::{AgentPool, AgentPoolStatus, Pipeline, ScalingMode};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     jiff::Timestamp,
@@ -10,6 +10,7 @@ use k8s_openapi::{
 use operator::{
     agent_pool::{
         Error,
+        ownership::{self, Replicas},
         status::{self, Applied},
         validate,
     },
@@ -49,7 +50,8 @@ fn a_pool_is_ready_when_all_its_agents_of_the_newest_kind_are() {
     assert_eq!((status.replicas, status.ready_replicas, status.observed_generation), (2, 2, Some(2)));
     assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(2)));
     let kinds: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
-    assert_eq!(kinds, ["Ready", "Progressing", "Schedulable", "ModelsLoaded"]);
+    assert_eq!(kinds, ["Ready", "Progressing", "Schedulable", "ModelsLoaded", "ScalingActive"]);
+    assert_eq!(status.desired_replicas, Some(2));
 }
 
 #[test]
@@ -160,4 +162,56 @@ fn a_pipeline_that_is_drained_keeps_its_other_conditions() {
         .collect();
     assert_eq!(said, [("Accepted", "True", Some(1)), ("Ready", "False", Some(2)), ("Degraded", "False", Some(1))]);
     assert_eq!(status.open, Some(3));
+}
+
+#[test]
+fn the_number_of_a_scaled_pool_is_the_deployments_and_its_replicas_are_set_aside() {
+    let mut scaled = pool(json!({"replicas": 3, "scaling": {"maxReplicas": 20}}));
+    let status = after(&scaled, &applied(7, json!({"observedGeneration": 5, "replicas": 2}), json!([])), 1);
+    let scaling = status.scaling.clone().expect("it is scaled");
+    assert_eq!((status.desired_replicas, scaling.replicas_set_aside), (Some(7), Some(3)));
+    assert_eq!((ready(&status).0, ready(&status).1), ("True", "Scaling"), "agents that come are no trouble");
+    assert_eq!(state(&status.conditions, "ScalingActive"), State::Unknown);
+
+    // Somebody who is to own the number next may write it before.
+    scaled.status = Some(status);
+    scaled.spec.replicas = 9;
+    let status = after(&scaled, &applied(7, WHOLE(7), json!([])), 2);
+    assert_eq!(status.scaling.clone().and_then(|scaling| scaling.replicas_set_aside), Some(3));
+    scaled.status = Some(status);
+    scaled.spec.scaling = None;
+    let status = after(&scaled, &applied(9, WHOLE(9), json!([])), 3);
+    assert_eq!(status.scaling, None);
+    let active = status.conditions.iter().find(|condition| condition.type_ == "ScalingActive").expect("always there");
+    assert_eq!((active.status.as_str(), active.reason.as_str()), ("False", "NotConfigured"));
+}
+
+#[test]
+fn an_inconsistent_scaling_is_said_where_people_look_for_it() {
+    let pool = pool(json!({"scaling": {"maxReplicas": 2}}));
+    let problem = "\"target.wait\" is 0".to_owned();
+    let status = after(&pool, &Err(Error::Validate(validate::Error::Scaling { problem })), 1);
+    assert_eq!((ready(&status).0, ready(&status).1), ("False", "ScalingInvalid"));
+    assert_eq!(state(&status.conditions, "ScalingActive"), State::False);
+}
+
+#[test]
+fn a_number_passes_from_one_owner_to_the_next_without_a_step() {
+    let mut pool = pool(json!({"replicas": 3, "scaling": {"minReplicas": 1, "maxReplicas": 20}}));
+    assert_eq!(ownership::of(&pool), Replicas::Scaled(1), "a new Deployment begins with the least");
+    pool.status = Some(after(&pool, &applied(7, WHOLE(7), json!([])), 1));
+    for mode in [None, Some(ScalingMode::External), Some(ScalingMode::Advise)] {
+        let mut next = pool.clone();
+        next.spec.scaling = mode.map(|mode| crds::Scaling { mode, ..pool.spec.scaling.clone().expect("it is scaled") });
+        assert_eq!(ownership::of(&next), Replicas::Returned, "what is there stays with {mode:?}");
+        // The pass has written what there is.
+        next.spec.replicas = 7;
+        assert_eq!(ownership::of(&next), Replicas::Fixed(7));
+        next.status = Some(after(&next, &applied(7, WHOLE(7), json!([])), 2));
+        next.spec.replicas = 3;
+        assert_eq!(ownership::of(&next), Replicas::Fixed(3), "from then on it is the new owner's");
+        // And back: the autoscaler goes on with what the Deployment has.
+        next.spec.scaling = pool.spec.scaling.clone();
+        assert_eq!(ownership::of(&next), Replicas::Scaled(1));
+    }
 }

@@ -13,13 +13,17 @@ mod spent;
 mod status;
 mod traces;
 mod transition;
+mod waits;
 mod wire;
 
 pub use budget::Allowance;
 pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, STAGE_TIMEOUT, compile};
 pub use record::*;
 pub use spent::{NanoCost, Spent, nano_cost, units};
-pub use status::{CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, ServiceTime};
+pub use status::{
+    CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime,
+};
 pub use traces::Traces;
 pub use transition::{Answer, Event, Transition, reason, submit, transition};
+pub use waits::{WAIT_BOUNDS, WAIT_BUCKETS, WaitCounts, late};
 pub use wire::DecodeError;

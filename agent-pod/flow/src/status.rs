@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Digest, Millis};
+use crate::{Digest, Millis, WaitCounts};
 
 /// What a worker says of itself, once a second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -20,7 +20,7 @@ pub struct PodStatus {
     pub interactive: u32,
     /// Whether everything is loaded.
     pub ready: bool,
-    /// Whether it takes nothing new because it is to stop.
+    /// Whether it takes nothing new, because it is to stop or was told to rest.
     pub cordoned: bool,
     /// How long its newest tasks took.
     pub service_times: Vec<ServiceTime>,
@@ -38,8 +38,27 @@ pub struct PodStatus {
     pub heads: Vec<LearnedHead>,
     /// Host and port of its inference interface, where it has one.
     pub address: Option<String>,
+    /// Tasks that it has started since it began, by how long they had waited. `None`: it does not count them.
+    pub waits: Option<WaitCounts>,
+    /// Share of its CPU limit that it uses, 0 to 1, over the last few seconds. `None`: it cannot tell.
+    pub cpu: Option<f64>,
+    /// Tokens that its models have read and written since it began.
+    pub tokens: u64,
+    /// What was paid for them to providers, in the currency of their prices.
+    pub cost: f64,
+    /// When it began: what it counts starts again with it. 0: it does not say.
+    pub began: Millis,
     /// When it said this.
     pub at: Millis,
+}
+
+/// What the agents of a pool are told, again and again: what is not said again soon holds no longer, and they pull.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolOrders {
+    /// Of the lease of who orders: agents ignore a lower one than they have seen.
+    pub epoch: u64,
+    /// Names of those that are to pull nothing; what they hold they finish.
+    pub resting: Vec<String>,
 }
 
 /// Times of the newest tasks of one stage and size, in seconds: from taking a task up to its record's being written.

@@ -4,7 +4,7 @@ mod flow_support;
 
 use flow::{
     Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, GatewayStatus, HeldModel, LearnedHead, PipelineTally,
-    Plan, PodStatus, ServiceTime, Spent, StageStatus, Task, Timer, Traces, submit,
+    Plan, PodStatus, PoolOrders, ServiceTime, Spent, StageStatus, Task, Timer, Traces, WaitCounts, submit,
 };
 use flow_support::{plan, stage, submission};
 use serde_json::json;
@@ -170,9 +170,17 @@ fn a_status_comes_back_and_a_newer_one_is_named() {
         models: vec![HeldModel { name: "minilm".to_owned(), digest: "53aa".to_owned() }],
         heads: vec![LearnedHead { pipeline: "review".to_owned(), head: "kind".to_owned(), examples: 7 }],
         address: Some("10.0.0.7:8080".to_owned()),
+        waits: Some(WaitCounts { started: 3, counts: vec![1, 0, 2] }),
+        cpu: Some(0.5),
+        tokens: 1200,
+        cost: 0.25,
+        began: 1_600_000_000_000,
         at: 1_700_000_000_000,
     };
     assert_eq!(PodStatus::decode(&status.encode()).expect("it was just written"), status);
+    let orders = PoolOrders { epoch: 7, resting: vec!["worker-1".to_owned(), "worker-2".to_owned()] };
+    assert_eq!(PoolOrders::decode(&orders.encode()).expect("they were just written"), orders);
+    assert!(PodStatus::decode(&orders.encode()).is_err(), "orders are no agent's status");
     let tally = PipelineTally {
         pipeline: "review".to_owned(),
         open: 3,

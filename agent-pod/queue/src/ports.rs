@@ -160,6 +160,12 @@ pub struct Depth {
     pub in_work: u64,
     /// Age of the oldest message that is not acknowledged.
     pub oldest: Option<Duration>,
+    /// Age of the oldest message that `pending` counts: nobody holds it.
+    pub oldest_wait: Option<Duration>,
+    /// Messages that were ever published to the pool and not swallowed. Starts anew with a pool that is removed and made again.
+    pub arrived: u64,
+    /// Messages of these that were ever done with: acknowledged or discarded.
+    pub finished: u64,
 }
 
 impl Depth {

@@ -59,6 +59,7 @@ on_every_implementation! {
         a_pull_that_was_given_up_takes_no_message_along
         pools_are_separate
         depth_counts_what_is_not_acknowledged
+        depth_counts_what_ever_came_and_went_and_tells_the_oldest_that_waits
         workers_in_parallel_deliver_each_message_once
         a_message_is_discarded_unless_a_worker_has_it
     }

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use crds::AgentPoolSpec;
-use flow::{CacheCounts, HeldModel, PodStatus, keys::GATEWAYS};
+use flow::{CacheCounts, HeldModel, PodStatus, keys::is_of_an_agent};
 use queue::Statuses;
 use tokio::sync::Mutex;
 
@@ -95,6 +95,7 @@ impl Speaker {
             heads: loaded.map(|loaded| loaded.services.heads.lessons()).unwrap_or_default(),
             address: self.address.clone(),
             at: now(),
+            ..PodStatus::default()
         }
     }
 }
@@ -153,7 +154,7 @@ impl Live {
             return Ok(Arc::clone(workers));
         }
         let said = self.statuses.all("").await?;
-        let workers = said.iter().filter(|(key, _)| !key.starts_with(GATEWAYS));
+        let workers = said.iter().filter(|(key, _)| is_of_an_agent(key));
         let workers = workers.filter_map(|(key, status)| match PodStatus::decode(status) {
             Ok(status) => Some(status),
             // A newer worker speaks so; it works, and is left out here.

@@ -42,6 +42,11 @@ labels:
 {{ .Values.watchNamespaces | default (list .Release.Namespace) | toJson }}
 {{- end }}
 
+{{/* Namespaces whose gateways may review tokens, as a JSON array. */}}
+{{- define "docket.tokenReviewNamespaces" -}}
+{{ .Values.rbac.tokenReview.namespaces | default (include "docket.watchNamespaces" . | fromJsonArray) | toJson }}
+{{- end }}
+
 {{/* Name of the Secret with NATS's user and password, or nothing. */}}
 {{- define "docket.natsSecret" -}}
 {{- if .Values.nats.auth.existingSecret -}}

@@ -1,4 +1,5 @@
-//! The numbers in a pool's status: what waits, what is in work, how long tasks take, which models are loaded.
+//! The numbers in a pool's status: what waits, what is in work, how long tasks take, which models are loaded, what
+//! they are used for.
 //!
 //! They come from the broker and from what agents say of themselves, and change all the time; so they are not part of a pass.
 //! While the broker does not answer, the last numbers stand.
@@ -7,10 +8,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crds::{AgentPool, AgentPoolStatus, LoadedModel};
 use flow::PodStatus;
+use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
 use queue::Depth;
 use tokio_util::sync::CancellationToken;
 
+use super::spending::{Amount, Spending};
 use crate::{apply, chain, context::Context, watching::namespace_of};
 
 /// Numbers change at most so often.
@@ -20,6 +23,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut spending = Spending::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -32,10 +36,9 @@ pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, s
             }
         }
         for (namespace, pools) in namespaces {
-            if let Err(error) = of_namespace(&ctx, &namespace, &pools).await {
-                tracing::debug!(%namespace, error = %chain(&error), "the numbers of pools are not known");
-            }
+            of_namespace(&ctx, &namespace, &pools, &mut spending).await;
         }
+        spending.forget_others();
     }
 }
 
@@ -43,25 +46,48 @@ async fn of_namespace(
     ctx: &Context,
     namespace: &str,
     pools: &[Arc<DeserializeGuard<AgentPool>>],
-) -> Result<(), queue::Error> {
-    let agents = ctx.brokers.agents(namespace).await?;
+    spending: &mut Spending,
+) {
+    let mut agents = ctx.brokers.agents(namespace).await;
     for pool in pools.iter().filter_map(|pool| pool.0.as_ref().ok()) {
         // Before its first pass a pool has no status to add numbers to.
         let Some(before) = pool.status.as_ref().filter(|_| pool.metadata.deletion_timestamp.is_none()) else {
             continue;
         };
-        let depth = ctx.brokers.depth(namespace, &pool.name_any()).await?;
-        let after = with_counts(before, &pool.name_any(), &depth, &agents);
+        let name = pool.name_any();
+        let mut after = before.clone();
+        if let Ok(said) = &agents {
+            match ctx.brokers.depth(namespace, &name).await {
+                Ok(depth) => {
+                    let agents: Vec<&PodStatus> = said.iter().filter(|agent| agent.pool == name).collect();
+                    let spent = spending.of(namespace, &name, &agents, now());
+                    let spent = spent.filter(|_| !pool.spec.models.is_empty());
+                    after = with_counts(before, &depth, &agents, spent);
+                }
+                // Nor would it answer for the next pool.
+                Err(error) => agents = Err(error),
+            }
+        }
+        // That the broker does not answer is what scaling has to say then.
+        if let Some(report) = ctx.scaling.of(&(namespace.to_owned(), name), pool.uid().as_deref()) {
+            after = report.in_status(after, Timestamp::now());
+        }
         if let Err(error) = apply::status(ctx, pool, Some(before), &after).await {
             tracing::debug!(%namespace, pool = %pool.name_any(), error = %chain(&error), "numbers were not written");
         }
     }
-    Ok(())
+    if let Err(error) = agents {
+        tracing::debug!(%namespace, error = %chain(&error), "the numbers of pools are not known");
+    }
 }
 
 /// A status with new numbers.
-fn with_counts(before: &AgentPoolStatus, pool: &str, depth: &Depth, agents: &[PodStatus]) -> AgentPoolStatus {
-    let agents: Vec<&PodStatus> = agents.iter().filter(|agent| agent.pool == pool).collect();
+fn with_counts(
+    before: &AgentPoolStatus,
+    depth: &Depth,
+    agents: &[&PodStatus],
+    spent: Option<Amount>,
+) -> AgentPoolStatus {
     let times = || agents.iter().flat_map(|agent| &agent.service_times);
     let largest = |of: fn(&flow::ServiceTime) -> f64| times().map(of).reduce(f64::max).map(shown);
     let mut models: BTreeMap<(String, String), i32> = BTreeMap::new();
@@ -74,16 +100,35 @@ fn with_counts(before: &AgentPoolStatus, pool: &str, depth: &Depth, agents: &[Po
         in_work: number(depth.in_work),
         service_p50: largest(|time| time.p50),
         service_p95: largest(|time| time.p95),
+        tokens_per_minute: spent.map(|spent| two_digits(spent.tokens as f64) as i64),
+        cost_per_minute: spent.map(|spent| price(spent.cost)),
         models: models.into_iter().map(|((name, digest), agents)| LoadedModel { name, digest, agents }).collect(),
         ..before.clone()
     }
 }
 
-/// Seconds with two significant digits: finer ones would change with every task.
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
+/// A number of which only the first two digits stay: finer ones would change with every task.
+fn two_digits(number: f64) -> f64 {
+    let number = number.max(0.0);
+    let scale = 10_f64.powf((number.max(1.0).log10().floor() - 1.0).max(0.0));
+    (number / scale).round() * scale
+}
+
+/// An amount of money with two significant digits, such as 0.0013.
+fn price(amount: f64) -> String {
+    // In millionths, so that small prices keep their digits.
+    let text = format!("{:.6}", two_digits(amount * 1_000_000.0) / 1_000_000.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Seconds with two significant digits.
 pub fn shown(seconds: f64) -> String {
-    let millis = (seconds * 1_000.0).max(0.0);
-    let scale = 10_f64.powf((millis.max(1.0).log10().floor() - 1.0).max(0.0));
-    let millis = ((millis / scale).round() * scale) as u64;
+    let millis = two_digits(seconds * 1_000.0) as u64;
     match millis {
         0..1_000 => format!("{millis}ms"),
         1_000..10_000 => format!("{}.{}s", millis / 1_000, millis % 1_000 / 100),
@@ -94,6 +139,13 @@ pub fn shown(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prices_have_two_digits_and_no_zeros_behind_them() {
+        for (amount, expected) in [(0.0, "0"), (0.001_26, "0.0013"), (1.0, "1"), (12.34, "12"), (0.000_000_2, "0")] {
+            assert_eq!(price(amount), expected, "{amount}");
+        }
+    }
 
     #[test]
     fn times_have_two_digits() {

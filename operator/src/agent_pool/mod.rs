@@ -7,6 +7,8 @@
 pub mod build;
 pub mod counts;
 pub mod dereference;
+pub mod ownership;
+mod spending;
 pub mod status;
 pub mod validate;
 
@@ -37,13 +39,15 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use self::ownership::Replicas;
 use crate::{
     apply,
     context::Context,
     held::{self, Held},
-    names::{FINALIZER, GATEWAY, POOL_LABEL},
+    names::{self, FINALIZER, GATEWAY, POOL_LABEL, SCALE_MANAGER},
     namespace,
     watching::{self, Scope, Triggers, namespace_of},
 };
@@ -74,6 +78,9 @@ pub enum Error {
     /// A child could not be written.
     #[error("failed to make the pool's objects")]
     Apply(#[source] apply::Error),
+    /// Somebody else changed the pool at the same time. Retried.
+    #[error("the pool was changed while its `replicas` were handed back")]
+    Overtaken,
     /// The status could not be written. Retried.
     #[error("failed to write the pool's status")]
     Status(#[source] apply::Error),
@@ -97,6 +104,7 @@ impl Error {
             Self::Validate(error) => error.reason(),
             Self::Apply(apply::Error::NotLeading) | Self::Status(_) => "NotLeading",
             Self::Apply(_) => "ApplyFailed",
+            Self::Overtaken => "Overtaken",
             Self::Cleanup(_) => "BrokerUnavailable",
             Self::Leave(error) => error.reason(),
             Self::Finalizer(_) => "FinalizerFailed",
@@ -198,7 +206,10 @@ async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
 
 async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Error> {
     let dereferenced = dereference::of(ctx, pool).await.map_err(Error::Dereference)?;
-    let validated = validate::pool(pool, &dereferenced, &ctx.config).map_err(Error::Validate)?;
+    let mut validated = validate::pool(pool, &dereferenced, &ctx.config).map_err(Error::Validate)?;
+    if validated.replicas == Replicas::Returned {
+        validated.replicas = Replicas::Fixed(returned(ctx, pool).await?);
+    }
     namespace::prepare(ctx, &validated.namespace).await.map_err(Error::Apply)?;
     let prepared = build::all(&validated);
     for child in &prepared.before {
@@ -222,6 +233,20 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
         false => dereference::pods(ctx, &validated).await.map_err(Error::Dereference)?,
     };
     Ok(status::Applied { deployment, pods })
+}
+
+/// The autoscaler lets go: `replicas` becomes what there is, and counts from then on.
+async fn returned(ctx: &Context, pool: &AgentPool) -> Result<u32, Error> {
+    let (namespace, name) = (namespace_of(pool), names::agents(&pool.name_any()));
+    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &namespace);
+    let found = apply::within("get", format!("Deployment {namespace}/{name}"), api.get_opt(&name)).await;
+    let there = found.map_err(Error::Dereference)?.and_then(|deployment| deployment.spec?.replicas);
+    let replicas = there.and_then(|there| u32::try_from(there).ok()).unwrap_or(pool.spec.replicas);
+    if replicas == pool.spec.replicas {
+        return Ok(replicas);
+    }
+    let changed = apply::change(ctx, pool, SCALE_MANAGER, json!({"replicas": replicas})).await;
+    if changed.map_err(Error::Apply)? { Ok(replicas) } else { Err(Error::Overtaken) }
 }
 
 /// Removes what the pool has at the broker; its objects in the cluster go with it by their owner references. A pool that

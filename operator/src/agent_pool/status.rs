@@ -8,16 +8,20 @@ use k8s_openapi::{
         apps::v1::Deployment,
         core::v1::{ContainerStatus, Pod},
     },
+    apimachinery::pkg::apis::meta::v1::Condition,
     jiff::Timestamp,
 };
 use kube::ResourceExt;
 
-use super::Error;
+use super::{Error, ownership, validate};
 use crate::{
     chain,
     condition::{self, Observed, State},
     names::{self, Component},
 };
+
+/// The reason of a pool without `scaling`.
+const NOT_CONFIGURED: &str = "NotConfigured";
 
 /// What a pass has seen after it applied everything.
 pub struct Applied {
@@ -48,10 +52,11 @@ pub fn is_whole(deployment: &Deployment) -> bool {
 /// The status after a pass.
 pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp) -> AgentPoolStatus {
     let previous = pool.status.clone().unwrap_or_default();
-    let observed = match outcome {
+    let mut observed = match outcome {
         Ok(applied) => observed(pool, applied),
         Err(error) => failed(error),
     };
+    observed.push(scaling(pool, outcome, &previous.conditions));
     let counts = match outcome {
         Ok(applied) => applied
             .deployment
@@ -63,6 +68,8 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
     let (replicas, ready_replicas) = counts.unwrap_or((previous.replicas, previous.ready_replicas));
     AgentPoolStatus {
         observed_generation: pool.metadata.generation,
+        desired_replicas: outcome.as_ref().map_or(previous.desired_replicas, |applied| Some(wanted(applied))),
+        scaling: ownership::status(pool),
         selector: names::selector_text(&names::selector(Component::Agents, &pool.name_any())),
         replicas,
         ready_replicas,
@@ -70,6 +77,32 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
         conditions: condition::merge(&previous.conditions, observed, pool.metadata.generation, now),
         ..previous
     }
+}
+
+/// Agents that the Deployment asks for.
+fn wanted(applied: &Applied) -> i32 {
+    applied.deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// Whether the autoscaler acts, as far as a pass knows; the rest is the autoscaler's own word.
+fn scaling(pool: &AgentPool, outcome: &Result<Applied, Error>, before: &[Condition]) -> Observed {
+    const KIND: &str = crate::scaling::CONDITION;
+    if let Err(Error::Validate(error @ validate::Error::Scaling { .. })) = outcome {
+        return Observed::new(KIND, State::False, error.reason(), error.to_string());
+    }
+    if pool.spec.scaling.is_none() {
+        return Observed::new(KIND, State::False, NOT_CONFIGURED, "the pool has no scaling: `replicas` applies");
+    }
+    let before = before.iter().find(|condition| condition.type_ == KIND && condition.reason != NOT_CONFIGURED);
+    before.map_or_else(
+        || Observed::new(KIND, State::Unknown, "Beginning", "nothing was decided yet"),
+        |before| Observed {
+            kind: KIND,
+            state: condition::state(std::slice::from_ref(before), KIND),
+            reason: before.reason.clone().into(),
+            message: before.message.clone(),
+        },
+    )
 }
 
 fn effective(pool: &AgentPool) -> EffectiveSettings {
@@ -99,7 +132,7 @@ fn failed(error: &Error) -> Vec<Observed> {
 
 fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
     let status = applied.deployment.status.clone().unwrap_or_default();
-    let wanted = i32::try_from(pool.spec.replicas).unwrap_or(i32::MAX);
+    let wanted = wanted(applied);
     let ready = status.ready_replicas.unwrap_or_default();
     let whole = is_whole(&applied.deployment);
     let unschedulable = applied.pods.iter().find_map(unschedulable);
@@ -120,7 +153,7 @@ fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
     let loaded = match (wanted, ready, &trouble) {
         (0, ..) => Observed::new("ModelsLoaded", State::False, "NoAgentsWanted", "no agents are wanted"),
         _ if whole => Observed::new("ModelsLoaded", State::True, "Loaded", "all agents have loaded their models"),
-        (_, _, Some((reason, message))) => Observed::new("ModelsLoaded", State::False, reason, message.clone()),
+        (_, _, Some((reason, message))) => Observed::new("ModelsLoaded", State::False, *reason, message.clone()),
         _ => Observed::new(
             "ModelsLoaded",
             State::False,
@@ -147,6 +180,8 @@ fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
         (_, _, Some((reason, why))) => Observed::new("Ready", State::False, reason, format!("{message}: {why}")),
         // A rollout takes nobody away before somebody else is ready.
         _ if ready >= wanted && wanted > 0 => Observed::new("Ready", State::True, "RollingOut", message),
+        // A pool that follows its work is as it should be while agents come and go.
+        _ if ownership::is_scaled(pool) => Observed::new("Ready", State::True, "Scaling", message),
         _ => Observed::new("Ready", State::False, "Starting", message),
     };
     vec![is_ready, progressing, scheduled, loaded]

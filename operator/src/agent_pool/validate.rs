@@ -6,10 +6,14 @@ use crds::{AgentPool, AgentPoolSpec, EffectivePool, ModelSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 
-use super::dereference::{Claim, Dereferenced};
+use super::{
+    dereference::{Claim, Dereferenced},
+    ownership::{self, Replicas},
+};
 use crate::{
     config::Config,
     names::{self, Component},
+    scaling::settings,
 };
 
 /// Longest time that agents are given to finish what they have in hand.
@@ -61,6 +65,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// Fields of `scaling` contradict each other, or a time is out of range.
+    #[error("scaling: {problem}")]
+    Scaling {
+        /// Which, and what is wrong.
+        problem: String,
+    },
 }
 
 impl Error {
@@ -72,6 +82,7 @@ impl Error {
             Self::ClaimNotAllowed { .. } => "ClaimNotAllowed",
             Self::RequestAboveLimit { .. } => "RequestAboveLimit",
             Self::ReservedVariable { .. } => "ReservedVariable",
+            Self::Scaling { .. } => "ScalingInvalid",
         }
     }
 }
@@ -100,6 +111,8 @@ pub struct ValidatedPool {
     pub spec: AgentPoolSpec,
     /// What applies of it.
     pub effective: EffectivePool,
+    /// Whose its number of agents is.
+    pub replicas: Replicas,
     /// Time from SIGTERM to the end of an agent.
     pub grace: Duration,
     /// CPU and memory: requested, at most.
@@ -176,6 +189,9 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
     if let Some(variable) = pool.spec.template.env.iter().find(|variable| RESERVED.contains(&variable.name.as_str())) {
         return Err(Error::ReservedVariable { name: variable.name.clone() });
     }
+    if let Some(scaling) = &pool.spec.scaling {
+        settings::of(scaling).map_err(|invalid| Error::Scaling { problem: invalid.to_string() })?;
+    }
     // Never below what a stage has by default: the first pipeline of a pool would else restart its agents. Those that have
     // nothing in hand end at once.
     let longest = found.longest_stage.unwrap_or_default().max(flow::STAGE_TIMEOUT);
@@ -184,6 +200,7 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
         owner: pool.controller_owner_ref(&()).expect("an object of the API server has a name and a uid"),
         namespace: pool.namespace().unwrap_or_default(),
         effective: pool.spec.effective(),
+        replicas: ownership::of(pool),
         grace,
         amounts: [amount(&pool.spec, "cpu", "250m", None)?, amount(&pool.spec, "memory", "512Mi", Some("4Gi"))?],
         reaches_others: pool.spec.models.iter().any(|model| reaches_others(&model.source)),

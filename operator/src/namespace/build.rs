@@ -169,7 +169,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
         "tokens": pods::TOKENS_FILE,
         "grace": format!("{GRACE}s"),
     });
-    if config.token_review {
+    if config.reviews_tokens(&gathered.namespace) {
         gateway["kubernetes"] = json!({"audience": AUDIENCE, "namespace": gathered.namespace});
     }
     files.insert("gateway.yaml".to_owned(), format!("{gateway:#}"));
@@ -193,14 +193,14 @@ fn deployment(gathered: &Gathered, config: &Config, files: &ConfigMap) -> Deploy
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),
             }),
-            template: PodTemplateSpec { metadata: Some(template), spec: Some(pod(config)) },
+            template: PodTemplateSpec { metadata: Some(template), spec: Some(pod(gathered, config)) },
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
     }
 }
 
-fn pod(config: &Config) -> PodSpec {
+fn pod(gathered: &Gathered, config: &Config) -> PodSpec {
     let quantity = |text: &str| Quantity(text.to_owned());
     let amounts = |cpu: Option<&str>, memory: &str| {
         let cpu = cpu.map(|cpu| ("cpu".to_owned(), quantity(cpu)));
@@ -210,7 +210,7 @@ fn pod(config: &Config) -> PodSpec {
     volumes.push(pods::empty("state"));
     let mut mounts = pods::mounts(config);
     mounts.push(pods::mount("state", pods::HOME));
-    if config.token_review {
+    if config.reviews_tokens(&gathered.namespace) {
         volumes.push(pods::account("account"));
         mounts.push(pods::read_only("account", pods::ACCOUNT));
     }
@@ -252,7 +252,7 @@ fn network_policy(gathered: &Gathered, config: &Config) -> NetworkPolicy {
     let to_agents = NetworkPolicyEgressRule { to: Some(vec![agents]), ports: Some(vec![network::tcp(HTTP)]) };
     let mut egress = vec![network::dns(), network::servers(config), to_agents];
     egress.extend(network::stores(config));
-    egress.extend(config.token_review.then(network::api_server));
+    egress.extend(config.reviews_tokens(&gathered.namespace).then(network::api_server));
     NetworkPolicy {
         metadata: metadata(&gathered.namespace, GATEWAY),
         spec: Some(NetworkPolicySpec {

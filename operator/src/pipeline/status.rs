@@ -69,16 +69,16 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
             let message = format!("{} is served as it last was accepted, if it ever was", pipeline.name_any());
             degraded = Observed::new("Degraded", State::True, "ServedAsBefore", message);
         }
-        Observed::new("Ready", State::False, accepted.reason, accepted.message.clone())
+        Observed::new("Ready", State::False, accepted.reason.clone(), accepted.message.clone())
     } else if streams.state != State::True {
-        Observed::new("Ready", State::False, streams.reason, streams.message.clone())
+        Observed::new("Ready", State::False, streams.reason.clone(), streams.message.clone())
     } else if found.gateway == Gateway::Away {
         let message = "the gateway does not serve; kubectl describe deployment docket-gateway says more";
         Observed::new("Ready", State::False, "GatewayAway", message)
     } else if found.gateway == Gateway::RollingOut {
         Observed::new("Ready", State::False, "RollingOut", "gateways with the newest plans are starting")
     } else if pools.state != State::True {
-        Observed::new("Ready", State::False, pools.reason, pools.message.clone())
+        Observed::new("Ready", State::False, pools.reason.clone(), pools.message.clone())
     } else if pipeline.spec.suspend {
         Observed::new("Ready", State::True, "Suspended", "documents are taken and none is worked: spec.suspend is set")
     } else {

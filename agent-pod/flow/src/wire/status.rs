@@ -3,7 +3,9 @@
 use prost::Message as _;
 
 use super::{DecodeError, VERSION, proto, read};
-use crate::{CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, ServiceTime};
+use crate::{
+    CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime, WaitCounts,
+};
 
 impl PodStatus {
     /// As protobuf.
@@ -29,6 +31,7 @@ impl PodStatus {
             head: head.head.clone(),
             examples: head.examples,
         };
+        let waits = |waits: &WaitCounts| proto::WaitCounts { started: waits.started, counts: waits.counts.clone() };
         proto::PodStatus {
             version: VERSION,
             name: self.name.clone(),
@@ -46,6 +49,11 @@ impl PodStatus {
             models: self.models.iter().map(held).collect(),
             heads: self.heads.iter().map(learned).collect(),
             address: self.address.clone(),
+            waits: self.waits.as_ref().map(waits),
+            cpu: self.cpu,
+            tokens: self.tokens,
+            cost: self.cost,
+            began: self.began,
             at: self.at,
         }
         .encode_to_vec()
@@ -91,8 +99,26 @@ impl PodStatus {
             models: status.models.into_iter().map(held).collect(),
             heads: status.heads.into_iter().map(learned).collect(),
             address: status.address,
+            waits: status.waits.map(|waits| WaitCounts { started: waits.started, counts: waits.counts }),
+            cpu: status.cpu,
+            tokens: status.tokens,
+            cost: status.cost,
+            began: status.began,
             at: status.at,
         })
+    }
+}
+
+impl PoolOrders {
+    /// As protobuf.
+    pub fn encode(&self) -> Vec<u8> {
+        proto::PoolOrders { version: VERSION, epoch: self.epoch, resting: self.resting.clone() }.encode_to_vec()
+    }
+
+    /// From protobuf.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let orders = read::<proto::PoolOrders>("pool's orders", bytes)?;
+        Ok(Self { epoch: orders.epoch, resting: orders.resting })
     }
 }
 

@@ -127,6 +127,7 @@ pub(super) fn discard(batch: &mut Batch<'_>, pool: &str, id: &str, now: Millis) 
     // A lease that has run out counts as in work until a pull finds it.
     let counted = if row.lease.is_some() { IN_WORK } else { usize::from(row.class) };
     change_depth(batch, pool, |depth| depth[counted] -= 1)?;
+    finish(batch, pool)?;
     Ok(Discarded::Removed)
 }
 
@@ -184,6 +185,14 @@ pub(super) fn change_depth(
     } else {
         batch.depths.insert(pool, depth)?;
     }
+    batch.mark_changed();
+    Ok(())
+}
+
+/// Counts a message that is gone.
+pub(super) fn finish(batch: &mut Batch<'_>, pool: &str) -> Result<(), redb::Error> {
+    let finished = batch.finished.get(pool)?.map_or(0, |count| count.value());
+    batch.finished.insert(pool, finished.saturating_add(1))?;
     batch.mark_changed();
     Ok(())
 }

@@ -8,7 +8,7 @@ use redb::{ReadTransaction, ReadableTable};
 use super::{
     failure::Stop,
     leases::{self, Lease},
-    schema::{Batch, DEPTHS, DepthRow, LATER, MESSAGES},
+    schema::{Batch, DEPTHS, DepthRow, FINISHED, LATER, MESSAGES},
     writer::{Mailbox, Store},
 };
 use crate::{
@@ -186,6 +186,7 @@ fn acknowledge(batch: &mut Batch<'_>, receipt: &Receipt, now: Millis) -> std::re
     batch.ids.insert(receipt.id.as_str(), (sequence, Some(now)))?;
     batch.acknowledged.insert((now, receipt.id.as_str()), ())?;
     leases::change_depth(batch, pool, |depth| depth[leases::IN_WORK] -= 1)?;
+    leases::finish(batch, pool)?;
     forget_old_ids(batch, now)?;
     Ok(())
 }
@@ -223,11 +224,24 @@ pub(super) fn end_all_leases(batch: &mut Batch<'_>) -> std::result::Result<(), r
 
 fn depth(transaction: &ReadTransaction, pool: &str, now: Millis) -> std::result::Result<Depth, redb::Error> {
     let counts: DepthRow = transaction.open_table(DEPTHS)?.get(pool)?.map_or([0; 5], |row| row.value());
-    let mut depth =
-        Depth { pending: std::array::from_fn(|class| counts[class]), in_work: counts[leases::IN_WORK], oldest: None };
+    let finished = transaction.open_table(FINISHED)?.get(pool)?.map_or(0, |count| count.value());
+    let mut depth = Depth {
+        pending: std::array::from_fn(|class| counts[class]),
+        in_work: counts[leases::IN_WORK],
+        finished,
+        arrived: finished + counts.iter().sum::<u64>(),
+        ..Depth::default()
+    };
     let messages = transaction.open_table(MESSAGES)?;
-    if let Some(first) = messages.range((pool, 0)..=(pool, u64::MAX))?.next() {
-        depth.oldest = Some(Duration::from_millis(now.saturating_sub(first?.1.value().2)));
+    // Those under a lease are few, so the first that nobody holds is near.
+    for message in messages.range((pool, 0)..=(pool, u64::MAX))? {
+        let (_, _, published_at, lease, until, _) = message?.1.value();
+        let age = Some(Duration::from_millis(now.saturating_sub(published_at)));
+        depth.oldest = depth.oldest.or(age);
+        if lease.is_none() || until.is_none_or(|until| until <= now) {
+            depth.oldest_wait = age;
+            break;
+        }
     }
     // Leases that have run out are counted as in work until a pull finds them; they are few.
     for overdue in transaction.open_table(LATER)?.range((pool, 0, 0)..=(pool, now, u64::MAX))? {

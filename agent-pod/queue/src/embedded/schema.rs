@@ -33,6 +33,9 @@ pub(super) const ACKNOWLEDGED: TableDefinition<(u64, &str), ()> = TableDefinitio
 pub(super) const DEPTHS: TableDefinition<&str, DepthRow> = TableDefinition::new("depths");
 pub(super) type DepthRow = [u64; 5];
 
+/// Pool → messages that were ever acknowledged or discarded.
+pub(super) const FINISHED: TableDefinition<&str, u64> = TableDefinition::new("finished");
+
 /// Key → (revision, bytes).
 pub(super) const RECORDS: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("records");
 
@@ -54,6 +57,7 @@ pub(super) struct Batch<'a> {
     pub(super) later: Table<'a, (&'static str, u64, u64), ()>,
     pub(super) acknowledged: Table<'a, (u64, &'static str), ()>,
     pub(super) depths: Table<'a, &'static str, DepthRow>,
+    pub(super) finished: Table<'a, &'static str, u64>,
     pub(super) records: Table<'a, &'static str, (u64, &'static [u8])>,
     pub(super) payloads: Table<'a, &'static [u8; 32], &'static [u8]>,
     pub(super) alarms: Table<'a, &'static str, (u64, &'static [u8])>,
@@ -90,6 +94,7 @@ impl<'a> Batch<'a> {
             later: transaction.open_table(LATER)?,
             acknowledged: transaction.open_table(ACKNOWLEDGED)?,
             depths: transaction.open_table(DEPTHS)?,
+            finished: transaction.open_table(FINISHED)?,
             records: transaction.open_table(RECORDS)?,
             payloads: transaction.open_table(PAYLOADS)?,
             alarms: transaction.open_table(ALARMS)?,

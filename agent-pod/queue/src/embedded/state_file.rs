@@ -16,8 +16,8 @@ use super::{
     failure::OpenState,
     queue,
     schema::{
-        ACKNOWLEDGED, ALARM_TIMES, ALARMS, BODIES, Batch, DEPTHS, FORMAT, IDS, LATER, MESSAGES, META, META_COUNT,
-        META_FORMAT, PAYLOADS, READY, RECORDS, Wake,
+        ACKNOWLEDGED, ALARM_TIMES, ALARMS, BODIES, Batch, DEPTHS, FINISHED, FORMAT, IDS, LATER, MESSAGES, META,
+        META_COUNT, META_FORMAT, PAYLOADS, READY, RECORDS, Wake,
     },
     storage::StateStorage,
 };
@@ -174,7 +174,21 @@ fn copy_rows(old: &Database, new: &Database) -> Result<(), redb::Error> {
             }
         )+};
     }
-    copy!(META, MESSAGES, BODIES, IDS, READY, LATER, ACKNOWLEDGED, DEPTHS, RECORDS, PAYLOADS, ALARMS, ALARM_TIMES);
+    copy!(
+        META,
+        MESSAGES,
+        BODIES,
+        IDS,
+        READY,
+        LATER,
+        ACKNOWLEDGED,
+        DEPTHS,
+        FINISHED,
+        RECORDS,
+        PAYLOADS,
+        ALARMS,
+        ALARM_TIMES
+    );
     target.commit()?;
     Ok(())
 }

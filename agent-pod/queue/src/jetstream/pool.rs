@@ -76,7 +76,18 @@ struct StreamInfo {
 #[derive(Deserialize)]
 struct StreamState {
     messages: u64,
+    last_seq: u64,
     first_ts: String,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    message: StoredMessage,
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    time: String,
 }
 
 /// Name of a priority's consumer, and its token in subjects.
@@ -203,19 +214,40 @@ impl Pool {
     async fn counted(&self) -> Result<Depth, Failure> {
         let info: StreamInfo = self.broker.api(&format!("STREAM.INFO.{}", self.stream), &json!(null)).await?;
         let consumers = try_join_all(Priority::ALL.map(|class| self.consumer(class))).await?;
-        let mut depth = Depth::default();
+        let mut depth = Depth {
+            arrived: info.state.last_seq,
+            finished: info.state.last_seq.saturating_sub(info.state.messages),
+            ..Depth::default()
+        };
         for (class, consumer) in consumers.iter().enumerate() {
             depth.pending[class] = consumer.num_pending;
             depth.in_work += consumer.num_ack_pending;
         }
+        // All times are the server's: ours may go wrong.
+        let age = |time: &str| {
+            let (then, now) = nanoseconds(time).zip(nanoseconds(&info.ts))?;
+            Some(Duration::from_nanos(u64::try_from(now.saturating_sub(then)).unwrap_or_default()))
+        };
         if info.state.messages > 0 {
-            // Both times are the server's: ours may go wrong.
-            let (first, now) = (nanoseconds(&info.state.first_ts), nanoseconds(&info.ts));
-            depth.oldest = first
-                .zip(now)
-                .map(|(first, now)| Duration::from_nanos(u64::try_from(now.saturating_sub(first)).unwrap_or_default()));
+            depth.oldest = age(&info.state.first_ts);
         }
+        let waiting = Priority::ALL.into_iter().zip(&consumers).filter(|(_, consumer)| consumer.num_pending > 0);
+        let first = waiting.map(|(class, consumer)| self.first_after(class, consumer.delivered.stream_seq));
+        let first = try_join_all(first).await?;
+        depth.oldest_wait = first.iter().flatten().filter_map(|time| age(time)).max();
         Ok(depth)
+    }
+
+    /// When the first message of a priority behind a sequence was published, if there is one.
+    async fn first_after(&self, class: Priority, sequence: u64) -> Result<Option<String>, Failure> {
+        let filter = format!("{}.{}.*", self.subjects, class_name(class));
+        let body = json!({ "seq": sequence + 1, "next_by_subj": filter });
+        match self.broker.api::<Stored>(&format!("STREAM.MSG.GET.{}", self.stream), &body).await {
+            Ok(stored) => Ok(Some(stored.message.time)),
+            // Somebody has taken and finished it since it was counted.
+            Err(failure) if failure.is(code::NO_MESSAGE) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 }
 

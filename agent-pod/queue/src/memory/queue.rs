@@ -46,6 +46,7 @@ struct Pool {
     ready: [BTreeSet<u64>; 4],
     later: BTreeSet<(Millis, u64)>,
     choice: WeightedChoice,
+    arrived: u64,
 }
 
 struct Entry {
@@ -86,6 +87,7 @@ impl State {
         let sequence = self.count;
         self.ids.insert(message.id.clone(), Known::Live { sequence });
         let pool = self.pools.entry(message.pool.clone()).or_default();
+        pool.arrived += 1;
         pool.ready[message.priority as usize].insert(sequence);
         pool.entries.insert(sequence, Entry { message, deliveries: 0, published_at: now, place: Place::Ready });
     }
@@ -182,15 +184,22 @@ impl Pool {
     }
 
     fn depth(&self, now: Millis) -> Depth {
-        let mut depth = Depth::default();
+        let age = |entry: &Entry| Duration::from_millis(now.saturating_sub(entry.published_at));
+        let mut depth = Depth {
+            oldest: self.entries.first_key_value().map(|(_, entry)| age(entry)),
+            arrived: self.arrived,
+            finished: self.arrived - self.entries.len() as u64,
+            ..Depth::default()
+        };
         for entry in self.entries.values() {
             match entry.place {
                 Place::Leased { until, .. } if until > now => depth.in_work += 1,
-                _ => depth.pending[entry.message.priority as usize] += 1,
+                _ => {
+                    depth.pending[entry.message.priority as usize] += 1;
+                    depth.oldest_wait.get_or_insert_with(|| age(entry));
+                }
             }
         }
-        let oldest = self.entries.first_key_value().map(|(_, entry)| now.saturating_sub(entry.published_at));
-        depth.oldest = oldest.map(Duration::from_millis);
         depth
     }
 }

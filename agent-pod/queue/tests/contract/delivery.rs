@@ -6,6 +6,11 @@ use queue::{Depth, Discarded, Message, Priority};
 
 use super::{Fixture, LONG, message, soon, with_priority};
 
+/// A pool from which all of so many messages are gone.
+fn nothing_after(messages: u64) -> Depth {
+    Depth { arrived: messages, finished: messages, ..Depth::default() }
+}
+
 pub async fn a_message_is_published_pulled_and_acknowledged(fixture: &Fixture) {
     fixture.publish(&["a"]).await;
     let delivery = fixture.pull_one().await;
@@ -16,7 +21,7 @@ pub async fn a_message_is_published_pulled_and_acknowledged(fixture: &Fixture) {
     fixture.ports.queue.ack(&delivery.receipt).await.expect("acknowledge");
     fixture.skip(LONG);
     assert!(fixture.pull(1).await.is_empty());
-    assert_eq!(fixture.ports.queue.depth("readers").await.expect("depth"), Depth::default());
+    assert_eq!(fixture.ports.queue.depth("readers").await.expect("depth"), nothing_after(1));
 }
 
 pub async fn pulling_nothing_returns_nothing(fixture: &Fixture) {
@@ -117,6 +122,38 @@ pub async fn depth_counts_what_is_not_acknowledged(fixture: &Fixture) {
     assert_eq!(depth().await.total(), 9);
 }
 
+pub async fn depth_counts_what_ever_came_and_went_and_tells_the_oldest_that_waits(fixture: &Fixture) {
+    let queue = &fixture.ports.queue;
+    let depth = async || queue.depth("readers").await.expect("depth");
+    let counts = async || {
+        let depth = depth().await;
+        (depth.arrived, depth.finished, depth.arrived - depth.finished - depth.total())
+    };
+    fixture.publish(&["old"]).await;
+    fixture.pass(Duration::from_secs(2)).await;
+    fixture.publish_all(vec![with_priority("young", Priority::Low), message("old")]).await;
+    assert_eq!(counts().await, (2, 0, 0), "what is swallowed has not arrived");
+    let before = depth().await;
+    assert!(before.oldest_wait >= Some(Duration::from_secs(2)), "{before:?}");
+
+    let old = fixture.pull_one().await;
+    assert_eq!(old.message.id, "old");
+    let held = depth().await;
+    assert!(held.oldest >= Some(Duration::from_secs(2)), "{held:?}");
+    assert!(held.oldest_wait.is_some() && held.oldest_wait < held.oldest, "nobody waits as long any more: {held:?}");
+    let young = fixture.pull_one().await;
+    assert_eq!((depth().await.oldest_wait, counts().await), (None, (2, 0, 0)));
+
+    queue.ack(&old.receipt).await.expect("acknowledge");
+    assert_eq!(counts().await, (2, 1, 0));
+    fixture.publish(&["third"]).await;
+    assert_eq!(queue.discard("readers", Priority::Normal, "third").await.expect("discard"), Discarded::Removed);
+    assert_eq!(counts().await, (3, 2, 0));
+    queue.ack(&young.receipt).await.expect("acknowledge");
+    assert_eq!(depth().await, nothing_after(3));
+    assert_eq!(queue.depth("writers").await.expect("depth"), Depth::default(), "of this pool alone");
+}
+
 /// A broker counts what waits out a delay, and what was in work when its lease ended, as in work until it is pulled again.
 pub async fn depth_counts_what_waits_what_is_in_work_and_the_oldest(fixture: &Fixture) {
     let depth = async || fixture.ports.queue.depth("readers").await.expect("depth");
@@ -126,26 +163,29 @@ pub async fn depth_counts_what_waits_what_is_in_work_and_the_oldest(fixture: &Fi
         fixture.publish_all(ids.collect()).await;
         fixture.pass(Duration::from_secs(1)).await;
     }
-    let seconds = |seconds| Some(Duration::from_secs(seconds));
-    assert_eq!(depth().await, Depth { pending: [1, 2, 3, 4], in_work: 0, oldest: seconds(4) });
+    let expected = |pending, (in_work, finished), (oldest, oldest_wait)| {
+        let [oldest, oldest_wait] = [oldest, oldest_wait].map(|seconds| Some(Duration::from_secs(seconds)));
+        Depth { pending, in_work, oldest, oldest_wait, arrived: 10, finished }
+    };
+    assert_eq!(depth().await, expected([1, 2, 3, 4], (0, 0), (4, 4)));
 
     let first = fixture.pull_one().await;
     assert_eq!(first.message.priority, Priority::Critical);
-    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 1, oldest: seconds(4) });
+    assert_eq!(depth().await, expected([0, 2, 3, 4], (1, 0), (4, 3)));
     assert_eq!(depth().await.total(), 10);
 
     fixture.ports.queue.ack(&first.receipt).await.expect("acknowledge");
-    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 0, oldest: seconds(3) });
+    assert_eq!(depth().await, expected([0, 2, 3, 4], (0, 1), (3, 3)));
 
     let second = fixture.pull_one().await;
     fixture.ports.queue.release(&second.receipt, Duration::from_secs(5)).await.expect("release");
-    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 0, oldest: seconds(3) });
+    assert_eq!(depth().await, expected([0, 2, 3, 4], (0, 1), (3, 3)));
 
     fixture.pull_one().await;
     assert_eq!(depth().await.in_work, 1);
     fixture.pass(fixture.lease).await;
     // Nobody has pulled since, yet the lease is over.
-    assert_eq!(depth().await, Depth { pending: [0, 2, 3, 4], in_work: 0, oldest: seconds(33) });
+    assert_eq!(depth().await, expected([0, 2, 3, 4], (0, 1), (33, 33)));
 }
 
 pub async fn workers_in_parallel_deliver_each_message_once(fixture: &Fixture) {
@@ -180,7 +220,7 @@ pub async fn workers_in_parallel_deliver_each_message_once(fixture: &Fixture) {
     }
     assert_eq!(counts.len(), MESSAGES);
     assert!(counts.values().all(|count| *count == 1));
-    assert_eq!(fixture.ports.queue.depth("readers").await.expect("depth"), Depth::default());
+    assert_eq!(fixture.ports.queue.depth("readers").await.expect("depth"), nothing_after(MESSAGES as u64));
 }
 
 pub async fn a_message_is_discarded_unless_a_worker_has_it(fixture: &Fixture) {
@@ -195,5 +235,5 @@ pub async fn a_message_is_discarded_unless_a_worker_has_it(fixture: &Fixture) {
     queue.ack(&in_work.receipt).await.expect("acknowledge");
     assert_eq!(discard("a").await, Discarded::Absent);
     assert!(fixture.pull(10).await.is_empty());
-    assert_eq!(queue.depth("readers").await.expect("depth"), Depth::default());
+    assert_eq!(queue.depth("readers").await.expect("depth"), nothing_after(2));
 }

@@ -31,6 +31,7 @@ async fn everything_is_there_after_the_folder_is_opened_again() {
     let ports = embedded::open(folder.path()).expect("open again").ports;
     let depth = ports.queue.depth("readers").await.expect("depth");
     assert_eq!((depth.pending, depth.in_work), ([0, 0, 3, 0], 0), "no lease outlives the process");
+    assert_eq!((depth.arrived, depth.finished), (4, 1), "what came and went stays counted");
     let deliveries = pull(&ports, 8).await;
     let counts: Vec<_> =
         deliveries.iter().map(|delivery| (delivery.message.id.as_str(), delivery.deliveries)).collect();

@@ -243,7 +243,7 @@ mod tests {
             ..PodStatus::default()
         };
         let of_another = PodStatus { pool: "writers".to_owned(), slots: 99, ..worker.clone() };
-        api.loads.set("readers", &Depth { pending: [0, 0, 1, 0], in_work: 0, oldest: None }, &[worker, of_another]);
+        api.loads.set("readers", &Depth { pending: [0, 0, 1, 0], ..Depth::default() }, &[worker, of_another]);
         // A minute for the one that waits, a minute of its own.
         let before = now();
         let expected = submit(&api, "two").await.expect("accepted").expected_finish.expect("a time");
@@ -278,7 +278,7 @@ mod tests {
             ..PodStatus::default()
         };
         let workers = [worker(time(1, 1.0, 2.0), counts(3, 1), false), worker(time(3, 5.0, 1.0), counts(0, 0), true)];
-        let depth = Depth { pending: [1, 0, 2, 0], in_work: 5, oldest: None };
+        let depth = Depth { pending: [1, 0, 2, 0], in_work: 5, ..Depth::default() };
         let stats = pool_stats("readers", &depth, &workers);
         assert_eq!(stats["waiting"], json!({"critical": 1, "high": 0, "normal": 2, "low": 0}));
         assert_eq!((&stats["slots"], &stats["inWork"], &stats["oldestSeconds"]), (&json!(4), &json!(5), &Value::Null));

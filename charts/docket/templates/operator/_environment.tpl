@@ -16,10 +16,15 @@ DOCKET_PAYLOADS_SECRET: {{ . }}
 DOCKET_WATCH_NAMESPACES: {{ include "docket.watchNamespaces" . | fromJsonArray | join "," }}
 {{- end }}
 DOCKET_MODELS_IN_IMAGE: {{ .Values.agents.modelsInImage | quote }}
-DOCKET_TOKEN_REVIEW: {{ .Values.rbac.tokenReview.enabled | quote }}
+{{- if .Values.rbac.tokenReview.enabled }}
+DOCKET_TOKEN_REVIEW: {{ include "docket.tokenReviewNamespaces" . | fromJsonArray | join "," }}
+{{- end }}
 DOCKET_GATEWAY_REPLICAS: {{ .Values.gateway.replicas | quote }}
 DOCKET_LEASE_NAME: docket-operator
 DOCKET_HEALTH: 0.0.0.0:9090
+{{- if .Values.keda.enabled }}
+DOCKET_EXTERNAL_SCALER: 0.0.0.0:9091
+{{- end }}
 DOCKET_LOG_FORMAT: {{ .Values.operator.logFormat }}
 RUST_LOG: {{ .Values.operator.log | quote }}
 {{- end }}

@@ -38,10 +38,10 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
-# How agents stand.
+# How agents stand, and the mark of those that are to go first when a pool shrinks.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -18,7 +18,7 @@ use k8s_openapi::{
     },
 };
 
-use super::super::validate::ValidatedPool;
+use super::super::{ownership::Replicas, validate::ValidatedPool};
 use crate::{
     names::{self, Component, HEALTH, HTTP},
     pods::{self, Probes},
@@ -43,7 +43,10 @@ pub fn deployment(pool: &ValidatedPool, config: &ConfigMap) -> Deployment {
     Deployment {
         metadata: pool.child_metadata(),
         spec: Some(DeploymentSpec {
-            replicas: Some(i32::try_from(pool.spec.replicas).unwrap_or(i32::MAX)),
+            replicas: match pool.replicas {
+                Replicas::Fixed(replicas) => Some(i32::try_from(replicas).unwrap_or(i32::MAX)),
+                Replicas::Scaled(_) | Replicas::Returned => None,
+            },
             selector: LabelSelector { match_labels: Some(pool.selector()), ..LabelSelector::default() },
             strategy: Some(strategy(pool)),
             template: PodTemplateSpec { metadata: Some(metadata), spec: Some(pod(pool)) },

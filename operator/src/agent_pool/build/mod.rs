@@ -8,8 +8,9 @@ mod pod_monitor;
 mod service;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
+use serde_json::json;
 
-use super::validate::ValidatedPool;
+use super::{ownership::Replicas, validate::ValidatedPool};
 use crate::apply::Child;
 
 /// What is to be there, and what is not.
@@ -42,7 +43,11 @@ pub fn all(pool: &ValidatedPool) -> Prepared {
     if pool.pod_monitors {
         before.push(pod_monitor::pod_monitor(pool));
     }
-    Prepared { before, deployment: Child::of(&deployment), absent }
+    let mut deployment = Child::of(&deployment);
+    if let Replicas::Scaled(at_first) = pool.replicas {
+        deployment = deployment.leaving("/spec/replicas", json!(at_first));
+    }
+    Prepared { before, deployment, absent }
 }
 
 /// The identity of a pool's pods, which are given no token of it.

@@ -1,0 +1,145 @@
+//! Finds the pool that a ScaledObject is about, and what the autoscaler wants for it. Knows nothing of gRPC but its status.
+
+use crds::{AgentPool, ScalingMode};
+use futures::{Stream, StreamExt, future};
+use kube::{Api, Client, core::DeserializeGuard, runtime::watcher};
+use tonic::Status;
+
+use super::protocol::ScaledObjectRef;
+use crate::{apply, chain, client};
+
+/// Key of a ScaledObject's metadata that names the pool.
+const POOL: &str = "pool";
+
+/// The pools of a cluster.
+#[derive(Clone)]
+pub(super) struct Pools {
+    pub(super) calls: Client,
+    pub(super) watches: Client,
+    pub(super) namespaces: Vec<String>,
+}
+
+/// A pool by its place.
+pub(super) struct Place {
+    namespace: String,
+    name: String,
+}
+
+impl Pools {
+    /// Where the pool is that a ScaledObject is about.
+    pub(super) fn place(&self, scaled: &ScaledObjectRef) -> Result<Place, Status> {
+        let namespace = scaled.namespace.clone();
+        if !self.namespaces.is_empty() && !self.namespaces.contains(&namespace) {
+            let text = format!("this operator does not look after namespace \"{namespace}\"");
+            return Err(Status::permission_denied(text));
+        }
+        match scaled.scaler_metadata.get(POOL).filter(|name| !name.is_empty()) {
+            Some(name) => Ok(Place { namespace, name: name.clone() }),
+            None => Err(Status::invalid_argument(format!(
+                "the trigger of ScaledObject {namespace}/{} names no pool: set metadata.{POOL} to the name of its AgentPool",
+                scaled.name
+            ))),
+        }
+    }
+
+    /// Agents that are wanted now.
+    pub(super) async fn desired(&self, place: &Place) -> Result<u32, Status> {
+        let api: Api<AgentPool> = Api::namespaced(self.calls.clone(), &place.namespace);
+        let asked = apply::within("read", format!("AgentPool {place}"), api.get_opt(&place.name)).await;
+        let pool = asked.map_err(|error| Status::unavailable(chain(&error)))?;
+        desired_of(&pool.ok_or_else(|| place.missing())?)
+    }
+
+    /// Agents that are wanted, now and at each change, for as long as the pool is there.
+    pub(super) fn changes(&self, place: Place) -> impl Stream<Item = Result<u32, Status>> + use<> {
+        let api: Api<DeserializeGuard<AgentPool>> = Api::namespaced(self.watches.clone(), &place.namespace);
+        let only = client::watching().fields(&format!("metadata.name={}", place.name));
+        let mut told = None;
+        let mut there = false;
+        watcher(api, only)
+            .filter_map(move |event| {
+                let answer = match event {
+                    Ok(watcher::Event::InitApply(pool) | watcher::Event::Apply(pool)) => {
+                        there = true;
+                        Some(match pool.0 {
+                            Ok(pool) => desired_of(&pool),
+                            Err(invalid) => Err(Status::failed_precondition(invalid.to_string())),
+                        })
+                    }
+                    Ok(watcher::Event::InitDone) if there => None,
+                    Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => Some(Err(place.missing())),
+                    Ok(watcher::Event::Init) => None,
+                    Err(error) => Some(Err(Status::unavailable(chain(&error)))),
+                };
+                // The status changes with every count; only another number is news.
+                let news = answer.filter(|answer| !matches!(answer, Ok(desired) if told == Some(*desired)));
+                if let Some(Ok(desired)) = &news {
+                    told = Some(*desired);
+                }
+                future::ready(news)
+            })
+            // KEDA asks again after an error; this stream would only repeat it.
+            .scan(false, |failed, answer| {
+                let over = *failed;
+                *failed = answer.is_err();
+                future::ready((!over).then_some(answer))
+            })
+    }
+}
+
+impl Place {
+    fn missing(&self) -> Status {
+        Status::not_found(format!("there is no AgentPool {self}; metadata.{POOL} of the trigger names it"))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What the autoscaler wants for a pool, where it is KEDA that acts on it.
+fn desired_of(pool: &AgentPool) -> Result<u32, Status> {
+    let Some(scaling) = &pool.spec.scaling else {
+        return Err(Status::failed_precondition("the pool has no spec.scaling: set it, with mode External"));
+    };
+    if scaling.mode != ScalingMode::External {
+        return Err(Status::failed_precondition(format!(
+            "spec.scaling.mode of the pool is {:?}: set it to External, or two owners write its replicas",
+            scaling.mode
+        )));
+    }
+    let status = pool.status.as_ref().and_then(|status| status.scaling.as_ref());
+    // A status of another mode is from before the hand-over.
+    let decided = status.filter(|status| status.mode == Some(ScalingMode::External)).and_then(|status| status.desired);
+    decided
+        .and_then(|desired| u32::try_from(desired).ok())
+        .ok_or_else(|| Status::unavailable("the autoscaler has not decided about the pool yet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pool(spec: Value, status: Value) -> AgentPool {
+        let object = json!({"apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": "readers"},
+            "spec": spec, "status": status});
+        serde_json::from_value(object).expect("a pool")
+    }
+
+    #[test]
+    fn only_what_was_decided_for_an_external_owner_is_a_number() {
+        let external = json!({"scaling": {"maxReplicas": 9, "mode": "External"}});
+        let decided = |mode: &str| json!({"scaling": {"mode": mode, "desired": 4}});
+        assert_eq!(desired_of(&pool(external.clone(), decided("External"))).expect("decided"), 4);
+        let refused = |spec: Value, status: Value| desired_of(&pool(spec, status)).expect_err("no number").code();
+        let (precondition, later) = (tonic::Code::FailedPrecondition, tonic::Code::Unavailable);
+        assert_eq!(refused(json!({}), json!({})), precondition);
+        assert_eq!(refused(json!({"scaling": {"maxReplicas": 9}}), decided("Apply")), precondition);
+        assert_eq!(refused(external.clone(), json!({})), later);
+        assert_eq!(refused(external, decided("Advise")), later);
+    }
+}

@@ -1,0 +1,226 @@
+//! One pool at work: read what is remembered, look, decide, act, remember, tell. A pool that sleeps is left alone until
+//! something comes.
+
+use std::sync::Arc;
+
+use crds::{AgentPool, ScalingMode, ScalingStatus};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use queue::Records;
+use scaler::{Foreseen, Reason, Settings, recommend};
+use serde::Deserialize;
+
+use super::{
+    CONDITION, act,
+    board::Report,
+    foreseen::Branches,
+    kept::{KeepError, Kept},
+    observe::Sight,
+    pool::{Memory, PoolScaler, Step, is_asleep},
+    seen::SeenDeployment,
+    settings,
+    told::{self, Decisions, Told},
+};
+use crate::{
+    chain,
+    condition::{Observed, State},
+    context::Context,
+    watching::namespace_of,
+};
+
+/// What was learned is kept this often, in seconds, and whenever the number changes.
+const KEEP_EVERY: f64 = 10.0;
+
+/// A pool that is scaled, from its first second to its last.
+#[derive(Default)]
+pub struct Follower {
+    loaded: Option<Loaded>,
+    /// Whether agents were told to rest.
+    said: bool,
+    /// Whether the pool could sleep when it was looked at last.
+    slept: bool,
+}
+
+struct Loaded {
+    records: Arc<dyn Records>,
+    memory: Kept,
+    decisions: Kept,
+    scaler: PoolScaler,
+    kept_at: f64,
+}
+
+#[derive(Deserialize)]
+struct KeptDecisions {
+    decisions: Vec<Told>,
+}
+
+impl Follower {
+    /// What was learned of tasks that are foreseen, with how many were handed on and came so far.
+    pub fn branches(&mut self, handed_on: f64, arrived: Option<u64>) -> Branches {
+        let Some(loaded) = &mut self.loaded else { return Branches::default() };
+        let branches = &mut loaded.scaler.memory.branches;
+        if let Some(arrived) = arrived {
+            branches.learn(handed_on, arrived);
+        }
+        branches.clone()
+    }
+
+    /// One second of the pool. `now` is in seconds since 1970. Says whether the pool may sleep.
+    pub async fn follow(
+        &mut self,
+        ctx: &Context,
+        pool: &AgentPool,
+        sight: &Sight,
+        deployment: Option<&SeenDeployment>,
+        foreseen: Vec<Foreseen>,
+        now: f64,
+    ) -> bool {
+        let Some(scaling) = &pool.spec.scaling else { return true };
+        let settings = match settings::of(scaling) {
+            Ok(settings) => settings,
+            Err(invalid) => {
+                let active = Observed::new(CONDITION, State::False, "ScalingInvalid", format!("scaling: {invalid}"));
+                say(ctx, pool, ScalingStatus::default(), active);
+                return false;
+            }
+        };
+        let (namespace, name) = (namespace_of(pool), pool.name_any());
+        if self.loaded.is_none() {
+            match Loaded::read(ctx, &namespace, &name).await {
+                Ok(loaded) => self.loaded = Some(loaded),
+                Err(error) => {
+                    let message = format!("what was learned of the pool cannot be read: {}", chain(&error));
+                    say(ctx, pool, ScalingStatus::default(), held("Held:Missing", message));
+                    return false;
+                }
+            }
+        }
+        let Some(loaded) = &mut self.loaded else { return false };
+        let slots = pool.spec.effective().concurrency;
+        let step = loaded.scaler.step(&settings, sight, deployment, slots, foreseen, now);
+        ctx.metrics.scaled(&namespace, &name, &step);
+        let changed = match (scaling.mode, deployment) {
+            (ScalingMode::Apply, Some(deployment)) => {
+                let resting = &step.choice.resting;
+                if let Err(error) = act::order(ctx, (&namespace, &name), resting, &mut self.said).await {
+                    tracing::debug!(%namespace, pool = name, error = %chain(&error), "agents were not told who rests");
+                }
+                let pods = sight.pods.as_deref().unwrap_or_default();
+                act::replicas(ctx, pool, deployment, pods, &step).await.unwrap_or_else(|error| {
+                    ctx.metrics.failed("AgentPool", "ScaleFailed");
+                    tracing::warn!(%namespace, pool = name, error = %chain(&error), "the number of agents was not changed");
+                    false
+                })
+            }
+            (ScalingMode::Apply, None) => false,
+            (ScalingMode::Advise | ScalingMode::External, _) => {
+                loaded.scaler.release();
+                let nobody = std::collections::BTreeSet::new();
+                // What is not said again holds no longer anyway.
+                drop(act::order(ctx, (&namespace, &name), &nobody, &mut self.said).await);
+                false
+            }
+        };
+        let sleeps = is_asleep(sight, &step);
+        let falls_asleep = sleeps && !std::mem::replace(&mut self.slept, sleeps);
+        if changed || step.is_news || falls_asleep || now - loaded.kept_at >= KEEP_EVERY {
+            loaded.kept_at = now;
+            if let Err(error) = loaded.keep(ctx, &name, scaling.mode, &settings, &step, now).await {
+                tracing::debug!(%namespace, pool = name, error = %chain(&error), "what was learned of a pool was not kept");
+                if matches!(error, KeepError::Overtaken { .. }) {
+                    self.loaded = None;
+                    return false;
+                }
+            }
+        }
+        let number = |number: u32| Some(i32::try_from(number).unwrap_or(i32::MAX));
+        let status = ScalingStatus {
+            desired: number(step.decision.replicas),
+            pulling: number(step.decision.pulling),
+            decisions: loaded.scaler.told.iter().map(Told::in_status).collect(),
+            ..ScalingStatus::default()
+        };
+        say(ctx, pool, status, active(scaling.mode, &step, loaded.scaler.told.front()));
+        sleeps
+    }
+
+    /// The pool is gone, or is not scaled any more: what was said and kept of it goes as well.
+    pub async fn forget(mut self, ctx: &Context, namespace: &str, pool: &str) {
+        let nobody = std::collections::BTreeSet::new();
+        drop(act::order(ctx, (namespace, pool), &nobody, &mut self.said).await);
+        if ctx.may_write().is_ok() {
+            drop(ctx.brokers.forget_scaling(namespace, pool).await);
+        }
+        ctx.metrics.not_scaled(namespace, pool);
+        ctx.scaling.forget(&(namespace.to_owned(), pool.to_owned()));
+    }
+}
+
+impl Loaded {
+    async fn read(ctx: &Context, namespace: &str, pool: &str) -> Result<Self, queue::Error> {
+        let records = ctx.brokers.records(namespace).await?;
+        let (memory, remembered) = Kept::read::<Memory>(&records, format!("{}{pool}", flow::keys::SCALING)).await?;
+        let (decisions, told) =
+            Kept::read::<KeptDecisions>(&records, format!("{}{pool}", flow::keys::DECISIONS)).await?;
+        let told = told.map(|told| told.decisions).unwrap_or_default();
+        let scaler = PoolScaler::new(remembered.unwrap_or_default(), told);
+        Ok(Self { records, memory, decisions, scaler, kept_at: 0.0 })
+    }
+
+    async fn keep(
+        &mut self,
+        ctx: &Context,
+        pool: &str,
+        mode: ScalingMode,
+        settings: &Settings,
+        step: &Step,
+        now: f64,
+    ) -> Result<(), KeepError> {
+        let Ok(epoch) = ctx.may_write() else { return Ok(()) };
+        self.memory.write(&self.records, &self.scaler.memory, epoch).await?;
+        let cold_start = step.observation.cold_start.as_ref().map(|start| start.mean);
+        let history = &self.scaler.memory.history;
+        let recommendation =
+            cold_start.and_then(|cold_start| recommend(settings, history, cold_start).into_iter().next());
+        let decisions = Decisions {
+            pool,
+            mode,
+            desired: step.decision.replicas,
+            replicas: step.observation.replicas,
+            at: told::time(now),
+            decisions: self.scaler.told.make_contiguous(),
+            recommendation,
+        };
+        self.decisions.write(&self.records, &decisions, epoch).await
+    }
+}
+
+fn say(ctx: &Context, pool: &AgentPool, scaling: ScalingStatus, active: Observed) {
+    let report = Report { uid: pool.uid(), generation: pool.metadata.generation, scaling, active };
+    ctx.scaling.say((namespace_of(pool), pool.name_any()), report);
+}
+
+fn held(reason: impl Into<std::borrow::Cow<'static, str>>, message: String) -> Observed {
+    Observed::new(CONDITION, State::False, reason, message)
+}
+
+/// Whether the autoscaler acts, and why not.
+fn active(mode: ScalingMode, step: &Step, last: Option<&Told>) -> Observed {
+    if let Reason::Held(hold) = step.decision.reason {
+        return held(told::word(&step.decision.reason), format!("the number stays as it is: {hold}"));
+    }
+    let last = last.map_or_else(|| "nothing had to be changed yet".to_owned(), |last| last.message.clone());
+    match mode {
+        ScalingMode::Apply => Observed::new(CONDITION, State::True, "Active", last),
+        ScalingMode::Advise => Observed::new(CONDITION, State::False, "Advising", format!("would be: {last}")),
+        ScalingMode::External => {
+            let message = "whoever writes `replicas` through the scale subresource owns the number";
+            Observed::new(CONDITION, State::False, "External", message)
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> f64 {
+    Timestamp::now().as_millisecond() as f64 / 1_000.0
+}

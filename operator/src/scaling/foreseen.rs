@@ -1,0 +1,207 @@
+//! Tasks that a pool will get from the earlier stages of its pipelines. Pure.
+//!
+//! Each document that waits or is in work at an earlier stage becomes one task of the later one, once it has passed the stages
+//! between. At a join it comes from each of several stages and counts in parts, so that the parts make one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::{PipelineSpec, Stage};
+use flow::PodStatus;
+use scaler::Foreseen;
+use serde::{Deserialize, Serialize};
+
+/// Assumed of a task of a stage that was never measured, in seconds.
+const UNKNOWN_SERVICE: f64 = 10.0;
+/// Less than so much of a task is nobody's.
+const LEAST: f64 = 0.01;
+
+/// How much is to do at an earlier pool, and how fast it is done.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// Tasks that wait or are in work.
+    pub tasks: f64,
+    /// Tasks that it works at once.
+    pub slots: f64,
+    /// Seconds until it begins, where none of its pods is ready.
+    pub begins_in: f64,
+    /// Tasks that it ever finished.
+    pub finished: u64,
+    /// Recent tasks and their mean seconds, by pipeline and stage.
+    pub stages: BTreeMap<(String, String), (f64, f64)>,
+}
+
+impl Load {
+    /// Adds what agents say of how long stages take.
+    pub fn learn(&mut self, agents: &[PodStatus]) {
+        for time in agents.iter().flat_map(|agent| &agent.service_times).filter(|time| time.count > 0) {
+            let (count, mean) = self.stages.entry((time.pipeline.clone(), time.stage.clone())).or_insert((0.0, 0.0));
+            let of_time = f64::from(time.count);
+            *mean = (*mean * *count + time.mean * of_time) / (*count + of_time);
+            *count += of_time;
+        }
+    }
+
+    /// The share of the pool's tasks that are this stage's; `of` stages of all pipelines are worked here.
+    fn share(&self, stage: &(String, String), of: usize) -> f64 {
+        let all: f64 = self.stages.values().map(|(count, _)| count).sum();
+        if all == 0.0 {
+            return 1.0 / of.max(1) as f64;
+        }
+        self.stages.get(stage).map_or(0.0, |(count, _)| count / all)
+    }
+
+    fn service(&self, stage: &(String, String)) -> f64 {
+        self.stages.get(stage).map_or(UNKNOWN_SERVICE, |(_, mean)| *mean)
+    }
+}
+
+/// The pools whose work becomes work of `pool`.
+pub fn upstream(pool: &str, pipelines: &[(String, &PipelineSpec)]) -> BTreeSet<String> {
+    let mut pools = BTreeSet::new();
+    for (_, spec) in pipelines {
+        for target in spec.stages.iter().filter(|stage| stage.pool == pool) {
+            pools.extend(before(spec, target, &|_| 0.0).into_iter().map(|ahead| ahead.stage.pool.clone()));
+        }
+    }
+    pools.remove(pool);
+    pools
+}
+
+/// Tasks that `pool` will get, with the probability that was learned. `now` is in seconds since 1970.
+pub fn foreseen(
+    pool: &str,
+    pipelines: &[(String, &PipelineSpec)],
+    loads: &BTreeMap<String, Load>,
+    branches: &Branches,
+    now: f64,
+) -> Vec<Foreseen> {
+    let mut all = Vec::new();
+    for (name, spec) in pipelines {
+        let key = |stage: &Stage| (name.clone(), stage.name.clone());
+        let service = |stage: &Stage| loads.get(&stage.pool).map_or(UNKNOWN_SERVICE, |load| load.service(&key(stage)));
+        for target in spec.stages.iter().filter(|stage| stage.pool == pool) {
+            for ahead in before(spec, target, &service).iter().filter(|ahead| ahead.stage.pool != pool) {
+                let Some(load) = loads.get(&ahead.stage.pool) else { continue };
+                let tasks = load.tasks * load.share(&key(ahead.stage), stages_of(&ahead.stage.pool, pipelines));
+                let tasks = tasks * ahead.part;
+                if tasks < LEAST {
+                    continue;
+                }
+                let each = service(ahead.stage);
+                all.push(Foreseen {
+                    at: now + load.begins_in + each / 2.0 + ahead.delay,
+                    over: load.tasks * each / load.slots.max(1.0),
+                    tasks,
+                    probability: branches.probability(),
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Tasks that stages right before have finished for `pool`, so far, by what is known of the pools.
+pub fn handed_on(pool: &str, pipelines: &[(String, &PipelineSpec)], loads: &BTreeMap<String, Load>) -> f64 {
+    let mut sum = 0.0;
+    for (name, spec) in pipelines {
+        for target in spec.stages.iter().filter(|stage| stage.pool == pool && !stage.after.is_empty()) {
+            for stage in spec.stages.iter().filter(|stage| target.after.contains(&stage.name)) {
+                let Some(load) = loads.get(&stage.pool) else { continue };
+                let share = load.share(&(name.clone(), stage.name.clone()), stages_of(&stage.pool, pipelines));
+                sum += load.finished as f64 * share / target.after.len() as f64;
+            }
+        }
+    }
+    sum
+}
+
+fn stages_of(pool: &str, pipelines: &[(String, &PipelineSpec)]) -> usize {
+    pipelines.iter().flat_map(|(_, spec)| &spec.stages).filter(|stage| stage.pool == pool).count()
+}
+
+/// A stage before another one.
+struct Ahead<'a> {
+    stage: &'a Stage,
+    /// The part of a task that each of its documents stands for.
+    part: f64,
+    /// Seconds in the stages between.
+    delay: f64,
+}
+
+/// All stages before `target`. A graph without cycles, which an accepted pipeline is, is walked from the end to the beginning;
+/// of another one, the stages of the cycle are left out.
+fn before<'a>(spec: &'a PipelineSpec, target: &'a Stage, service: &dyn Fn(&Stage) -> f64) -> Vec<Ahead<'a>> {
+    let index: BTreeMap<&str, usize> =
+        spec.stages.iter().enumerate().map(|(index, stage)| (stage.name.as_str(), index)).collect();
+    let parents = |stage: &Stage| -> Vec<usize> {
+        stage.after.iter().filter_map(|name| index.get(name.as_str()).copied()).collect()
+    };
+    let Some(&end) = index.get(target.name.as_str()) else { return Vec::new() };
+    // How many successors of each, within what is before the target, are still to be looked at.
+    let mut open = vec![0_usize; spec.stages.len()];
+    let mut found = vec![false; spec.stages.len()];
+    let mut next = vec![end];
+    while let Some(stage) = next.pop() {
+        for parent in parents(&spec.stages[stage]) {
+            open[parent] += 1;
+            if !std::mem::replace(&mut found[parent], true) {
+                next.push(parent);
+            }
+        }
+    }
+    let mut parts = vec![0.0; spec.stages.len()];
+    let mut delays = vec![0.0_f64; spec.stages.len()];
+    parts[end] = 1.0;
+    let mut ahead = Vec::new();
+    let mut next = vec![end];
+    while let Some(stage) = next.pop() {
+        let here = &spec.stages[stage];
+        let passing = if stage == end { 0.0 } else { service(here) };
+        if stage != end {
+            ahead.push(Ahead { stage: here, part: parts[stage], delay: delays[stage] });
+        }
+        let parents = parents(here);
+        for &parent in &parents {
+            parts[parent] += parts[stage] / parents.len() as f64;
+            delays[parent] = delays[parent].max(delays[stage] + passing);
+            open[parent] -= 1;
+            if open[parent] == 0 {
+                next.push(parent);
+            }
+        }
+    }
+    ahead
+}
+
+/// How many of the tasks that were foreseen came: a stage may be skipped, and a document may end before it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Branches {
+    expected: f64,
+    came: f64,
+    /// The counters as they were read last.
+    #[serde(skip)]
+    before: Option<(f64, u64)>,
+}
+
+impl Branches {
+    /// Takes note of how many tasks were handed on to the pool, and how many came, since counting began.
+    pub fn learn(&mut self, handed_on: f64, arrived: u64) {
+        /// Tasks after which what was learned counts half.
+        const REMEMBERED: f64 = 200.0;
+        if let Some((handed_before, arrived_before)) = self.before {
+            let expected = (handed_on - handed_before).max(0.0);
+            let fade = 0.5_f64.powf(expected / REMEMBERED);
+            self.expected = self.expected * fade + expected;
+            self.came = self.came * fade + arrived.saturating_sub(arrived_before) as f64;
+        }
+        self.before = Some((handed_on, arrived));
+    }
+
+    /// The probability that a foreseen task comes: 1 before anything was learned.
+    pub fn probability(&self) -> f64 {
+        /// Tasks that the first guess counts as.
+        const GUESSED: f64 = 5.0;
+        ((self.came + GUESSED) / (self.expected + GUESSED)).clamp(0.0, 1.0)
+    }
+}

@@ -1,0 +1,216 @@
+//! The autoscaler at work: pools with `scaling` are decided about each second while they have work, and woken by it when they
+//! sleep.
+//!
+//! ```text
+//! watch (pods, Deployments) and broker (what waits, what agents say)
+//!   → observe (pure) → decide (the crate `scaler`, pure) → choose (pure) → act (orders, marks, the number) → keep, tell
+//! ```
+//! It must not know how documents are worked, nor own a number that `mode` gives to somebody else.
+
+mod act;
+pub mod board;
+pub mod choose;
+mod follower;
+pub mod foreseen;
+pub mod kept;
+mod namespace;
+pub mod observe;
+pub mod pool;
+pub mod seen;
+pub mod settings;
+pub mod starts;
+pub mod told;
+pub mod waits;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use crds::{AgentPool, Pipeline};
+use futures::{StreamExt, stream};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    namespace::{Found, Namespace},
+    seen::{Mirror, Pool, SeenDeployment, SeenPod},
+};
+use crate::{
+    chain,
+    context::Context,
+    watching::{Scope, namespace_of},
+};
+
+/// The condition of a pool that says whether the autoscaler acts.
+pub const CONDITION: &str = "ScalingActive";
+
+/// Pools that are awake are looked at so often.
+const EVERY: Duration = Duration::from_secs(1);
+/// A broker that cannot be listened to is tried again after this.
+const RETRY: Duration = Duration::from_secs(5);
+/// Namespaces that are looked at at once.
+const AT_ONCE: usize = 8;
+
+/// What is watched.
+struct Watched {
+    pools: Store<DeserializeGuard<AgentPool>>,
+    pipelines: Store<DeserializeGuard<Pipeline>>,
+    pods: Arc<Mirror<SeenPod>>,
+    deployments: Arc<Mirror<SeenDeployment>>,
+}
+
+/// Scales the pools of a scope until it is stopped.
+pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
+    let (pools, changed_pools) = scope.objects::<DeserializeGuard<AgentPool>>(&ctx);
+    let (pipelines, changed_pipelines) = scope.objects::<DeserializeGuard<Pipeline>>(&ctx);
+    let (pods, deployments) = (Arc::new(Mirror::default()), Arc::new(Mirror::default()));
+    let following = futures::future::join4(
+        changed_pools.for_each(async |_| {}),
+        changed_pipelines.for_each(async |_| {}),
+        scope.mirror::<Pod, _>(&ctx, Arc::clone(&pods), SeenPod::of),
+        scope.mirror::<Deployment, _>(&ctx, Arc::clone(&deployments), SeenDeployment::of),
+    );
+    let watched = Watched { pools, pipelines, pods, deployments };
+    let mut scaling =
+        Scaling { ctx: Arc::clone(&ctx), watched, namespaces: BTreeMap::new(), sleepers: Sleepers::default() };
+    tokio::select! {
+        // A write that is under way is given up with it: it was sent under conditions.
+        () = stop.cancelled() => {}
+        _ = following => {}
+        () = scaling.live() => {}
+    }
+}
+
+struct Scaling {
+    ctx: Arc<Context>,
+    watched: Watched,
+    namespaces: BTreeMap<String, Namespace>,
+    sleepers: Sleepers,
+}
+
+impl Scaling {
+    async fn live(&mut self) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                (namespace, pool) = self.sleepers.next() => {
+                    if let Some(namespace) = self.namespaces.get_mut(&namespace) {
+                        namespace.wake(&pool);
+                    }
+                }
+            }
+            self.look().await;
+        }
+    }
+
+    /// One second of all pools.
+    async fn look(&mut self) {
+        let now = follower::now();
+        let found = self.watched.found();
+        // A namespace that has no pool any more is looked at once again, and ends what it had begun.
+        let names: BTreeSet<String> = found.keys().chain(self.namespaces.keys()).cloned().collect();
+        let mut found = found;
+        let mut work = Vec::new();
+        for name in names {
+            let has = found.remove(&name).unwrap_or_default();
+            let namespace = self.namespaces.remove(&name).unwrap_or_default();
+            work.push((name, namespace, has));
+        }
+        let ctx = &self.ctx;
+        let looks = work.into_iter().map(|(name, mut namespace, has)| async move {
+            let asleep = namespace.look(ctx, &name, has, now).await;
+            (name, namespace, asleep)
+        });
+        let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+        for (name, namespace, asleep) in looked {
+            for pool in asleep {
+                self.sleepers.wait_for(&self.ctx, (name.clone(), pool));
+            }
+            if !namespace.is_empty() {
+                self.namespaces.insert(name, namespace);
+            }
+        }
+    }
+}
+
+impl Watched {
+    /// What the cluster has, by namespace, where anything may be scaled.
+    fn found(&self) -> HashMap<String, Found> {
+        let mut all: HashMap<String, Found> = HashMap::new();
+        for guarded in self.pools.state() {
+            if let Ok(pool) = &guarded.0 {
+                all.entry(namespace_of(pool)).or_default().pools.push(Arc::clone(&guarded));
+            }
+        }
+        all.retain(|_, found| {
+            let is_scaled = |pool: &AgentPool| pool.spec.scaling.is_some();
+            found.pools.iter().any(|pool| pool.0.as_ref().is_ok_and(is_scaled))
+        });
+        if all.is_empty() {
+            return all;
+        }
+        for guarded in self.pipelines.state() {
+            if let Some(found) = guarded.namespace().and_then(|namespace| all.get_mut(&namespace)) {
+                found.pipelines.push(guarded);
+            }
+        }
+        if let Some(pods) = self.pods.by_pool() {
+            all.values_mut().for_each(|found| found.pods = Some(HashMap::new()));
+            for ((namespace, pool), pods) in pods {
+                if let Some(there) = all.get_mut(&namespace).and_then(|found| found.pods.as_mut()) {
+                    there.insert(pool, pods);
+                }
+            }
+        }
+        for ((namespace, pool), deployments) in self.deployments.by_pool().unwrap_or_default() {
+            if let (Some(found), Some(deployment)) = (all.get_mut(&namespace), deployments.into_iter().next()) {
+                found.deployments.insert(pool, deployment);
+            }
+        }
+        all
+    }
+}
+
+/// Pools that sleep, each with somebody who listens for the first task that comes.
+#[derive(Default)]
+struct Sleepers {
+    listening: JoinSet<Pool>,
+    pools: BTreeSet<Pool>,
+}
+
+impl Sleepers {
+    fn wait_for(&mut self, ctx: &Arc<Context>, pool: Pool) {
+        if !self.pools.insert(pool.clone()) {
+            return;
+        }
+        let ctx = Arc::clone(ctx);
+        // Ended with this process's tenure: dropping the set ends all.
+        self.listening.spawn(async move {
+            if let Err(error) = ctx.brokers.woken(&pool.0, &pool.1).await {
+                tracing::debug!(namespace = pool.0, pool = pool.1, error = %chain(&error), "nobody listens for work");
+                sleep(RETRY).await;
+            }
+            pool
+        });
+    }
+
+    /// The next pool that has got something.
+    async fn next(&mut self) -> Pool {
+        while let Some(woken) = self.listening.join_next().await {
+            if let Ok(pool) = woken {
+                self.pools.remove(&pool);
+                return pool;
+            }
+        }
+        std::future::pending().await
+    }
+}

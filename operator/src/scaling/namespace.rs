@@ -1,0 +1,207 @@
+//! The pools of a namespace in one second: those that are awake are looked at together, because the work of one is the next
+//! one's soon.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crds::{AgentPool, Pipeline, PipelineSpec};
+use futures::{StreamExt, stream};
+use kube::{ResourceExt, core::DeserializeGuard};
+
+use super::{
+    follower::Follower,
+    foreseen::{Branches, Load, foreseen, handed_on, upstream},
+    observe::Sight,
+    seen::{SeenDeployment, SeenPod},
+};
+use crate::{chain, context::Context};
+
+/// Pools that are looked at at once.
+const AT_ONCE: usize = 16;
+/// A pool that sleeps is looked at this often, in seconds, in case its waking was lost.
+const LOOK: f64 = 30.0;
+/// Assumed of a pool's first start, in seconds.
+const FIRST_START: f64 = 10.0;
+
+/// What the cluster has of a namespace.
+#[derive(Default)]
+pub struct Found {
+    /// Its pools.
+    pub pools: Vec<Arc<DeserializeGuard<AgentPool>>>,
+    /// Its pipelines.
+    pub pipelines: Vec<Arc<DeserializeGuard<Pipeline>>>,
+    /// Pods by pool; `None` before they were listed.
+    pub pods: Option<HashMap<String, Vec<SeenPod>>>,
+    /// Deployments by pool.
+    pub deployments: HashMap<String, SeenDeployment>,
+}
+
+/// A namespace with pools that are scaled.
+#[derive(Default)]
+pub struct Namespace {
+    watched: BTreeMap<String, Watched>,
+}
+
+/// A pool that is looked at: one that is scaled, or one whose work becomes such a one's.
+#[derive(Default)]
+struct Watched {
+    sleeps: bool,
+    /// When it is looked at though it sleeps, in seconds since 1970.
+    look_at: f64,
+    sight: Sight,
+    /// Where it is scaled.
+    follower: Option<Follower>,
+}
+
+impl Namespace {
+    /// Something came for a pool.
+    pub fn wake(&mut self, pool: &str) {
+        if let Some(watched) = self.watched.get_mut(pool) {
+            watched.sleeps = false;
+        }
+    }
+
+    /// Whether nothing is scaled here.
+    pub fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// One second. Returns the pools that sleep from now on.
+    pub async fn look(&mut self, ctx: &Context, namespace: &str, found: Found, now: f64) -> Vec<String> {
+        let pools: BTreeMap<String, &AgentPool> = found
+            .pools
+            .iter()
+            .filter_map(|pool| pool.0.as_ref().ok())
+            .filter(|pool| pool.metadata.deletion_timestamp.is_none())
+            .map(|pool| (pool.name_any(), pool))
+            .collect();
+        let pipelines: Vec<(String, &PipelineSpec)> = found
+            .pipelines
+            .iter()
+            .filter_map(|pipeline| pipeline.0.as_ref().ok())
+            .filter(|pipeline| !pipeline.spec.suspend)
+            .map(|pipeline| (pipeline.name_any(), &pipeline.spec))
+            .collect();
+        let scaled: BTreeSet<&String> =
+            pools.iter().filter(|(_, pool)| pool.spec.scaling.is_some()).map(|(name, _)| name).collect();
+        self.meet(ctx, namespace, &scaled, &pipelines).await;
+        self.wake_by_cluster(&pools, &found);
+        self.see(ctx, namespace, &found, now).await;
+
+        let loads: BTreeMap<String, Load> =
+            self.watched.iter().map(|(name, watched)| (name.clone(), watched.load(now))).collect();
+        let names: Vec<String> = self.watched.keys().cloned().collect();
+        let mut asleep = Vec::new();
+        for name in names {
+            let Some(watched) = self.watched.get_mut(&name) else { continue };
+            if watched.sleeps {
+                // Its work is on its way: it is looked at in a second.
+                let expected = foreseen(&name, &pipelines, &loads, &Branches::default(), now);
+                watched.sleeps = watched.follower.is_none() || expected.is_empty();
+                continue;
+            }
+            let may_sleep = match (&mut watched.follower, pools.get(&name)) {
+                (Some(follower), Some(pool)) => {
+                    let arrived = watched.sight.depth.as_ref().map(|depth| depth.arrived);
+                    let branches = follower.branches(handed_on(&name, &pipelines, &loads), arrived);
+                    let expected = foreseen(&name, &pipelines, &loads, &branches, now);
+                    follower.follow(ctx, pool, &watched.sight, found.deployments.get(&name), expected, now).await
+                }
+                // Its work matters to others; its number of agents is not ours.
+                _ => watched.sight.depth.as_ref().is_some_and(|depth| depth.total() == 0),
+            };
+            if may_sleep {
+                watched.sleeps = true;
+                watched.look_at = now + LOOK;
+                asleep.push(name);
+            }
+        }
+        asleep
+    }
+
+    /// Begins with the pools that are new, and ends with those that are gone.
+    async fn meet(
+        &mut self,
+        ctx: &Context,
+        namespace: &str,
+        scaled: &BTreeSet<&String>,
+        pipelines: &[(String, &PipelineSpec)],
+    ) {
+        let before: BTreeSet<String> = scaled.iter().flat_map(|pool| upstream(pool, pipelines)).collect();
+        let gone: Vec<String> =
+            self.watched.keys().filter(|name| !scaled.contains(name) && !before.contains(*name)).cloned().collect();
+        for name in gone {
+            if let Some(follower) = self.watched.remove(&name).and_then(|watched| watched.follower) {
+                follower.forget(ctx, namespace, &name).await;
+            }
+        }
+        for name in before.iter().chain(scaled.iter().copied()) {
+            let watched = self.watched.entry(name.clone()).or_default();
+            match (scaled.contains(name), watched.follower.is_some()) {
+                (true, false) => {
+                    watched.follower = Some(Follower::default());
+                    watched.sleeps = false;
+                }
+                (false, true) => {
+                    if let Some(follower) = watched.follower.take() {
+                        follower.forget(ctx, namespace, name).await;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A pool that has pods, or is to have some, or whose work is on its way, does not sleep.
+    fn wake_by_cluster(&mut self, pools: &BTreeMap<String, &AgentPool>, found: &Found) {
+        for (name, watched) in self.watched.iter_mut().filter(|(_, watched)| watched.follower.is_some()) {
+            let least = pools.get(name).and_then(|pool| pool.spec.scaling.as_ref());
+            let has_pods = found.pods.as_ref().is_none_or(|pods| pods.get(name).is_some_and(|pods| !pods.is_empty()));
+            let asked_for = found.deployments.get(name).is_some_and(|deployment| deployment.replicas > 0);
+            // A schedule may begin at any time.
+            let bound = least.is_some_and(|scaling| scaling.min_replicas > 0 || !scaling.schedule.is_empty());
+            if has_pods || asked_for || bound {
+                watched.sleeps = false;
+            }
+        }
+    }
+
+    /// Reads what waits and what agents say, of the pools that are awake, or due.
+    async fn see(&mut self, ctx: &Context, namespace: &str, found: &Found, now: f64) {
+        let due = self.watched.iter_mut().filter(|(_, watched)| !watched.sleeps || watched.look_at <= now);
+        let looks = due.map(|(name, watched)| async move {
+            let (depth, agents) =
+                futures::join!(ctx.brokers.depth(namespace, name), ctx.brokers.agents_of(namespace, name));
+            for error in [depth.as_ref().err(), agents.as_ref().err()].into_iter().flatten() {
+                tracing::debug!(namespace, pool = name, error = %chain(error), "a pool could not be looked at");
+            }
+            let pods = found.pods.as_ref().map(|pods| pods.get(name).cloned().unwrap_or_default());
+            watched.sight = Sight { depth: depth.ok(), agents: agents.ok(), pods };
+            watched.look_at = now + LOOK;
+            if watched.sight.depth.as_ref().is_none_or(|depth| depth.total() > 0) {
+                watched.sleeps = false;
+            }
+        });
+        stream::iter(looks).for_each_concurrent(AT_ONCE, |look| look).await;
+    }
+}
+
+impl Watched {
+    /// How much is to do here, for the pools that come after.
+    fn load(&self, now: f64) -> Load {
+        let agents = self.sight.agents.as_deref().unwrap_or_default();
+        let slots: f64 = agents.iter().filter(|agent| agent.ready).map(|agent| f64::from(agent.slots)).sum();
+        let oldest = self.sight.pods.iter().flatten().map(|pod| now - pod.created).reduce(f64::max);
+        let mut load = Load {
+            tasks: self.sight.depth.as_ref().map_or(0.0, |depth| depth.total() as f64),
+            finished: self.sight.depth.as_ref().map_or(0, |depth| depth.finished),
+            begins_in: if slots > 0.0 { 0.0 } else { (FIRST_START - oldest.unwrap_or(0.0)).max(1.0) },
+            slots,
+            ..Load::default()
+        };
+        load.learn(agents);
+        load
+    }
+}

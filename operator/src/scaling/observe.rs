@@ -1,0 +1,135 @@
+//! What is seen of a pool, put together for the decision. Pure. What could not be read is missing, never zero.
+
+use flow::PodStatus;
+use queue::Depth;
+use scaler::{ColdStart, Foreseen, Observation, Pods, ServiceTime, Waits, Work};
+
+use super::seen::SeenPod;
+
+/// A pod that is not ready after so many seconds, while there is nothing to do, will not hold a pool up.
+const HOPELESS: f64 = 300.0;
+/// The 95th percentile of a normal distribution, in standard deviations above the mean.
+const P95: f64 = 1.645;
+
+/// What was read of a pool at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// What the broker says; `None`: it did not.
+    pub depth: Option<Depth>,
+    /// What agents say; `None`: the broker did not tell.
+    pub agents: Option<Vec<PodStatus>>,
+    /// Its pods; `None`: they were not listed yet.
+    pub pods: Option<Vec<SeenPod>>,
+}
+
+/// What is known beside that.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The number of pods that the Deployment asks for.
+    pub replicas: u32,
+    /// Tasks that one pod works at once.
+    pub slots: u32,
+    /// See [`Observation::waits`].
+    pub waits: Option<Waits>,
+    /// See [`Observation::cold_start`].
+    pub cold_start: Option<ColdStart>,
+    /// See [`Observation::foreseen`].
+    pub foreseen: Vec<Foreseen>,
+}
+
+/// The observation at `at`, in seconds since 1970.
+pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
+    let depth = sight.depth.as_ref();
+    let agents = sight.agents.as_deref();
+    let service = agents.and_then(service_time);
+    let work = depth.map(|depth| {
+        vec![Work {
+            stage: String::new(),
+            size: 0,
+            pending: depth.pending.iter().fold(0, |sum, class| u64::saturating_add(sum, *class)),
+            in_work: depth.in_work,
+            service,
+        }]
+    });
+    let has_work = depth.is_none_or(|depth| depth.total() > 0);
+    let pods = agents.zip(sight.pods.as_deref()).map(|(agents, pods)| states(pods, agents, has_work, at));
+    let oldest_wait = depth.and_then(|depth| depth.oldest_wait).map(|wait| wait.as_secs_f64());
+    Observation {
+        at,
+        work,
+        arrivals: depth.map(|depth| depth.arrived),
+        finished: depth.map(|depth| depth.finished),
+        waits: known.waits,
+        oldest_wait,
+        pods,
+        replicas: known.replicas,
+        slots_per_pod: known.slots,
+        cold_start: known.cold_start,
+        foreseen: known.foreseen,
+        deadlines: Vec::new(),
+        latency_p95: agents.and_then(slowest).map(|service| service + oldest_wait.unwrap_or(0.0)),
+        cpu: agents.and_then(cpu),
+        interactive: agents.into_iter().flatten().map(|agent| f64::from(agent.interactive)).sum(),
+    }
+}
+
+/// Pods by what they do.
+fn states(pods: &[SeenPod], agents: &[PodStatus], has_work: bool, now: f64) -> Pods {
+    let mut states = Pods::default();
+    for pod in pods {
+        let agent = agents.iter().find(|agent| agent.name == pod.name);
+        if pod.leaving {
+            states.draining += 1;
+        } else if is_ready(pod, agent) {
+            match load(agent) {
+                Some(0) => states.idle += 1,
+                // One that does not speak may be at work.
+                _ => states.busy += 1,
+            }
+        } else if is_starting(pod, has_work, now) {
+            states.starting.push((now - pod.created).max(0.0));
+        }
+    }
+    states
+}
+
+/// Whether a pod takes work: it says so itself some seconds before the cluster does.
+pub fn is_ready(pod: &SeenPod, agent: Option<&PodStatus>) -> bool {
+    pod.ready_since.is_some() || agent.is_some_and(|agent| agent.ready)
+}
+
+/// What a pod has in hand; `None` where it does not say.
+pub fn load(agent: Option<&PodStatus>) -> Option<u32> {
+    agent.map(|agent| agent.in_work.saturating_add(agent.interactive))
+}
+
+/// Whether a pod that is not ready is waited for. While nothing is to be done, one without a node, or one that fails again and
+/// again, would else keep a pool from going to sleep.
+fn is_starting(pod: &SeenPod, has_work: bool, now: f64) -> bool {
+    has_work || pod.has_node && now - pod.created < HOPELESS
+}
+
+/// The times of all agents' newest tasks together.
+pub fn service_time(agents: &[PodStatus]) -> Option<ServiceTime> {
+    let times = || agents.iter().flat_map(|agent| &agent.service_times).filter(|time| time.count > 0);
+    let count: u64 = times().map(|time| u64::from(time.count)).sum();
+    if count == 0 {
+        return None;
+    }
+    let of_all = |value: &dyn Fn(&flow::ServiceTime) -> f64| {
+        times().map(|time| value(time) * f64::from(time.count)).sum::<f64>() / count as f64
+    };
+    let mean = of_all(&|time| time.mean);
+    // Within each, and between them.
+    let variance = of_all(&|time| ((time.p95 - time.mean).max(0.0) / P95).powi(2) + (time.mean - mean).powi(2));
+    Some(ServiceTime { mean, deviation: variance.sqrt(), count })
+}
+
+fn slowest(agents: &[PodStatus]) -> Option<f64> {
+    agents.iter().flat_map(|agent| &agent.service_times).map(|time| time.p95).reduce(f64::max)
+}
+
+fn cpu(agents: &[PodStatus]) -> Option<f64> {
+    let shares: Vec<f64> = agents.iter().filter_map(|agent| agent.cpu).collect();
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+}

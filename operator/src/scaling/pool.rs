@@ -1,0 +1,200 @@
+//! One pool as the autoscaler sees it from second to second: what is remembered, and what is to be done now. Pure, but for what
+//! it remembers: all that was read, and the time, are arguments.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use scaler::{Decision, Foreseen, History, Observation, Reason, Settings, decide};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    choose::{Choice, Member, choose},
+    foreseen::Branches,
+    observe::{Known, Sight, is_ready, load, observation},
+    seen::SeenDeployment,
+    starts::Starts,
+    told::{self, Told},
+    waits::WaitSums,
+};
+
+/// An agent that was told to rest for so long, in seconds, has heard it, whether it says so or not.
+const HEARD: f64 = 30.0;
+
+/// What outlives a leader, under `scaling/POOL`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    /// What decisions learn from.
+    pub history: History,
+    /// Measured cold starts.
+    pub starts: Starts,
+    /// Sums of waits.
+    pub waits: WaitSums,
+    /// How many of the foreseen tasks came.
+    pub branches: Branches,
+}
+
+/// A pool that is scaled.
+#[derive(Debug, Default)]
+pub struct PoolScaler {
+    /// What outlives a leader.
+    pub memory: Memory,
+    /// The last decisions that changed something, the newest first.
+    pub told: VecDeque<Told>,
+    /// Who was told to rest, and since when, in seconds since 1970.
+    resting: BTreeMap<String, f64>,
+    /// Since when nothing waits, runs or is foreseen, in seconds since 1970.
+    quiet_since: Option<f64>,
+    /// Why the last decision held, if it did.
+    held: Option<String>,
+}
+
+/// What is to be done now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What was seen.
+    pub observation: Observation,
+    /// What was decided.
+    pub decision: Decision,
+    /// Whether it is news: another number, or the beginning of a hold.
+    pub is_news: bool,
+    /// Who rests and who goes, where the autoscaler owns the number.
+    pub choice: Choice,
+    /// The number of pods to ask for now, where it is another one: down only as far as pods are known to be empty.
+    pub replicas: Option<u32>,
+    /// Pods that bear a mark and are not to go any more.
+    pub unmark: BTreeSet<String>,
+}
+
+impl PoolScaler {
+    /// What was remembered; the last decisions, as the pool's status has them, are told again only as far as they go.
+    pub fn new(memory: Memory, told: Vec<Told>) -> Self {
+        Self { memory, told: told.into_iter().take(told::KEPT).collect(), ..Self::default() }
+    }
+
+    /// Looks and decides. `now` is in seconds since 1970, `slots` what one pod works at once. `deployment` is `None` where it
+    /// was not seen.
+    pub fn step(
+        &mut self,
+        settings: &Settings,
+        sight: &Sight,
+        deployment: Option<&SeenDeployment>,
+        slots: u32,
+        foreseen: Vec<Foreseen>,
+        now: f64,
+    ) -> Step {
+        if let Some(pods) = &sight.pods {
+            self.memory.starts.look(pods);
+        }
+        if let Some(agents) = &sight.agents {
+            self.memory.waits.add(agents, settings.target.wait, (now * 1_000.0) as flow::Millis);
+        }
+        let known = Known {
+            replicas: deployment.map_or(0, |deployment| deployment.replicas),
+            slots,
+            waits: self.memory.waits.sums(),
+            cold_start: self.memory.starts.distribution(),
+            foreseen,
+        };
+        let mut observation = observation(sight, known, now);
+        if deployment.is_none() {
+            // The number that is asked for is not known, so nothing can be said of it.
+            observation.pods = None;
+        }
+        let decision = decide(&self.cooled(settings, &observation, now), &mut self.memory.history, &observation, now);
+        let choice = self.choice(sight, deployment, &decision, now);
+        let replicas = deployment.and_then(|deployment| step_to(deployment, &decision, &choice));
+        let is_news = self.is_news(&decision, observation.replicas, now);
+        let pods = sight.pods.iter().flatten();
+        let unmark = pods
+            .filter(|pod| pod.marked && !pod.leaving && !choice.going.contains(&pod.name))
+            .map(|pod| pod.name.clone())
+            .collect();
+        Step { observation, decision, is_news, choice, replicas, unmark }
+    }
+
+    /// The settings, without the keeping of idle pods once there was no work for as long as the user says: what is written goes
+    /// before what was learned.
+    fn cooled(&mut self, settings: &Settings, observation: &Observation, now: f64) -> Settings {
+        let work = observation.work.as_ref();
+        let is_quiet = work.is_some_and(|work| work.iter().all(|work| work.pending == 0 && work.in_work == 0))
+            && observation.interactive == 0.0
+            && observation.foreseen.is_empty();
+        self.quiet_since = is_quiet.then(|| self.quiet_since.unwrap_or(now));
+        let mut settings = settings.clone();
+        if let (Some(cooldown), Some(since)) = (settings.cooldown_to_zero, self.quiet_since) {
+            settings.terms.keeping &= now - since < cooldown;
+        }
+        settings
+    }
+
+    /// Nobody rests any more: another one owns the number.
+    pub fn release(&mut self) {
+        self.resting.clear();
+    }
+
+    fn choice(&mut self, sight: &Sight, deployment: Option<&SeenDeployment>, decision: &Decision, now: f64) -> Choice {
+        let (Some(agents), Some(pods), Some(deployment)) = (&sight.agents, &sight.pods, deployment) else {
+            // Who cannot be seen is not told to rest.
+            self.resting.clear();
+            return Choice::default();
+        };
+        let members: Vec<Member> = pods
+            .iter()
+            .filter(|pod| !pod.leaving)
+            .map(|pod| {
+                let agent = agents.iter().find(|agent| agent.name == pod.name);
+                let told = self.resting.get(&pod.name);
+                Member {
+                    name: pod.name.clone(),
+                    ready: is_ready(pod, agent),
+                    load: load(agent),
+                    cordoned: told
+                        .is_some_and(|since| agent.is_some_and(|agent| agent.cordoned) || now - since >= HEARD),
+                }
+            })
+            .collect();
+        // While pods of an older kind are replaced, there are more than are asked for. Else those beyond the number were chosen
+        // to go, and go on resting until they are gone.
+        let wanted = if deployment.is_rolling { u32::MAX } else { decision.replicas };
+        let before: BTreeSet<String> = self.resting.keys().cloned().collect();
+        let choice = choose(&members, wanted, decision.pulling, &before);
+        self.resting =
+            choice.resting.iter().map(|name| (name.clone(), self.resting.get(name).copied().unwrap_or(now))).collect();
+        choice
+    }
+
+    /// Keeps the decision where it is news.
+    fn is_news(&mut self, decision: &Decision, from: u32, now: f64) -> bool {
+        let held = matches!(decision.reason, Reason::Held(_)).then(|| told::word(&decision.reason));
+        let begins_to_hold = held.is_some() && self.held != held;
+        self.held = held;
+        let told_already = self.told.front().is_some_and(|last| {
+            last.from == from && last.to == decision.replicas && last.reason == told::word(&decision.reason)
+        });
+        let is_news = begins_to_hold || decision.replicas != from && !told_already;
+        if is_news {
+            self.told.push_front(Told::of(decision, from, now));
+            self.told.truncate(told::KEPT);
+        }
+        is_news
+    }
+}
+
+/// The number to ask for now.
+fn step_to(deployment: &SeenDeployment, decision: &Decision, choice: &Choice) -> Option<u32> {
+    let (before, wanted) = (deployment.replicas, decision.replicas);
+    if wanted > before {
+        return Some(wanted);
+    }
+    let least = choice.least.max(wanted);
+    (wanted < before && !deployment.is_rolling && least < before).then_some(least)
+}
+
+/// Whether a pool has nothing, and nothing is expected of it: it need not be looked at before something comes.
+pub fn is_asleep(sight: &Sight, step: &Step) -> bool {
+    sight.depth.as_ref().is_some_and(|depth| depth.total() == 0)
+        && sight.pods.as_ref().is_some_and(Vec::is_empty)
+        && step.observation.replicas == 0
+        && step.observation.foreseen.is_empty()
+        && step.decision.replicas == 0
+}

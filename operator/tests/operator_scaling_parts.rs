@@ -1,0 +1,330 @@
+//! The pure parts of the autoscaler's work in a cluster: what is made of what was read, and who is chosen to rest and to go.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crds::PipelineSpec;
+use flow::{PodStatus, ServiceTime, WaitCounts};
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::Event;
+use operator::scaling::{
+    choose::{Choice, Member, choose},
+    foreseen::{Branches, Load, foreseen, handed_on, upstream},
+    observe::{Known, Sight, observation, service_time},
+    seen::{Mirror, SeenPod},
+    starts::Starts,
+    waits::WaitSums,
+};
+use queue::Depth;
+use scaler::Waits;
+use serde_json::{Value, json};
+
+fn agent(name: &str) -> PodStatus {
+    PodStatus { name: name.to_owned(), pool: "readers".to_owned(), slots: 4, ready: true, ..PodStatus::default() }
+}
+
+fn pod(name: &str) -> SeenPod {
+    SeenPod { name: name.to_owned(), uid: format!("uid-{name}"), created: 100.0, has_node: true, ..SeenPod::default() }
+}
+
+fn ready(name: &str) -> SeenPod {
+    SeenPod { ready_since: Some(104.0), ..pod(name) }
+}
+
+fn depth(pending: u64, in_work: u64) -> Depth {
+    Depth { pending: [0, 0, pending, 0], in_work, arrived: 50, finished: 40, ..Depth::default() }
+}
+
+// Observation.
+
+#[test]
+fn what_could_not_be_read_is_missing_and_never_nothing() {
+    let nothing = observation(&Sight::default(), Known { replicas: 3, slots: 4, ..Known::default() }, 200.0);
+    assert_eq!((&nothing.work, nothing.arrivals, nothing.finished, nothing.waits), (&None, None, None, None));
+    assert_eq!((&nothing.pods, nothing.oldest_wait, nothing.cpu, nothing.latency_p95), (&None, None, None, None));
+    assert_eq!((nothing.replicas, nothing.slots_per_pod, nothing.at), (3, 4, 200.0));
+    let sight = Sight { pods: Some(vec![ready("a")]), depth: Some(depth(1, 0)), agents: None };
+    assert_eq!(observation(&sight, Known::default(), 200.0).pods, None, "who is idle is not known without agents");
+    let sight = Sight { pods: None, depth: Some(depth(1, 0)), agents: Some(Vec::new()) };
+    assert_eq!(observation(&sight, Known::default(), 200.0).pods, None);
+}
+
+#[test]
+fn the_broker_and_the_agents_make_the_observation() {
+    let mut busy = PodStatus { in_work: 2, interactive: 1, cpu: Some(0.5), ..agent("a") };
+    busy.service_times = vec![ServiceTime { count: 10, mean: 2.0, p95: 4.0, ..ServiceTime::default() }];
+    let idle = PodStatus { cpu: Some(0.1), ..agent("b") };
+    let mut read = depth(7, 2);
+    read.oldest_wait = Some(Duration::from_millis(2_500));
+    let pods = vec![ready("a"), ready("b"), ready("silent"), pod("new"), SeenPod { leaving: true, ..ready("gone") }];
+    let sight = Sight { depth: Some(read), agents: Some(vec![busy, idle]), pods: Some(pods) };
+    let seen = observation(&sight, Known::default(), 103.0);
+    let work = &seen.work.as_ref().expect("it was read")[0];
+    assert_eq!((work.pending, work.in_work), (7, 2));
+    assert_eq!(work.service.map(|service| (service.mean, service.count)), Some((2.0, 10)));
+    assert_eq!((seen.arrivals, seen.finished, seen.oldest_wait), (Some(50), Some(40), Some(2.5)));
+    let pods = seen.pods.expect("they were listed");
+    assert_eq!((pods.busy, pods.idle, pods.draining), (2, 1, 1), "one that does not speak may be at work");
+    assert_eq!(pods.starting, [3.0]);
+    assert_eq!((seen.interactive, seen.latency_p95), (1.0, Some(6.5)));
+    assert!((seen.cpu.expect("agents said it") - 0.3).abs() < 1e-9);
+}
+
+#[test]
+fn an_agent_that_says_that_it_is_ready_is_before_the_cluster_knows() {
+    let sight =
+        Sight { depth: Some(depth(1, 0)), agents: Some(vec![agent("a")]), pods: Some(vec![pod("a"), pod("b")]) };
+    let pods = observation(&sight, Known::default(), 101.0).pods.expect("they were listed");
+    assert_eq!((pods.idle, pods.starting), (1, vec![1.0]));
+}
+
+#[test]
+fn pods_that_cannot_start_hold_a_pool_up_only_while_there_is_work() {
+    let pods = || Some(vec![SeenPod { has_node: false, ..pod("a") }, pod("fails"), pod("new")]);
+    let starting = |depth: Depth, at: f64| {
+        let mut pods = pods();
+        pods.as_mut().expect("some")[2].created = at - 2.0;
+        let sight = Sight { depth: Some(depth), agents: Some(Vec::new()), pods };
+        observation(&sight, Known::default(), at).pods.expect("they were listed").starting.len()
+    };
+    assert_eq!(starting(depth(1, 0), 900.0), 3);
+    assert_eq!(starting(depth(0, 0), 900.0), 1, "the one that is on its way");
+    assert_eq!(starting(depth(0, 0), 150.0), 2);
+}
+
+#[test]
+fn service_times_of_all_agents_are_put_together() {
+    let times = |count: u32, mean: f64, p95: f64| {
+        let time = ServiceTime { count, mean, p95, ..ServiceTime::default() };
+        PodStatus { service_times: vec![time], ..PodStatus::default() }
+    };
+    assert_eq!(service_time(&[times(0, 9.0, 9.0)]), None);
+    let both = service_time(&[times(30, 1.0, 1.0), times(10, 5.0, 5.0)]).expect("measured");
+    assert_eq!((both.mean, both.count), (2.0, 40));
+    // Three parts at 1 and one at 5 lie 1 and 3 from their mean.
+    assert!((both.deviation - 3.0_f64.sqrt()).abs() < 1e-9, "{}", both.deviation);
+    let spread = service_time(&[times(10, 1.0, 1.0 + 1.645)]).expect("measured");
+    assert!((spread.deviation - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_mirror_keeps_what_matters_and_forgets_what_is_gone() {
+    let pod = |name: &str, status: Value| -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "documents", "uid": name, "creationTimestamp": "1970-01-01T00:01:40Z",
+                "labels": {"docket.dev/pool": "readers"},
+                "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1000"}},
+            "spec": {"nodeName": "n", "containers": []}, "status": status,
+        }))
+        .expect("a pod")
+    };
+    let is_ready =
+        json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:01:44Z"}]});
+    let mirror = Mirror::default();
+    mirror.take(Event::Apply(pod("early", json!({}))), SeenPod::of);
+    assert_eq!(mirror.by_pool(), None, "before the list is complete nothing is known");
+    mirror.take(Event::<Pod>::Init, SeenPod::of);
+    mirror.take(Event::InitApply(pod("a", is_ready.clone())), SeenPod::of);
+    mirror.take(Event::InitApply(pod("done", json!({"phase": "Succeeded"}))), SeenPod::of);
+    mirror.take(Event::<Pod>::InitDone, SeenPod::of);
+    let key = ("documents".to_owned(), "readers".to_owned());
+    let seen = |mirror: &Mirror<SeenPod>| mirror.by_pool().expect("complete").remove(&key).unwrap_or_default();
+    let expected = SeenPod { created: 100.0, ready_since: Some(104.0), has_node: true, marked: true, ..self::pod("a") };
+    assert_eq!(seen(&mirror), [SeenPod { uid: "a".to_owned(), ..expected }]);
+    mirror.take(Event::Delete(pod("a", is_ready)), SeenPod::of);
+    assert_eq!(seen(&mirror), []);
+}
+
+// Counters.
+
+fn counts(name: &str, began: u64, waits: &[f64]) -> PodStatus {
+    let mut counted = WaitCounts::default();
+    waits.iter().for_each(|waited| counted.start(*waited));
+    PodStatus { waits: Some(counted), began, ..agent(name) }
+}
+
+#[test]
+fn waits_are_summed_over_agents_that_come_begin_anew_and_go() {
+    let mut sums = WaitSums::default();
+    assert_eq!(sums.sums(), None);
+    sums.add(&[agent("silent")], 5.0, 1_000);
+    assert_eq!(sums.sums(), None, "who counts nothing says nothing");
+    // One that was there before counts from now on, one that begins later as a whole.
+    sums.add(&[counts("old", 500, &[1.0, 60.0])], 5.0, 2_000);
+    assert_eq!(sums.sums(), Some(Waits { started: 0, late: 0 }));
+    sums.add(&[counts("old", 500, &[1.0, 60.0, 60.0]), counts("new", 2_500, &[1.0, 60.0])], 5.0, 3_000);
+    assert_eq!(sums.sums(), Some(Waits { started: 3, late: 2 }));
+    // It began anew; the other one is gone.
+    sums.add(&[counts("old", 3_500, &[1.0])], 5.0, 4_000);
+    assert_eq!(sums.sums(), Some(Waits { started: 4, late: 2 }));
+    // The other was only silent for a moment.
+    sums.add(&[counts("old", 3_500, &[1.0]), counts("new", 2_500, &[1.0, 60.0, 60.0])], 5.0, 5_000);
+    assert_eq!(sums.sums(), Some(Waits { started: 5, late: 3 }));
+    // By another target nothing can be compared, for once.
+    sums.add(&[counts("old", 3_500, &[1.0, 60.0])], 0.5, 6_000);
+    assert_eq!(sums.sums(), Some(Waits { started: 6, late: 3 }));
+}
+
+#[test]
+fn sums_outlive_a_leader_and_count_nothing_twice() {
+    let mut sums = WaitSums::default();
+    sums.add(&[], 5.0, 1_000);
+    sums.add(&[counts("a", 1_500, &[1.0, 60.0])], 5.0, 2_000);
+    let text = serde_json::to_string(&sums).expect("plain data");
+    let mut next: WaitSums = serde_json::from_str(&text).expect("it was written so");
+    next.add(&[counts("a", 1_500, &[1.0, 60.0, 60.0])], 5.0, 9_000);
+    assert_eq!(next.sums(), Some(Waits { started: 2, late: 1 }), "what was between is lost, not counted twice");
+    next.add(&[counts("a", 1_500, &[1.0, 60.0, 60.0, 60.0])], 5.0, 10_000);
+    assert_eq!(next.sums(), Some(Waits { started: 3, late: 2 }));
+}
+
+#[test]
+fn each_start_is_measured_once_also_by_the_next_leader() {
+    let mut starts = Starts::default();
+    starts.look(&[ready("a"), pod("b")]);
+    starts.look(&[ready("a"), SeenPod { ready_since: Some(110.0), ..pod("b") }]);
+    starts.look(&[SeenPod { ready_since: Some(500.0), ..pod("a") }]);
+    let measured = starts.distribution().expect("two starts");
+    assert_eq!(
+        (measured.count, measured.quantiles),
+        (2, vec![4.0, 10.0]),
+        "a pod that was unready for a while is no start"
+    );
+    let text = serde_json::to_string(&starts).expect("plain data");
+    let mut next: Starts = serde_json::from_str(&text).expect("it was written so");
+    next.look(&[SeenPod { ready_since: Some(110.0), ..pod("b") }, SeenPod { ready_since: Some(120.0), ..pod("c") }]);
+    assert_eq!(next.distribution().expect("three").count, 3);
+    next.look(&[SeenPod { ready_since: Some(9_000.0), ..pod("stuck") }]);
+    assert_eq!(next.distribution().expect("three").count, 3, "hours without a node say nothing of the next start");
+}
+
+// Who rests and who goes.
+
+fn member(name: &str, load: u32, cordoned: bool) -> Member {
+    Member { name: name.to_owned(), ready: true, load: Some(load), cordoned }
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn the_emptiest_rest_and_those_that_rest_go_on_resting() {
+    let members = [member("a", 1, false), member("b", 3, false), member("c", 0, false)];
+    assert_eq!(choose(&members, 9, 2, &names(&[])).resting, names(&["c"]));
+    assert_eq!(choose(&members, 9, 1, &names(&["a"])).resting, names(&["a", "c"]), "a still finishes what it holds");
+    // One more is needed: the one that still holds something comes back, so that the empty one can go.
+    assert_eq!(choose(&members, 9, 2, &names(&["a", "c"])).resting, names(&["c"]));
+    assert_eq!(choose(&members, 9, 5, &names(&["a", "c"])), Choice { least: 3, ..Choice::default() });
+}
+
+#[test]
+fn nobody_goes_who_holds_a_task_or_may_take_one() {
+    let at_work = [member("a", 1, true), member("b", 3, false), member("c", 0, false)];
+    let choice = choose(&at_work, 1, 1, &names(&[]));
+    assert_eq!((choice.resting, choice.going, choice.least), (names(&["a", "c"]), names(&[]), 3));
+    let silent = [Member { load: None, ..member("a", 0, true) }, member("b", 0, true)];
+    let choice = choose(&silent, 0, 0, &names(&["a", "b"]));
+    assert_eq!((choice.going, choice.least), (names(&["b"]), 1), "what a silent one holds is not known");
+}
+
+#[test]
+fn those_that_are_empty_go_first_and_the_number_follows_them() {
+    let members = [member("a", 0, true), member("b", 2, true), member("c", 0, true), member("d", 1, false)];
+    let choice = choose(&members, 1, 1, &names(&["a", "b", "c"]));
+    assert_eq!((choice.resting, choice.going, choice.least), (names(&["a", "b", "c"]), names(&["a", "c"]), 2));
+    let choice = choose(&members, 3, 1, &names(&["a", "b", "c"]));
+    assert_eq!((choice.going.len(), choice.least), (1, 3));
+}
+
+#[test]
+fn pods_that_are_not_ready_go_before_ready_ones_as_a_replica_set_takes_them() {
+    let starting = |name: &str| Member { ready: false, load: None, ..member(name, 0, false) };
+    let members = [starting("a"), starting("b"), member("c", 0, true), member("d", 0, false)];
+    let choice = choose(&members, 2, 2, &names(&[]));
+    assert_eq!((choice.resting, choice.going, choice.least), (names(&[]), names(&[]), 2));
+    let choice = choose(&members, 1, 1, &names(&["c"]));
+    assert_eq!((choice.resting, choice.going, choice.least), (names(&["c"]), names(&["c"]), 1));
+}
+
+// Work that is on its way.
+
+fn pipeline(stages: Value) -> PipelineSpec {
+    serde_json::from_value(json!({"stages": stages})).expect("a pipeline")
+}
+
+fn stage(name: &str, pool: &str, after: &[&str]) -> Value {
+    json!({"name": name, "pool": pool, "after": after, "transform": {"template": "x"}})
+}
+
+fn load(tasks: f64, slots: f64, stages: &[(&str, f64, f64)]) -> Load {
+    let stages = stages.iter().map(|(stage, count, mean)| (("review".into(), (*stage).into()), (*count, *mean)));
+    Load { tasks, slots, finished: 100, stages: stages.collect(), ..Load::default() }
+}
+
+#[test]
+fn documents_at_earlier_stages_are_foreseen_with_the_time_that_they_take() {
+    let spec = pipeline(json!([stage("a", "p", &[]), stage("b", "q", &["a"]), stage("c", "r", &["b"])]));
+    let pipelines = [("review".to_owned(), &spec)];
+    assert_eq!(upstream("r", &pipelines), names(&["p", "q"]));
+    assert_eq!(upstream("p", &pipelines), names(&[]));
+    let loads = BTreeMap::from([
+        ("p".to_owned(), load(10.0, 2.0, &[("a", 5.0, 4.0)])),
+        ("q".to_owned(), load(3.0, 1.0, &[("b", 5.0, 6.0)])),
+    ]);
+    let mut all = foreseen("r", &pipelines, &loads, &Branches::default(), 1_000.0);
+    all.sort_by(|one, other| one.at.total_cmp(&other.at));
+    let seen: Vec<(f64, f64, f64)> = all.iter().map(|it| (it.at, it.over, it.tasks)).collect();
+    assert_eq!(seen, [(1_003.0, 18.0, 3.0), (1_008.0, 20.0, 10.0)]);
+    assert!(all.iter().all(|it| it.probability == 1.0));
+    let idle = BTreeMap::from([("p".to_owned(), load(0.0, 2.0, &[])), ("q".to_owned(), load(0.0, 1.0, &[]))]);
+    assert_eq!(foreseen("r", &pipelines, &idle, &Branches::default(), 1_000.0), []);
+}
+
+#[test]
+fn the_parts_of_a_join_make_one_task_and_a_pool_foresees_nothing_of_itself() {
+    let spec = pipeline(json!([
+        stage("a", "p", &[]),
+        stage("b", "q", &["a"]),
+        stage("c", "s", &["a"]),
+        stage("d", "r", &["b", "c"]),
+        stage("e", "r", &["d"]),
+    ]));
+    let pipelines = [("review".to_owned(), &spec)];
+    let one = |pool: &str| BTreeMap::from([(pool.to_owned(), load(8.0, 1.0, &[]))]);
+    let tasks = |pool: &str| -> f64 {
+        foreseen("r", &pipelines, &one(pool), &Branches::default(), 0.0).iter().map(|it| it.tasks).sum()
+    };
+    // A document at "a" becomes one task of "d" and then one of "e"; one at "b" a part of each.
+    assert_eq!((tasks("p"), tasks("q"), tasks("s"), tasks("r")), (16.0, 8.0, 8.0, 0.0));
+}
+
+#[test]
+fn work_of_a_pool_with_several_stages_is_shared_as_it_was_of_late() {
+    let spec = pipeline(json!([stage("a", "p", &[]), stage("b", "p", &[]), stage("c", "r", &["b"])]));
+    let pipelines = [("review".to_owned(), &spec)];
+    let tasks = |stages: &[(&str, f64, f64)]| -> f64 {
+        let loads = BTreeMap::from([("p".to_owned(), load(12.0, 1.0, stages))]);
+        foreseen("r", &pipelines, &loads, &Branches::default(), 0.0).iter().map(|it| it.tasks).sum()
+    };
+    assert_eq!(tasks(&[]), 6.0, "before anything was measured");
+    assert_eq!(tasks(&[("a", 9.0, 1.0), ("b", 3.0, 1.0)]), 3.0);
+    let loads = BTreeMap::from([("p".to_owned(), load(0.0, 1.0, &[("a", 9.0, 1.0), ("b", 3.0, 1.0)]))]);
+    assert_eq!(handed_on("r", &pipelines, &loads), 25.0);
+}
+
+#[test]
+fn stages_that_are_often_skipped_are_foreseen_less() {
+    let mut branches = Branches::default();
+    assert_eq!(branches.probability(), 1.0);
+    branches.learn(0.0, 0);
+    branches.learn(100.0, 20);
+    let probability = branches.probability();
+    assert!((0.2..0.3).contains(&probability), "{probability}");
+    for round in 2..40 {
+        branches.learn(f64::from(round) * 100.0, 20 + u64::try_from(round - 1).expect("small") * 150);
+    }
+    assert_eq!(branches.probability(), 1.0, "documents may come from elsewhere, too");
+}

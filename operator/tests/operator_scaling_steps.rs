@@ -1,0 +1,341 @@
+//! The autoscaler's steps against a played cluster, second by second: agents with slots, pods that take time to start, a
+//! ReplicaSet that takes pods away in its order. Nobody with a task in hand is ever taken.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use flow::{PodStatus, ServiceTime, WaitCounts};
+use operator::scaling::{
+    observe::Sight,
+    pool::{PoolScaler, Step, is_asleep},
+    seen::{SeenDeployment, SeenPod},
+};
+use queue::Depth;
+use scaler::{Reason, Settings, Thresholds};
+
+/// Seconds from a pod's creation to ready, and in work a task.
+const START: u64 = 4;
+const SERVICE: u64 = 3;
+const SLOTS: u32 = 2;
+/// The broker keeps what an agent said for so long, in seconds.
+const SAID: u64 = 5;
+
+struct Agent {
+    name: String,
+    created: u64,
+    /// When its tasks are done.
+    tasks: Vec<u64>,
+    rests: bool,
+    waits: WaitCounts,
+    marked: bool,
+}
+
+/// A pool, its queue and its pods.
+struct World {
+    now: u64,
+    waiting: VecDeque<u64>,
+    arrived: u64,
+    finished: u64,
+    replicas: u32,
+    agents: Vec<Agent>,
+    made: u32,
+    /// Documents that were in work in a pod that was taken.
+    interrupted: usize,
+    /// Pods that find a node.
+    room: usize,
+    /// Whether the broker answers.
+    broker: bool,
+    ordered: BTreeSet<String>,
+    most: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            now: 1_000_000,
+            waiting: VecDeque::new(),
+            arrived: 0,
+            finished: 0,
+            replicas: 0,
+            agents: Vec::new(),
+            made: 0,
+            interrupted: 0,
+            room: 1_000,
+            broker: true,
+            ordered: BTreeSet::new(),
+            most: 0,
+        }
+    }
+
+    fn arrive(&mut self, tasks: u64) {
+        self.arrived += tasks;
+        (0..tasks).for_each(|_| self.waiting.push_back(self.now));
+    }
+
+    fn is_ready(&self, agent: &Agent) -> bool {
+        self.has_node(agent) && self.now >= agent.created + START
+    }
+
+    fn has_node(&self, agent: &Agent) -> bool {
+        self.agents.iter().take(self.room).any(|placed| placed.name == agent.name)
+    }
+
+    /// A second of agents and of the cluster.
+    fn live(&mut self) {
+        self.now += 1;
+        let now = self.now;
+        let ready: Vec<bool> = self.agents.iter().map(|agent| self.is_ready(agent)).collect();
+        for (agent, ready) in self.agents.iter_mut().zip(ready) {
+            let before = agent.tasks.len();
+            agent.tasks.retain(|done| *done > now);
+            self.finished += (before - agent.tasks.len()) as u64;
+            // Heard since the second before.
+            agent.rests = self.ordered.contains(&agent.name);
+            while ready && !agent.rests && agent.tasks.len() < SLOTS as usize {
+                let Some(since) = self.waiting.pop_front() else { break };
+                agent.waits.start((now - since) as f64);
+                agent.tasks.push(now + SERVICE);
+            }
+        }
+        while self.agents.len() < self.replicas as usize {
+            self.made += 1;
+            let name = format!("pod-{}", self.made);
+            self.agents.push(Agent {
+                name,
+                created: now,
+                tasks: Vec::new(),
+                rests: false,
+                waits: WaitCounts::default(),
+                marked: false,
+            });
+        }
+        while self.agents.len() > self.replicas as usize {
+            // Without a node first, then not ready, then the lowest mark, then the youngest.
+            let order = |index: &usize| {
+                let agent = &self.agents[*index];
+                (self.has_node(agent), self.is_ready(agent), !agent.marked, std::cmp::Reverse(agent.created))
+            };
+            let first = (0..self.agents.len()).min_by_key(order).expect("there are some");
+            self.interrupted += self.agents.remove(first).tasks.len();
+        }
+        self.most = self.most.max(self.replicas);
+    }
+
+    fn sight(&self) -> Sight {
+        let pods = self.agents.iter().map(|agent| SeenPod {
+            name: agent.name.clone(),
+            uid: agent.name.clone(),
+            created: agent.created as f64,
+            ready_since: self.is_ready(agent).then_some((agent.created + START) as f64),
+            has_node: self.has_node(agent),
+            leaving: false,
+            marked: agent.marked,
+        });
+        let pods = Some(pods.collect());
+        if !self.broker {
+            return Sight { depth: None, agents: None, pods };
+        }
+        let service = vec![ServiceTime { count: 5, mean: SERVICE as f64, p95: SERVICE as f64, ..Default::default() }];
+        let agents = self.agents.iter().filter(|agent| self.is_ready(agent)).map(|agent| PodStatus {
+            name: agent.name.clone(),
+            slots: SLOTS,
+            in_work: agent.tasks.len() as u32,
+            ready: true,
+            cordoned: agent.rests,
+            service_times: service.clone(),
+            waits: Some(agent.waits.clone()),
+            began: agent.created * 1_000,
+            ..PodStatus::default()
+        });
+        let depth = Depth {
+            pending: [0, 0, self.waiting.len() as u64, 0],
+            in_work: self.agents.iter().map(|agent| agent.tasks.len() as u64).sum(),
+            oldest: None,
+            oldest_wait: self.waiting.front().map(|since| Duration::from_secs(self.now - since)),
+            arrived: self.arrived,
+            finished: self.finished,
+        };
+        Sight { depth: Some(depth), agents: Some(agents.collect()), pods }
+    }
+
+    fn deployment(&self) -> SeenDeployment {
+        SeenDeployment { replicas: self.replicas, ..SeenDeployment::default() }
+    }
+
+    /// A second with the autoscaler.
+    fn second(&mut self, scaler: &mut PoolScaler, settings: &Settings) -> Step {
+        self.live();
+        let now = self.now as f64;
+        let step = scaler.step(settings, &self.sight(), Some(&self.deployment()), SLOTS, Vec::new(), now);
+        self.ordered = step.choice.resting.clone();
+        if let Some(replicas) = step.replicas {
+            for agent in &mut self.agents {
+                agent.marked |= replicas < self.replicas && step.choice.going.contains(&agent.name);
+            }
+            self.replicas = replicas;
+        }
+        for agent in &mut self.agents {
+            agent.marked &= !step.unmark.contains(&agent.name);
+        }
+        step
+    }
+
+    /// Seconds until it is so.
+    fn until(
+        &mut self,
+        scaler: &mut PoolScaler,
+        settings: &Settings,
+        longest: u64,
+        what: &str,
+        is_so: impl Fn(&Self, &Step) -> bool,
+    ) -> u64 {
+        let mut last = None;
+        for second in 1..=longest {
+            let step = self.second(scaler, settings);
+            last = Some(step.clone());
+            if is_so(self, &step) {
+                return second;
+            }
+        }
+        panic!("{what} took more than {longest} s: {} pods, {} wait: {last:#?}", self.replicas, self.waiting.len())
+    }
+}
+
+fn settings() -> Settings {
+    Settings { cooldown_to_zero: Some(30.0), ..Settings::between(0, 20) }
+}
+
+fn is_done(world: &World, _: &Step) -> bool {
+    world.finished == world.arrived
+}
+
+#[test]
+fn a_burst_wakes_a_pool_and_it_goes_back_to_sleep_without_interrupting_anything() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    let first = world.second(&mut scaler, &settings());
+    assert!(is_asleep(&world.sight(), &first), "{first:#?}");
+    world.arrive(100);
+    let first = world.second(&mut scaler, &settings());
+    assert!(first.replicas.is_some_and(|replicas| replicas > 1), "several at once: {first:#?}");
+    assert!(first.is_news && !is_asleep(&world.sight(), &first));
+    world.until(&mut scaler, &settings(), 120, "the burst", is_done);
+    let asleep = |world: &World, step: &Step| is_asleep(&world.sight(), step);
+    let seconds = world.until(&mut scaler, &settings(), 600, "falling asleep", asleep);
+    assert!(seconds >= 30, "not before the cool-down: {seconds} s");
+    assert_eq!((world.interrupted, world.agents.len()), (0, 0));
+    assert!(world.most <= 20);
+    let last = scaler.told.front().expect("decisions are kept");
+    assert_eq!((last.to, last.reason.as_str()), (0, "ToZero"));
+    assert!(scaler.told.len() <= 10 && scaler.told.back().is_some_and(|first| first.reason == "Up:Backlog"));
+}
+
+#[test]
+fn load_that_comes_and_goes_interrupts_nothing() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    for round in 0_u64..40 {
+        world.arrive(1 + round * 37 % 60);
+        for second in 0..(20 + round * 13 % 50) {
+            if second % (3 + round % 5) == 0 {
+                world.arrive(round % 4);
+            }
+            world.second(&mut scaler, &settings());
+        }
+    }
+    world.until(&mut scaler, &settings(), 300, "the rest", is_done);
+    let seconds = world.until(&mut scaler, &settings(), 900, "falling asleep", |world, _| world.agents.is_empty());
+    assert!((30..=40).contains(&seconds), "the cool-down was 30 s: {seconds} s");
+    assert_eq!(world.interrupted, 0);
+    assert!(scaler.memory.waits.sums().is_some_and(|waits| waits.started == world.arrived), "{:?}", world.arrived);
+}
+
+#[test]
+fn a_leader_that_follows_goes_on_where_the_one_before_stopped() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.arrive(60);
+    for _ in 0..8 {
+        world.second(&mut scaler, &settings());
+    }
+    let before = world.replicas;
+    let kept = serde_json::to_string(&scaler.memory).expect("plain data");
+    assert!(kept.len() < 8_192, "{} bytes", kept.len());
+    // What is ordered holds no longer when nobody says it again.
+    world.ordered.clear();
+    (0..SAID).for_each(|_| world.live());
+    let told = scaler.told.iter().cloned().collect();
+    let mut next = PoolScaler::new(serde_json::from_str(&kept).expect("it was written so"), told);
+    let step = world.second(&mut next, &settings());
+    assert!(step.decision.replicas.abs_diff(before) <= 2, "from {before}: {:#?}", step.decision);
+    world.until(&mut next, &settings(), 120, "the rest", is_done);
+    world.until(&mut next, &settings(), 600, "falling asleep", |world, _| world.agents.is_empty());
+    assert_eq!(world.interrupted, 0);
+}
+
+#[test]
+fn a_broker_that_does_not_answer_changes_nothing_and_lets_all_pull() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.arrive(60);
+    for _ in 0..12 {
+        world.second(&mut scaler, &settings());
+    }
+    let before = world.replicas;
+    world.broker = false;
+    for second in 0..60 {
+        let step = world.second(&mut scaler, &settings());
+        assert!(matches!(step.decision.reason, Reason::Held(_)), "{:?}", step.decision.reason);
+        assert_eq!((world.replicas, step.choice.resting.len()), (before, 0));
+        assert_eq!(step.is_news, second == 0, "a hold is told once");
+    }
+    world.broker = true;
+    world.until(&mut scaler, &settings(), 600, "falling asleep", |world, _| world.agents.is_empty());
+    assert_eq!((world.interrupted, world.finished), (0, 60));
+}
+
+#[test]
+fn pods_that_find_no_node_do_not_keep_a_pool_awake() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.room = 3;
+    world.arrive(100);
+    world.until(&mut scaler, &settings(), 200, "the burst", is_done);
+    world.until(&mut scaler, &settings(), 600, "falling asleep", |world, _| world.agents.is_empty());
+    assert_eq!(world.interrupted, 0);
+}
+
+#[test]
+fn plain_thresholds_step_up_and_down_and_interrupt_nothing() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    let queue = Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() };
+    let settings = Settings { queue: Some(queue), ..Settings::between(1, 9) };
+    let step = world.second(&mut scaler, &settings);
+    assert_eq!(step.replicas, Some(1), "the least comes without work");
+    world.arrive(80);
+    world.until(&mut scaler, &settings, 60, "a step up", |world, _| world.replicas == 3);
+    world.until(&mut scaler, &settings, 300, "the burst", is_done);
+    world.until(&mut scaler, &settings, 600, "the way down", |world, _| world.agents.len() == 1);
+    assert_eq!(world.interrupted, 0);
+}
+
+#[test]
+fn while_pods_are_replaced_none_are_taken_away() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.arrive(40);
+    world.until(&mut scaler, &settings(), 120, "the burst", is_done);
+    let (mut low, rolling) = (false, SeenDeployment { is_rolling: true, ..world.deployment() });
+    for _ in 0..300 {
+        world.live();
+        let now = world.now as f64;
+        let step = scaler.step(&settings(), &world.sight(), Some(&rolling), SLOTS, Vec::new(), now);
+        low |= step.decision.replicas < rolling.replicas;
+        assert_eq!(step.replicas, None);
+        assert_eq!(step.choice.going, BTreeSet::new());
+    }
+    assert!(low, "fewer were wanted all the same");
+}
+
+#[test]
+fn a_deployment_that_is_not_there_holds() {
+    let (world, mut scaler) = (World::new(), PoolScaler::default());
+    let step = scaler.step(&settings(), &world.sight(), None, SLOTS, Vec::new(), world.now as f64);
+    assert_eq!((step.replicas, step.decision.reason), (None, Reason::Held(scaler::Hold::Missing)));
+}
