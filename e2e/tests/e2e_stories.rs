@@ -16,6 +16,8 @@ mod pipelines;
 mod pools;
 #[path = "stories/samples.rs"]
 mod samples;
+#[path = "stories/scaling.rs"]
+mod scaling;
 #[path = "stories/tampering.rs"]
 mod tampering;
 #[path = "stories/tokens.rs"]

@@ -72,13 +72,7 @@ async fn an_operator_that_crashes_is_followed_by_the_other() -> Result<()> {
     alone_with_namespace(async |cluster| {
         let gateway = letters(cluster).await?;
         while_submitting(&gateway, "operator", async || {
-            let leases = Kind::Lease.within(&cluster.client, HOME);
-            let lease = leases.get(OPERATOR).await.context("read the operator's lease")?;
-            // A pod's name, and after it what tells its processes apart.
-            let holder = lease.data["spec"]["holderIdentity"].as_str().and_then(|holder| holder.split('_').next());
-            let pods = Kind::Pod.within(&cluster.client, HOME);
-            let leader = pods.get(holder.context("nobody leads")?).await;
-            crash(&leader.context("the leader is not named as its pod")?)?;
+            crash_leader(cluster).await?;
             // Whoever leads then does what the one that died would have done.
             cluster.scale("clerks", 2).await?;
             cluster.wait(Kind::Deployment, "clerks-agents", ready_replicas(2)).await.map(drop)
@@ -102,6 +96,17 @@ async fn a_broker_that_crashes_loses_no_document() -> Result<()> {
         .await
     })
     .await
+}
+
+/// Crashes the operator that leads.
+pub async fn crash_leader(cluster: &Cluster) -> Result<()> {
+    let leases = Kind::Lease.within(&cluster.client, HOME);
+    let lease = leases.get(OPERATOR).await.context("read the operator's lease")?;
+    // A pod's name, and after it what tells its processes apart.
+    let holder = lease.data["spec"]["holderIdentity"].as_str().and_then(|holder| holder.split('_').next());
+    let pods = Kind::Pod.within(&cluster.client, HOME);
+    let leader = pods.get(holder.context("nobody leads")?).await;
+    crash(&leader.context("the leader is not named as its pod")?)
 }
 
 /// Submits documents while something happens, and checks what became of all of them.

@@ -1,0 +1,138 @@
+//! Pools that follow their work: from nothing to agents and back, over a crash of who decides, and from one owner of the number
+//! to the next.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    Cluster, Expectation, Gateway, Kind, alone_with_namespace, condition, condition_saying, field, ready_replicas,
+    with_namespace,
+};
+use serde_json::json;
+
+use crate::{
+    documents::{all_ended_once, documents, submit_while},
+    kills::crash_leader,
+};
+
+const DEPLOYMENT: &str = "clerks-agents";
+const PODS: &str = "docket.dev/pool=clerks";
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_burst_wakes_a_pool_and_it_sleeps_again() -> Result<()> {
+    with_namespace(async |cluster| {
+        let gateway = asleep(cluster).await?;
+        let all = documents("burst", 1_000);
+        let begun = Instant::now();
+        submit_while(&gateway, &all, async || {
+            cluster.wait(Kind::Deployment, DEPLOYMENT, asks_for_some()).await?;
+            eprintln!("agents were asked for {:.1} s after the first document", begun.elapsed().as_secs_f64());
+            cluster.wait(Kind::Deployment, DEPLOYMENT, takes_work()).await?;
+            eprintln!("the first took work after {:.1} s", begun.elapsed().as_secs_f64());
+            Ok(())
+        })
+        .await?;
+        all_ended_once(&gateway, &all).await?;
+        let done = Instant::now();
+        sleeps(cluster).await?;
+        eprintln!("the pool slept {:.1} s after the last document", done.elapsed().as_secs_f64());
+
+        let pool = cluster.wait(Kind::AgentPool, "clerks", field("/status/scaling/desired", json!(0))).await?;
+        let decisions = pool.data["status"]["scaling"]["decisions"].as_array().cloned().unwrap_or_default();
+        let last = decisions.first().context("no decision is told")?;
+        ensure!(last["reason"] == "ToZero" && last["to"] == 0, "the last decision is {last}");
+        let told = cluster.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=AgentPool"], "").await?;
+        ensure!(told.contains("ScaledUp") && told.contains("ScaledToZero"), "the Events are:\n{told}");
+
+        // It wakes again.
+        let again = documents("again", 20);
+        gateway.submit_all("letters", &again).await?;
+        let both = all.into_iter().chain(again).collect();
+        all_ended_once(&gateway, &both).await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn an_operator_that_crashes_while_it_scales_is_followed_by_one_that_goes_on() -> Result<()> {
+    alone_with_namespace(async |cluster| {
+        let gateway = asleep(cluster).await?;
+        let all = documents("crash", 600);
+        submit_while(&gateway, &all, async || {
+            cluster.wait(Kind::Deployment, DEPLOYMENT, asks_for_some()).await?;
+            crash_leader(cluster).await
+        })
+        .await?;
+        all_ended_once(&gateway, &all).await?;
+        sleeps(cluster).await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn the_number_passes_from_one_owner_to_the_next_as_it_is() -> Result<()> {
+    with_namespace(async |cluster| {
+        asleep(cluster).await?;
+        change(cluster, json!({"minReplicas": 2})).await?;
+        cluster.wait(Kind::Deployment, DEPLOYMENT, ready_replicas(2)).await?;
+        // A person takes over, and finds what there is.
+        change(cluster, json!({"mode": "External"})).await?;
+        cluster
+            .wait(Kind::AgentPool, "clerks", condition_saying("ScalingActive", "False", "scale subresource"))
+            .await?;
+        cluster.wait(Kind::AgentPool, "clerks", field("/spec/replicas", json!(2))).await?;
+        cluster.wait(Kind::Deployment, DEPLOYMENT, ready_replicas(2)).await?;
+        cluster.scale("clerks", 3).await?;
+        cluster.wait(Kind::Deployment, DEPLOYMENT, ready_replicas(3)).await?;
+        // And the autoscaler again.
+        change(cluster, json!({"mode": "Apply", "minReplicas": 0})).await?;
+        cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await?;
+        sleeps(cluster).await?;
+        // Without scaling, `replicas` is what there is, not what it was.
+        cluster.patch(Kind::AgentPool, "clerks", json!({"spec": {"scaling": null}})).await?;
+        cluster.wait(Kind::AgentPool, "clerks", condition_saying("ScalingActive", "False", "replicas")).await?;
+        cluster.wait(Kind::AgentPool, "clerks", field("/status/desiredReplicas", json!(0))).await.map(drop)
+    })
+    .await
+}
+
+/// Applies the pipeline of a pool that sleeps.
+async fn asleep(cluster: &Cluster) -> Result<Gateway> {
+    cluster.apply_file("e2e/manifests/scaled.yaml").await?;
+    cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await?;
+    cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
+    let gateway = cluster.gateway().await?;
+    gateway.serves("letters", true).await?;
+    sleeps(cluster).await?;
+    Ok(gateway)
+}
+
+async fn change(cluster: &Cluster, scaling: serde_json::Value) -> Result<()> {
+    cluster.patch(Kind::AgentPool, "clerks", json!({"spec": {"scaling": scaling}})).await.map(drop)
+}
+
+/// Waits until no agent is asked for, and none is left.
+async fn sleeps(cluster: &Cluster) -> Result<()> {
+    cluster.wait(Kind::Deployment, DEPLOYMENT, field("/spec/replicas", json!(0))).await?;
+    for pod in cluster.labelled(Kind::Pod, PODS).await? {
+        cluster.wait_gone(Kind::Pod, &pod.metadata.name.unwrap_or_default()).await?;
+    }
+    Ok(())
+}
+
+fn asks_for_some() -> Expectation {
+    Expectation::new("to ask for agents", |deployment| {
+        deployment.is_some_and(|deployment| deployment.data["spec"]["replicas"].as_u64().is_some_and(|asked| asked > 0))
+    })
+}
+
+fn takes_work() -> Expectation {
+    Expectation::new("to have an agent that takes work", |deployment| {
+        deployment.is_some_and(|deployment| {
+            deployment.data["status"]["readyReplicas"].as_u64().is_some_and(|ready| ready > 0)
+        })
+    })
+}

@@ -1,0 +1,354 @@
+//! A cluster with one pool, over real HTTP: objects that can be listed, watched and patched, a ReplicaSet that makes and takes
+//! pods, and pods whose agents pull from a real broker, say how they are, and rest when told to.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use flow::{PodStatus, PoolOrders, ServiceTime, WaitCounts, keys};
+use futures::{StreamExt, stream};
+use k8s_openapi::jiff::Timestamp;
+use queue::{Delivery, Ports};
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+pub const NAMESPACE: &str = "documents";
+pub const POOL: &str = "readers";
+/// From a pod's creation to ready, and in work a task.
+const START: Duration = Duration::from_millis(1_500);
+const SERVICE: Duration = Duration::from_millis(700);
+const SLOTS: usize = 2;
+const MARK: &str = "/metadata/annotations/controller.kubernetes.io~1pod-deletion-cost";
+
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    objects: Mutex<Objects>,
+    changes: broadcast::Sender<(&'static str, Value)>,
+    ports: Ports,
+    /// Tasks that were in hand when their pod was taken.
+    pub interrupted: AtomicUsize,
+    pub finished: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Objects {
+    version: u64,
+    kinds: BTreeMap<&'static str, BTreeMap<String, Value>>,
+    made: u32,
+    events: Vec<String>,
+    /// Pods that were taken, and whether they bore a mark.
+    taken: Vec<bool>,
+    holding: BTreeMap<String, usize>,
+}
+
+impl Cluster {
+    /// A pool with this `scaling`, whose Deployment asks for no pods.
+    pub fn new(ports: Ports, scaling: Value) -> Self {
+        let inner = Inner {
+            objects: Mutex::default(),
+            changes: broadcast::channel(10_000).0,
+            ports,
+            interrupted: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+        };
+        let cluster = Self(Arc::new(inner));
+        let metadata = |name: &str| json!({"name": name, "namespace": NAMESPACE, "uid": format!("uid-{name}"), "generation": 1, "labels": labels()});
+        cluster.put(
+            "agentpools",
+            json!({"apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool", "metadata": metadata(POOL),
+                "spec": {"concurrency": SLOTS, "scaling": scaling}}),
+        );
+        cluster.put(
+            "deployments",
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata("readers-agents"),
+                "spec": {"replicas": 0, "selector": {}, "template": {}}}),
+        );
+        cluster
+    }
+
+    /// Serves it.
+    pub async fn serve(&self) -> kube::Config {
+        let group = |path: &str| format!("{path}/namespaces/{NAMESPACE}/{{kind}}");
+        let one = |path: &str| format!("{path}/namespaces/{NAMESPACE}/{{kind}}/{{name}}");
+        let mut routes = Router::new();
+        for path in ["/api/v1", "/apis/apps/v1", "/apis/docket.dev/v1alpha1"] {
+            routes = routes.route(&group(path), get(list)).route(&one(path), get(read).patch(patch));
+        }
+        let events = format!("/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events");
+        let routes = routes.route(&events, axum::routing::post(event)).with_state(self.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        kube::Config::new(format!("http://{address}").parse().expect("a URL"))
+    }
+
+    pub fn replicas(&self) -> u64 {
+        self.objects().kinds["deployments"]["readers-agents"]["spec"]["replicas"].as_u64().expect("a number")
+    }
+
+    pub fn pods(&self) -> usize {
+        self.objects().kinds.get("pods").map_or(0, BTreeMap::len)
+    }
+
+    pub fn finished(&self) -> usize {
+        self.0.finished.load(Ordering::Relaxed)
+    }
+
+    pub fn interrupted(&self) -> usize {
+        self.0.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Reasons of the Events that were published.
+    pub fn events(&self) -> Vec<String> {
+        self.objects().events.clone()
+    }
+
+    /// Whether each pod that was taken bore a mark.
+    pub fn taken(&self) -> Vec<bool> {
+        self.objects().taken.clone()
+    }
+
+    /// Somebody changes the pool.
+    pub fn set_scaling(&self, field: &str, value: Value) {
+        let mut pool = self.objects().kinds["agentpools"][POOL].clone();
+        pool["spec"]["scaling"][field] = value;
+        self.put("agentpools", pool);
+    }
+
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.0.objects.lock().expect("nobody panics with it")
+    }
+
+    fn put(&self, kind: &'static str, mut object: Value) -> Value {
+        let mut objects = self.objects();
+        objects.version += 1;
+        object["metadata"]["resourceVersion"] = json!(objects.version.to_string());
+        let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
+        let before = objects.kinds.entry(kind).or_default().insert(name, object.clone());
+        let type_ = if before.is_some() { "MODIFIED" } else { "ADDED" };
+        drop(self.0.changes.send((kind, json!({"type": type_, "object": object}))));
+        object
+    }
+
+    fn remove(&self, kind: &'static str, name: &str) -> Option<Value> {
+        let mut objects = self.objects();
+        objects.version += 1;
+        let version = objects.version.to_string();
+        let mut object = objects.kinds.get_mut(kind)?.remove(name)?;
+        object["metadata"]["resourceVersion"] = json!(version);
+        drop(self.0.changes.send((kind, json!({"type": "DELETED", "object": object}))));
+        Some(object)
+    }
+
+    /// What a ReplicaSet does: makes pods, or takes those that are not ready first, then those with the lowest mark.
+    fn scale(&self, replicas: usize) {
+        while self.pods() < replicas {
+            let made = {
+                let mut objects = self.objects();
+                objects.made += 1;
+                objects.made
+            };
+            let name = format!("pod-{made}");
+            self.put(
+                "pods",
+                json!({"apiVersion": "v1", "kind": "Pod",
+                    "metadata": {"name": name, "namespace": NAMESPACE, "uid": name, "labels": labels(),
+                        "creationTimestamp": Timestamp::now().to_string()},
+                    "spec": {"nodeName": "node", "containers": []}}),
+            );
+            tokio::spawn(agent(self.clone(), name));
+        }
+        while self.pods() > replicas {
+            let first = {
+                let objects = self.objects();
+                let order = |pod: &&Value| {
+                    let mark = pod.pointer(MARK).and_then(Value::as_str).and_then(|mark| mark.parse::<i32>().ok());
+                    (pod["status"].is_object(), mark.unwrap_or(0))
+                };
+                let first = objects.kinds["pods"].values().min_by_key(order).expect("there are some");
+                first["metadata"]["name"].as_str().expect("a name").to_owned()
+            };
+            let pod = self.remove("pods", &first).expect("it is there");
+            let mut objects = self.objects();
+            objects.taken.push(pod.pointer(MARK).is_some());
+            let held = objects.holding.remove(&first).unwrap_or(0);
+            self.0.interrupted.fetch_add(held, Ordering::Relaxed);
+        }
+    }
+}
+
+fn labels() -> Value {
+    json!({"docket.dev/pool": POOL, "app.kubernetes.io/managed-by": "docket-operator"})
+}
+
+/// An agent, until its pod is gone.
+async fn agent(cluster: Cluster, name: String) {
+    tokio::time::sleep(START).await;
+    {
+        let Some(mut pod) = cluster.objects().kinds["pods"].get(&name).cloned() else { return };
+        pod["status"] = json!({"phase": "Running", "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": Timestamp::now().to_string()}]});
+        cluster.put("pods", pod);
+    }
+    let ports = cluster.0.ports.clone();
+    let key = format!("{POOL}/{name}");
+    let mut said = Instant::now() - Duration::from_secs(1);
+    let mut hand: Vec<(Instant, Delivery)> = Vec::new();
+    let (mut waits, mut rests) = (WaitCounts::default(), false);
+    let began = Timestamp::now().as_millisecond() as u64;
+    while cluster.objects().kinds["pods"].contains_key(&name) {
+        for (_, done) in hand.extract_if(.., |(done, _)| *done <= Instant::now()) {
+            ports.queue.ack(&done.receipt).await.expect("the lease holds");
+            cluster.0.finished.fetch_add(1, Ordering::Relaxed);
+        }
+        let orders = ports.statuses.all(keys::ORDERS).await.expect("the broker answers");
+        let orders = orders.first().and_then(|(_, orders)| PoolOrders::decode(orders).ok()).unwrap_or_default();
+        rests = orders.resting.contains(&name);
+        if !rests && hand.len() < SLOTS {
+            let wait = Duration::from_millis(100);
+            for delivery in ports.queue.pull(POOL, SLOTS - hand.len(), wait).await.expect("the broker answers") {
+                let now = Timestamp::now().as_millisecond() as u64;
+                waits.start(now.saturating_sub(delivery.published_at) as f64 / 1_000.0);
+                hand.push((Instant::now() + SERVICE, delivery));
+            }
+        }
+        if cluster.objects().kinds["pods"].contains_key(&name) {
+            cluster.objects().holding.insert(name.clone(), hand.len());
+        }
+        if said.elapsed() > Duration::from_millis(300) {
+            said = Instant::now();
+            let mean = SERVICE.as_secs_f64();
+            let status = PodStatus {
+                name: name.clone(),
+                pool: POOL.to_owned(),
+                slots: SLOTS as u32,
+                in_work: hand.len() as u32,
+                ready: true,
+                cordoned: rests,
+                service_times: vec![ServiceTime { count: 5, mean, p50: mean, p95: mean, ..ServiceTime::default() }],
+                waits: Some(waits.clone()),
+                began,
+                at: Timestamp::now().as_millisecond() as u64,
+                ..PodStatus::default()
+            };
+            ports.statuses.publish(&key, status.encode().into()).await.expect("the broker answers");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(ports.statuses.remove(&key).await);
+    let _ = rests;
+}
+
+fn known(kind: &str) -> Option<&'static str> {
+    ["pods", "deployments", "agentpools", "pipelines"].into_iter().find(|known| *known == kind)
+}
+
+async fn list(
+    State(cluster): State<Cluster>,
+    Path(kind): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let Some(kind) = known(&kind) else { return StatusCode::NOT_FOUND.into_response() };
+    if query.get("watch").is_some_and(|watch| watch == "true" || watch == "1") {
+        let since: u64 = query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or_default();
+        let changes = cluster.0.changes.subscribe();
+        // What changed between the list and now.
+        let version = |object: &Value| -> u64 {
+            object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or_default()
+        };
+        let missed: Vec<Value> = {
+            let objects = cluster.objects();
+            let there = objects.kinds.get(kind).map(|there| there.values().cloned().collect::<Vec<_>>());
+            there.unwrap_or_default().into_iter().filter(|object| version(object) > since).collect()
+        };
+        let missed = stream::iter(missed.into_iter().map(|object| json!({"type": "MODIFIED", "object": object})));
+        let later = stream::unfold(changes, move |mut changes| async move {
+            loop {
+                match changes.recv().await {
+                    Ok((of, change)) if of == kind => return Some((change, changes)),
+                    Ok(_) => {}
+                    Err(_) => return None,
+                }
+            }
+        });
+        let lines = missed.chain(later).map(|change| Ok::<_, Infallible>(format!("{change}\n")));
+        return Response::new(Body::from_stream(lines));
+    }
+    let objects = cluster.objects();
+    let items: Vec<Value> = objects.kinds.get(kind).map(|there| there.values().cloned().collect()).unwrap_or_default();
+    Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": objects.version.to_string()}, "items": items}))
+        .into_response()
+}
+
+async fn read(State(cluster): State<Cluster>, Path((kind, name)): Path<(String, String)>) -> Response {
+    let objects = cluster.objects();
+    let found = known(&kind).and_then(|kind| objects.kinds.get(kind)?.get(&name).cloned());
+    found.map_or_else(|| refusal(StatusCode::NOT_FOUND), |found| Json(found).into_response())
+}
+
+/// A merge patch, under the conditions that it names.
+async fn patch(
+    State(cluster): State<Cluster>,
+    Path((kind, name)): Path<(String, String)>,
+    Json(change): Json<Value>,
+) -> Response {
+    let Some(kind) = known(&kind) else { return refusal(StatusCode::NOT_FOUND) };
+    let found = cluster.objects().kinds.get(kind).and_then(|there| there.get(&name).cloned());
+    let Some(mut object) = found else { return refusal(StatusCode::NOT_FOUND) };
+    for condition in ["uid", "resourceVersion"] {
+        let wanted = &change["metadata"][condition];
+        if !wanted.is_null() && *wanted != object["metadata"][condition] {
+            return refusal(StatusCode::CONFLICT);
+        }
+    }
+    merge(&mut object, &change);
+    let object = cluster.put(kind, object);
+    if kind == "deployments" {
+        let replicas = object["spec"]["replicas"].as_u64().expect("a number");
+        cluster.scale(usize::try_from(replicas).expect("a small number"));
+    }
+    Json(object).into_response()
+}
+
+fn merge(object: &mut Value, change: &Value) {
+    let Some(fields) = change.as_object() else {
+        *object = change.clone();
+        return;
+    };
+    for (field, change) in fields {
+        if change.is_null() {
+            if let Some(object) = object.as_object_mut() {
+                object.remove(field);
+            }
+        } else {
+            merge(&mut object[field], change);
+        }
+    }
+}
+
+async fn event(State(cluster): State<Cluster>, Json(event): Json<Value>) -> Response {
+    cluster.objects().events.push(event["reason"].as_str().unwrap_or_default().to_owned());
+    Json(event).into_response()
+}
+
+fn refusal(code: StatusCode) -> Response {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
+        "message": "refused", "reason": "refused"});
+    (code, Json(body)).into_response()
+}
