@@ -3,7 +3,6 @@
 
 use async_nats::Subscriber;
 use futures::{StreamExt as _, future::BoxFuture};
-use serde_json::json;
 
 use super::{failure::Failure, pool::Pool};
 
@@ -34,13 +33,9 @@ impl Woken {
 impl Pool {
     pub(super) async fn woken(&self) -> Result<Woken, Failure> {
         let broken = self.broker.broken();
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| Failure::Request(error);
-        let subscriber = self.broker.client.subscribe(format!("{}.*.*", self.subjects)).await;
-        let mut subscriber = subscriber.map_err(|error| failed(Box::new(error)))?;
+        let mut subscriber = self.broker.subscribe(format!("{}.*.*", self.subjects)).await?;
         // The first says all: the server does not send the rest of a burst.
-        subscriber.unsubscribe_after(1).await.map_err(|error| failed(Box::new(error)))?;
-        // The server works a connection's commands in order: its answer says that it has seen the subscription.
-        let _: serde_json::Value = self.broker.api("INFO", &json!(null)).await?;
+        subscriber.unsubscribe_after(1).await.map_err(|error| Failure::Request(Box::new(error)))?;
         Ok(Woken { subscriber, broken: Box::pin(async move { drop(broken.await) }), over: false })
     }
 }
