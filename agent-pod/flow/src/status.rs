@@ -42,10 +42,12 @@ pub struct PodStatus {
     pub waits: Option<WaitCounts>,
     /// Share of its CPU limit that it uses, 0 to 1, over the last few seconds. `None`: it cannot tell.
     pub cpu: Option<f64>,
-    /// Tokens that its models have read and written since it began.
+    /// Tokens that models have read and written for its tasks since it began.
     pub tokens: u64,
-    /// What was paid for them to providers, in the currency of their prices.
+    /// What they cost by the models' prices, in the currency of these.
     pub cost: f64,
+    /// Whether it is cordoned because it was told to rest: it lives, and takes tasks again when it is told.
+    pub resting: bool,
     /// When it began: what it counts starts again with it. 0: it does not say.
     pub began: Millis,
     /// When it said this.

@@ -175,6 +175,7 @@ fn a_status_comes_back_and_a_newer_one_is_named() {
         tokens: 1200,
         cost: 0.25,
         began: 1_600_000_000_000,
+        resting: true,
         at: 1_700_000_000_000,
     };
     assert_eq!(PodStatus::decode(&status.encode()).expect("it was just written"), status);

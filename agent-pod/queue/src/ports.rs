@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
@@ -325,4 +326,8 @@ pub trait Statuses: Send + Sync {
     async fn all(&self, prefix: &str) -> Result<Vec<(String, Bytes)>>;
     /// Takes it back; taking back nothing is no error.
     async fn remove(&self, key: &str) -> Result<()>;
+    /// What is said under a key from now on: the newest word alone, `None` when it is taken back. One that is only not said
+    /// again is not told: who listens counts the time. Costs nothing while nothing is said. Ends with the store; words may be
+    /// lost while a connection is away.
+    async fn watch(&self, key: &str) -> Result<watch::Receiver<Option<Bytes>>>;
 }

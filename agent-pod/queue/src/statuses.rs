@@ -1,13 +1,14 @@
 //! Statuses within one process: a map, out of which falls what is too old.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::{
     Millis, Result, STATUS_TTL, Statuses,
@@ -19,6 +20,7 @@ pub(crate) struct LocalStatuses {
     clock: Arc<dyn Clock>,
     ttl: Duration,
     said: Mutex<BTreeMap<String, Said>>,
+    watchers: Mutex<HashMap<String, watch::Sender<Option<Bytes>>>>,
 }
 
 struct Said {
@@ -28,7 +30,7 @@ struct Said {
 
 impl LocalStatuses {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ttl: STATUS_TTL, said: Mutex::default() }
+        Self { clock, ttl: STATUS_TTL, said: Mutex::default(), watchers: Mutex::default() }
     }
 
     /// What still counts.
@@ -38,13 +40,22 @@ impl LocalStatuses {
         said.retain(|_, said| now < said.until);
         said
     }
+
+    fn tell(&self, key: &str, word: Option<Bytes>) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|_, watcher| watcher.receiver_count() > 0);
+        if let Some(watcher) = watchers.get(key) {
+            watcher.send_replace(word);
+        }
+    }
 }
 
 #[async_trait]
 impl Statuses for LocalStatuses {
     async fn publish(&self, key: &str, status: Bytes) -> Result<()> {
         let until = after(self.clock.now(), self.ttl);
-        self.living().insert(key.to_owned(), Said { status, until });
+        self.living().insert(key.to_owned(), Said { status: status.clone(), until });
+        self.tell(key, Some(status));
         Ok(())
     }
 
@@ -56,6 +67,12 @@ impl Statuses for LocalStatuses {
 
     async fn remove(&self, key: &str) -> Result<()> {
         self.living().remove(key);
+        self.tell(key, None);
         Ok(())
+    }
+
+    async fn watch(&self, key: &str) -> Result<watch::Receiver<Option<Bytes>>> {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(watchers.entry(key.to_owned()).or_default().subscribe())
     }
 }

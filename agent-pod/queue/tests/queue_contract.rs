@@ -135,6 +135,7 @@ on_every_implementation! {
     statuses {
         the_last_status_of_each_key_is_seen_in_order
         a_status_that_is_taken_back_is_gone
+        who_watches_a_key_hears_what_is_said_and_taken_back
         a_status_that_is_not_said_again_is_gone_after_its_time
     }
 }

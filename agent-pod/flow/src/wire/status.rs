@@ -54,6 +54,7 @@ impl PodStatus {
             tokens: self.tokens,
             cost: self.cost,
             began: self.began,
+            resting: self.resting,
             at: self.at,
         }
         .encode_to_vec()
@@ -104,6 +105,7 @@ impl PodStatus {
             tokens: status.tokens,
             cost: status.cost,
             began: status.began,
+            resting: status.resting,
             at: status.at,
         })
     }

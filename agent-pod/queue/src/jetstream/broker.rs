@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr,
+    Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, Subscriber,
     jetstream::{self, Context, message::StreamMessage},
 };
 use bytes::Bytes;
@@ -150,6 +150,15 @@ impl Broker {
     async fn send(&self, subject: &str, request: Request) -> Result<Message, Failure> {
         let answer = self.within(self.client.send_request(subject.to_owned(), request)).await?;
         answer.map_err(|error| Failure::request(error, subject, self.timeout))
+    }
+
+    /// Listens to a subject. When this returns, the server has seen it: it works a connection's commands in order, so its
+    /// answer to a question says that nothing is missed that is published from now on.
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, Failure> {
+        let subscriber = self.client.subscribe(subject).await;
+        let subscriber = subscriber.map_err(|error| Failure::Request(Box::new(error)))?;
+        let _: serde_json::Value = self.api("INFO", &json!(null)).await?;
+        Ok(subscriber)
     }
 
     /// A request to the broker's API.

@@ -30,13 +30,7 @@ impl JetStreamEvents {
 
     async fn subscribe(&self, prefix: &str) -> Result<async_nats::Subscriber, Failure> {
         let subject = format!("{}.{}", self.subjects, names::wildcard(prefix));
-        let subscriber = self.broker.client.subscribe(subject).await;
-        let subscriber = subscriber.map_err(|error| Failure::Request(Box::new(error)))?;
-        // The server works a connection's commands in order: its answer to this says that it has seen the subscription,
-        // and that no event published from now on is missed.
-        let body = serde_json::json!(null);
-        let _: serde_json::Value = self.broker.api("INFO", &body).await?;
-        Ok(subscriber)
+        self.broker.subscribe(subject).await
     }
 }
 

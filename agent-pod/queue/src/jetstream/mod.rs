@@ -34,10 +34,12 @@ mod statuses;
 mod streams;
 mod timers;
 mod watch;
+mod woken;
 
 use std::sync::Arc;
 
 pub use settings::{Credentials, Settings};
+pub use woken::Woken;
 
 use self::{
     broker::Broker, events::JetStreamEvents, failure::Failure, payloads::JetStreamPayloads, queue::JetStreamQueue,
@@ -104,5 +106,11 @@ impl JetStream {
     /// it later makes it again.
     pub async fn remove_pool(&self, name: &str) -> Result<()> {
         self.queue.remove_pool(name).await.map_err(|failure| failure.during("remove a pool"))
+    }
+
+    /// A way to wait for the next task of a pool that sleeps, also of one that does not exist yet. It is cheap while nothing
+    /// comes; what was published before is not seen, so look at the depth after this has returned, and then wait.
+    pub async fn woken(&self, pool: &str) -> Result<Woken> {
+        self.queue.woken(pool).await.map_err(|failure| failure.during("wait for the first task of a pool"))
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Pool {
     pub(super) changed: Notify,
     /// Counts failures of the watch.
     pub(super) trouble: AtomicU64,
-    subjects: String,
+    pub(super) subjects: String,
     lease: Duration,
     max_in_work: u32,
     window: Duration,

@@ -23,6 +23,7 @@ use super::{
     names,
     pool::Pool,
     stash::{Handover, ID_HEADER, lock},
+    woken::Woken,
 };
 use crate::{Delivery, Depth, Discarded, Message, Priority, Queue, Receipt, Result as PortResult};
 
@@ -66,6 +67,11 @@ impl JetStreamQueue {
         let pool = self.pool(name);
         pool.doubt();
         self.broker.drop_stream(&pool.stream).await
+    }
+
+    /// A way to wait for the next task of a pool.
+    pub(super) async fn woken(&self, name: &str) -> Result<Woken, Failure> {
+        self.pool(name).woken().await
     }
 
     async fn publish_all(&self, messages: Vec<Message>) -> Result<(), Failure> {

@@ -1,16 +1,19 @@
 //! Statuses: a key-value bucket in the broker's memory, whose entries the broker itself lets go when they are too old.
 //!
+//! One that is taken back is replaced by the mark that such buckets have for it, so that who listens to the key hears it.
+//!
 //! The bucket does not outlive a broker that stands alone and is started again; the next status makes it anew.
 
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, Subscriber,
     jetstream::stream::{Config, DiscardPolicy, StorageType},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::watch;
 
 use super::{
     broker::Broker,
@@ -21,6 +24,10 @@ use crate::{Result as PortResult, Statuses};
 
 /// Name of the bucket behind the prefix.
 const BUCKET: &str = "status";
+/// Header of the mark in place of an entry that was taken back.
+const OPERATION: &str = "KV-Operation";
+/// Its value.
+const DELETED: &str = "DEL";
 /// Statuses that are read at once.
 const READS_AT_ONCE: usize = 32;
 
@@ -65,6 +72,16 @@ impl JetStreamStatuses {
         }
     }
 
+    async fn take_back(&self, key: &str) -> Result<(), Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, DELETED);
+        match self.broker.publish(&self.subject(key), headers, Bytes::new()).await {
+            // The bucket is gone, and with it the status.
+            Err(Failure::Nobody { .. }) => Ok(()),
+            said => said.map(drop),
+        }
+    }
+
     async fn said(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Failure> {
         let start = self.subjects.len() + 1;
         let filter = format!("{}.{}", self.subjects, names::wildcard(prefix));
@@ -81,7 +98,8 @@ impl JetStreamStatuses {
         keys.sort_unstable();
         let reads = keys.into_iter().map(|key| async move {
             let message = self.broker.last(&self.config.name, &self.subject(&key)).await?;
-            Ok::<_, Failure>(message.map(|message| (key, message.payload)))
+            let said = message.filter(|message| !is_taken_back(Some(&message.headers)));
+            Ok::<_, Failure>(said.map(|message| (key, message.payload)))
         });
         // One that fell silent since its key was listed is not there.
         stream::iter(reads).buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found)).try_collect().await
@@ -99,9 +117,31 @@ impl Statuses for JetStreamStatuses {
     }
 
     async fn remove(&self, key: &str) -> PortResult<()> {
-        match self.broker.purge(&self.config.name, &self.subject(key), None).await {
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok(()),
-            purged => purged.map_err(|failure| failure.during("take a status back")),
-        }
+        self.take_back(key).await.map_err(|failure| failure.during("take a status back"))
     }
+
+    async fn watch(&self, key: &str) -> PortResult<watch::Receiver<Option<Bytes>>> {
+        let subscriber = self.broker.subscribe(self.subject(key)).await;
+        let subscriber = subscriber.map_err(|failure| failure.during("watch a status"))?;
+        let (sender, receiver) = watch::channel(None);
+        self.broker.runtime.spawn(hear(subscriber, sender));
+        Ok(receiver)
+    }
+}
+
+/// Passes on what is said until nobody listens.
+async fn hear(mut subscriber: Subscriber, listener: watch::Sender<Option<Bytes>>) {
+    loop {
+        let message = tokio::select! {
+            message = subscriber.next() => message,
+            () = listener.closed() => None,
+        };
+        let Some(message) = message else { return };
+        let is_gone = is_taken_back(message.headers.as_ref());
+        listener.send_replace((!is_gone).then_some(message.payload));
+    }
+}
+
+fn is_taken_back(headers: Option<&HeaderMap>) -> bool {
+    headers.is_some_and(|headers| headers.get(OPERATION).is_some())
 }

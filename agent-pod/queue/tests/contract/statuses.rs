@@ -51,3 +51,23 @@ pub async fn a_status_that_is_not_said_again_is_gone_after_its_time(fixture: &Fi
     })
     .await;
 }
+
+pub async fn who_watches_a_key_hears_what_is_said_and_taken_back(fixture: &Fixture) {
+    let statuses = &fixture.ports.statuses;
+    say(fixture, "_orders/readers", "before").await;
+    let mut heard = statuses.watch("_orders/readers").await.expect("watch");
+    say(fixture, "_orders/readers-2", "to others").await;
+    say(fixture, "_orders", "to nobody").await;
+    say(fixture, "_orders/readers", "1").await;
+    soon(heard.changed()).await.expect("the store is open");
+    assert_eq!(heard.borrow_and_update().as_deref(), Some(&b"1"[..]));
+    statuses.remove("_orders/readers").await.expect("remove");
+    soon(heard.changed()).await.expect("the store is open");
+    assert_eq!(*heard.borrow_and_update(), None);
+    say(fixture, "_orders/readers", "2").await;
+    soon(heard.wait_for(|word| word.as_deref() == Some(&b"2"[..]))).await.expect("the store is open");
+    assert_eq!(
+        said(fixture, "_orders/readers").await,
+        pairs(&[("_orders/readers", "2"), ("_orders/readers-2", "to others")])
+    );
+}
