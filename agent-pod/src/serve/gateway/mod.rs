@@ -16,6 +16,7 @@ mod keeping;
 mod refusal;
 mod retaining;
 mod rpc;
+mod scaling;
 mod stats;
 mod tally;
 pub(super) mod tokens;
