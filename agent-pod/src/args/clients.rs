@@ -244,7 +244,7 @@ pub struct EraseArguments {
     pub format: Format,
 }
 
-/// `docket stats`.
+/// `docket stats`, and others that ask a gateway for what concerns no single pipeline.
 #[derive(Args, Debug, Clone)]
 pub struct StatsArguments {
     /// The gateway's address.
@@ -255,7 +255,7 @@ pub struct StatsArguments {
     pub token: Option<String>,
     #[command(flatten)]
     pub tls: TlsArguments,
-    /// table: for people; json: everything, each worker's own words included.
+    /// table: for people; json: all that the gateway says.
     #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
 }

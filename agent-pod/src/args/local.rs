@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{FileArguments, Format, ModelArguments, RedisArguments, RemoteArguments, StateArguments};
+use super::{FileArguments, Format, ModelArguments, RedisArguments, RemoteArguments, StateArguments, StatsArguments};
 
 /// `docket run`.
 #[derive(Args, Debug, Clone)]
@@ -175,6 +175,13 @@ pub enum ExplainCommand {
         /// How it is printed.
         #[arg(long, env = "DOCKET_FORMAT", value_enum, default_value = "table")]
         format: Format,
+    },
+    /// How many agents the autoscaler wants for a pool and why: what a gateway's operator has decided of late.
+    Pool {
+        /// The pool.
+        name: String,
+        #[command(flatten)]
+        gateway: StatsArguments,
     },
 }
 

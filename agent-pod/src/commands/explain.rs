@@ -1,11 +1,11 @@
-//! `docket explain document`: what happened to a document, stage by stage, and why.
+//! `docket explain document`: what happened to a document, stage by stage, and why. `docket explain pool` is the gateway's.
 
 use std::process::ExitCode;
 
 use flow::{DocumentRecord, Plan, PlannedStage, StageState, StageStatus};
 use serde_json::{Value, json};
 
-use super::{dlq, print, run::report, run::summary::one_line, table};
+use super::{client, dlq, print, run::report, run::summary::one_line, table};
 use crate::{
     Error, Result,
     args::{ExplainCommand, Format},
@@ -13,7 +13,10 @@ use crate::{
 };
 
 pub(super) async fn explain(command: ExplainCommand) -> Result<ExitCode> {
-    let ExplainCommand::Document { name, state, pipeline, format } = command;
+    let (name, state, pipeline, format) = match command {
+        ExplainCommand::Document { name, state, pipeline, format } => (name, state, pipeline, format),
+        ExplainCommand::Pool { name, gateway } => return client::explain_pool(&name, gateway).await,
+    };
     let (_state, driver) = dlq::last_run(&state, pipeline.as_deref()).await?;
     let record = driver.get(&name).await.map_err(dlq::unknown)?;
     let plan = driver.plan(&record).await.map_err(Error::system("read the document's plan"))?;

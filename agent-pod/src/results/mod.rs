@@ -33,6 +33,7 @@ use crate::{
     runtime::{
         drivers::Drivers,
         metrics::Metrics,
+        rest::Rest,
         templates::Templates,
         worker::{OnFailure, Work, Worker},
     },
@@ -100,6 +101,7 @@ pub(crate) fn worker(name: String, drivers: Drivers, sinks: Arc<Sinks>, on_failu
         alone: Arc::default(),
         on_failure,
         standing: Arc::default(),
+        rest: Rest::default(),
     }
 }
 

@@ -18,6 +18,9 @@ const STAGE_SECONDS: [f64; 16] =
 const DOCUMENT_SECONDS: [f64; 14] =
     [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
+/// Tasks wait from a moment to hours, where their pool sleeps or is too small.
+const WAIT_SECONDS: [f64; 14] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0];
+
 /// Requests of clients take from milliseconds (a vector) to minutes (a long answer).
 const INFERENCE_SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
 
@@ -30,6 +33,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     cost: CounterVec,
     in_work: GaugeVec,
+    waits: HistogramVec,
     cache_requests: IntCounterVec,
     cache_checked: IntCounterVec,
     queue_waiting: IntGaugeVec,
@@ -81,6 +85,12 @@ impl Default for Metrics {
                 Opts::new("docket_agent_utilization_ratio", "Slots of this worker that are in work"),
                 &["pool"],
             )),
+            waits: histogram(
+                "docket_task_wait_seconds",
+                "From the publishing of a task to its first start",
+                &WAIT_SECONDS,
+                &["pool"],
+            ),
             cache_requests: counter(
                 "docket_cache_requests_total",
                 "Requests to the cache of results; a miss is counted at the level \"none\"",
@@ -182,6 +192,7 @@ impl Metrics {
             Box::new(self.tokens.clone()),
             Box::new(self.cost.clone()),
             Box::new(self.in_work.clone()),
+            Box::new(self.waits.clone()),
             Box::new(self.cache_requests.clone()),
             Box::new(self.cache_checked.clone()),
             Box::new(self.queue_waiting.clone()),
@@ -269,6 +280,11 @@ impl Metrics {
     /// So many of a worker's slots are in work.
     pub fn utilization(&self, pool: &str, in_work: usize, slots: usize) {
         self.in_work.with_label_values(&[pool]).set(in_work as f64 / slots.max(1) as f64);
+    }
+
+    /// A task was started for the first time, which had waited so long.
+    pub fn waited(&self, pool: &str, waited: std::time::Duration) {
+        self.waits.with_label_values(&[pool]).observe(waited.as_secs_f64());
     }
 
     /// Tasks were handed back unfinished.

@@ -18,6 +18,7 @@ pub mod models;
 pub mod plans;
 pub mod progress;
 pub mod providers;
+pub mod rest;
 pub mod retention;
 pub mod service_times;
 pub mod services;

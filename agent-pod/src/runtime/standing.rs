@@ -3,12 +3,12 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use flow::ServiceTime;
+use flow::{ServiceTime, Spent, WaitCounts};
 
 use super::service_times::ServiceTimes;
 
@@ -17,13 +17,49 @@ use super::service_times::ServiceTimes;
 pub struct Standing {
     in_work: AtomicU32,
     interrupted: AtomicU64,
+    resting: AtomicBool,
     times: Mutex<ServiceTimes>,
+    waits: Mutex<WaitCounts>,
+    tokens: AtomicU64,
+    /// In billionths.
+    cost: AtomicU64,
 }
 
 impl Standing {
     /// So many tasks are in work now.
     pub fn working(&self, tasks: usize) {
         self.in_work.store(u32::try_from(tasks).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// It takes no tasks because it rests, or it takes them again.
+    pub fn rests(&self, rests: bool) {
+        self.resting.store(rests, Ordering::Relaxed);
+    }
+
+    /// Whether it takes no tasks because it rests.
+    pub fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Relaxed)
+    }
+
+    /// A task was started for the first time, which had waited so long.
+    pub fn started(&self, waited: Duration) {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).start(waited.as_secs_f64());
+    }
+
+    /// How long tasks had waited when they were started.
+    pub fn waits(&self) -> WaitCounts {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An attempt took tokens, whether its result was of use or not.
+    pub fn spent(&self, spent: &Spent) {
+        self.tokens.fetch_add(spent.tokens(), Ordering::Relaxed);
+        self.cost.fetch_add(spent.cost, Ordering::Relaxed);
+    }
+
+    /// Tokens read and written so far, and their cost.
+    pub fn consumed(&self) -> (u64, f64) {
+        (self.tokens.load(Ordering::Relaxed), flow::units(self.cost.load(Ordering::Relaxed)))
     }
 
     /// A task was handed back unfinished.

@@ -22,6 +22,8 @@ use super::{
     driver::{self, Driver},
     drivers::Drivers,
     faults::{self, Point},
+    now,
+    rest::Rest,
     services::Services,
     standing::Standing,
     stop::Stop,
@@ -38,6 +40,10 @@ const WAIT: Duration = Duration::from_secs(2);
 const HAND_BACK: Duration = Duration::from_millis(200);
 /// Wait of a worker that goes on after the system failed: long enough for a broker to come back.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// How long a pull is still given whose worker is to rest: one that is being answered ends by itself, and what it brings was
+/// never in other hands.
+const LAST_PULL: Duration = Duration::from_millis(200);
 
 /// Reason of an attempt that took too long.
 const TIMEOUT: &str = "Timeout";
@@ -121,6 +127,8 @@ pub struct Worker {
     pub on_failure: OnFailure,
     /// Where its counts go, for its status.
     pub standing: Arc<Standing>,
+    /// Whether it is to take tasks.
+    pub rest: Rest,
 }
 
 /// A start that was entered in a record, and what takes it back.
@@ -136,15 +144,21 @@ impl Worker {
         let worker = Arc::new(self);
         let slots = Arc::new(Semaphore::new(worker.concurrency));
         let mut in_work: JoinSet<Result<(), Error>> = JoinSet::new();
+        let mut rests = false;
         loop {
             worker.in_work(in_work.len());
+            if worker.rest.is_told() != rests {
+                rests = !rests;
+                worker.rests(rests);
+            }
             let free = tokio::select! {
                 () = stop.cordoned() => break,
+                () = worker.rest.told(!rests) => continue,
                 Some(done) = in_work.join_next(), if !in_work.is_empty() => {
                     worker.settle(done)?;
                     continue;
                 }
-                permit = slots.acquire() => { drop(permit); slots.available_permits() }
+                permit = slots.acquire(), if !rests => { drop(permit); slots.available_permits() }
             };
             let deliveries = worker.pull(free, &mut in_work, &stop).await?;
             for delivery in deliveries {
@@ -165,6 +179,14 @@ impl Worker {
         Ok(())
     }
 
+    /// Pulls no more, or again. It says so when it is so: whoever counts on it must not be too early.
+    fn rests(&self, rests: bool) {
+        if rests {
+            self.queue().leave(&self.drivers.pool(&self.pool));
+        }
+        self.standing.rests(rests);
+    }
+
     /// Tells how many tasks are in work.
     fn in_work(&self, tasks: usize) {
         self.drivers.metrics().utilization(&self.pool, tasks, self.concurrency);
@@ -180,6 +202,10 @@ impl Worker {
     ) -> Result<Vec<Delivery>, Error> {
         let pool = self.drivers.pool(&self.pool);
         let mut pull = pin!(self.queue().pull(&pool, free, WAIT));
+        let mut resting = pin!(async {
+            self.rest.told(true).await;
+            tokio::time::sleep(LAST_PULL).await;
+        });
         let pulled = loop {
             tokio::select! {
                 pulled = &mut pull => break pulled,
@@ -189,6 +215,7 @@ impl Worker {
                 }
                 // What a broker has sent already, the queue hands back.
                 () = stop.cordoned() => return Ok(Vec::new()),
+                () = &mut resting => return Ok(Vec::new()),
             }
         };
         match pulled {
@@ -313,6 +340,10 @@ impl Worker {
             self.attempt(&self.drivers.of(&task.pipeline), &task, &record).await
         } else {
             let _shared = self.alone.read().await;
+            // The broker's clock may go otherwise than ours; a wait is never less than none.
+            let waited = Duration::from_millis(now().saturating_sub(delivery.published_at));
+            self.standing.started(waited);
+            self.drivers.metrics().waited(&self.pool, waited);
             self.attempt(&driver, &task, &record).await
         }
     }
@@ -352,7 +383,7 @@ impl Worker {
             Ok(Executed::Done(mut completion)) => {
                 completion.worker.clone_from(&self.name);
                 self.drivers.metrics().stage(&task.pipeline, &stage, &completion);
-                self.drivers.metrics().spent(&task.pipeline, completion.model.as_deref(), &completion.spent());
+                self.spent(&task.pipeline, completion.model.as_deref(), &completion.spent());
                 Event::StageCompleted { stage, round, epoch, attempt, completion }
             }
             Ok(Executed::Skipped) => Event::StageSkipped { stage, round, epoch },
@@ -361,7 +392,7 @@ impl Worker {
             }
             Err(Failure::Document { reason, message, transient, model, spent, after }) => {
                 self.drivers.metrics().stage_failed(&task.pipeline, &stage, reason);
-                self.drivers.metrics().spent(&task.pipeline, model.as_deref(), &spent);
+                self.spent(&task.pipeline, model.as_deref(), &spent);
                 let cause = Cause { reason: reason.to_owned(), message, worker: self.name.clone(), model };
                 // The tokens of an answer that never came are not known.
                 let spent = Spent { seconds: begun.elapsed().as_secs_f64(), ..spent };
@@ -378,6 +409,11 @@ impl Worker {
             self.standing.done(&task.pipeline, &task.stage, tokens, begun.elapsed());
         }
         Ok(())
+    }
+
+    fn spent(&self, pipeline: &str, model: Option<&str>, spent: &Spent) {
+        self.drivers.metrics().spent(pipeline, model, spent);
+        self.standing.spent(spent);
     }
 
     /// Starts the lease again every third of it; ends only by being dropped or by failing.

@@ -4,6 +4,7 @@
 //! in hand is finished within the grace period, the rest is handed back.
 
 pub(crate) mod config;
+mod cpu;
 mod gateway;
 mod health;
 mod inference;

@@ -13,7 +13,7 @@ use flow::{CacheCounts, HeldModel, PodStatus, keys::is_of_an_agent};
 use queue::Statuses;
 use tokio::sync::Mutex;
 
-use super::inference::Inference;
+use super::{cpu::CpuMeter, inference::Inference};
 use crate::{
     error::chain,
     runtime::{cache::LevelStatistics, now, services::Services, standing::Standing, stop::Stop},
@@ -31,6 +31,9 @@ pub(super) struct Speaker {
     pub(super) slots: u32,
     pub(super) standing: Arc<Standing>,
     pub(super) stop: Stop,
+    pub(super) cpu: CpuMeter,
+    /// When the process began, in milliseconds since the epoch.
+    pub(super) began: u64,
     /// Where its inference interface is, as others reach it.
     pub(super) address: Option<String>,
     /// Known once everything is loaded.
@@ -76,6 +79,8 @@ impl Speaker {
     fn status(&self) -> PodStatus {
         let (in_work, interrupted) = self.standing.counts();
         let loaded = self.loaded.get();
+        let (tokens, cost) = self.standing.consumed();
+        let (stops, rests) = (self.stop.is_cordoned(), self.standing.is_resting());
         PodStatus {
             name: self.name.clone(),
             pool: self.pool.clone(),
@@ -85,7 +90,8 @@ impl Speaker {
                 .and_then(|loaded| loaded.inference.as_ref())
                 .map_or(0, |inference| inference.working(&self.pool)),
             ready: loaded.is_some(),
-            cordoned: self.stop.is_cordoned(),
+            cordoned: stops || rests,
+            resting: rests && !stops,
             service_times: self.standing.service_times(),
             model_load_seconds: loaded.map(|loaded| loaded.models_took.as_secs_f64()),
             ready_after_seconds: loaded.map(|loaded| loaded.ready_after.as_secs_f64()),
@@ -94,8 +100,12 @@ impl Speaker {
             models: loaded.map(|loaded| loaded.models.clone()).unwrap_or_default(),
             heads: loaded.map(|loaded| loaded.services.heads.lessons()).unwrap_or_default(),
             address: self.address.clone(),
+            waits: Some(self.standing.waits()),
+            cpu: self.cpu.share(),
+            tokens,
+            cost,
+            began: self.began,
             at: now(),
-            ..PodStatus::default()
         }
     }
 }
@@ -192,11 +202,18 @@ mod tests {
             slots: 4,
             standing: Arc::default(),
             stop: Stop::default(),
+            cpu: CpuMeter::of_this_process(),
+            began: 7,
             address: None,
             loaded: OnceLock::new(),
         };
         speaker.standing.working(3);
         speaker.standing.done("p", "a", 0, Duration::from_millis(20));
+        speaker.standing.started(Duration::from_secs(3));
+        let spent = flow::Spent { prompt_tokens: 20, completion_tokens: 10, cost: 250_000_000, ..Default::default() };
+        speaker.standing.spent(&spent);
+        let orders = flow::PoolOrders::default().encode();
+        ports.statuses.publish("_orders/readers", orders.into()).await.expect("published");
         ports.statuses.publish("readers/broken", Bytes::from("nonsense")).await.expect("published");
         let said = tokio::time::timeout(Duration::from_millis(300), speaker.speak(ports.statuses.as_ref())).await;
         assert!(said.is_err(), "it goes on");
@@ -204,8 +221,13 @@ mod tests {
         let [worker] = workers.as_slice() else { panic!("one worker: {workers:?}") };
         assert_eq!((worker.in_work, worker.slots, worker.ready, worker.cordoned), (3, 4, false, false));
         assert_eq!(worker.service_times[0].stage, "a");
+        assert_eq!((worker.began, worker.tokens, worker.cost), (7, 30, 0.25));
+        let waits = worker.waits.as_ref().expect("it counts them");
+        assert_eq!((waits.started, flow::late(waits, 2.0), flow::late(waits, 5.0)), (1, 1, 0));
+        speaker.standing.rests(true);
+        assert!(speaker.status().cordoned && speaker.status().resting);
         speaker.stop.cordon();
-        assert!(speaker.status().cordoned);
+        assert!(speaker.status().cordoned && !speaker.status().resting, "it stops, and does not come back");
         speaker.fall_silent(ports.statuses.as_ref()).await;
         assert!(Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read").is_empty());
     }

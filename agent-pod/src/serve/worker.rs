@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     config::WorkerConfig,
+    cpu::CpuMeter,
     gateway::tokens::Tokens,
     health,
     health::Health,
@@ -32,7 +33,8 @@ use crate::{
         erasure::{Folder, Follower},
         learner::Learner,
         metrics::Metrics,
-        models,
+        models, now,
+        rest::Rest,
         services::Services,
         standing::Standing,
         stop::{Signals, Stop},
@@ -68,6 +70,8 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         slots: config.spec.effective().concurrency,
         standing: Arc::default(),
         stop: stop.clone(),
+        cpu: CpuMeter::of_this_process(),
+        began: now(),
         address: None,
         loaded: OnceLock::new(),
     };
@@ -132,7 +136,9 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
             let until = stopping.clone();
             tokio::spawn(async move { learner.run(until).await });
             let needed = (drivers, Arc::clone(&opened), Arc::clone(&speaker.standing));
+            let rest = Rest::default();
             let worker = build(&config.process.name, &config.pool, &config.spec, needed, &Arc::default());
+            let worker = Worker { rest: rest.clone(), ..worker };
             health.ready();
             let models = status::held_models(&config.spec, &opened);
             let ready_after = started.elapsed();
@@ -146,7 +152,9 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
             note(&format!("worker {} takes tasks of pool {}", config.process.name, config.pool));
             let (following, caches) = (stopping.clone(), (obeyed, stopping.clone()));
             let listening = orders::listen(&opened.cache, &opened.ports, name, caches);
-            let (worked, (), ()) = tokio::join!(worker.run(stopping), follower.follow(&following), listening);
+            let obeying = rest.follow(statuses.as_ref(), (config.pool.as_str(), name.as_str()), &following);
+            let (worked, (), (), ()) =
+                tokio::join!(worker.run(stopping), follower.follow(&following), listening, obeying);
             worked.map_err(Error::system("work"))
         };
         let worked = tokio::select! {
@@ -192,5 +200,6 @@ pub(super) fn build(
         alone: Arc::clone(alone),
         on_failure: OnFailure::GoOn,
         standing,
+        rest: Rest::default(),
     }
 }

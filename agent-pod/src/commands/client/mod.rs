@@ -8,6 +8,7 @@ mod feedback;
 mod following;
 mod people;
 mod reading;
+mod scaling;
 mod stats;
 mod submit;
 
@@ -21,6 +22,7 @@ pub(super) use self::{
     following::watch,
     people::{answer, pending},
     reading::{cancel, get, list, print_results, print_values},
+    scaling::explain_pool,
     stats::stats,
     submit::submit,
 };

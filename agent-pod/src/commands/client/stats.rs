@@ -32,10 +32,12 @@ fn tables(stats: &Value) -> String {
         [vec![word(&pool["name"])], waiting.to_vec(), vec![seconds(&pool["oldestSeconds"]), workers, work]].concat()
     };
     let worker = |worker: &Value| {
-        let state = match (worker["ready"] == true, worker["cordoned"] == true) {
-            (_, true) => "stopping",
-            (true, false) => "ready",
-            (false, false) => "loading",
+        let says = |word: &str| worker[word] == true;
+        let state = match (says("ready"), says("cordoned"), says("resting")) {
+            (_, true, true) => "resting",
+            (_, true, false) => "stopping",
+            (true, false, _) => "ready",
+            (false, false, _) => "loading",
         };
         let models: Vec<String> = items(&worker["models"]).iter().map(|model| word(&model["name"])).collect();
         let work = format!("{}/{}", word(&worker["inWork"]), word(&worker["slots"]));

@@ -23,6 +23,7 @@ use crate::{
         drivers::Drivers,
         inputs::Input,
         models, now,
+        rest::Rest,
         services::Services,
         state::{Run, State},
         stop::{Signals, Stop},
@@ -267,6 +268,7 @@ impl Session {
                     alone: Arc::clone(&alone),
                     on_failure: OnFailure::Stop,
                     standing: Arc::default(),
+                    rest: Rest::default(),
                 };
                 let (pool, stop) = (pool.clone(), stop.clone());
                 parts.spawn(async move {

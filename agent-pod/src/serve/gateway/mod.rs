@@ -16,6 +16,7 @@ mod keeping;
 mod refusal;
 mod retaining;
 mod rpc;
+mod scaling;
 mod stats;
 mod tally;
 pub(super) mod tokens;
@@ -36,6 +37,7 @@ use tokio::sync::Semaphore;
 use self::{api::Api, credits::Credits, intake::Intake, stats::Loads, tally::Tallies, tokens::Tokens};
 use super::{
     config::GatewayConfig,
+    cpu::CpuMeter,
     health::{self, Health},
     inference::{self, Backend, Directory, Inference, Workers},
     listen::{self, Bounds, Protocols, Tls},
@@ -55,7 +57,7 @@ use crate::{
         erasure::Opinions,
         learner::Learner,
         metrics::Metrics,
-        models,
+        models, now,
         services::Services,
         state::State,
         stop::{Signals, Stop},
@@ -248,7 +250,7 @@ fn spawn_workers(
         learner.run(until).await;
         Ok(())
     });
-    let alone = Arc::default();
+    let (alone, began) = (Arc::default(), now());
     for (pool, spec) in pools {
         let loaded = loaded(spec);
         let (services, statuses) = (Arc::clone(services), Arc::clone(&services.ports.statuses));
@@ -258,6 +260,8 @@ fn spawn_workers(
             slots: spec.effective().concurrency,
             standing: Arc::default(),
             stop: stop.clone(),
+            cpu: CpuMeter::of_this_process(),
+            began,
             address: None,
             loaded: OnceLock::from(loaded),
         };

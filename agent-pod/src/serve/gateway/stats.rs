@@ -85,6 +85,7 @@ fn pool_stats(pool: &str, depth: &Depth, workers: &[PodStatus]) -> Value {
         "inWork": depth.in_work,
         "oldestSeconds": depth.oldest.map(|age| age.as_secs_f64()),
         "slots": taking.map(|worker| worker.slots).sum::<u32>(),
+        "resting": workers.iter().filter(|worker| worker.resting).count(),
         "serviceTimes": service_times(workers),
         "cache": cache(workers),
         "workers": workers,
@@ -273,6 +274,7 @@ mod tests {
             slots: 4,
             ready: true,
             cordoned,
+            resting: cordoned,
             service_times: vec![time],
             cache: vec![counts],
             ..PodStatus::default()
@@ -280,6 +282,7 @@ mod tests {
         let workers = [worker(time(1, 1.0, 2.0), counts(3, 1), false), worker(time(3, 5.0, 1.0), counts(0, 0), true)];
         let depth = Depth { pending: [1, 0, 2, 0], in_work: 5, ..Depth::default() };
         let stats = pool_stats("readers", &depth, &workers);
+        assert_eq!(stats["resting"], 1);
         assert_eq!(stats["waiting"], json!({"critical": 1, "high": 0, "normal": 2, "low": 0}));
         assert_eq!((&stats["slots"], &stats["inWork"], &stats["oldestSeconds"]), (&json!(4), &json!(5), &Value::Null));
         let expected = json!({"pipeline": "p", "stage": "a", "count": 4, "mean": 4.0, "p50": 5.0, "p95": 2.0});

@@ -110,13 +110,19 @@ fn is_full(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// The workers that hold one of these models and take requests.
+/// The workers that hold one of these models and take requests. Those that rest, which may be about to go, are asked where all
+/// rest that could be: a client that waits for an answer is better served by them than refused.
 fn candidates<'a>(living: &'a [PodStatus], held: &[&Held]) -> Vec<(&'a str, &'a PodStatus)> {
     let holds = |status: &PodStatus| {
         held.iter().any(|held| held.pool == status.pool && status.models.iter().any(|model| model.name == held.name))
     };
-    let taking = living.iter().filter(|status| status.ready && !status.cordoned && holds(status));
-    taking.filter_map(|status| Some((status.address.as_deref()?, status))).collect()
+    let able = |resting: bool| {
+        let able = living.iter().filter(|status| status.ready && holds(status));
+        let able = able.filter(move |status| status.resting == resting && (resting || !status.cordoned));
+        able.filter_map(|status| Some((status.address.as_deref()?, status))).collect::<Vec<_>>()
+    };
+    let taking = able(false);
+    if taking.is_empty() { able(true) } else { taking }
 }
 
 impl Sent {
@@ -233,6 +239,10 @@ mod tests {
         assert_eq!(sent.in_order(all()), ["b:80", "a:80", "c:80"]);
     }
 
+    fn asked<'a>(living: &'a [PodStatus], held: &[&Held]) -> Vec<&'a str> {
+        candidates(living, held).into_iter().map(|(address, _)| address).collect()
+    }
+
     #[test]
     fn only_workers_that_take_requests_for_the_model_are_asked() {
         let mut directory = super::super::Directory::default();
@@ -247,11 +257,12 @@ mod tests {
             worker("good", 0, 1),
             PodStatus { ready: false, ..worker("loading", 0, 1) },
             PodStatus { cordoned: true, ..worker("stopping", 0, 1) },
+            PodStatus { cordoned: true, resting: true, ..worker("resting", 0, 1) },
             PodStatus { address: None, ..worker("closed", 0, 1) },
             of_another_pool,
             without_model,
         ];
-        let found: Vec<&str> = candidates(&living, &held).into_iter().map(|(address, _)| address).collect();
-        assert_eq!(found, ["good:80"]);
+        assert_eq!(asked(&living, &held), ["good:80"]);
+        assert_eq!(asked(&living[1..], &held), ["resting:80"], "nobody else could answer");
     }
 }

@@ -43,6 +43,7 @@ type Answer = Result<Json<Value>, Refusal>;
 pub(super) fn routes(api: &Arc<Api>) -> Router {
     let documents = Router::new()
         .route("/v1/stats", get(stats))
+        .route("/v1/pools/{pool}/explain", get(explain_pool))
         .route("/v1/pipelines", get(pipelines))
         .route("/v1/pipelines/{pipeline}/documents", post(submit).get(list))
         .route("/v1/pipelines/{pipeline}/documents/{document}", get(document).delete(erasing::document))
@@ -88,6 +89,10 @@ async fn pipelines(State(api): Caught, Extension(caller): Extension<Caller>) -> 
 
 async fn stats(State(api): Caught, Extension(caller): Extension<Caller>) -> Answer {
     api.stats(&caller).await.map(Json)
+}
+
+async fn explain_pool(State(api): Caught, Extension(caller): Extension<Caller>, Path(pool): Path<String>) -> Answer {
+    api.explain_pool(&caller, &pool).await.map(Json)
 }
 
 /// What is said of a document in the address.

@@ -1,0 +1,196 @@
+//! `docket explain pool`: how many agents a pool is to have, what decided it, what bounds it, and when it may change.
+
+use std::process::ExitCode;
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::connection::Connection;
+use crate::{
+    Error, Result,
+    args::{Format, StatsArguments},
+    commands::{print, run::summary::one_line, table},
+};
+
+/// What the operator tells of a pool. What a version leaves out is not told.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Decided {
+    pool: String,
+    mode: String,
+    desired: u64,
+    replicas: u64,
+    at: String,
+    decisions: Vec<Decision>,
+    recommendation: Option<Recommendation>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Decision {
+    at: String,
+    from: u64,
+    to: u64,
+    pulling: u64,
+    reason: String,
+    message: String,
+    terms: Vec<Term>,
+    clamp: Option<String>,
+    next_change_at: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Term {
+    term: String,
+    replicas: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Recommendation {
+    field: String,
+    value: f64,
+    share: f64,
+}
+
+/// Prints what was decided for a pool.
+pub(in crate::commands) async fn explain_pool(pool: &str, arguments: StatsArguments) -> Result<ExitCode> {
+    let connection = Connection::to(&arguments.gateway, arguments.token.as_deref(), &arguments.tls)?;
+    let path = ["v1", "pools", pool, "explain"];
+    let told = connection.ask(|| connection.request(Method::GET, &path, &[])).await??;
+    match arguments.format {
+        Format::Json | Format::Jsonl => print(&told.to_string()),
+        Format::Table => {
+            let decided = serde_json::from_value(told);
+            print(&text(&decided.map_err(Error::system("read what the gateway says of the pool"))?));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(decided: &Decided) -> String {
+    let mut lines = vec![format!("pool     {}", decided.pool), format!("wanted   {}", wanted(decided))];
+    if let Some(newest) = decided.decisions.first() {
+        lines.push(format!("why      {} ({})", one_line(&newest.message), newest.reason));
+        let terms: Vec<String> = newest.terms.iter().map(|term| format!("{} {}", term.term, term.replicas)).collect();
+        if !terms.is_empty() {
+            lines.push(format!("asked    {}", terms.join(", ")));
+        }
+        if let Some(clamp) = &newest.clamp {
+            lines.push(format!("bounded  by {}", bound(clamp)));
+        }
+        let pulling = match newest.pulling {
+            pulling if pulling >= newest.to => "all agents take tasks".to_owned(),
+            pulling => format!("{pulling} of {} take tasks, the others rest", agents(newest.to)),
+        };
+        lines.push(format!("working  {pulling}"));
+        lines.push(match &newest.next_change_at {
+            Some(time) => format!("changes  at {time}, though nothing else does until then"),
+            None => "changes  only when the work does".to_owned(),
+        });
+    }
+    if let Some(Recommendation { field, value, share }) = &decided.recommendation {
+        let percent = share * 100.0;
+        lines.push(format!(
+            "advice   {field} {value} s would save {percent:.0} % of what idle agents and cold starts cost"
+        ));
+    }
+    lines.push(format!("as of    {}", decided.at));
+    lines.push(String::new());
+    if decided.decisions.is_empty() {
+        lines.push("No decision has changed anything yet.".to_owned());
+        return lines.join("\n");
+    }
+    let row = |decision: &Decision| {
+        let numbers = [decision.from, decision.to, decision.pulling].map(|number| number.to_string());
+        [vec![decision.at.clone()], numbers.to_vec(), vec![decision.reason.clone(), one_line(&decision.message)]]
+            .concat()
+    };
+    let rows: Vec<Vec<String>> = decided.decisions.iter().map(row).collect();
+    lines.push(table(&["DECIDED", "FROM", "TO", "PULLING", "REASON", "WHY"], &rows));
+    lines.join("\n")
+}
+
+/// What is wanted, what there is, and whose word counts.
+fn wanted(decided: &Decided) -> String {
+    let wanted = agents(decided.desired);
+    let there = match decided.replicas {
+        replicas if replicas == decided.desired => "and so many are asked for".to_owned(),
+        replicas => format!("{replicas} are asked for now"),
+    };
+    let owner = match decided.mode.as_str() {
+        "Advise" => "; the autoscaler only says so (mode Advise)",
+        "External" => "; somebody else decides the number (mode External)",
+        _ => "",
+    };
+    format!("{wanted}, {there}{owner}")
+}
+
+fn agents(number: u64) -> String {
+    if number == 1 { "1 agent".to_owned() } else { format!("{number} agents") }
+}
+
+/// What holds the number, in the words of the pool's fields.
+fn bound(clamp: &str) -> &str {
+    match clamp {
+        "Minimum" => "minReplicas",
+        "Maximum" => "maxReplicas",
+        "ScheduledMinimum" => "the least that the schedule says for now",
+        "ScheduledMaximum" => "the most that the schedule says for now",
+        "BusyPods" => "the agents that work: none of them is taken away",
+        "Reversal" => "the last step the other way, which was a short time ago",
+        "Stabilization" => "the stabilization time",
+        "Cooldown" => "cooldownToZero",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_and_why_is_said_in_sentences() {
+        let decided = json!({
+            "pool": "readers", "mode": "Apply", "desired": 20, "replicas": 12, "at": "2026-01-02T03:04:06Z",
+            "decisions": [
+                {
+                    "at": "2026-01-02T03:04:05Z", "from": 12, "to": 20, "pulling": 15, "reason": "Up:Backlog",
+                    "message": "from 12 to 20 agents: more replicas: waiting tasks", "clamp": "Maximum",
+                    "terms": [{"term": "Backlog", "replicas": 31}, {"term": "Arrivals", "replicas": 9}],
+                    "nextChangeAt": "2026-01-02T03:09:00Z",
+                },
+                {"at": "2026-01-02T03:00:00Z", "from": 0, "to": 12, "pulling": 12, "reason": "Up:Foreseen", "message": "m"},
+            ],
+            "recommendation": {"field": "cooldownToZero", "value": 135.0, "gain": 40.0, "share": 0.126},
+        });
+        let expected = [
+            "pool     readers",
+            "wanted   20 agents, 12 are asked for now",
+            "why      from 12 to 20 agents: more replicas: waiting tasks (Up:Backlog)",
+            "asked    Backlog 31, Arrivals 9",
+            "bounded  by maxReplicas",
+            "working  15 of 20 agents take tasks, the others rest",
+            "changes  at 2026-01-02T03:09:00Z, though nothing else does until then",
+            "advice   cooldownToZero 135 s would save 13 % of what idle agents and cold starts cost",
+            "as of    2026-01-02T03:04:06Z",
+            "",
+            "DECIDED               FROM  TO  PULLING  REASON       WHY",
+            "2026-01-02T03:04:05Z  12    20  15       Up:Backlog   from 12 to 20 agents: more replicas: waiting tasks",
+            "2026-01-02T03:00:00Z  0     12  12       Up:Foreseen  m",
+        ];
+        assert_eq!(text(&serde_json::from_value(decided).expect("decisions")), expected.join("\n"));
+    }
+
+    #[test]
+    fn a_pool_that_somebody_else_scales_or_that_was_never_changed_is_told_too() {
+        let decided = json!({"pool": "readers", "mode": "External", "desired": 1, "replicas": 1, "at": "now"});
+        let told = text(&serde_json::from_value(decided).expect("decisions"));
+        let expected = "1 agent, and so many are asked for; somebody else decides the number (mode External)";
+        assert!(told.contains(expected), "{told}");
+        assert!(told.ends_with("No decision has changed anything yet."), "{told}");
+    }
+}
