@@ -1,6 +1,7 @@
-//! Statuses: a key-value bucket in the broker's memory, whose entries the broker itself lets go when they are too old.
+//! Statuses: a stream in the broker's memory with a subject a key, whose messages the broker itself lets go when they are too
+//! old. An empty one says that there is none any more: who may say something must not be able to remove what others say.
 //!
-//! The bucket does not outlive a broker that stands alone and is started again; the next status makes it anew.
+//! The stream does not outlive a broker that stands alone and is started again; the next status makes it anew.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +20,6 @@ use super::{
 };
 use crate::{Result as PortResult, Statuses};
 
-/// Name of the bucket behind the prefix.
-const BUCKET: &str = "status";
 /// Statuses that are read at once.
 const READS_AT_ONCE: usize = 32;
 
@@ -32,19 +31,16 @@ pub(super) struct JetStreamStatuses {
 }
 
 impl JetStreamStatuses {
-    /// Opens the bucket, which is made if it does not exist.
+    /// Opens the stream, which is made if it does not exist.
     pub(super) async fn open(broker: Arc<Broker>, ttl: Duration) -> Result<Self, Failure> {
-        let bucket = format!("{}-{BUCKET}", broker.prefix);
-        let subjects = format!("$KV.{bucket}");
+        let subjects = format!("{}.status", broker.prefix);
         let config = Config {
             storage: StorageType::Memory,
             max_age: ttl,
             max_messages_per_subject: 1,
             discard: DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
             allow_direct: false,
-            ..broker.stream(&format!("KV_{bucket}"), &format!("{subjects}.>"))
+            ..broker.stream(&format!("{}-status", broker.prefix), &format!("{subjects}.>"))
         };
         broker.ensure_stream(&config).await?;
         Ok(Self { broker, config, subjects })
@@ -75,12 +71,19 @@ impl JetStreamStatuses {
         });
         match listed.await {
             // Nobody has said anything since the broker was started again.
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => return Ok(Vec::new()),
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => {
+                // Those who speak may not be allowed to make it.
+                if self.broker.makes_streams {
+                    self.broker.ensure_stream(&self.config).await?;
+                }
+                return Ok(Vec::new());
+            }
             listed => listed?,
         }
         keys.sort_unstable();
         let reads = keys.into_iter().map(|key| async move {
             let message = self.broker.last(&self.config.name, &self.subject(&key)).await?;
+            let message = message.filter(|message| !message.payload.is_empty());
             Ok::<_, Failure>(message.map(|message| (key, message.payload)))
         });
         // One that fell silent since its key was listed is not there.
@@ -99,9 +102,9 @@ impl Statuses for JetStreamStatuses {
     }
 
     async fn remove(&self, key: &str) -> PortResult<()> {
-        match self.broker.purge(&self.config.name, &self.subject(key), None).await {
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok(()),
-            purged => purged.map_err(|failure| failure.during("take a status back")),
+        match self.broker.publish(&self.subject(key), HeaderMap::new(), Bytes::new()).await {
+            Err(Failure::Nobody { .. }) => Ok(()),
+            said => said.map(drop).map_err(|failure| failure.during("take a status back")),
         }
     }
 }
