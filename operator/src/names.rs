@@ -21,6 +21,9 @@ pub const APPLIED_ANNOTATION: &str = "docket.dev/applied";
 /// Annotation of pods with the digest of their configuration, so that they are replaced when it changes.
 pub const CONFIG_ANNOTATION: &str = "docket.dev/config";
 
+/// Annotation of pods with the digest of what NATS knows them by, for the same reason.
+pub const CREDENTIALS_ANNOTATION: &str = "docket.dev/nats-credentials";
+
 /// The gateway of a namespace, and all its objects.
 pub const GATEWAY: &str = "docket-gateway";
 /// Secret with the bearer tokens of a namespace's gateway and agents.
@@ -39,6 +42,14 @@ pub const GRPC: u16 = 8081;
 pub const HEALTH: u16 = 9090;
 /// The user that all containers run as.
 pub const USER: i64 = 65_532;
+
+/// Key of the gateway in the Secret with the broker's credentials.
+pub const GATEWAY_CREDS: &str = "gateway.creds";
+
+/// Key of a pool in that Secret.
+pub fn creds(pool: &str) -> String {
+    format!("agents-{pool}.creds")
+}
 
 /// Name of all objects of a pool.
 pub fn agents(pool: &str) -> String {
