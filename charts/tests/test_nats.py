@@ -8,6 +8,10 @@ import unittest
 from support import CACHE, documents, environment, of_kind, one, pod_template, rendered, template
 
 
+# What the operator writes for servers, of keys that nobody has.
+TRUSTED = (pathlib.Path(__file__).parent / "auth.conf").read_text()
+
+
 def configuration(flavour):
     return one(rendered(flavour), "ConfigMap", "docket-nats")["data"]["nats.conf"]
 
@@ -54,6 +58,23 @@ class Nats(unittest.TestCase):
         self.assertEqual(of_kind(rendered("existing-secret"), "Secret"), [])
         self.assertIn("'name': 'mine'", str(container("existing-secret")["env"]))
 
+    def test_with_accounts_servers_mount_whom_they_trust_and_not_the_keys_of_it(self):
+        for flavour, secret in [("accounts", "docket-nats-keys"), ("accounts-one-server", "my-keys")]:
+            objects = rendered(flavour)
+            self.assertEqual(of_kind(objects, "Secret"), [], "the operator makes it")
+            self.assertIn('include "auth.conf"', configuration(flavour))
+            self.assertNotIn("authorization: {users", configuration(flavour))
+            pod = pod_template(one(objects, "StatefulSet", "docket-nats"))["spec"]
+            sources = [volume for volume in pod["volumes"] if volume["name"] == "config"][0]["projected"]["sources"]
+            trusted = {"name": secret, "items": [{"key": "auth.conf", "path": "auth.conf"}]}
+            self.assertEqual(sources, [{"configMap": {"name": "docket-nats"}}, {"secret": trusted}])
+            operator = pod_template(one(objects, "Deployment", "docket-operator"))["spec"]["containers"][0]
+            self.assertEqual(environment(operator)["DOCKET_NATS_KEYS_SECRET"], secret)
+            self.assertNotIn("DOCKET_NATS_CREDENTIALS_SECRET", environment(operator))
+        # Servers are users of each other only where there are several.
+        self.assertNotIn("SECRET_PASSWORD", environment(container("accounts-one-server")))
+        self.assertIn("SECRET_PASSWORD", environment(container("accounts")))
+
     def test_storage_lasts_unless_it_is_said_otherwise(self):
         claims = one(rendered("default"), "StatefulSet", "docket-nats")["spec"]["volumeClaimTemplates"]
         self.assertEqual(claims[0]["spec"]["resources"]["requests"]["storage"], "20Gi")
@@ -63,7 +84,7 @@ class Nats(unittest.TestCase):
         servers = sorted(CACHE.glob("servers/nats-server-*"))
         if not servers:
             self.skipTest("nats-server is not here; scripts/nats-server.sh fetches it")
-        for flavour in ["default", "one-server"]:
+        for flavour in ["default", "one-server", "accounts", "accounts-one-server"]:
             # Like a number with a unit, which nats-server would read as one.
             known = {"SECRET_USER": "docket", "SECRET_PASSWORD": "12k"}
             given = {"POD_NAME": "docket-nats-0"}
@@ -75,6 +96,8 @@ class Nats(unittest.TestCase):
             with tempfile.TemporaryDirectory() as folder:
                 file = pathlib.Path(folder) / "nats.conf"
                 file.write_text(configuration(flavour))
+                accounts = pathlib.Path(folder) / "accounts"
+                (pathlib.Path(folder) / "auth.conf").write_text(TRUSTED.replace("/data/accounts", str(accounts)))
                 result = subprocess.run([servers[-1], "-t", "--config", file], env=given, capture_output=True, text=True)
                 self.assertEqual(result.returncode, 0, f"{flavour}: {result.stdout}{result.stderr}")
 

@@ -99,6 +99,14 @@ class Rbac(unittest.TestCase):
         self.assertIn(("", "secrets", "mine"), own)
         self.assertNotIn(("", "secrets", "docket-nats-auth"), own)
 
+    def test_who_makes_the_keys_of_nats_may_make_secrets_of_its_own_namespace_and_read_that_one(self):
+        for flavour, name in [("accounts", "docket-nats-keys"), ("accounts-one-server", "my-keys")]:
+            own = grants(one(rendered(flavour), "Role", "docket-operator-own"))
+            leads = {right: verbs for right, verbs in OWN.items() if right[1] == "leases"}
+            self.assertEqual(own, leads | {("", "secrets", None): {"create"}, ("", "secrets", name): {"get"}})
+            # Credentials of pools are keys of the one Secret that each namespace has: no further Secret of it may be read.
+            self.assertEqual(grants(one(rendered(flavour), "ClusterRole", f"docket-operator-{NAMESPACE}")), SERVED)
+
     def test_the_opt_ins_give_one_thing_each(self):
         for flavour in ["opt-ins", "namespaced-opt-ins"]:
             roles = {o["metadata"]["name"]: o for o in of_kind(rendered(flavour), "ClusterRole")}

@@ -60,9 +60,14 @@ pub struct RunArguments {
     /// Copies that NATS keeps of streams and buckets: 1, 3 or 5, and no more than it has servers.
     #[arg(long, env = "DOCKET_NATS_REPLICAS", value_name = "COUNT", default_value = "1")]
     pub nats_replicas: u32,
-    /// Secret in the operator's namespace with `user` and `password` for NATS. Without one, NATS asks for none.
+    /// Secret in the operator's namespace with `user` and `password` for NATS, or with a `nats.creds` file, which all agents
+    /// then share. Without one, and without --nats-keys-secret, NATS asks for none.
     #[arg(long, env = "DOCKET_NATS_CREDENTIALS_SECRET", value_name = "NAME")]
     pub nats_credentials_secret: Option<String>,
+    /// Secret in the operator's namespace with the key of a NATS that trusts Docket, `operator.nk`; made once where there is none,
+    /// with `auth.conf` for the servers. Each pool and gateway then has credentials of its own, for what it needs alone.
+    #[arg(long, env = "DOCKET_NATS_KEYS_SECRET", value_name = "NAME")]
+    pub nats_keys_secret: Option<String>,
     /// Where documents' bytes lie: nats:, file:///folder or s3://bucket/prefix.
     #[arg(long, env = "DOCKET_PAYLOADS", value_name = "URL", default_value = "nats:")]
     pub payloads: String,

@@ -1,16 +1,24 @@
 //! The broker, as far as the operator has to do with it: how much waits, what agents say of themselves, and the removal of
-//! what belonged to objects that are gone. The only file here that talks to NATS.
+//! what belonged to objects that are gone. Where each pool has credentials of its own, also the making of accounts, streams and
+//! buckets, which nobody else may then. The only file here that talks to NATS.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex as Lock, PoisonError},
+    time::Duration,
+};
 
 use flow::{GatewayStatus, PodStatus, PoolOrders, keys};
 use queue::{
     Depth, Error, Records,
-    jetstream::{self, Credentials, JetStream, Settings},
+    jetstream::{self, JetStream, Role, Settings},
 };
 use tokio::sync::Mutex;
 
-use crate::{config::Config, names};
+use crate::{
+    config::{Config, Credentials},
+    names,
+};
 
 /// Longest wait for one answer: the next look is never far.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +29,20 @@ const LISTEN: Duration = Duration::from_secs(1);
 /// Connections to the broker, one a namespace, made on first use.
 pub struct Brokers {
     config: Config,
-    open: Mutex<HashMap<String, Arc<JetStream>>>,
+    open: Mutex<HashMap<String, Arc<Open>>>,
+}
+
+/// A connection, and what was made over it.
+struct Open {
+    broker: JetStream,
+    made: Lock<HashSet<Made>>,
+}
+
+/// What the operator makes at the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Made {
+    Pool(String),
+    Pipeline(String),
 }
 
 impl Brokers {
@@ -31,28 +52,89 @@ impl Brokers {
     }
 
     /// The broker's part of a namespace.
-    async fn of(&self, namespace: &str) -> Result<Arc<JetStream>, Error> {
+    async fn of(&self, namespace: &str) -> Result<Arc<Open>, Error> {
         // One at a time: a broker that is away is asked once, not by everybody.
         let mut open = self.open.lock().await;
         if let Some(broker) = open.get(namespace) {
             return Ok(Arc::clone(broker));
         }
-        let credentials = self.config.nats_credentials.as_ref();
-        let settings = Settings {
+        self.make_account(namespace).await?;
+        let broker = jetstream::open(self.settings(namespace)).await?;
+        let opened = Arc::new(Open { broker, made: Lock::default() });
+        open.insert(namespace.to_owned(), Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn settings(&self, namespace: &str) -> Settings {
+        let prefix = names::broker_prefix(namespace);
+        let (credentials, inbox) = match &self.config.nats_credentials {
+            None => (None, None),
+            Some(Credentials::User { user, password }) => {
+                let user = jetstream::Credentials::User { name: user.clone(), password: password.clone() };
+                (Some(user), None)
+            }
+            Some(Credentials::Creds(text)) => (Some(jetstream::Credentials::Creds(text.clone())), None),
+            Some(Credentials::Keys(keys)) => {
+                let creds = keys.account(&prefix).user(&Role::Operator).creds;
+                (Some(jetstream::Credentials::Creds(creds)), Some(Role::Operator.inbox()))
+            }
+        };
+        Settings {
             name: "docket-operator".to_owned(),
-            bucket_prefix: names::broker_prefix(namespace),
+            bucket_prefix: prefix,
             replicas: self.config.nats_replicas as usize,
-            credentials: credentials.map(|credentials| Credentials::User {
-                name: credentials.user.clone(),
-                password: credentials.password.clone(),
-            }),
+            credentials,
+            inbox,
             scoped: flow::keys::OF_ONE_PIPELINE.to_vec(),
             timeout: TIMEOUT,
             ..Settings::new(self.config.nats_servers.join(","))
+        }
+    }
+
+    /// Makes the account of a namespace known to the servers, where they know namespaces by accounts.
+    async fn make_account(&self, namespace: &str) -> Result<(), Error> {
+        let Some(keys) = self.config.nats_keys() else { return Ok(()) };
+        let account = keys.account(&names::broker_prefix(namespace));
+        jetstream::push(&self.settings(namespace), keys, &account).await
+    }
+
+    /// Passes an answer on. After a failure it is seen to that the servers know the account: those that have lost their disks
+    /// do not, and then everything of the namespace is made anew.
+    async fn noted<T>(&self, namespace: &str, answer: Result<T, Error>) -> Result<T, Error> {
+        let failed = answer.is_err() && self.config.nats_keys().is_some();
+        if failed && self.make_account(namespace).await.is_ok() {
+            self.close(namespace).await;
+        }
+        answer
+    }
+
+    /// Makes what a pool needs at the broker, where agents may not make it themselves.
+    pub async fn make_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
+        self.make(namespace, Made::Pool(pool.to_owned())).await
+    }
+
+    /// Makes what a pipeline needs at the broker, where gateways may not make it themselves.
+    pub async fn make_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
+        self.make(namespace, Made::Pool(flow::RESULTS_POOL.to_owned())).await?;
+        self.make(namespace, Made::Pipeline(pipeline.to_owned())).await
+    }
+
+    /// Makes something, once over a connection: a server that loses its streams loses its connections too.
+    async fn make(&self, namespace: &str, wanted: Made) -> Result<(), Error> {
+        if self.config.nats_keys().is_none() {
+            return Ok(());
+        }
+        let open = self.of(namespace).await?;
+        if open.made().contains(&wanted) {
+            return Ok(());
+        }
+        let made = match &wanted {
+            Made::Pool(pool) => open.broker.make_pool(pool).await,
+            Made::Pipeline(pipeline) => open.broker.make_scope(pipeline).await,
         };
-        let broker = Arc::new(jetstream::open(settings).await?);
-        open.insert(namespace.to_owned(), Arc::clone(&broker));
-        Ok(broker)
+        self.noted(namespace, made).await?;
+        open.made().insert(wanted);
+        Ok(())
     }
 
     /// Closes the connection of a namespace that has nothing any more.
@@ -62,47 +144,51 @@ impl Brokers {
 
     /// What the agents of a namespace last said; those that cannot be read are left out.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<PodStatus>, Error> {
-        let said = self.of(namespace).await?.ports.statuses.all("").await?;
+        let said = self.of(namespace).await?.broker.ports.statuses.all("").await;
+        let said = self.noted(namespace, said).await?;
         let agents = said.iter().filter(|(key, _)| keys::is_of_an_agent(key));
         Ok(agents.filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
     }
 
     /// What the gateways of a namespace last said.
     pub async fn gateways(&self, namespace: &str) -> Result<Vec<GatewayStatus>, Error> {
-        let said = self.of(namespace).await?.ports.statuses.all(keys::GATEWAYS).await?;
+        let said = self.of(namespace).await?.broker.ports.statuses.all(keys::GATEWAYS).await;
+        let said = self.noted(namespace, said).await?;
         Ok(said.iter().filter_map(|(_, status)| GatewayStatus::decode(status).ok()).collect())
     }
 
     /// How much waits for a pool, and how much is in work.
     pub async fn depth(&self, namespace: &str, pool: &str) -> Result<Depth, Error> {
-        self.of(namespace).await?.ports.queue.depth(pool).await
+        self.make_pool(namespace, pool).await?;
+        let depth = self.of(namespace).await?.broker.ports.queue.depth(pool).await;
+        self.noted(namespace, depth).await
     }
 
     /// What the agents of a pool last said; those that cannot be read are left out.
     pub async fn agents_of(&self, namespace: &str, pool: &str) -> Result<Vec<PodStatus>, Error> {
-        let said = self.of(namespace).await?.ports.statuses.all(&format!("{pool}/")).await?;
+        let said = self.of(namespace).await?.broker.ports.statuses.all(&format!("{pool}/")).await?;
         Ok(said.iter().filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
     }
 
     /// Tells the agents of a pool who rests. It holds for a few seconds.
     pub async fn order(&self, namespace: &str, pool: &str, orders: &PoolOrders) -> Result<(), Error> {
-        let statuses = &self.of(namespace).await?.ports.statuses;
+        let statuses = &self.of(namespace).await?.broker.ports.statuses;
         statuses.publish(&format!("{}{pool}", keys::ORDERS), orders.encode().into()).await
     }
 
     /// Nobody rests any more.
     pub async fn withdraw_orders(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        self.of(namespace).await?.ports.statuses.remove(&format!("{}{pool}", keys::ORDERS)).await
+        self.of(namespace).await?.broker.ports.statuses.remove(&format!("{}{pool}", keys::ORDERS)).await
     }
 
     /// Where small state of a namespace is kept.
     pub async fn records(&self, namespace: &str) -> Result<Arc<dyn Records>, Error> {
-        Ok(Arc::clone(&self.of(namespace).await?.ports.records))
+        Ok(Arc::clone(&self.of(namespace).await?.broker.ports.records))
     }
 
     /// Waits until something is published to a pool that sleeps.
     pub async fn woken(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        let queue = Arc::clone(&self.of(namespace).await?.ports.queue);
+        let queue = Arc::clone(&self.of(namespace).await?.broker.ports.queue);
         while queue.depth(pool).await?.total() == 0 {
             tokio::time::sleep(LISTEN).await;
         }
@@ -120,18 +206,22 @@ impl Brokers {
     pub async fn remove_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
         self.withdraw_orders(namespace, pool).await?;
         self.forget_scaling(namespace, pool).await?;
-        self.of(namespace).await?.remove_pool(pool).await
+        let open = self.of(namespace).await?;
+        open.made().remove(&Made::Pool(pool.to_owned()));
+        open.broker.remove_pool(pool).await
     }
 
     /// Removes the records of a pipeline that is gone.
     pub async fn remove_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
-        self.of(namespace).await?.remove_scope(pipeline).await
+        let open = self.of(namespace).await?;
+        open.made().remove(&Made::Pipeline(pipeline.to_owned()));
+        open.broker.remove_scope(pipeline).await
     }
 
     /// Documents of a pipeline that have not ended.
     pub async fn open_documents(&self, namespace: &str, pipeline: &str) -> Result<u64, Error> {
         const PAGE: usize = 500;
-        let records = Arc::clone(&self.of(namespace).await?.ports.records);
+        let records = Arc::clone(&self.of(namespace).await?.broker.ports.records);
         let prefix = format!("{}{pipeline}/", keys::DOCUMENTS);
         let (mut open, mut after) = (0, None);
         loop {
@@ -141,5 +231,11 @@ impl Brokers {
             let is_open = |bytes: &[u8]| flow::DocumentRecord::decode(bytes).is_ok_and(|record| record.end.is_none());
             open += page.iter().filter(|(_, record)| is_open(&record.bytes)).count() as u64;
         }
+    }
+}
+
+impl Open {
+    fn made(&self) -> std::sync::MutexGuard<'_, HashSet<Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

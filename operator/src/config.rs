@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use k8s_openapi::ByteString;
+use queue::jetstream::Keys;
 
 use crate::args::{PullPolicy, RunArguments};
 
@@ -23,9 +24,11 @@ pub struct Config {
     pub nats_servers: Vec<String>,
     /// Copies of streams and buckets.
     pub nats_replicas: u32,
-    /// Secret of the operator's namespace with the credentials.
+    /// Secret of the operator's namespace with the credentials of all.
     pub nats_credentials_secret: Option<String>,
-    /// What that Secret says; set once it was read.
+    /// Secret of the operator's namespace with the keys by which each has its own.
+    pub nats_keys_secret: Option<String>,
+    /// What one of these Secrets says; set once it was read.
     pub nats_credentials: Option<Credentials>,
     /// Where documents' bytes lie.
     pub payloads: String,
@@ -47,18 +50,30 @@ pub struct Config {
     pub external_scaler: Option<SocketAddr>,
 }
 
-/// A user of NATS.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// Name.
-    pub user: String,
-    /// Password.
-    pub password: String,
+/// How NATS knows the operator, and agents and gateways.
+#[derive(Clone)]
+pub enum Credentials {
+    /// All are the same user of its configuration.
+    User {
+        /// Name.
+        user: String,
+        /// Password.
+        password: String,
+    },
+    /// All have the same `.creds` file, of which this is the text.
+    Creds(String),
+    /// Each has its own, signed by these keys, in an account of its namespace.
+    Keys(Box<Keys>),
 }
 
 impl std::fmt::Debug for Credentials {
+    // Secrets stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+        match self {
+            Self::User { user, .. } => f.debug_struct("User").field("user", user).finish_non_exhaustive(),
+            Self::Creds(_) => f.write_str("Creds"),
+            Self::Keys(keys) => f.debug_tuple("Keys").field(keys).finish(),
+        }
     }
 }
 
@@ -80,6 +95,7 @@ impl Config {
         let (nats_servers, watch_namespaces) = (list(&arguments.nats), list(&arguments.watch_namespaces));
         let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         let (secret, payloads_secret) = (named(&arguments.nats_credentials_secret), named(&arguments.payloads_secret));
+        let keys_secret = named(&arguments.nats_keys_secret);
 
         check(image(&arguments.agent_image));
         if nats_servers.is_empty() {
@@ -90,6 +106,14 @@ impl Config {
         check(payloads(&arguments.payloads));
         if let Some(secret) = &secret {
             check(name("--nats-credentials-secret (DOCKET_NATS_CREDENTIALS_SECRET)", secret, 253, true));
+        }
+        if let Some(secret) = &keys_secret {
+            check(name("--nats-keys-secret (DOCKET_NATS_KEYS_SECRET)", secret, 253, true));
+        }
+        if secret.is_some() && keys_secret.is_some() {
+            check(Err("--nats-keys-secret (DOCKET_NATS_KEYS_SECRET) and --nats-credentials-secret \
+                       (DOCKET_NATS_CREDENTIALS_SECRET) are both set: leave one out, agents have credentials of one kind"
+                .to_owned()));
         }
         if let Some(secret) = &payloads_secret {
             check(name("--payloads-secret (DOCKET_PAYLOADS_SECRET)", secret, 253, true));
@@ -117,6 +141,7 @@ impl Config {
             nats_servers,
             nats_replicas: arguments.nats_replicas,
             nats_credentials_secret: secret,
+            nats_keys_secret: keys_secret,
             nats_credentials: None,
             payloads: arguments.payloads.clone(),
             payloads_secret,
@@ -128,6 +153,16 @@ impl Config {
             health: arguments.health,
             external_scaler: arguments.external_scaler,
         })
+    }
+}
+
+impl Config {
+    /// The keys, where each has credentials of its own.
+    pub fn nats_keys(&self) -> Option<&Keys> {
+        match &self.nats_credentials {
+            Some(Credentials::Keys(keys)) => Some(keys),
+            _ => None,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod namespace;
+pub mod nats_keys;
 pub mod network;
 pub mod pipeline;
 pub mod pods;

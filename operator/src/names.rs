@@ -25,6 +25,8 @@ pub const CONFIG_ANNOTATION: &str = "docket.dev/config";
 
 /// Annotation of pods by which a ReplicaSet chooses whom to take away: the lowest first, 0 where there is none.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// Annotation of pods with the digest of what NATS knows them by, for the same reason.
+pub const CREDENTIALS_ANNOTATION: &str = "docket.dev/nats-credentials";
 
 /// The gateway of a namespace, and all its objects.
 pub const GATEWAY: &str = "docket-gateway";
@@ -44,6 +46,14 @@ pub const GRPC: u16 = 8081;
 pub const HEALTH: u16 = 9090;
 /// The user that all containers run as.
 pub const USER: i64 = 65_532;
+
+/// Key of the gateway in the Secret with the broker's credentials.
+pub const GATEWAY_CREDS: &str = "gateway.creds";
+
+/// Key of a pool in that Secret.
+pub fn creds(pool: &str) -> String {
+    format!("agents-{pool}.creds")
+}
 
 /// Name of all objects of a pool.
 pub fn agents(pool: &str) -> String {

@@ -12,11 +12,13 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
+use queue::jetstream::Role;
 use serde_json::{Value, json};
 
 use crate::{
-    config::Config,
+    config::{Config, Credentials},
     names::{self, HTTP, USER},
+    prepare::CREDS,
 };
 
 /// What lasts as long as the pod, or longer where a claim is mounted here.
@@ -29,6 +31,8 @@ pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const ACCOUNT_EXPIRES: i64 = 3_600;
 /// ConfigMap of every namespace with the certificates that vouch for the API server.
 const ROOT_CA: &str = "kube-root-ca.crt";
+/// What a process is known by at the broker, where that is a `.creds` file.
+const CREDS_FILE: &str = "/etc/docket-nats/nats.creds";
 /// The bearer tokens of the namespace.
 pub const TOKENS_FILE: &str = "/etc/docket-tokens/tokens.yaml";
 
@@ -37,18 +41,40 @@ pub fn models(config: &Config) -> String {
     if config.models_in_image { "/models".to_owned() } else { format!("{HOME}/models") }
 }
 
+/// The role of gateways at the broker.
+pub const GATEWAY_ROLE: Role<'static> = Role::Gateway { pool: flow::RESULTS_POOL, statuses: flow::keys::GATEWAYS };
+
 /// How the broker is reached, as the files of workers and gateways say it.
-pub fn nats(config: &Config, namespace: &str) -> Value {
+pub fn nats(config: &Config, namespace: &str, role: &Role) -> Value {
     let mut nats = json!({
         "servers": config.nats_servers,
         "prefix": names::broker_prefix(namespace),
         "replicas": config.nats_replicas,
     });
-    if let Some(credentials) = &config.nats_credentials {
-        nats["user"] = json!(credentials.user);
-        nats["passwordFile"] = json!("/etc/docket-nats/password");
+    match &config.nats_credentials {
+        None => {}
+        Some(Credentials::User { user, .. }) => {
+            nats["user"] = json!(user);
+            nats["passwordFile"] = json!("/etc/docket-nats/password");
+        }
+        Some(Credentials::Creds(_)) => nats["credentials"] = json!(CREDS_FILE),
+        Some(Credentials::Keys(_)) => {
+            nats["credentials"] = json!(CREDS_FILE);
+            nats["inbox"] = json!(role.inbox());
+            nats["makeStreams"] = json!(false);
+        }
     }
     nats
+}
+
+/// The annotations of pods that are replaced when their files change, or what the broker knows them by.
+pub fn annotations(files: &ConfigMap, config: &Config, namespace: &str, role: &Role) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::from([(names::CONFIG_ANNOTATION.to_owned(), digest_of(files))]);
+    if let Some(keys) = config.nats_keys() {
+        let user = keys.account(&names::broker_prefix(namespace)).user(role);
+        annotations.insert(names::CREDENTIALS_ANNOTATION.to_owned(), names::digest(user.token.as_bytes()));
+    }
+    annotations
 }
 
 /// The digest of a ConfigMap's files, for the pods that read them when they start.
@@ -194,16 +220,25 @@ pub fn service_port(name: &str, number: u16) -> ServicePort {
     }
 }
 
-/// The volumes of every process: its files, the namespace's tokens, the broker's password, room for temporary files.
-pub fn volumes(config: &Config, config_map: &str) -> Vec<Volume> {
+/// The volumes of every process: its files, the namespace's tokens, the broker's credentials, room for temporary files. Of the
+/// Secret with all processes' credentials it has its own, by the key `creds`.
+pub fn volumes(config: &Config, config_map: &str, creds: &str) -> Vec<Volume> {
     let files = ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() };
     let mut volumes = vec![
         Volume { name: "config".to_owned(), config_map: Some(files), ..Volume::default() },
         secret("tokens", names::TOKENS),
         empty("tmp"),
     ];
-    if config.nats_credentials.is_some() {
-        volumes.push(secret("nats", names::NATS));
+    match &config.nats_credentials {
+        None => {}
+        Some(Credentials::User { .. } | Credentials::Creds(_)) => volumes.push(secret("nats", names::NATS)),
+        Some(Credentials::Keys(_)) => {
+            let item = KeyToPath { key: creds.to_owned(), path: CREDS.to_owned(), mode: None };
+            let name = Some(names::NATS.to_owned());
+            let source =
+                SecretVolumeSource { secret_name: name, items: Some(vec![item]), ..SecretVolumeSource::default() };
+            volumes.push(Volume { name: "nats".to_owned(), secret: Some(source), ..Volume::default() });
+        }
     }
     volumes
 }

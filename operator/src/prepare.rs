@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Credentials},
     definitions,
     health::Health,
+    nats_keys,
 };
 
 /// Docket's kinds, in `/readyz`.
@@ -19,6 +20,9 @@ pub const DEFINITIONS: &str = "definitions";
 pub const CREDENTIALS: &str = "credentials";
 /// The Lease, in `/readyz`.
 pub const LEASE: &str = "lease";
+
+/// Key of a Secret with a `.creds` file for all.
+pub const CREDS: &str = "nats.creds";
 
 /// Between two looks. A person who installs what is missing does not wait long, an API server hardly notices.
 const LOOK: Duration = Duration::from_secs(2);
@@ -39,6 +43,16 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
             }
             sleep(LOOK).await;
         });
+    }
+    if let Some(name) = config.nats_keys_secret.clone() {
+        let keys = loop {
+            match nats_keys::of(client, &config.namespace, &name).await {
+                Ok(keys) => break keys,
+                Err(missing) => health.missing(CREDENTIALS, missing),
+            }
+            sleep(LOOK).await;
+        };
+        config.nats_credentials = Some(Credentials::Keys(Box::new(keys)));
     }
     if let Some(name) = config.payloads_secret.clone() {
         let secrets = Api::namespaced(client.clone(), &config.namespace);
@@ -69,8 +83,12 @@ async fn look_for_definitions(client: &Client) -> Result<(), String> {
 
 async fn credentials(secrets: &Api<Secret>, name: &str) -> Result<Credentials, String> {
     let named = format!("Secret {name} (--nats-credentials-secret)");
-    let data = read(secrets, name, "--nats-credentials-secret", " with the keys user and password").await?;
-    Ok(Credentials { user: text(&data, &named, "user")?, password: text(&data, &named, "password")? })
+    let how = " with the keys user and password, or nats.creds";
+    let data = read(secrets, name, "--nats-credentials-secret", how).await?;
+    if data.contains_key(CREDS) {
+        return Ok(Credentials::Creds(text(&data, &named, CREDS)?));
+    }
+    Ok(Credentials::User { user: text(&data, &named, "user")?, password: text(&data, &named, "password")? })
 }
 
 async fn read(
@@ -85,7 +103,7 @@ async fn read(
     Ok(secret.data.unwrap_or_default())
 }
 
-fn text(data: &BTreeMap<String, ByteString>, secret: &str, key: &str) -> Result<String, String> {
+pub(crate) fn text(data: &BTreeMap<String, ByteString>, secret: &str, key: &str) -> Result<String, String> {
     let bytes = data.get(key).filter(|value| !value.0.is_empty());
     let bytes = bytes.ok_or_else(|| format!("{secret} has no value for the key {key}: add it"))?;
     String::from_utf8(bytes.0.clone()).map_err(|_| format!("{secret} has a value for the key {key} that is no text"))

@@ -11,6 +11,7 @@ use operator::{
     config::{Config, Credentials},
     namespace::{Gathered, build, serves},
 };
+use queue::jetstream::Keys;
 use serde_json::{Value, json};
 use support::{config, pipeline, pool};
 
@@ -86,7 +87,7 @@ fn building_twice_gives_the_same() {
 #[test]
 fn a_gateway_is_as_the_restricted_standard_asks_with_all_settings() {
     let mut all = reviewing();
-    all.nats_credentials = Some(Credentials { user: "docket".to_owned(), password: "secret".to_owned() });
+    all.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() });
     all.payloads_keys = Some(BTreeMap::new());
     for config in [config(), all] {
         let pod = pod(&config);
@@ -228,13 +229,15 @@ fn a_token_is_made_for_each_namespace_and_nobody_can_guess_it() {
 
 #[test]
 fn credentials_are_mounted_and_copied_only_where_there_are_some() {
-    assert!(build::nats("documents", &config()).is_none() && build::payloads("documents", &config()).is_none());
+    assert!(
+        build::nats("documents", &config(), [].iter()).is_none() && build::payloads("documents", &config()).is_none()
+    );
     assert!(!pod_text(&config()).contains("docket-nats\""));
     let mut with = config();
-    with.nats_credentials = Some(Credentials { user: "docket".to_owned(), password: "very secret".to_owned() });
+    with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "very secret".to_owned() });
     let key = ("AWS_SECRET_ACCESS_KEY".to_owned(), ByteString(b"also secret".to_vec()));
     with.payloads_keys = Some(BTreeMap::from([key]));
-    let nats = build::nats("documents", &with).expect("a Secret");
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
     let payloads = build::payloads("documents", &with).expect("a Secret");
     assert_eq!(shown(&[nats, payloads]), ["Secret documents/docket-nats", "Secret documents/docket-payloads"]);
     assert_eq!(gateway_file(&with)["nats"]["user"], "docket");
@@ -246,9 +249,69 @@ fn credentials_are_mounted_and_copied_only_where_there_are_some() {
 }
 
 #[test]
+fn with_keys_each_process_has_credentials_of_its_own_and_mounts_no_others() {
+    let keys = Keys::generate();
+    let with = Config { nats_credentials: Some(Credentials::Keys(Box::new(keys.clone()))), ..config() };
+    let pools = ["readers", "writers"].map(str::to_owned);
+    let nats = build::nats("documents", &with, pools.iter()).expect("a Secret");
+    assert_eq!(Some(nats.clone()), build::nats("documents", &with, pools.iter()), "an idle operator writes nothing");
+    let data = nats.object()["data"].as_object().expect("keys");
+    let names: Vec<&str> = data.keys().map(String::as_str).collect();
+    assert_eq!(names, ["agents-readers.creds", "agents-writers.creds", "gateway.creds"]);
+    let creds: Vec<&Value> = data.values().collect();
+    assert!(creds[0] != creds[1] && creds[0] != creds[2] && creds[1] != creds[2]);
+    let elsewhere = build::nats("other", &with, pools.iter()).expect("a Secret");
+    assert_ne!(elsewhere.object()["data"]["agents-readers.creds"], *creds[0], "a namespace has an account of its own");
+
+    let agents = support::validated_with(&pool(json!({})), &with);
+    let agents = operator::agent_pool::build::all(&agents);
+    let agents = agents.deployment.object()["spec"]["template"]["spec"].clone();
+    for (pod, key) in [(pod(&with), "gateway.creds"), (agents, "agents-readers.creds")] {
+        let volumes = pod["volumes"].as_array().expect("volumes");
+        let nats = volumes.iter().find(|volume| volume["name"] == "nats").expect("a volume");
+        let items = json!([{"key": key, "path": "nats.creds"}]);
+        assert_eq!(nats["secret"], json!({"secretName": "docket-nats", "items": items}));
+    }
+    let file = gateway_file(&with)["nats"].clone();
+    assert_eq!(file["credentials"], "/etc/docket-nats/nats.creds");
+    assert_eq!((&file["inbox"], &file["makeStreams"]), (&json!("_INBOX_gateway"), &json!(false)));
+
+    let mark = |config: &Config| {
+        let template = of_kind(&one(), config, "Deployment")["spec"]["template"].clone();
+        template["metadata"]["annotations"]["docket.dev/nats-credentials"].clone()
+    };
+    let others = Config { nats_credentials: Some(Credentials::Keys(Box::new(Keys::generate()))), ..config() };
+    assert!(mark(&with).is_string() && mark(&with) != mark(&others), "other keys replace the pods");
+    assert_eq!(mark(&config()), Value::Null);
+    let all = objects(&one(), &with).iter().map(Value::to_string).collect::<String>();
+    assert!(!all.contains("SEED") && !format!("{with:?}").contains(&keys.seed()), "only Secrets hold secrets");
+}
+
+#[test]
+fn one_file_of_credentials_is_mounted_by_all() {
+    let with = Config { nats_credentials: Some(Credentials::Creds("a file".to_owned())), ..config() };
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
+    assert_eq!(nats.object()["data"].as_object().expect("keys").keys().collect::<Vec<_>>(), ["nats.creds"]);
+    let file = gateway_file(&with)["nats"].clone();
+    assert_eq!((&file["credentials"], &file["makeStreams"]), (&json!("/etc/docket-nats/nats.creds"), &Value::Null));
+    assert!(!format!("{with:?}").contains("a file"));
+}
+
+#[test]
+fn the_keys_of_servers_are_made_with_what_they_include_and_can_be_read_again() {
+    let keys = Keys::generate();
+    let secret = operator::nats_keys::secret("docket-system", "docket-nats-keys", &keys);
+    let data = secret.data.expect("keys");
+    let text = |key: &str| String::from_utf8(data[key].0.clone()).expect("text");
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["auth.conf", "operator.nk", "password", "user"]);
+    assert_eq!(Keys::from_seed(&text("operator.nk")).expect("a seed").seed(), keys.seed());
+    assert!(text("auth.conf").starts_with("operator: \"ey") && !text("auth.conf").contains(&keys.seed()));
+}
+
+#[test]
 fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
     let mut with = config();
-    with.nats_credentials = Some(Credentials { user: "docket".to_owned(), password: "secret".to_owned() });
+    with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() });
     let gateway: Vec<String> =
         ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment"]
             .map(|kind| format!("{kind} documents/docket-gateway"))

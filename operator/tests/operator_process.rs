@@ -138,6 +138,8 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         "",
         "--nats-credentials-secret",
         "x_y",
+        "--nats-keys-secret",
+        "y_z",
     ]);
     assert_eq!(output.status.code(), Some(2));
     let told = told(&output);
@@ -151,6 +153,8 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         ("\"team_b\"", "small letters"),
         ("--lease-name", "small letters"),
         ("\"x_y\"", "small letters"),
+        ("--nats-keys-secret (DOCKET_NATS_KEYS_SECRET) \"y_z\"", "small letters"),
+        ("(DOCKET_NATS_CREDENTIALS_SECRET) are both set", "leave one out"),
     ];
     for (what, help) in expected {
         assert!(told.lines().any(|line| line.contains(what) && line.contains(help)), "{what} is not in:\n{told}");
@@ -246,6 +250,41 @@ async fn it_waits_for_what_is_missing_names_it_leads_and_hands_over_when_asked_t
     for line in operator.log().lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_the_broker_are_made_once_and_never_written_again() {
+    let server = ApiServer::start().await;
+    server.contents().definitions = true;
+    let keys = ["--nats-keys-secret", "docket-nats-keys"];
+    let mut operators = ["operator-a", "operator-b"].map(|name| Operator::start(server.address, name, &keys));
+    for operator in &mut operators {
+        until("it is ready", || operator.page("/readyz").is_some_and(|(code, _)| code == 200));
+    }
+    let made = server.contents().secret.clone().expect("one was made");
+    assert_eq!(made["metadata"]["name"], "docket-nats-keys");
+    let names: Vec<&String> = made["data"].as_object().expect("keys").keys().collect();
+    assert_eq!(names, ["auth.conf", "operator.nk", "password", "user"]);
+    operators.iter_mut().for_each(|operator| {
+        operator.signal("-TERM");
+        assert_eq!(operator.wait(), Some(0), "{}", operator.log());
+    });
+
+    let mut next = Operator::start(server.address, "operator-c", &keys);
+    until("it is ready", || next.page("/readyz").is_some_and(|(code, _)| code == 200));
+    assert_eq!(server.contents().secret.as_ref(), Some(&made));
+    next.signal("-TERM");
+    assert_eq!(next.wait(), Some(0));
+    // One that somebody has spoiled is named, and not written over.
+    let spoiled = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "docket-nats-keys"},
+        "data": {"operator.nk": "bm9uc2Vuc2U="}});
+    server.contents().secret = Some(spoiled.clone());
+    let operator = Operator::start(server.address, "operator-d", &keys);
+    let expected = "Secret docket-nats-keys (--nats-keys-secret) has a value for the key operator.nk that is unfit";
+    until("it is named", || {
+        operator.page("/readyz").is_some_and(|(code, text)| code == 503 && text.contains(expected))
+    });
+    assert_eq!(server.contents().secret.as_ref(), Some(&spoiled));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

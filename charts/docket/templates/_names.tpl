@@ -47,10 +47,12 @@ labels:
 {{ .Values.rbac.tokenReview.namespaces | default (include "docket.watchNamespaces" . | fromJsonArray) | toJson }}
 {{- end }}
 
-{{/* Name of the Secret with NATS's user and password, or nothing. */}}
+{{/* Name of the Secret with what NATS asks for: its keys, or user and password, or nothing. */}}
 {{- define "docket.natsSecret" -}}
 {{- if .Values.nats.auth.existingSecret -}}
 {{ .Values.nats.auth.existingSecret }}
+{{- else if eq .Values.nats.auth.mode "Accounts" -}}
+docket-nats-keys
 {{- else if .Values.nats.enabled -}}
 docket-nats-auth
 {{- end -}}

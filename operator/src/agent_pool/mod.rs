@@ -215,6 +215,10 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     for child in &prepared.before {
         apply::converge(ctx, child).await.map_err(Error::Apply)?;
     }
+    // Agents that come before their streams wait for them, and the next look at the numbers makes what this does not.
+    if let Err(error) = ctx.brokers.make_pool(&validated.namespace, &validated.name).await {
+        ctx.events.failed(pool, "BrokerUnavailable", &error).await;
+    }
     let deployment = apply::child(ctx, &prepared.deployment).await.map_err(Error::Apply)?;
     for child in &prepared.absent {
         let uid = pool.uid();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crds::{AgentPool, AgentPoolSpec, EffectivePool, ModelSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
+use queue::jetstream::Role;
 
 use super::{
     dereference::{Claim, Dereferenced},
@@ -146,6 +147,11 @@ impl ValidatedPool {
             owner_references: Some(vec![self.owner.clone()]),
             ..ObjectMeta::default()
         }
+    }
+
+    /// The role of its agents at the broker.
+    pub fn role(&self) -> Role<'_> {
+        Role::Agents { pool: &self.name, orders: flow::keys::ORDERS }
     }
 
     /// The labels that select its pods.

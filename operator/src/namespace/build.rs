@@ -22,15 +22,17 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
+use queue::jetstream::Role;
 use serde_json::json;
 
 use super::gather::Gathered;
 use crate::{
     apply::Child,
-    config::Config,
+    config::{Config, Credentials},
     names::{self, Component, GATEWAY, GRPC, HEALTH, HTTP, NATS, PAYLOADS, TOKENS},
     network,
     pods::{self, Probes},
+    prepare::CREDS,
 };
 
 /// What tokens of ServiceAccounts must have been made for.
@@ -80,8 +82,10 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
         Child::of(&deployment(gathered, config, &files)),
     ];
     let namespace = &gathered.namespace;
-    let secrets =
-        || [Some(tokens(namespace)), nats(namespace, config), payloads(namespace, config)].into_iter().flatten();
+    let secrets = || {
+        let nats = nats(namespace, config, gathered.pools.keys());
+        [Some(tokens(namespace)), nats, payloads(namespace, config)].into_iter().flatten()
+    };
     match (gathered.is_empty(), gathered.pipelines.is_empty()) {
         (true, _) => Prepared { present: Vec::new(), absent: gateway.into_iter().chain(secrets()).collect() },
         (false, true) => Prepared { present: Vec::new(), absent: gateway },
@@ -117,14 +121,24 @@ pub fn tokens(namespace: &str) -> Child {
     Child::of(&Secret { metadata: metadata(namespace, TOKENS), data: Some(data), ..Secret::default() })
 }
 
-/// The broker's credentials, for the namespace's pods.
-pub fn nats(namespace: &str, config: &Config) -> Option<Child> {
-    let credentials = config.nats_credentials.as_ref()?;
-    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
-    let data = BTreeMap::from([
-        ("user".to_owned(), bytes(&credentials.user)),
-        ("password".to_owned(), bytes(&credentials.password)),
-    ]);
+/// The broker's credentials, for the namespace's pods: the same for all, or a key for each pool and the gateway, of which each
+/// pod mounts its own.
+pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'a String>) -> Option<Child> {
+    let files = match config.nats_credentials.as_ref()? {
+        Credentials::User { user, password } => {
+            BTreeMap::from([("user".to_owned(), user.clone()), ("password".to_owned(), password.clone())])
+        }
+        Credentials::Creds(text) => BTreeMap::from([(CREDS.to_owned(), text.clone())]),
+        Credentials::Keys(keys) => {
+            let account = keys.account(&names::broker_prefix(namespace));
+            let of_pool = |pool: &String| {
+                (names::creds(pool), account.user(&Role::Agents { pool, orders: flow::keys::ORDERS }).creds)
+            };
+            let gateway = (names::GATEWAY_CREDS.to_owned(), account.user(&pods::GATEWAY_ROLE).creds);
+            pools.map(of_pool).chain([gateway]).collect()
+        }
+    };
+    let data = files.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect();
     Some(Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() }))
 }
 
@@ -160,7 +174,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
     let mut gateway = json!({
         "resources": resources,
         "closed": gathered.closed,
-        "nats": pods::nats(config, &gathered.namespace),
+        "nats": pods::nats(config, &gathered.namespace, &pods::GATEWAY_ROLE),
         "payloads": config.payloads,
         "state": pods::STATE,
         "health": format!("0.0.0.0:{HEALTH}"),
@@ -178,7 +192,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
 
 fn deployment(gathered: &Gathered, config: &Config, files: &ConfigMap) -> Deployment {
     let labels = names::labels(Component::Gateway, GATEWAY);
-    let annotations = BTreeMap::from([(names::CONFIG_ANNOTATION.to_owned(), pods::digest_of(files))]);
+    let annotations = pods::annotations(files, config, &gathered.namespace, &pods::GATEWAY_ROLE);
     let template = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() };
     Deployment {
         metadata: metadata(&gathered.namespace, GATEWAY),
@@ -206,7 +220,7 @@ fn pod(gathered: &Gathered, config: &Config) -> PodSpec {
         let cpu = cpu.map(|cpu| ("cpu".to_owned(), quantity(cpu)));
         cpu.into_iter().chain([("memory".to_owned(), quantity(memory))]).collect()
     };
-    let mut volumes = pods::volumes(config, GATEWAY);
+    let mut volumes = pods::volumes(config, GATEWAY, names::GATEWAY_CREDS);
     volumes.push(pods::empty("state"));
     let mut mounts = pods::mounts(config);
     mounts.push(pods::mount("state", pods::HOME));

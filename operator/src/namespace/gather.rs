@@ -63,6 +63,13 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     Ok(Gathered { namespace: namespace.to_owned(), pools, objects, staying, closed, pipelines })
 }
 
+/// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.
+pub async fn pools(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error> {
+    let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
+    let listed = within("list", format!("AgentPools in {namespace}"), pools.list(&ListParams::default())).await?;
+    Ok(listed.items.iter().map(ResourceExt::name_any).collect())
+}
+
 /// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.
 pub fn serves(
     name: &str,

@@ -121,9 +121,21 @@ impl Error {
 }
 
 /// Makes what pods of a namespace mount, before there are pods: one that waits for a Secret is tried again only after a while.
+///
+/// Where each pool has credentials of its own, all of them are in one Secret: it is written at the namespace's turn, with the
+/// pools that are there then, so that no two passes take away what the other has added.
 pub async fn prepare(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
+    let keys = ctx.config.nats_keys().is_some();
+    let _turn = if keys { Some(ctx.namespaces.turn(namespace).await) } else { None };
+    secrets(ctx, namespace).await
+}
+
+async fn secrets(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
+    let keys = ctx.config.nats_keys().is_some();
+    let pools = if keys { gather::pools(ctx, namespace).await? } else { Vec::new() };
     apply::once(ctx, &build::tokens(namespace)).await?;
-    for secret in [build::nats(namespace, &ctx.config), build::payloads(namespace, &ctx.config)].iter().flatten() {
+    let nats = build::nats(namespace, &ctx.config, pools.iter());
+    for secret in [nats, build::payloads(namespace, &ctx.config)].iter().flatten() {
         apply::converge(ctx, secret).await?;
     }
     Ok(())
@@ -146,7 +158,7 @@ async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
     let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
     // Not for those that leave: what they mount is there already, and the last of them may have begun to remove it.
     if gathered.staying > 0 {
-        prepare(ctx, namespace).await.map_err(Error::Apply)?;
+        secrets(ctx, namespace).await.map_err(Error::Apply)?;
     }
     let prepared = build::all(&gathered, &ctx.config);
     for child in &prepared.present {

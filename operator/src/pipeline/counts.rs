@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crds::{Pipeline, PipelineStatus};
 use flow::{GatewayStatus, PipelineTally};
-use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
+use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::{agent_pool::counts::shown, apply, chain, context::Context, watching::namespace_of};
@@ -29,6 +29,12 @@ pub async fn run(ctx: Arc<Context>, pipelines: Store<DeserializeGuard<Pipeline>>
             }
         }
         for (namespace, pipelines) in namespaces {
+            for pipeline in pipelines.iter().filter(|pipeline| pipeline.meta().deletion_timestamp.is_none()) {
+                if let Err(error) = ctx.brokers.make_pipeline(&namespace, &pipeline.name_any()).await {
+                    tracing::debug!(%namespace, error = %chain(&error), "a pipeline has no place at the broker");
+                    break;
+                }
+            }
             match ctx.brokers.gateways(&namespace).await {
                 Ok(gateways) => of_namespace(&ctx, &pipelines, &gateways).await,
                 Err(error) => {

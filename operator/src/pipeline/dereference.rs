@@ -60,7 +60,11 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let generation = u64::try_from(pipeline.metadata.generation.unwrap_or_default()).unwrap_or_default();
     let plan = flow::compile(&pipeline.name_any(), generation, &pipeline.spec, &specs);
     let gateway = serving::of(ctx, pipeline, &specs).await?;
-    let broker = ctx.brokers.agents(&namespace).await.map(drop).map_err(|error| crate::chain(&error));
+    let broker = match ctx.brokers.make_pipeline(&namespace, &pipeline.name_any()).await {
+        Ok(()) => ctx.brokers.agents(&namespace).await.map(drop),
+        Err(error) => Err(error),
+    };
+    let broker = broker.map_err(|error| crate::chain(&error));
     let named = named_pools(pipeline).map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
     Ok(Found { pools: named, gateway, plan, broker })
 }

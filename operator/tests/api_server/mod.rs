@@ -64,6 +64,7 @@ impl ApiServer {
         let routes = lease
             .route("/apis/docket.dev/v1alpha1", get(kinds))
             .route("/api/v1/namespaces/docket/secrets/{name}", get(secret))
+            .route("/api/v1/namespaces/docket/secrets", axum::routing::post(create_secret))
             .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", axum::routing::post(event))
             .fallback(async || status(StatusCode::NOT_FOUND))
             .layer(middleware::from_fn_with_state(Arc::clone(&contents), record))
@@ -124,6 +125,15 @@ async fn in_trouble(State(contents): State<Shared>, request: Request, next: Next
 async fn read(State(contents): State<Shared>) -> Response {
     let contents = contents.lock().expect("no handler panics");
     contents.lease.clone().map_or_else(|| status(StatusCode::NOT_FOUND), |lease| Json(lease).into_response())
+}
+
+async fn create_secret(State(contents): State<Shared>, Json(secret): Json<Value>) -> Response {
+    let mut contents = contents.lock().expect("no handler panics");
+    if contents.secret.is_some() {
+        return status(StatusCode::CONFLICT);
+    }
+    contents.secret = Some(secret.clone());
+    Json(secret).into_response()
 }
 
 async fn create(State(contents): State<Shared>, Json(lease): Json<Value>) -> Response {

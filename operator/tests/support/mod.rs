@@ -53,7 +53,12 @@ fn served(mut pool: AgentPool) -> AgentPool {
 
 /// A pool that refers to nothing that is missing.
 pub(crate) fn validated(pool: &AgentPool) -> ValidatedPool {
+    validated_with(pool, &config())
+}
+
+/// The same, with another configuration.
+pub(crate) fn validated_with(pool: &AgentPool, config: &Config) -> ValidatedPool {
     let claims = pool.spec.template.volumes.iter().map(|_| operator::agent_pool::dereference::Claim::Allowed).collect();
     let found = Dereferenced { claims, pod_monitors: true, ..Dereferenced::default() };
-    validate::pool(pool, &found, &config()).expect("a pool that can be built")
+    validate::pool(pool, &found, config).expect("a pool that can be built")
 }

@@ -34,9 +34,11 @@ pub(super) struct Broker {
     pub(super) prefix: String,
     /// Copies of what is made.
     pub(super) replicas: usize,
+    /// Whether what is missing is made.
+    pub(super) makes_streams: bool,
     /// For work that outlives the call that began it.
     pub(super) runtime: Handle,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// Counts connections that broke.
     broken: watch::Receiver<u64>,
 }
@@ -98,6 +100,9 @@ impl Broker {
         }
         options = match &settings.credentials {
             None => options,
+            Some(Credentials::Creds(text)) => options
+                .credentials(text)
+                .map_err(|source| Failure::Credentials { path: "(text)".to_owned(), source })?,
             Some(Credentials::Token(token)) => options.token(token.clone()),
             Some(Credentials::User { name, password }) => options.user_and_password(name.clone(), password.clone()),
             Some(Credentials::File(path)) => options
@@ -105,6 +110,9 @@ impl Broker {
                 .await
                 .map_err(|source| Failure::Credentials { path: path.display().to_string(), source })?,
         };
+        if let Some(inbox) = &settings.inbox {
+            options = options.custom_inbox_prefix(inbox);
+        }
         let connected = options.connect(servers).await;
         let client = connected
             .map_err(|error| Failure::Connect { servers: settings.servers.clone(), source: Box::new(error) })?;
@@ -117,6 +125,7 @@ impl Broker {
             context,
             prefix: settings.bucket_prefix.clone(),
             replicas: settings.replicas,
+            makes_streams: settings.makes_streams,
             runtime: Handle::current(),
             timeout: settings.timeout,
             broken,

@@ -45,6 +45,9 @@ pub(super) enum Failure {
     /// What exists promises less than the settings ask for; the broker's operator can fix it.
     #[error("stream \"{stream}\" exists with weaker settings than asked for: {differences}")]
     Weaker { stream: String, differences: String },
+    /// Somebody else makes the streams, and has not made this one; who runs that can fix it.
+    #[error("stream \"{stream}\" is not there, and these settings leave it to others to make it")]
+    NotMade { stream: String },
     /// The server lacks what we need.
     #[error("the server's version {version} is too old: Docket needs {needed} or later")]
     Version { version: String, needed: &'static str },

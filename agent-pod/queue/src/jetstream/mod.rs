@@ -7,19 +7,26 @@
 //! PREFIX-timers          alarms, which the server delivers at their time
 //! PREFIX-payloads        payloads, where no object store is given
 //! PREFIX.events.…        events: plain subjects, stored nowhere
-//! KV_PREFIX-status       statuses, in memory, each for some seconds
+//! PREFIX-status          statuses, in memory, each for some seconds
 //! ```
-//! Streams are made on first use and checked when they exist: one that promises less than the settings ask for is an error.
+//! Streams are made on first use, unless the settings leave that to somebody else, and checked when they exist: one that promises less than the settings ask for is an error.
 //! A failure of the broker is an error, never an empty answer, and every call has a time limit. A call that fails for want
 //! of an answer may have taken effect; each can be repeated without harm. Connections that break are made again by the
 //! client; until then calls fail.
 //!
-//! Needs nats-server 2.12 or later. The reasons for leases and deduplication: `docs/adr/0005`.
+//! Who may do what with them at a server that asks for it: `access`, with the keys of `keys`.
+//!
+//! Needs nats-server 2.12 or later. The reasons for leases and deduplication: `docs/adr/0005`; for accounts and permissions:
+//! `docs/adr/0012`.
 
+mod access;
+mod accounts;
 mod asking;
 mod broker;
 mod events;
 mod failure;
+mod jwt;
+mod keys;
 mod leases;
 mod look;
 mod names;
@@ -38,6 +45,9 @@ mod woken;
 
 use std::sync::Arc;
 
+pub use access::Role;
+pub use accounts::push;
+pub use keys::{Account, Keys, KeysError, User};
 pub use settings::{Credentials, Settings};
 pub use woken::Woken;
 
@@ -96,6 +106,16 @@ async fn open_ports(
 }
 
 impl JetStream {
+    /// Makes the bucket of a name of [`Settings::scoped`], where it is missing.
+    pub async fn make_scope(&self, name: &str) -> Result<()> {
+        self.records.make_scope(name).await.map_err(|failure| failure.during("make a bucket of records"))
+    }
+
+    /// Makes what a pool needs at the broker, where it is missing.
+    pub async fn make_pool(&self, name: &str) -> Result<()> {
+        self.queue.make_pool(name).await.map_err(|failure| failure.during("make a pool"))
+    }
+
     /// Removes the bucket of a name of [`Settings::scoped`], with all its records. Removing nothing is no error; who writes
     /// such a record later makes a new bucket, whose revisions begin anew.
     pub async fn remove_scope(&self, name: &str) -> Result<()> {

@@ -71,6 +71,12 @@ pub(super) fn is_plain(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }
 
+/// Whether this is a subject of our alphabet without wildcards.
+pub(super) fn is_subject(subject: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte);
+    (1..=LONGEST).contains(&subject.len()) && subject.split('.').all(|word| !word.is_empty() && word.bytes().all(known))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

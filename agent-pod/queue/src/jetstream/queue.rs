@@ -62,6 +62,13 @@ impl JetStreamQueue {
         pool
     }
 
+    /// Makes what a pool needs, where it is missing.
+    pub(super) async fn make_pool(&self, name: &str) -> Result<(), Failure> {
+        let pool = self.pool(name);
+        pool.doubt();
+        pool.ensure().await
+    }
+
     /// Removes a pool; removing nothing is no error.
     pub(super) async fn remove_pool(&self, name: &str) -> Result<(), Failure> {
         let pool = self.pool(name);
@@ -78,7 +85,10 @@ impl JetStreamQueue {
         let names: HashSet<&str> = messages.iter().map(|message| message.pool.as_str()).collect();
         let pools: HashMap<String, Arc<Pool>> =
             names.into_iter().map(|name| (name.to_owned(), self.pool(name))).collect();
-        try_join_all(pools.values().map(|pool| pool.ensure())).await?;
+        // Where others make the streams, publishing alone shows whether they are there.
+        if self.broker.makes_streams {
+            try_join_all(pools.values().map(|pool| pool.ensure())).await?;
+        }
         let publishes = messages.into_iter().map(|message| {
             let pool = Arc::clone(&pools[&message.pool]);
             async move { publish(&pool, message).await }

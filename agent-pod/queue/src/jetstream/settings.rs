@@ -41,6 +41,12 @@ pub struct Settings {
     pub payloads: String,
     /// Who we are, where the broker asks for it.
     pub credentials: Option<Credentials>,
+    /// Begins the subjects of answers to us. Whoever may listen only there is given it with its credentials; otherwise the
+    /// client's own.
+    pub inbox: Option<String>,
+    /// Whether streams, buckets and consumers that are missing are made. Otherwise somebody else makes them, for whom they are
+    /// waited for as long as for an answer.
+    pub makes_streams: bool,
     /// File with the certificates (PEM) that vouch for servers of `tls://`; without it those of the system do.
     pub ca: Option<PathBuf>,
     /// Longest wait for one answer of the broker.
@@ -52,6 +58,8 @@ pub struct Settings {
 pub enum Credentials {
     /// A `.creds` file (JWT and seed).
     File(PathBuf),
+    /// The text of such a file.
+    Creds(String),
     /// A shared token.
     Token(String),
     /// A user of the server's own configuration.
@@ -80,6 +88,8 @@ impl Settings {
             status_ttl: STATUS_TTL,
             payloads: "nats:".to_owned(),
             credentials: None,
+            inbox: None,
+            makes_streams: true,
             ca: None,
             timeout: Duration::from_secs(10),
         }
@@ -93,6 +103,12 @@ impl Settings {
         }
         if !(1..=5).contains(&self.replicas) {
             return wrong("replicas", "is not 1 to 5");
+        }
+        if self.inbox.as_deref().is_some_and(|inbox| !names::is_subject(inbox)) {
+            return wrong(
+                "inbox",
+                "is no subject: write words of letters, digits, \"-\", \"_\" and \"=\" with dots between them",
+            );
         }
         let times = [
             ("lease", self.lease),
@@ -114,6 +130,7 @@ impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            Self::Creds(_) => formatter.write_str("Creds"),
             Self::Token(_) => formatter.write_str("Token"),
             Self::User { name, .. } => formatter.debug_struct("User").field("name", name).finish_non_exhaustive(),
         }

@@ -1,8 +1,9 @@
-//! Statuses: a key-value bucket in the broker's memory, whose entries the broker itself lets go when they are too old.
+//! Statuses: a stream in the broker's memory with a subject a key, whose messages the broker itself lets go when they are too
+//! old. An empty one says that there is none any more: who may say something must not be able to remove what others say.
 //!
-//! One that is taken back is replaced by the mark that such buckets have for it, so that who listens to the key hears it.
+//! Who listens to a key hears that as well.
 //!
-//! The bucket does not outlive a broker that stands alone and is started again; the next status makes it anew.
+//! The stream does not outlive a broker that stands alone and is started again; the next status makes it anew.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,12 +23,6 @@ use super::{
 };
 use crate::{Result as PortResult, Statuses};
 
-/// Name of the bucket behind the prefix.
-const BUCKET: &str = "status";
-/// Header of the mark in place of an entry that was taken back.
-const OPERATION: &str = "KV-Operation";
-/// Its value.
-const DELETED: &str = "DEL";
 /// Statuses that are read at once.
 const READS_AT_ONCE: usize = 32;
 
@@ -39,19 +34,16 @@ pub(super) struct JetStreamStatuses {
 }
 
 impl JetStreamStatuses {
-    /// Opens the bucket, which is made if it does not exist.
+    /// Opens the stream, which is made if it does not exist.
     pub(super) async fn open(broker: Arc<Broker>, ttl: Duration) -> Result<Self, Failure> {
-        let bucket = format!("{}-{BUCKET}", broker.prefix);
-        let subjects = format!("$KV.{bucket}");
+        let subjects = format!("{}.status", broker.prefix);
         let config = Config {
             storage: StorageType::Memory,
             max_age: ttl,
             max_messages_per_subject: 1,
             discard: DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
             allow_direct: false,
-            ..broker.stream(&format!("KV_{bucket}"), &format!("{subjects}.>"))
+            ..broker.stream(&format!("{}-status", broker.prefix), &format!("{subjects}.>"))
         };
         broker.ensure_stream(&config).await?;
         Ok(Self { broker, config, subjects })
@@ -72,16 +64,6 @@ impl JetStreamStatuses {
         }
     }
 
-    async fn take_back(&self, key: &str) -> Result<(), Failure> {
-        let mut headers = HeaderMap::new();
-        headers.insert(OPERATION, DELETED);
-        match self.broker.publish(&self.subject(key), headers, Bytes::new()).await {
-            // The bucket is gone, and with it the status.
-            Err(Failure::Nobody { .. }) => Ok(()),
-            said => said.map(drop),
-        }
-    }
-
     async fn said(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Failure> {
         let start = self.subjects.len() + 1;
         let filter = format!("{}.{}", self.subjects, names::wildcard(prefix));
@@ -92,14 +74,20 @@ impl JetStreamStatuses {
         });
         match listed.await {
             // Nobody has said anything since the broker was started again.
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => return Ok(Vec::new()),
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => {
+                // Those who speak may not be allowed to make it.
+                if self.broker.makes_streams {
+                    self.broker.ensure_stream(&self.config).await?;
+                }
+                return Ok(Vec::new());
+            }
             listed => listed?,
         }
         keys.sort_unstable();
         let reads = keys.into_iter().map(|key| async move {
             let message = self.broker.last(&self.config.name, &self.subject(&key)).await?;
-            let said = message.filter(|message| !is_taken_back(Some(&message.headers)));
-            Ok::<_, Failure>(said.map(|message| (key, message.payload)))
+            let message = message.filter(|message| !message.payload.is_empty());
+            Ok::<_, Failure>(message.map(|message| (key, message.payload)))
         });
         // One that fell silent since its key was listed is not there.
         stream::iter(reads).buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found)).try_collect().await
@@ -117,7 +105,10 @@ impl Statuses for JetStreamStatuses {
     }
 
     async fn remove(&self, key: &str) -> PortResult<()> {
-        self.take_back(key).await.map_err(|failure| failure.during("take a status back"))
+        match self.broker.publish(&self.subject(key), HeaderMap::new(), Bytes::new()).await {
+            Err(Failure::Nobody { .. }) => Ok(()),
+            said => said.map(drop).map_err(|failure| failure.during("take a status back")),
+        }
     }
 
     async fn watch(&self, key: &str) -> PortResult<watch::Receiver<Option<Bytes>>> {
@@ -137,11 +128,6 @@ async fn hear(mut subscriber: Subscriber, listener: watch::Sender<Option<Bytes>>
             () = listener.closed() => None,
         };
         let Some(message) = message else { return };
-        let is_gone = is_taken_back(message.headers.as_ref());
-        listener.send_replace((!is_gone).then_some(message.payload));
+        listener.send_replace(Some(message.payload).filter(|status| !status.is_empty()));
     }
-}
-
-fn is_taken_back(headers: Option<&HeaderMap>) -> bool {
-    headers.is_some_and(|headers| headers.get(OPERATION).is_some())
 }

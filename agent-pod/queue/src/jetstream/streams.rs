@@ -1,6 +1,6 @@
 //! Streams and consumers: made where they are missing, refused where they promise less than the settings ask for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::{Config, PersistenceMode, StorageType};
 use serde::Deserialize;
@@ -13,6 +13,8 @@ use super::{
 
 /// Pulls that may wait at a consumer: one a priority and process.
 const MAX_WAITING: u32 = 10_000;
+/// Between two looks for a stream that somebody else makes.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// A durable pull consumer.
 pub(super) struct Puller<'a> {
@@ -52,11 +54,21 @@ impl Broker {
     /// Makes the stream, or checks the one that is there.
     pub(super) async fn ensure_stream(&self, wanted: &Config) -> Result<(), Failure> {
         let name = &wanted.name;
-        let found: Result<Found, Failure> = self.api(&format!("STREAM.INFO.{name}"), &json!(null)).await;
-        match found {
-            Ok(found) => return check(&found.config, wanted),
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => {}
-            Err(failure) => return Err(failure),
+        let until = Instant::now() + self.timeout;
+        loop {
+            let found: Result<Found, Failure> = self.api(&format!("STREAM.INFO.{name}"), &json!(null)).await;
+            match found {
+                Ok(found) => return check(&found.config, wanted),
+                Err(failure) if failure.is(code::STREAM_NOT_FOUND) => {}
+                Err(failure) => return Err(failure),
+            }
+            if self.makes_streams {
+                break;
+            }
+            if Instant::now() >= until {
+                return Err(Failure::NotMade { stream: name.clone() });
+            }
+            tokio::time::sleep(LOOK).await;
         }
         let made: Result<Made, Failure> = self.api(&format!("STREAM.CREATE.{name}"), &json!(wanted)).await;
         match made {
@@ -81,6 +93,9 @@ impl Broker {
 
     /// Makes the consumer, or gives the one that is there these times and limits.
     pub(super) async fn ensure_puller(&self, puller: &Puller<'_>) -> Result<(), Failure> {
+        if !self.makes_streams {
+            return Ok(());
+        }
         let Puller { stream, name, filter, .. } = puller;
         let body = json!({
             "stream_name": stream,

@@ -115,10 +115,15 @@ pub fn shared(version: Version) -> Option<&'static Server> {
 impl Server {
     /// Starts a server whose state lies in `folder`; `temporary` removes the folder with the server.
     pub fn start(program: &Path, folder: &Path, port: u16, temporary: bool) -> Self {
+        Self::start_with(program, folder, (port, temporary), "")
+    }
+
+    /// The same, with more in its settings.
+    pub fn start_with(program: &Path, folder: &Path, (port, temporary): (u16, bool), more: &str) -> Self {
         let settings = folder.join("nats.conf");
         let state = folder.join("state");
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n{more}\n",
             state.display().to_string()
         );
         std::fs::write(&settings, text).expect("write the server's settings");

@@ -163,6 +163,13 @@ pub struct Nats {
     pub timeout: Option<Span>,
     /// File with credentials (`.creds`).
     pub credentials: Option<PathBuf>,
+    /// Begins the subjects of answers, for credentials that allow others to be heard. Default: the client's own.
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*$"))]
+    pub inbox: Option<String>,
+    /// Whether streams, buckets and consumers that are missing are made; false where the operator makes them, and the
+    /// credentials allow nobody else to.
+    #[serde(default = "default_make_streams")]
+    pub make_streams: bool,
     /// File with a shared token.
     pub token_file: Option<PathBuf>,
     /// Name of a user of the server's own configuration.
@@ -220,6 +227,10 @@ fn default_http() -> String {
 
 fn default_state() -> PathBuf {
     PathBuf::from(".docket-state")
+}
+
+fn default_make_streams() -> bool {
+    true
 }
 
 fn default_grace() -> Span {

@@ -133,6 +133,8 @@ pub(super) fn nats<T>(
     if let Some(timeout) = nats.timeout {
         settings.timeout = timeout.0;
     }
+    settings.inbox.clone_from(&nats.inbox);
+    settings.makes_streams = nats.make_streams;
     let wrong = |field: &str, message: String| validate::usage(vec![file.error(&format!("nats.{field}"), message)]);
     if let Some(path) = &nats.ca {
         let path = resolved(base, path);
@@ -147,7 +149,10 @@ pub(super) fn nats<T>(
     };
     settings.credentials = match (&nats.credentials, &nats.token_file, &nats.user, &nats.password_file) {
         (None, None, None, None) => None,
-        (Some(path), None, None, None) => Some(Credentials::File(resolved(base, path))),
+        (Some(path), None, None, None) => {
+            secret("credentials", path)?;
+            Some(Credentials::File(resolved(base, path)))
+        }
         (None, Some(path), None, None) => Some(Credentials::Token(secret("tokenFile", path)?)),
         (None, None, Some(name), Some(path)) => {
             Some(Credentials::User { name: name.clone(), password: secret("passwordFile", path)? })

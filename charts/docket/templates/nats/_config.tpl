@@ -17,7 +17,12 @@ jetstream: {
   sync_interval: always
 }
 
+{{ if eq .Values.nats.auth.mode "Accounts" -}}
+# Of the Secret with the keys, which the operator makes: whom the server trusts.
+include "auth.conf"
+{{- else -}}
 authorization: {users: [{user: $NATS_USER, password: $NATS_PASSWORD}]}
+{{- end }}
 {{- if gt (int .Values.nats.replicas) 1 }}
 
 cluster: {

@@ -16,7 +16,7 @@ pub fn config_map(pool: &ValidatedPool) -> ConfigMap {
     let worker = json!({
         "pool": pool.name,
         "resources": ["pool.yaml"],
-        "nats": nats(&pool.config, &pool.namespace),
+        "nats": nats(&pool.config, &pool.namespace, &pool.role()),
         "payloads": pool.config.payloads,
         "state": pods::STATE,
         "models": pods::models(&pool.config),

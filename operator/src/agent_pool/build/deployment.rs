@@ -34,10 +34,9 @@ const LOADING: i32 = 15 * 60;
 /// The Deployment of a pool.
 pub fn deployment(pool: &ValidatedPool, config: &ConfigMap) -> Deployment {
     let labels = names::labels(Component::Agents, &pool.name);
-    let digest = pods::digest_of(config);
     let metadata = ObjectMeta {
         labels: Some(labels),
-        annotations: Some(BTreeMap::from([(names::CONFIG_ANNOTATION.to_owned(), digest)])),
+        annotations: Some(pods::annotations(config, &pool.config, &pool.namespace, &pool.role())),
         ..ObjectMeta::default()
     };
     Deployment {
@@ -168,7 +167,7 @@ fn resources(pool: &ValidatedPool) -> ResourceRequirements {
 }
 
 fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
-    let mut volumes = pods::volumes(&pool.config, &names::agents(&pool.name));
+    let mut volumes = pods::volumes(&pool.config, &names::agents(&pool.name), &names::creds(&pool.name));
     if !pool.has_state_claim() {
         volumes.push(pods::empty("state"));
     }

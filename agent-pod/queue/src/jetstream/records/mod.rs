@@ -131,6 +131,11 @@ impl JetStreamRecords {
         stream::iter(reads).buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found)).try_collect().await
     }
 
+    /// Makes the bucket of a name, where it is missing.
+    pub(super) async fn make_scope(&self, scope: &str) -> Result<(), Failure> {
+        self.bucket(&self.bucket_name(scope)).ensure().await
+    }
+
     /// Removes all records of a name; removing nothing is no error.
     pub(super) async fn remove_scope(&self, scope: &str) -> Result<(), Failure> {
         self.bucket(&self.bucket_name(scope)).drop_all().await
