@@ -186,6 +186,15 @@ fn living(place: &Place, gateway: &GatewayProcess) -> Vec<String> {
         .collect()
 }
 
+/// Requests of clients that the workers of the pool have in work, as they say.
+fn interactive(gateway: &GatewayProcess) -> u64 {
+    let request = client().get(format!("{}/v1/stats", gateway.http)).bearer_auth(TOKEN);
+    let stats = answer(request.send().expect("it answers"), 200);
+    let pool = stats["pools"].as_array().expect("pools").iter().find(|pool| pool["name"] == "readers").cloned();
+    let workers = pool.expect("the pool")["workers"].as_array().expect("workers").clone();
+    workers.iter().filter_map(|worker| worker["interactive"].as_u64()).sum()
+}
+
 fn a_client_that_leaves_ends_the_work(http: &str, workers: [&mut Process; 2]) {
     let leaving = long_answer(http);
     drop(leaving);
@@ -243,6 +252,7 @@ fn a_place_is_held_until_the_answer_has_gone_out_or_its_client_has_left() {
         return;
     };
     let going_out = long_answer(&gateway.http);
+    wait_for("the request to be told as work of its pool", || (interactive(&gateway) == 1).then_some(()));
     let short = json!({"model": "small", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2});
     let refused = post(&gateway.http, "/v1/chat/completions", &short);
     assert_eq!(refused.headers()["retry-after"], "1");
@@ -253,6 +263,7 @@ fn a_place_is_held_until_the_answer_has_gone_out_or_its_client_has_left() {
         let response = post(&gateway.http, "/v1/chat/completions", &short);
         (response.status() == 200).then_some(())
     });
+    wait_for("no request to be told any more", || (interactive(&gateway) == 0).then_some(()));
     let metrics = gateway.metrics();
     assert!(counted(&metrics, "left") && counted(&metrics, "ok"), "{metrics}");
     let large = json!({"model": "mini", "input": "x".repeat(2_000)});

@@ -174,7 +174,7 @@ mod tests {
         let at = |second: u64, used: f64| meter.share_at(begin + Duration::from_secs(second), used, 2.0);
         assert_eq!(at(0, 100.0), None, "nothing to compare with");
         assert_eq!(at(1, 101.0), Some(0.5));
-        (2..10).for_each(|second| drop(at(second, 101.0)));
+        (2..10).for_each(|second| assert!(at(second, 101.0).is_some()));
         assert_eq!(at(10, 101.0), Some(0.0), "what was long ago does not count");
         assert_eq!(at(11, 111.0), Some(1.0), "never more than all of it");
         assert_eq!(meter.share(), None, "without a group");
