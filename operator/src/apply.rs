@@ -304,6 +304,33 @@ where
     }
 }
 
+/// Sets an annotation of an object, or removes it. One that is gone, or that is not the one that was seen, is left alone.
+pub async fn annotate<K>(
+    ctx: &Context,
+    seen: &K,
+    manager: &str,
+    annotation: &str,
+    value: Option<&str>,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let meta = seen.meta();
+    let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+    let patch = json!({"metadata": {"uid": meta.uid, "annotations": {annotation: value}}});
+    ctx.may_write()?;
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
+    let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    let shown = format!("{} {namespace}/{name}", K::kind(&()));
+    match within("annotate", shown, api.patch_metadata(&name, &params, &Patch::Merge(&patch))).await {
+        Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(()),
+        annotated => annotated.map(|_| ctx.metrics.wrote(&K::kind(&()), "annotate")),
+    }
+}
+
 /// Writes the status of an object, if it differs from what the object says already.
 pub async fn status<K, S>(ctx: &Context, object: &K, before: Option<&S>, status: &S) -> Result<(), Error>
 where

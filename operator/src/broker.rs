@@ -23,9 +23,6 @@ use crate::{
 /// Longest wait for one answer: the next look is never far.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a pool that sleeps is listened to.
-const LISTEN: Duration = Duration::from_secs(1);
-
 /// Connections to the broker, one a namespace, made on first use.
 pub struct Brokers {
     config: Config,
@@ -188,9 +185,11 @@ impl Brokers {
 
     /// Waits until something is published to a pool that sleeps.
     pub async fn woken(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        let queue = Arc::clone(&self.of(namespace).await?.broker.ports.queue);
-        while queue.depth(pool).await?.total() == 0 {
-            tokio::time::sleep(LISTEN).await;
+        let open = self.of(namespace).await?;
+        // What comes between the look and the wait is heard.
+        let mut woken = open.broker.woken(pool).await?;
+        if open.broker.ports.queue.depth(pool).await?.total() == 0 {
+            woken.wait().await;
         }
         Ok(())
     }

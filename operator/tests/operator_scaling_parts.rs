@@ -73,6 +73,15 @@ fn the_broker_and_the_agents_make_the_observation() {
 }
 
 #[test]
+fn a_pod_that_does_not_speak_is_idle_where_nothing_of_the_pool_is_in_work() {
+    let busy = |in_work: u64| {
+        let sight = Sight { depth: Some(depth(3, in_work)), agents: Some(Vec::new()), pods: Some(vec![ready("a")]) };
+        observation(&sight, Known::default(), 200.0).pods.expect("they were listed").busy
+    };
+    assert_eq!((busy(1), busy(0)), (1, 0));
+}
+
+#[test]
 fn an_agent_that_says_that_it_is_ready_is_before_the_cluster_knows() {
     let sight =
         Sight { depth: Some(depth(1, 0)), agents: Some(vec![agent("a")]), pods: Some(vec![pod("a"), pod("b")]) };

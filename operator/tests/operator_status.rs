@@ -2,7 +2,7 @@
 
 mod support;
 
-use crds::{AgentPool, AgentPoolStatus, Pipeline, ScalingMode};
+use crds::{AgentPool, AgentPoolStatus, Pipeline, ScalingMode, ScalingStatus};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     jiff::Timestamp,
@@ -14,8 +14,9 @@ use operator::{
         status::{self, Applied},
         validate,
     },
-    condition::{State, state},
+    condition::{Observed, State, state},
     pipeline::status::draining,
+    scaling::board::Report,
 };
 use serde_json::{Value, json};
 use support::pool;
@@ -214,4 +215,31 @@ fn a_number_passes_from_one_owner_to_the_next_without_a_step() {
         next.spec.scaling = pool.spec.scaling.clone();
         assert_eq!(ownership::of(&next), Replicas::Scaled(1));
     }
+}
+
+#[test]
+fn the_autoscalers_word_joins_what_a_pass_has_said() {
+    let mut scaled = pool(json!({"replicas": 3, "scaling": {"maxReplicas": 20}}));
+    let passed = after(&scaled, &applied(7, WHOLE(7), json!([])), 1);
+    let report = Report {
+        uid: None,
+        generation: Some(2),
+        scaling: ScalingStatus { desired: Some(9), pulling: Some(4), ..ScalingStatus::default() },
+        active: Observed::new("ScalingActive", State::True, "Active", "from 7 to 9 agents"),
+    };
+    let told = report.clone().in_status(passed.clone(), Timestamp::from_second(5).expect("a time"));
+    let scaling = told.scaling.clone().expect("it is scaled");
+    assert_eq!((scaling.mode, scaling.replicas_set_aside), (Some(ScalingMode::Apply), Some(3)));
+    assert_eq!((scaling.desired, scaling.pulling), (Some(9), Some(4)));
+    assert_eq!(state(&told.conditions, "ScalingActive"), State::True);
+    assert_eq!((ready(&told), told.conditions.len()), (ready(&passed), passed.conditions.len()));
+    let again = report.clone().in_status(told.clone(), Timestamp::from_second(99).expect("a time"));
+    assert_eq!(again, told, "time alone changes nothing");
+    // The next pass leaves it as it is.
+    scaled.status = Some(told.clone());
+    assert_eq!(after(&scaled, &applied(7, WHOLE(7), json!([])), 99), told);
+    // A pool that is not scaled any more has no place for it.
+    scaled.spec.scaling = None;
+    let fixed = after(&scaled, &applied(7, WHOLE(7), json!([])), 100);
+    assert_eq!(report.in_status(fixed.clone(), Timestamp::from_second(101).expect("a time")), fixed);
 }

@@ -5,13 +5,9 @@ use std::collections::BTreeSet;
 use crds::AgentPool;
 use flow::PoolOrders;
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use scaler::Reason;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     pool::Step,
@@ -19,7 +15,7 @@ use super::{
     told,
 };
 use crate::{
-    apply::{self, Error, within},
+    apply::{self, Error},
     context::Context,
     names::{DELETION_COST, SCALE_MANAGER},
 };
@@ -84,20 +80,15 @@ pub async fn replicas(
 
 /// Sets or takes away the mark of pods; one that is gone, or another of the same name, is none of ours.
 async fn mark(ctx: &Context, namespace: &str, pods: Vec<SeenPod>, cost: Option<&str>) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
-    let params = PatchParams { field_manager: Some(SCALE_MANAGER.to_owned()), ..PatchParams::default() };
-    let cost = cost.map_or(Value::Null, |cost| json!(cost));
-    let marks = pods.into_iter().map(|pod| {
-        let patch = json!({"metadata": {"uid": pod.uid, "annotations": {DELETION_COST: cost}}});
-        let (api, params) = (&api, &params);
-        async move {
-            ctx.may_write()?;
-            let shown = format!("Pod {namespace}/{}", pod.name);
-            match within("mark", shown, api.patch_metadata(&pod.name, params, &Patch::Merge(&patch))).await {
-                Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(()),
-                marked => marked.map(|_| ctx.metrics.wrote("Pod", "mark")),
-            }
-        }
+    let marks = pods.into_iter().map(|pod| async move {
+        let metadata = ObjectMeta {
+            name: Some(pod.name),
+            namespace: Some(namespace.to_owned()),
+            uid: Some(pod.uid),
+            ..ObjectMeta::default()
+        };
+        let pod = Pod { metadata, ..Pod::default() };
+        apply::annotate(ctx, &pod, SCALE_MANAGER, DELETION_COST, cost).await
     });
     stream::iter(marks).buffer_unordered(AT_ONCE).try_collect().await
 }

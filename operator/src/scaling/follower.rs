@@ -84,6 +84,16 @@ impl Follower {
                 return false;
             }
         };
+        if deployment.is_none() {
+            // A pass makes it in a moment, or says why not.
+            say(
+                ctx,
+                pool,
+                ScalingStatus::default(),
+                held("Held:Missing", "the pool's Deployment is not there".to_owned()),
+            );
+            return false;
+        }
         let (namespace, name) = (namespace_of(pool), pool.name_any());
         if self.loaded.is_none() {
             match Loaded::read(ctx, &namespace, &name).await {

@@ -25,7 +25,7 @@ pub mod waits;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crds::{AgentPool, Pipeline};
@@ -55,6 +55,8 @@ pub const CONDITION: &str = "ScalingActive";
 const EVERY: Duration = Duration::from_secs(1);
 /// A broker that cannot be listened to is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
+/// So long may the first lists take, before pools are told that pods cannot be seen.
+const LISTING: Duration = Duration::from_secs(10);
 /// Namespaces that are looked at at once.
 const AT_ONCE: usize = 8;
 
@@ -78,8 +80,13 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         scope.mirror::<Deployment, _>(&ctx, Arc::clone(&deployments), SeenDeployment::of),
     );
     let watched = Watched { pools, pipelines, pods, deployments };
-    let mut scaling =
-        Scaling { ctx: Arc::clone(&ctx), watched, namespaces: BTreeMap::new(), sleepers: Sleepers::default() };
+    let mut scaling = Scaling {
+        ctx: Arc::clone(&ctx),
+        watched,
+        namespaces: BTreeMap::new(),
+        sleepers: Sleepers::default(),
+        began: Instant::now(),
+    };
     tokio::select! {
         // A write that is under way is given up with it: it was sent under conditions.
         () = stop.cancelled() => {}
@@ -93,6 +100,7 @@ struct Scaling {
     watched: Watched,
     namespaces: BTreeMap<String, Namespace>,
     sleepers: Sleepers,
+    began: Instant,
 }
 
 impl Scaling {
@@ -114,6 +122,9 @@ impl Scaling {
 
     /// One second of all pools.
     async fn look(&mut self) {
+        if !self.watched.is_complete() && self.began.elapsed() < LISTING {
+            return;
+        }
         let now = follower::now();
         let found = self.watched.found();
         // A namespace that has no pool any more is looked at once again, and ends what it had begun.
@@ -143,6 +154,11 @@ impl Scaling {
 }
 
 impl Watched {
+    /// Whether pods and Deployments were listed.
+    fn is_complete(&self) -> bool {
+        self.pods.is_complete() && self.deployments.is_complete()
+    }
+
     /// What the cluster has, by namespace, where anything may be scaled.
     fn found(&self) -> HashMap<String, Found> {
         let mut all: HashMap<String, Found> = HashMap::new();

@@ -1,5 +1,7 @@
 //! What is seen of a pool, put together for the decision. Pure. What could not be read is missing, never zero.
 
+use std::collections::HashMap;
+
 use flow::PodStatus;
 use queue::Depth;
 use scaler::{ColdStart, Foreseen, Observation, Pods, ServiceTime, Waits, Work};
@@ -52,7 +54,8 @@ pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
         }]
     });
     let has_work = depth.is_none_or(|depth| depth.total() > 0);
-    let pods = agents.zip(sight.pods.as_deref()).map(|(agents, pods)| states(pods, agents, has_work, at));
+    let in_work = depth.map(|depth| depth.in_work);
+    let pods = agents.zip(sight.pods.as_deref()).map(|(agents, pods)| states(pods, agents, in_work, has_work, at));
     let oldest_wait = depth.and_then(|depth| depth.oldest_wait).map(|wait| wait.as_secs_f64());
     Observation {
         at,
@@ -74,14 +77,15 @@ pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
 }
 
 /// Pods by what they do.
-fn states(pods: &[SeenPod], agents: &[PodStatus], has_work: bool, now: f64) -> Pods {
+fn states(pods: &[SeenPod], agents: &[PodStatus], in_work: Option<u64>, has_work: bool, now: f64) -> Pods {
     let mut states = Pods::default();
+    let agents = by_name(agents);
     for pod in pods {
-        let agent = agents.iter().find(|agent| agent.name == pod.name);
+        let agent = agents.get(pod.name.as_str()).copied();
         if pod.leaving {
             states.draining += 1;
         } else if is_ready(pod, agent) {
-            match load(agent) {
+            match load(agent, in_work) {
                 Some(0) => states.idle += 1,
                 // One that does not speak may be at work.
                 _ => states.busy += 1,
@@ -98,9 +102,18 @@ pub fn is_ready(pod: &SeenPod, agent: Option<&PodStatus>) -> bool {
     pod.ready_since.is_some() || agent.is_some_and(|agent| agent.ready)
 }
 
-/// What a pod has in hand; `None` where it does not say.
-pub fn load(agent: Option<&PodStatus>) -> Option<u32> {
-    agent.map(|agent| agent.in_work.saturating_add(agent.interactive))
+/// What a pod has in hand; `None` where it is not known. One that does not speak has nothing where the broker says that
+/// nothing of the pool is in work.
+pub fn load(agent: Option<&PodStatus>, in_work: Option<u64>) -> Option<u32> {
+    match agent {
+        Some(agent) => Some(agent.in_work.saturating_add(agent.interactive)),
+        None => (in_work == Some(0)).then_some(0),
+    }
+}
+
+/// Agents by their names, which are those of their pods.
+pub fn by_name(agents: &[PodStatus]) -> HashMap<&str, &PodStatus> {
+    agents.iter().map(|agent| (agent.name.as_str(), agent)).collect()
 }
 
 /// Whether a pod that is not ready is waited for. While nothing is to be done, one without a node, or one that fails again and

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     choose::{Choice, Member, choose},
     foreseen::Branches,
-    observe::{Known, Sight, is_ready, load, observation},
+    observe::{Known, Sight, by_name, is_ready, load, observation},
     seen::SeenDeployment,
     starts::Starts,
     told::{self, Told},
@@ -138,16 +138,17 @@ impl PoolScaler {
             self.resting.clear();
             return Choice::default();
         };
+        let (agents, in_work) = (by_name(agents), sight.depth.as_ref().map(|depth| depth.in_work));
         let members: Vec<Member> = pods
             .iter()
             .filter(|pod| !pod.leaving)
             .map(|pod| {
-                let agent = agents.iter().find(|agent| agent.name == pod.name);
+                let agent = agents.get(pod.name.as_str()).copied();
                 let told = self.resting.get(&pod.name);
                 Member {
                     name: pod.name.clone(),
                     ready: is_ready(pod, agent),
-                    load: load(agent),
+                    load: load(agent, in_work),
                     cordoned: told
                         .is_some_and(|since| agent.is_some_and(|agent| agent.cordoned) || now - since >= HEARD),
                 }

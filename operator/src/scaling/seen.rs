@@ -151,6 +151,11 @@ impl<V: Clone> Mirror<V> {
         }
     }
 
+    /// Whether the first list was read.
+    pub fn is_complete(&self) -> bool {
+        self.state().complete
+    }
+
     /// All objects, by the pool that they are of; `None` before the first list was read.
     pub fn by_pool(&self) -> Option<HashMap<Pool, Vec<V>>> {
         let state = self.state();

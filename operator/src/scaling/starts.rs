@@ -40,7 +40,8 @@ impl Starts {
             }
         }
         self.looked = true;
-        self.counted.retain(|uid| pods.iter().any(|pod| pod.uid == *uid));
+        let there: HashSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
+        self.counted.retain(|uid| there.contains(uid.as_str()));
     }
 
     /// Their distribution.
