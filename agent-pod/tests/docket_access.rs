@@ -43,6 +43,10 @@ async fn make(nats: &Nats, keys: &Keys) {
     operator.make_scope("plain").await.expect("a bucket");
 }
 
+fn run_make(nats: &Nats, keys: &Keys) {
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(make(nats, keys));
+}
+
 struct Cluster {
     place: Place,
     nats: Nats,
@@ -57,7 +61,7 @@ impl Cluster {
         let trust = keys.server_configuration(&format!("{folder}/accounts"));
         std::fs::create_dir_all(&folder).expect("a folder");
         let nats = Nats::start_with(&format!("log_file: \"{folder}/log\"\n{trust}"))?;
-        tokio::runtime::Runtime::new().expect("a runtime").block_on(make(&nats, &keys));
+        run_make(&nats, &keys);
         place.write("pipeline.yaml", pipeline());
         let common = common(&place, &nats, &keys, &GATEWAY);
         let gateway = GatewayProcess::start(&place, &format!("{common}state: gateway\n"));
@@ -111,6 +115,8 @@ fn documents_are_worked_with_credentials_for_what_each_process_needs() {
     cluster.place.docket(&["erase", "00.txt", "--gateway", &cluster.gateway.http]).code(0);
     reader.terminate();
     cluster.nats.restart();
+    // Statuses lie in the broker's memory: the operator gives them a place again.
+    run_make(&cluster.nats, &cluster.keys);
     let _another = cluster.worker("another", "readers");
     for n in 20..25 {
         cluster.place.write(&format!("in/{n:02}.txt"), format!("document number {n} says {}", n * n));

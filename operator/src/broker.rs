@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex as Lock, PoisonError},
+    sync::{Arc, Mutex as Lock, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,6 +27,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Brokers {
     config: Config,
     open: Mutex<HashMap<String, Arc<Open>>>,
+    /// What was removed, by namespace: only a pass over an object that is there makes it again, not a look at numbers, which may
+    /// be about what was there a moment ago.
+    removed: Lock<HashSet<(String, Made)>>,
 }
 
 /// A connection, and what was made over it.
@@ -45,7 +48,7 @@ enum Made {
 impl Brokers {
     /// No connection yet.
     pub fn new(config: Config) -> Self {
-        Self { config, open: Mutex::default() }
+        Self { config, open: Mutex::default(), removed: Lock::default() }
     }
 
     /// The broker's part of a namespace.
@@ -100,29 +103,38 @@ impl Brokers {
     async fn noted<T>(&self, namespace: &str, answer: Result<T, Error>) -> Result<T, Error> {
         let failed = answer.is_err() && self.config.nats_keys().is_some();
         if failed && self.make_account(namespace).await.is_ok() {
-            self.close(namespace).await;
+            self.open.lock().await.remove(namespace);
         }
         answer
     }
 
     /// Makes what a pool needs at the broker, where agents may not make it themselves.
     pub async fn make_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        self.make(namespace, Made::Pool(pool.to_owned())).await
+        let wanted = Made::Pool(pool.to_owned());
+        locked(&self.removed).remove(&(namespace.to_owned(), wanted.clone()));
+        self.make(namespace, wanted).await
     }
 
     /// Makes what a pipeline needs at the broker, where gateways may not make it themselves.
     pub async fn make_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
+        locked(&self.removed).remove(&(namespace.to_owned(), Made::Pipeline(pipeline.to_owned())));
+        self.keep_pipeline(namespace, pipeline).await
+    }
+
+    /// The same, unless it was removed.
+    pub async fn keep_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
         self.make(namespace, Made::Pool(flow::RESULTS_POOL.to_owned())).await?;
         self.make(namespace, Made::Pipeline(pipeline.to_owned())).await
     }
 
     /// Makes something, once over a connection: a server that loses its streams loses its connections too.
     async fn make(&self, namespace: &str, wanted: Made) -> Result<(), Error> {
-        if self.config.nats_keys().is_none() {
+        let removed = || locked(&self.removed).contains(&(namespace.to_owned(), wanted.clone()));
+        if self.config.nats_keys().is_none() || removed() {
             return Ok(());
         }
         let open = self.of(namespace).await?;
-        if open.made().contains(&wanted) {
+        if locked(&open.made).contains(&wanted) {
             return Ok(());
         }
         let made = match &wanted {
@@ -130,13 +142,22 @@ impl Brokers {
             Made::Pipeline(pipeline) => open.broker.make_scope(pipeline).await,
         };
         self.noted(namespace, made).await?;
-        open.made().insert(wanted);
+        locked(&open.made).insert(wanted);
         Ok(())
+    }
+
+    /// Notes that something is to be removed.
+    fn remove(&self, namespace: &str, open: &Open, gone: Made) {
+        locked(&open.made).remove(&gone);
+        if self.config.nats_keys().is_some() {
+            locked(&self.removed).insert((namespace.to_owned(), gone));
+        }
     }
 
     /// Closes the connection of a namespace that has nothing any more.
     pub async fn close(&self, namespace: &str) {
         self.open.lock().await.remove(namespace);
+        locked(&self.removed).retain(|(of, _)| of != namespace);
     }
 
     /// What the agents of a namespace last said; those that cannot be read are left out.
@@ -156,7 +177,7 @@ impl Brokers {
 
     /// How much waits for a pool, and how much is in work.
     pub async fn depth(&self, namespace: &str, pool: &str) -> Result<Depth, Error> {
-        self.make_pool(namespace, pool).await?;
+        self.make(namespace, Made::Pool(pool.to_owned())).await?;
         let depth = self.of(namespace).await?.broker.ports.queue.depth(pool).await;
         self.noted(namespace, depth).await
     }
@@ -206,15 +227,17 @@ impl Brokers {
         self.withdraw_orders(namespace, pool).await?;
         self.forget_scaling(namespace, pool).await?;
         let open = self.of(namespace).await?;
-        open.made().remove(&Made::Pool(pool.to_owned()));
-        open.broker.remove_pool(pool).await
+        self.remove(namespace, &open, Made::Pool(pool.to_owned()));
+        let removed = open.broker.remove_pool(pool).await;
+        self.noted(namespace, removed).await
     }
 
     /// Removes the records of a pipeline that is gone.
     pub async fn remove_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
         let open = self.of(namespace).await?;
-        open.made().remove(&Made::Pipeline(pipeline.to_owned()));
-        open.broker.remove_scope(pipeline).await
+        self.remove(namespace, &open, Made::Pipeline(pipeline.to_owned()));
+        let removed = open.broker.remove_scope(pipeline).await;
+        self.noted(namespace, removed).await
     }
 
     /// Documents of a pipeline that have not ended.
@@ -224,7 +247,8 @@ impl Brokers {
         let prefix = format!("{}{pipeline}/", keys::DOCUMENTS);
         let (mut open, mut after) = (0, None);
         loop {
-            let page = records.scan(&prefix, after.as_deref(), PAGE).await?;
+            let page = records.scan(&prefix, after.as_deref(), PAGE).await;
+            let page = self.noted(namespace, page).await?;
             let Some((last, _)) = page.last() else { return Ok(open) };
             after = Some(last.clone());
             let is_open = |bytes: &[u8]| flow::DocumentRecord::decode(bytes).is_ok_and(|record| record.end.is_none());
@@ -233,8 +257,6 @@ impl Brokers {
     }
 }
 
-impl Open {
-    fn made(&self) -> std::sync::MutexGuard<'_, HashSet<Made>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked<T>(lock: &Lock<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,7 +30,7 @@ pub async fn run(ctx: Arc<Context>, pipelines: Store<DeserializeGuard<Pipeline>>
         }
         for (namespace, pipelines) in namespaces {
             for pipeline in pipelines.iter().filter(|pipeline| pipeline.meta().deletion_timestamp.is_none()) {
-                if let Err(error) = ctx.brokers.make_pipeline(&namespace, &pipeline.name_any()).await {
+                if let Err(error) = ctx.brokers.keep_pipeline(&namespace, &pipeline.name_any()).await {
                     tracing::debug!(%namespace, error = %chain(&error), "a pipeline has no place at the broker");
                     break;
                 }
