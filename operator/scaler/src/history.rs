@@ -40,6 +40,8 @@ const LESSONS: f64 = 10.0;
 /// What a task in time may cost, in cold starts: at least, for a promise of 99 of 100, and at most.
 const LEAST_PRICE: f64 = 0.2;
 const MOST_PRICE: f64 = 200.0;
+/// Tasks that a missing pod makes late, at least: that few were says that others stood in.
+const LEAST_LATE: f64 = 0.2;
 
 /// What is remembered of a pool between decisions. As JSON it stays below 4 KiB.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -268,10 +270,11 @@ impl History {
         cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care)
     }
 
-    /// Tasks that are late for each start that takes longer than they may wait.
-    pub(crate) fn late_per_start(&self) -> f64 {
+    /// Tasks that are late for each start that takes longer than they may wait: at most as many as a pod would have taken at
+    /// once, as others are late for other reasons.
+    pub(crate) fn late_per_start(&self, slots: f64) -> f64 {
         // A few starts' worth of a guess, for the time before there were any.
-        ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(0.2, 50.0)
+        ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(LEAST_LATE, slots.max(1.0))
     }
 
     /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait.
