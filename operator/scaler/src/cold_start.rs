@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 const KEPT: usize = 64;
 /// Older starts fade from the mean, as images and models change.
 const MEANT: u64 = 1_000;
+/// So few starts say little about the longest.
+const FEW: u64 = 100;
+/// A start that was long is believed possible for some thousand more.
+const FADING: f64 = 0.999_8;
 
 /// Before starts were measured: quick where the image and the model are there, minutes where they are not.
 const GUESS: [f64; 5] = [3.0, 10.0, 25.0, 45.0, 80.0];
@@ -67,11 +71,13 @@ impl ColdStart {
         let Some(measured) = measured else {
             return Self { quantiles: GUESS.to_vec(), mean: GUESS_MEAN, count: 0 };
         };
-        if measured.count >= TRUSTED {
-            return measured.clone();
-        }
         let mut quantiles = measured.quantiles.clone();
-        quantiles.extend(GUESS);
+        if measured.count < TRUSTED {
+            quantiles.extend(GUESS);
+        } else if let Some(last) = quantiles.last_mut().filter(|_| measured.count < FEW) {
+            // A long start that one in fifty takes may well not have been among so few.
+            *last = last.max(GUESS[GUESS.len() - 1]);
+        }
         quantiles.sort_by(f64::total_cmp);
         Self { quantiles, ..measured.clone() }
     }
@@ -115,6 +121,9 @@ pub struct ColdStarts {
     last: Vec<f32>,
     mean: f64,
     count: u64,
+    /// The longest of all; it fades.
+    #[serde(default)]
+    longest: f64,
 }
 
 impl ColdStarts {
@@ -128,6 +137,7 @@ impl ColdStarts {
         }
         self.last.push(((seconds * 100.0).round() / 100.0) as f32);
         self.count = (self.count + 1).min(MEANT);
+        self.longest = seconds.max(self.longest * FADING);
         self.mean += (seconds - self.mean) / self.count as f64;
     }
 
@@ -135,6 +145,9 @@ impl ColdStarts {
     pub fn distribution(&self) -> Option<ColdStart> {
         let mut quantiles: Vec<f64> = self.last.iter().map(|&seconds| f64::from(seconds)).collect();
         quantiles.sort_by(f64::total_cmp);
+        if let Some(last) = quantiles.last_mut() {
+            *last = last.max(self.longest);
+        }
         (!quantiles.is_empty()).then_some(ColdStart { quantiles, mean: self.mean, count: self.count })
     }
 }

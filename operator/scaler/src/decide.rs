@@ -171,7 +171,7 @@ impl<'a> Seen<'a> {
         history.idle.assume(self.observation.replicas, self.now);
         history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last, self.cold_start.mean);
         let wait = self.settings.target.wait - REACTION;
-        let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_start();
+        let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_start(self.slots);
         let pause = self.cold_start.mean_at_most();
         let prices = Prices {
             cold_start: self.cold_start.mean,
@@ -221,6 +221,7 @@ impl<'a> Seen<'a> {
         Weights {
             late: history.price(self.cold_start.mean, self.settings.target.attainment),
             start: mean,
+            hold: self.cold_start.mean_at_most(),
             drain: self.settings.target.wait.max(mean),
             likely: self.cold_start.quantile(0.5) + REACTION,
             patience: self.settings.terms.patience,

@@ -59,6 +59,8 @@ pub(crate) struct Weights {
     pub(crate) drain: f64,
     /// Seconds until a pod that is asked for now is likely to be ready.
     pub(crate) likely: f64,
+    /// Seconds that a pod stays at least once it is ready.
+    pub(crate) hold: f64,
     /// Whether to wait with a start while waiting costs less than it saves.
     pub(crate) patience: bool,
     /// Never more pods than this at once.
@@ -97,7 +99,7 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
     };
     let mut best = (0, late(0, &now));
     for pods in candidates(&points, &known, &now, weights.most) {
-        let cost = f64::from(pods) * weights.start + late(pods, &now);
+        let cost = f64::from(pods) * weights.start + idle(demand, supply, weights, pods) + late(pods, &now);
         if cost < best.1 {
             best = (pods, cost);
         }
@@ -105,7 +107,7 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
     let (pods, _) = best;
     // What is late already, or will be for the most part, is not made to wait: there is nothing to gain by it.
     let overdue = points.iter().any(|point| point.overdue);
-    let hopeful = best.1 - f64::from(pods) * weights.start <= 0.5 * late(0, &now);
+    let hopeful = late(pods, &now) <= 0.5 * late(0, &now);
     if pods > 0 && weights.patience && !overdue && hopeful {
         let later = fresh(2.0 * TICK);
         // Waiting saves little, so it is for tasks that are nearly sure not to be late by it, however cheap late tasks are.
@@ -117,6 +119,18 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
         }
     }
     pods
+}
+
+/// Pod-seconds that pods that are asked for now are likely to have nothing to do while they have to stay.
+fn idle(demand: &Demand, supply: &Supply, weights: &Weights, pods: u32) -> f64 {
+    let here = (supply.free + supply.busy) / supply.slots + supply.starting.len() as f64;
+    let load = demand.rate * supply.service / supply.slots;
+    // Pods without which what arrives is more than is done are never idle.
+    let spare = (f64::from(pods) - (load - here).max(0.0)).max(0.0);
+    let waiting = demand.due.iter().map(|due| due.1).sum::<f64>() * supply.service / supply.slots;
+    let left = (waiting + (load - here) * weights.start).max(0.0);
+    let busy = left / (here + f64::from(pods) - load).max(0.1);
+    spare * (weights.hold - busy).max(0.0)
 }
 
 /// Numbers of pods that may be best: a few, and for each point those that just suffice, as fewer may not help at all.

@@ -17,6 +17,8 @@ const BINS: usize = 32;
 const PARTS: f64 = 4.0;
 /// Measurements from which on those of before no longer count.
 const ENOUGH: u64 = 20;
+/// Measurements from which on it is known about how long a task takes.
+const SURE: u64 = 10;
 /// Assumed of a task before the first was measured, in seconds.
 const UNKNOWN_SERVICE: f64 = 10.0;
 /// The present rate follows arrivals within about a minute: as fast as pods can follow it.
@@ -40,6 +42,8 @@ const LESSONS: f64 = 10.0;
 /// What a task in time may cost, in cold starts: at least, for a promise of 99 of 100, and at most.
 const LEAST_PRICE: f64 = 0.2;
 const MOST_PRICE: f64 = 200.0;
+/// Tasks that a missing pod makes late, at least: that few were says that others stood in.
+const LEAST_LATE: f64 = 0.2;
 
 /// What is remembered of a pool between decisions. As JSON it stays below 4 KiB.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +51,8 @@ const MOST_PRICE: f64 = 200.0;
 pub struct History {
     pub(crate) reading: Option<Reading>,
     pub(crate) jumped_since: Option<f64>,
+    /// Since when nothing was counted though tasks are in work.
+    pub(crate) still_since: Option<f64>,
     /// Arrivals by the time of their bin, the newest last: the ages of what waits follow from them.
     arrived: Vec<(f64, u32)>,
     /// Seconds of a bin.
@@ -102,6 +108,7 @@ impl Default for History {
         Self {
             reading: None,
             jumped_since: None,
+            still_since: None,
             arrived: Vec::new(),
             width: 1.0,
             rate: 0.0,
@@ -195,6 +202,18 @@ impl History {
         if tasks > 0.0 { (seconds / tasks).max(0.001) } else { self.mean_service() }
     }
 
+    /// Expected seconds in work of the tasks in work, and by how much they deviate at most; `None` before enough tasks like
+    /// them were measured.
+    pub(crate) fn measured_service(&self, observation: &Observation) -> Option<(f64, f64)> {
+        let mut most = 0.0_f64;
+        for work in observation.work.iter().flatten().filter(|work| work.in_work > 0) {
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter().find(|known| known.key == key && known.count >= SURE)?;
+            most = most.max(f64::from(known.deviation));
+        }
+        Some((self.service(observation), most))
+    }
+
     fn service_of(&self, stage: &str, size: u8, measured: Option<ServiceTime>) -> f64 {
         let key = key(stage, size);
         let learned = self.service.iter().find(|known| known.key == key);
@@ -268,10 +287,11 @@ impl History {
         cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care)
     }
 
-    /// Tasks that are late for each start that takes longer than they may wait.
-    pub(crate) fn late_per_start(&self) -> f64 {
+    /// Tasks that are late for each start that takes longer than they may wait: at most as many as a pod would have taken at
+    /// once, as others are late for other reasons.
+    pub(crate) fn late_per_start(&self, slots: f64) -> f64 {
         // A few starts' worth of a guess, for the time before there were any.
-        ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(0.2, 50.0)
+        ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(LEAST_LATE, slots.max(1.0))
     }
 
     /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait.

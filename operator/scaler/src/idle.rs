@@ -111,7 +111,7 @@ impl Idle {
             self.busy = BUSY.iter().position(|&end| expected < end).unwrap_or(BUSY.len());
         }
         if self.stairs.len() > STAIRS {
-            self.merge();
+            self.merge(now);
         }
     }
 
@@ -224,15 +224,13 @@ impl Idle {
         }
     }
 
-    fn merge(&mut self) {
-        let narrowest = self
-            .stairs
-            .windows(2)
-            .enumerate()
-            .min_by(|(_, one), (_, other)| (one[0].1 - one[1].1).total_cmp(&(other[0].1 - other[1].1)));
-        if let Some((index, _)) = narrowest.map(|(index, pair)| (index, pair.len())) {
-            let at = self.stairs[index].1;
-            self.stairs[index + 1].1 = at;
+    /// Makes two neighbours one: those whose times differ least for how long ago they are, so that what was needed a moment
+    /// ago never makes a level young that was not.
+    fn merge(&mut self, now: f64) {
+        let apart = |pair: &[(u32, f64)]| (pair[0].1 - pair[1].1) / (now - pair[1].1).max(0.1);
+        let pairs = self.stairs.windows(2).enumerate().map(|(index, pair)| (index, apart(pair)));
+        if let Some((index, _)) = pairs.min_by(|one, other| one.1.total_cmp(&other.1)) {
+            self.stairs[index + 1].1 = self.stairs[index].1;
             self.stairs.remove(index);
         }
     }

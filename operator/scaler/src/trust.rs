@@ -13,6 +13,10 @@ const STALE_AFTER: f64 = 15.0;
 const CLOCKS_DIFFER: f64 = 5.0;
 /// A jump that lasts so long is the new truth, such as a queue that a person emptied.
 const JUMP_BELIEVED_AFTER: f64 = 30.0;
+/// So many tasks that should have been done are not late by chance: that has a chance of one in three thousand.
+const MANY: f64 = 8.0;
+/// Tasks of which none is done for so long hang, and are no reason to hold.
+const STILL_BELIEVED_AFTER: f64 = 120.0;
 /// No queue, rate or time that we can act on is larger.
 const LARGEST: f64 = 1e12;
 
@@ -34,6 +38,9 @@ pub(crate) fn doubt(observation: &Observation, history: &mut History, now: f64) 
     {
         return Some(Hold::Stale);
     }
+    if stands_still(observation, history, now) {
+        return Some(Hold::Stale);
+    }
     if !before.is_some_and(|before| jumped(observation, &before, history.rate)) {
         history.jumped_since = None;
         return None;
@@ -45,6 +52,25 @@ pub(crate) fn doubt(observation: &Observation, history: &mut History, now: f64) 
     history.jumped_since = None;
     history.reading = None;
     None
+}
+
+/// Whether nothing was counted for so long that the counters must be old, whatever time they bear.
+///
+/// Tasks in work are done after some time: when many should have been and none was, and none came either, the reader repeats
+/// itself. Only for a while, as tasks may hang.
+fn stands_still(observation: &Observation, history: &mut History, now: f64) -> bool {
+    let counted = history.reading.is_some_and(|before| {
+        (observation.arrivals, observation.finished) != (Some(before.arrivals), before.finished)
+            || observation.finished.is_none()
+    });
+    if counted || observation.in_work() == 0 {
+        history.still_since = None;
+        return false;
+    }
+    let still = now - *history.still_since.get_or_insert(now);
+    let Some((service, deviation)) = history.measured_service(observation) else { return false };
+    let expected = observation.in_work() as f64 * still / service;
+    expected > MANY && still > service + deviation && still < STILL_BELIEVED_AFTER.max(3.0 * (service + deviation))
 }
 
 /// Whether the backlog is not what arrivals and completions since the last reading make of the one before.

@@ -66,4 +66,5 @@ fn what_cannot_be_is_refused_with_code_2_and_its_name() {
     check(&["--generate", "poisson:1", "--concurrency", "0"], "--concurrency");
     check(&["--generate", "poisson:1", "--service", "1*words"], "1*words");
     check(&["--grid", "nowhere.json"], "nowhere.json");
+    check(&["--generate", "sparse:1", "--attainment", "1"], "target.attainment");
 }

@@ -3,8 +3,8 @@
 mod support;
 
 use scaler::{
-    Claim, Clamp, Deadline, Decision, Foreseen, History, Hold, Invalid, Mode, Observation, Pods, Reason, Settings,
-    Term, Thresholds, Window, decide, recommend, share, start_by,
+    Claim, Clamp, ColdStarts, Deadline, Decision, Foreseen, History, Hold, Invalid, Mode, Observation, Pods, Reason,
+    Settings, Term, Thresholds, Window, decide, recommend, share, start_by,
 };
 use support::{MONDAY, Pool};
 
@@ -185,6 +185,61 @@ fn a_jump_holds_and_is_believed_when_it_lasts() {
         decide(&settings, &mut pool.history, &observation, pool.now).reason
     });
     assert!(reasons.filter(|reason| !matches!(reason, Reason::Held(_))).count() > 20);
+}
+
+#[test]
+fn counters_that_stand_still_though_tasks_are_in_work_are_stale_whatever_time_they_bear() {
+    let settings = settings(30.0);
+    let mut pool = Pool::new(10.0, 8.0, 2);
+    for _ in 0..300 {
+        pool.second(&settings, 1);
+    }
+    // The reader repeats itself from here on, with the time of each repetition.
+    let mut frozen = pool.observation();
+    let mut decided = |seconds: f64| {
+        let now = pool.now + seconds;
+        frozen.at = now;
+        decide(&settings, &mut pool.history, &frozen, now)
+    };
+    let decisions: Vec<_> = (1..=200).map(|second| decided(f64::from(second))).collect();
+    let held = |second: usize| decisions[second - 1].reason == Reason::Held(Hold::Stale);
+    assert!(!held(8) && held(30) && held(119), "{:?}", decisions[29]);
+    assert_eq!(decisions[29].replicas, pool.replicas);
+    assert_eq!(decisions[29].pulling as usize, pool.working.len(), "all pull while nobody knows what waits");
+    // Tasks that hang do not hold the pool for ever.
+    assert!(!held(125), "{:?}", decisions[124]);
+}
+
+#[test]
+fn pods_of_a_peak_long_past_are_not_kept_however_many_levels_it_had() {
+    let settings = settings(20.0);
+    let mut pool = Pool::new(10.0, 5.0, 1);
+    // Forty levels, each needed for the last time a minute before the next.
+    for step in (1..=40u64).rev() {
+        for second in 0..60u64 {
+            pool.second(&settings, (second + 1) * step / 5 - second * step / 5);
+        }
+    }
+    let mut most = 0;
+    for second in 0..3_600u64 {
+        let decision = pool.second(&settings, u64::from(second % 5 == 0));
+        most = if second < 3_000 { 0 } else { most.max(decision.replicas) };
+    }
+    assert!(most <= 3, "{most} pods for one task at a time");
+}
+
+#[test]
+fn a_long_start_is_remembered_when_many_short_ones_followed() {
+    let mut starts = ColdStarts::default();
+    starts.measured(70.0);
+    for _ in 0..200 {
+        starts.measured(20.0);
+    }
+    let distribution = starts.distribution().expect("starts were measured");
+    assert!(distribution.quantile(1.0) > 60.0 && distribution.quantile(0.9) < 21.0, "{distribution:?}");
+    // What an earlier version wrote can be read.
+    let old: ColdStarts = serde_json::from_str(r#"{"last": [20.0], "mean": 20.0, "count": 1}"#).expect("a known form");
+    assert_eq!(old.distribution().map(|it| it.quantile(1.0)), Some(20.0));
 }
 
 #[test]

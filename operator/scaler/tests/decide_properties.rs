@@ -123,6 +123,22 @@ proptest! {
     }
 
     #[test]
+    fn readings_that_are_true_are_never_held(
+        arrivals in arrivals(),
+        cold_start in 1.0f64..60.0,
+        service in 0.5f64..90.0,
+        slots in 1u32..9,
+        wait in 1.0f64..200.0,
+    ) {
+        let settings = settings(wait, 30);
+        let mut pool = Pool::new(cold_start, service, slots);
+        for new in arrivals {
+            let decision = pool.second(&settings, new);
+            prop_assert!(!matches!(decision.reason, Reason::Held(_)), "{decision:?}");
+        }
+    }
+
+    #[test]
     fn no_step_is_taken_back_within_a_cold_start(
         arrivals in arrivals(),
         cold_start in 2.0f64..60.0,

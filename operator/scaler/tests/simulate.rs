@@ -186,6 +186,36 @@ fn a_chain_joins_its_branches_and_every_document_comes_to_its_end() {
 }
 
 #[test]
+fn a_pipeline_is_read_from_yaml_and_from_a_manifest_as_well() {
+    let stages = |file: &str, text: &str| -> Vec<(String, Vec<usize>)> {
+        let pipeline = Pipeline::parse(file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let chain = Chain::of(&pipeline, &trace(Shape::Sparse, 1), 1);
+        chain.stages.into_iter().map(|stage| (stage.name, stage.after)).collect()
+    };
+    let yaml = "stages:\n- {name: a, seconds: 4}\n- {name: b, after: [a], times: 1, variation: 0.5}\n";
+    let expected = vec![("a".to_owned(), vec![]), ("b".to_owned(), vec![0])];
+    assert_eq!(stages("p.yaml", yaml), expected);
+    assert_eq!(stages("p.yml", CHAIN), stages("p.json", CHAIN));
+    let manifest = "apiVersion: docket.dev/v1alpha1\nkind: AgentPool\nmetadata: {name: pool}\nspec: {concurrency: 2}\n---\n\
+        apiVersion: docket.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: p}\nspec:\n  deadline: 10m\n  stages:\n  \
+        - {name: b, pool: pool, after: [a], parse: {}}\n  - {name: a, pool: pool, parse: {}}\n";
+    assert_eq!(stages("samples.yaml", manifest), expected);
+    let check = |text: &str, expect: &str| {
+        let error = Pipeline::parse("p.yaml", text).expect_err("this cannot be");
+        let source = std::error::Error::source(&error).map_or(String::new(), ToString::to_string);
+        assert!(format!("{error}: {source}").contains(expect), "{error}: {source}");
+    };
+    check(&format!("{manifest}---\nkind: Pipeline\n"), "holds 2 resources of kind Pipeline");
+    check(
+        "kind: Pipeline\nspec: {stages: [{name: a, after: [b]}, {name: b, after: [a]}]}",
+        "stages[0].after names \"b\"",
+    );
+    check("kind: Pipeline\n", "stages must be from 1 to 32");
+    check("stages:\n- {name: a, second: 4}\n", "line 2");
+    check("stages: [", "failed to understand");
+}
+
+#[test]
 fn the_second_pool_is_ready_when_its_first_document_arrives() {
     let stages = r#"{"stages": [{"name": "a", "seconds": 90}, {"name": "b", "after": ["a"], "seconds": 5}]}"#;
     let pipeline = Pipeline::parse("p.json", stages).expect("a pipeline");

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde::Deserialize;
 
-use super::{random::Random, trace::Trace};
+use super::{manifest, random::Random, trace::Trace};
 
 /// Stages are kept as bits of a word.
 const MOST_STAGES: usize = 32;
@@ -55,20 +55,20 @@ struct Description {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Described {
-    name: String,
+pub(super) struct Described {
+    pub(super) name: String,
     #[serde(default)]
-    after: Vec<String>,
+    pub(super) after: Vec<String>,
     /// Seconds in work: a constant, and so many times the trace's own service.
     #[serde(default)]
-    seconds: f64,
+    pub(super) seconds: f64,
     #[serde(default)]
-    times: f64,
+    pub(super) times: f64,
     /// Standard deviation over mean, log-normal.
     #[serde(default)]
-    variation: f64,
+    pub(super) variation: f64,
     #[serde(default = "always")]
-    probability: f64,
+    pub(super) probability: f64,
 }
 
 /// Why a description cannot be used; whoever wrote it can fix it.
@@ -91,6 +91,23 @@ pub enum Error {
         /// Where and why.
         #[source]
         source: serde_json::Error,
+    },
+    /// The file is not YAML of the known form.
+    #[error("failed to understand \"{file}\"")]
+    ParseYaml {
+        /// The file.
+        file: String,
+        /// Where and why.
+        #[source]
+        source: Box<serde_saphyr::Error>,
+    },
+    /// A manifest holds several pipelines, and nobody knows which is meant.
+    #[error("\"{file}\" holds {count} resources of kind Pipeline, and must hold one")]
+    Manifest {
+        /// The file.
+        file: String,
+        /// How many there are.
+        count: usize,
     },
     /// A stage cannot be.
     #[error("\"{file}\": stages[{index}].{field} {problem}")]
@@ -119,7 +136,9 @@ pub enum Error {
 pub struct Pipeline(Vec<Described>, Vec<Vec<usize>>);
 
 impl Pipeline {
-    /// Reads a description: `{"stages": [{"name", "after": [...], "seconds", "times", "variation", "probability"}]}`.
+    /// Reads a description: `{"stages": [{"name", "after": [...], "seconds", "times", "variation", "probability"}]}`, as JSON
+    /// from a file whose name ends in `.json` and as YAML from others; or a manifest that holds a resource of kind Pipeline,
+    /// whose stages all take as long as the trace says.
     ///
     /// # Errors
     /// Names the stage and field that cannot be.
@@ -134,9 +153,7 @@ impl Pipeline {
     /// # Errors
     /// As for [`Pipeline::read`].
     pub fn parse(file: &str, text: &str) -> Result<Self, Error> {
-        let description: Description =
-            serde_json::from_str(text).map_err(|source| Error::Parse { file: file.to_owned(), source })?;
-        let stages = description.stages;
+        let stages = stages(file, text)?;
         if stages.is_empty() || stages.len() > MOST_STAGES {
             return Err(Error::Count { file: file.to_owned(), count: stages.len() });
         }
@@ -167,6 +184,20 @@ impl Pipeline {
             after.push(stage.after.iter().map(place).collect::<Result<Vec<_>, _>>()?);
         }
         Ok(Self(stages, after))
+    }
+}
+
+fn stages(file: &str, text: &str) -> Result<Vec<Described>, Error> {
+    if file.ends_with(".json") {
+        let description: Result<Description, _> = serde_json::from_str(text);
+        return description.map(|it| it.stages).map_err(|source| Error::Parse { file: file.to_owned(), source });
+    }
+    let bad = |source| Error::ParseYaml { file: file.to_owned(), source: Box::new(source) };
+    let mut pipelines = manifest::pipelines(text).map_err(bad)?;
+    match (pipelines.len(), pipelines.pop()) {
+        (1, Some(stages)) => Ok(stages),
+        (0, _) => serde_saphyr::from_str(text).map(|it: Description| it.stages).map_err(bad),
+        (count, _) => Err(Error::Manifest { file: file.to_owned(), count }),
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Flags {
     /// Quantiles of the time that pods take to start: quantile,load_s. Without it, 10 to 40 seconds evenly.
     #[arg(long, value_name = "FILE")]
     pub cold_start: Option<PathBuf>,
-    /// Stages that every task passes through, as JSON.
+    /// Stages that every task passes through: a description as YAML or JSON, or a manifest with a Pipeline.
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
     /// Autoscalers, by comma; see the documentation for what each is.
@@ -63,6 +63,9 @@ pub struct Flags {
     /// Seeds of cold starts; figures are means over them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: u64,
+    /// Share of tasks that Docket's own autoscaler is to start within --slo, 0.5 to 0.9999.
+    #[arg(long, conflicts_with = "settings")]
+    pub attainment: Option<f64>,
     /// What goes wrong, by comma: metrics-gap, stale, restart, capacity.
     #[arg(long, value_delimiter = ',')]
     pub faults: Vec<String>,
@@ -295,6 +298,7 @@ fn settings(flags: &Flags) -> Result<Settings, Error> {
     };
     if flags.settings.is_none() {
         settings.target.wait = flags.slo;
+        settings.target.attainment = flags.attainment.unwrap_or(settings.target.attainment);
     }
     settings.check().map_err(Error::Settings)?;
     Ok(settings)

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod faults;
 pub mod generate;
 pub mod html;
+mod manifest;
 pub mod outcome;
 pub mod policy;
 mod pool;

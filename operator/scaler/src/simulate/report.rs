@@ -88,19 +88,29 @@ fn summary(text: &mut String, rows: &[Row]) {
     let met = rows.iter().filter(|row| row.met() == Some(true)).count();
     let cheaper = rows.iter().filter(|row| cheaper(row)).count();
     let judged = rows.iter().filter(|row| row.met().is_some()).count();
-    let our = || rows.iter().filter_map(Row::our).map(|entry| &entry.outcome);
-    let mut turns: Vec<f64> = our().map(|outcome| outcome.reversals_per_hour).collect();
-    let mut hourly: Vec<f64> = our().map(|outcome| outcome.reversals_median_hour).collect();
-    turns.sort_by(f64::total_cmp);
-    hourly.sort_by(f64::total_cmp);
-    let interrupted: f64 = our().map(|outcome| outcome.interrupted).sum();
+    let our = || rows.iter().filter_map(|row| Some((row.slo, &row.our()?.outcome)));
+    let calm = our().filter(|(_, outcome)| outcome.reversals_per_hour <= 4.0).count();
+    let median = |slo: Option<f64>, of: fn(&Outcome) -> f64| {
+        let mut values: Vec<f64> =
+            our().filter(|(other, _)| slo.is_none_or(|slo| slo == *other)).map(|(_, outcome)| of(outcome)).collect();
+        values.sort_by(f64::total_cmp);
+        super::outcome::quantile(&values, 0.5)
+    };
+    let mut slos: Vec<f64> = rows.iter().map(|row| row.slo).collect();
+    slos.dedup();
+    let by_slo: Vec<String> = slos
+        .iter()
+        .map(|&slo| format!("{:.1} at {slo} s", median(Some(slo), |outcome| outcome.reversals_per_hour)))
+        .collect();
+    let interrupted: f64 = our().map(|(_, outcome)| outcome.interrupted).sum();
     let _ = writeln!(
         text,
         "Goal met in {met} of {judged} rows; cheaper than the cheapest rival at no lower attainment in {cheaper} of {judged}. \
-         Documents interrupted by ours: {interrupted}. Changes of direction an hour of ours: {:.2} in the median row, and {:.1} \
-         in the median hour of the median row.\n",
-        super::outcome::quantile(&turns, 0.5),
-        super::outcome::quantile(&hourly, 0.5)
+         Documents interrupted by ours: {interrupted}. Changes of direction an hour of ours: {:.1} in the median row ({}), and \
+         {:.1} in the median hour of the median row; at most 4 in {calm} rows.\n",
+        median(None, |outcome| outcome.reversals_per_hour),
+        by_slo.join(", "),
+        median(None, |outcome| outcome.reversals_median_hour)
     );
 }
 
