@@ -62,7 +62,9 @@ pub async fn helm_charts(client: &Client, [definitions, operator]: [&str; 2], va
     run(&definitions, "").await?.or_fail("helm install of the definitions")?;
     let mut operator = vec!["helm", "upgrade", "--install", RELEASE, operator, "--values", VALUES];
     operator.extend(common);
-    values.iter().for_each(|value| operator.extend(["--set", value]));
+    // For a run of all stories with an installation of another kind.
+    let further = std::env::var("E2E_SET").unwrap_or_default();
+    values.iter().copied().chain(further.split_whitespace()).for_each(|value| operator.extend(["--set", value]));
     run(&operator, "").await?.or_fail("helm install")?;
     available(client).await
 }
