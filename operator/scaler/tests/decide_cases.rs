@@ -211,24 +211,6 @@ fn counters_that_stand_still_though_tasks_are_in_work_are_stale_whatever_time_th
 }
 
 #[test]
-fn pods_of_a_peak_long_past_are_not_kept_however_many_levels_it_had() {
-    let settings = settings(20.0);
-    let mut pool = Pool::new(10.0, 5.0, 1);
-    // Forty levels, each needed for the last time a minute before the next.
-    for step in (1..=40u64).rev() {
-        for second in 0..60u64 {
-            pool.second(&settings, (second + 1) * step / 5 - second * step / 5);
-        }
-    }
-    let mut most = 0;
-    for second in 0..3_600u64 {
-        let decision = pool.second(&settings, u64::from(second % 5 == 0));
-        most = if second < 3_000 { 0 } else { most.max(decision.replicas) };
-    }
-    assert!(most <= 3, "{most} pods for one task at a time");
-}
-
-#[test]
 fn a_long_start_is_remembered_when_many_short_ones_followed() {
     let mut starts = ColdStarts::default();
     starts.measured(70.0);

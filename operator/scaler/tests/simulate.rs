@@ -4,6 +4,7 @@ use scaler::{
     ColdStart, Settings,
     simulate::{
         chain::{Chain, Pipeline},
+        clairvoyant::floor,
         docket::Docket,
         engine::{World, run},
         faults::Fault,
@@ -111,6 +112,18 @@ fn ours_interrupts_nothing_and_comes_near_its_promise_on_every_shape() {
         // A day of some hundred tasks is too short to learn what late tasks are worth to one in a hundred.
         let least = if shape == Shape::Sparse { 0.98 } else { 0.99 };
         assert!(outcome.slo_attainment >= least, "{shape:?}: {}", outcome.slo_attainment);
+    }
+}
+
+#[test]
+fn pods_of_a_peak_are_not_kept_for_hours_however_many_levels_it_had() {
+    // A target of minutes lets peaks of many levels gather at the beginning, while nothing is known yet.
+    for seed in 1..=6 {
+        let world = World { seed, ..world(180.0, 2) };
+        let trace = trace(Shape::Poisson, 3);
+        let outcome = run(&Chain::single(&trace), &world, docket(&world), false).outcome;
+        let work = floor(&trace.jobs, 2);
+        assert!(outcome.pod_seconds < 1.05 * work, "seed {seed}: {} for {work} of work", outcome.pod_seconds);
     }
 }
 
