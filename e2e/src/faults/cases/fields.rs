@@ -319,6 +319,10 @@ async fn seen(world: &World<'_>, namespace: &str) -> Result<State> {
         if name.starts_with("AgentPool/") || name.starts_with("Pipeline/") {
             object["spec"] = Value::Null;
             object["status"]["plan"] = Value::Null;
+            // They appear by themselves, once half a minute was seen.
+            for number in ["tokensPerMinute", "costPerMinute"] {
+                object["status"][number] = Value::Null;
+            }
             let conditions = object["status"]["conditions"].as_array_mut().into_iter().flatten();
             conditions
                 .filter(|condition| condition["type"] == "Accepted" && condition["status"] == "True")
