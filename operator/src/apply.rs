@@ -289,19 +289,8 @@ where
         + std::fmt::Debug,
 {
     let meta = seen.meta();
-    let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
     let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": spec});
-    ctx.may_write()?;
-    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
-    let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
-    let shown = format!("{} {namespace}/{name}", K::kind(&()));
-    match within("change", shown, api.patch(&name, &params, &Patch::Merge(&patch))).await {
-        Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(false),
-        changed => changed.map(|_| {
-            ctx.metrics.wrote(&K::kind(&()), "change");
-            true
-        }),
-    }
+    merged(ctx, seen, manager, "change", patch).await
 }
 
 /// Sets an annotation of an object, or removes it. One that is gone, or that is not the one that was seen, is left alone.
@@ -318,16 +307,30 @@ where
         + DeserializeOwned
         + std::fmt::Debug,
 {
+    let patch = json!({"metadata": {"uid": seen.meta().uid, "annotations": {annotation: value}}});
+    merged(ctx, seen, manager, "annotate", patch).await.map(drop)
+}
+
+/// Merges a patch, which names who is meant, into an object: says whether it is still there and the one that is meant.
+async fn merged<K>(ctx: &Context, seen: &K, manager: &str, action: &'static str, patch: Value) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    ctx.may_write()?;
     let meta = seen.meta();
     let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
-    let patch = json!({"metadata": {"uid": meta.uid, "annotations": {annotation: value}}});
-    ctx.may_write()?;
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
     let shown = format!("{} {namespace}/{name}", K::kind(&()));
-    match within("annotate", shown, api.patch_metadata(&name, &params, &Patch::Merge(&patch))).await {
-        Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(()),
-        annotated => annotated.map(|_| ctx.metrics.wrote(&K::kind(&()), "annotate")),
+    match within(action, shown, api.patch(&name, &params, &Patch::Merge(&patch))).await {
+        Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(false),
+        written => written.map(|_| {
+            ctx.metrics.wrote(&K::kind(&()), action);
+            true
+        }),
     }
 }
 

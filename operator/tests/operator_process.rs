@@ -210,6 +210,17 @@ fn without_a_cluster_or_with_a_taken_address_it_ends_and_says_so() {
     let no_address = output(&[&run[..], &[&address]].concat());
     assert_eq!(no_address.status.code(), Some(3));
     assert!(told(&no_address).contains(&address) && told(&no_address).contains("--health"), "{}", told(&no_address));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("kubeconfig");
+    fs::write(&config, kubeconfig(taken.local_addr().expect("it is bound"))).expect("it can be written");
+    let no_scaler = command(&[&run[..], &["127.0.0.1:0", "--external-scaler", &address]].concat())
+        .env("KUBECONFIG", config)
+        .output()
+        .expect("it starts");
+    assert_eq!(no_scaler.status.code(), Some(3));
+    let said = told(&no_scaler);
+    assert!(said.contains(&address) && said.contains("--external-scaler"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

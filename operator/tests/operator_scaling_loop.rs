@@ -154,11 +154,17 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
     let first = &kept["decisions"][0];
     assert_eq!((&first["to"], &first["reason"]), (&json!(0), &json!("ToZero")), "{kept:#}");
     assert!(kept["decisions"].as_array().is_some_and(|all| all.len() > 1 && all.len() <= 10));
-    let metrics = leader.ctx.metrics.text().expect("text");
-    assert!(
-        metrics.contains("docket_scaler_desired_replicas{namespace=\"documents\",pool=\"readers\"} 0"),
-        "{metrics}"
-    );
+    let of_pool = "namespace=\"documents\",pool=\"readers\"";
+    for line in [
+        format!("docket_scaler_desired_replicas{{{of_pool}}} 0"),
+        // Once the last agent has gone.
+        format!("docket_scaler_pulling_replicas{{{of_pool}}} 0"),
+        format!("docket_scaler_held{{{of_pool}}} 0"),
+        format!("docket_scaler_decisions_total{{{of_pool},reason=\"ToZero\"}} "),
+    ] {
+        let is_told = || leader.ctx.metrics.text().is_ok_and(|text| text.contains(&line));
+        until(&line, &cluster, is_told).await;
+    }
 
     // Another owner: what is wanted is only told.
     cluster.set_scaling("mode", json!("Advise"));

@@ -33,8 +33,9 @@ const LONGEST: Duration = Duration::from_secs(20);
 const SILENT: [(&str, &str); 1] =
     [("deletionPolicy", "says what a deletion does, and is read then; CP-14 and the stories delete")];
 
-/// Fields that the manifest does not have, and why.
-const ABSENT: [(&str, &str); 2] = [
+/// Fields that the manifest does not have, with all below them, and why.
+const ABSENT: [(&str, &str); 3] = [
+    ("scaling", "steers decisions, not objects; each field of it has its effect in operator_scaling_settings"),
     ("results.postgres.passwordEnv", "stands for passwordFile, of which a pipeline has one"),
     ("models[].source.openai.apiKeyFile", "stands for apiKeyEnv, of which a model has one"),
 ];
@@ -126,7 +127,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
         let absent: Vec<String> = absent
             .into_iter()
             .map(|field| field.path)
-            .filter(|path| !ABSENT.iter().any(|(known, _)| known == path))
+            .filter(|path| !ABSENT.iter().any(|(known, _)| path == known || path.starts_with(&format!("{known}."))))
             .collect();
         findings.none(&format!("fields of {plural} that the sweep does not have"), all.len(), &absent);
         let lanes = world.at_once.min(there.len()).max(1);
