@@ -13,6 +13,7 @@ pub mod config;
 pub mod context;
 pub mod definitions;
 pub mod events;
+pub mod gathering;
 pub mod health;
 pub mod held;
 pub mod keda;

@@ -25,7 +25,7 @@ fn applied(wanted: i64, status: Value, pods: Value) -> Result<Applied, Error> {
     let deployment = json!({"metadata": {"generation": 5}, "spec": {"replicas": wanted, "selector": {}, "template": {}}, "status": status});
     let deployment: Deployment = serde_json::from_value(deployment).expect("a Deployment");
     let pods: Vec<Pod> = serde_json::from_value(pods).expect("pods");
-    Ok(Applied { deployment, pods })
+    Ok(Applied { deployment, pods: pods.iter().collect() })
 }
 
 fn of(wanted: u32) -> AgentPool {

@@ -10,7 +10,7 @@ use kube::{
     core::{ApiResource, DeserializeGuard},
 };
 
-use super::validate::ValidatedPool;
+use super::{pods_seen::PodsSeen, validate::ValidatedPool};
 use crate::{
     apply::{Error, within},
     context::Context,
@@ -19,6 +19,9 @@ use crate::{
     pipeline::dereference::{has_agents, names_pool},
     watching::namespace_of,
 };
+
+/// Pods that one answer of the API server holds.
+const PAGE: u32 = 500;
 
 /// What a pool refers to, as it was found.
 #[derive(Clone, Debug, Default)]
@@ -91,11 +94,20 @@ pub async fn draining(ctx: &Context, namespace: &str, pool: &str) -> Result<Vec<
     Ok(names)
 }
 
-/// The pods of a pool. Only what the pool's status needs is kept of them.
-pub async fn pods(ctx: &Context, pool: &ValidatedPool) -> Result<Vec<Pod>, Error> {
+/// What the pods of a pool lack. They are read page by page, so that no more of them than a page is ever held.
+pub async fn pods(ctx: &Context, pool: &ValidatedPool) -> Result<PodsSeen, Error> {
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &pool.namespace);
-    let params = ListParams::default().labels(&pool.selector_text());
-    Ok(within("list", format!("pods of pool {}/{}", pool.namespace, pool.name), api.list(&params)).await?.items)
+    let mut params = ListParams::default().labels(&pool.selector_text()).limit(PAGE);
+    let mut seen = PodsSeen::default();
+    loop {
+        let shown = format!("pods of pool {}/{}", pool.namespace, pool.name);
+        let page = within("list", shown, api.list(&params)).await?;
+        page.items.iter().for_each(|pod| seen.add(pod));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(seen),
+        }
+    }
 }
 
 /// The kind of PodMonitors, which is not part of Kubernetes.

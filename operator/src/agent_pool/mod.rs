@@ -8,6 +8,7 @@ pub mod build;
 pub mod counts;
 pub mod dereference;
 pub mod ownership;
+pub mod pods_seen;
 mod spending;
 pub mod status;
 pub mod validate;
@@ -42,10 +43,11 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use self::ownership::Replicas;
+use self::{ownership::Replicas, pods_seen::PodsSeen};
 use crate::{
     apply,
     context::Context,
+    gathering::gathered,
     held::{self, Held},
     names::{self, FINALIZER, GATEWAY, POOL_LABEL, SCALE_MANAGER},
     namespace,
@@ -60,6 +62,8 @@ const RETRY: Duration = Duration::from_secs(10);
 const CHANGED: Duration = Duration::from_secs(1);
 /// While pods are starting: what their conditions say changes without an event of ours.
 const STARTING: Duration = Duration::from_secs(5);
+/// Changes of what a pool has made, of which there are many in a rollout, are looked at together after this.
+const TOGETHER: Duration = Duration::from_millis(300);
 /// Pools that are brought to their state at once.
 const AT_ONCE: u16 = 16;
 
@@ -123,8 +127,7 @@ type Guarded = DeserializeGuard<AgentPool>;
 /// Controls the pools of a scope until it is stopped; what is being done then is finished.
 pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
     let (pools, written) = scope.objects::<Guarded>(&ctx);
-    let triggers = watching::all(vec![
-        written,
+    let made = watching::all(vec![
         children::<Deployment>(&ctx, &scope),
         children::<ConfigMap>(&ctx, &scope),
         children::<Service>(&ctx, &scope),
@@ -132,6 +135,10 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         children::<NetworkPolicy>(&ctx, &scope),
         children::<PodDisruptionBudget>(&ctx, &scope),
         scope.made::<Pod, Guarded, _>(&ctx, pool_of),
+    ]);
+    let triggers = watching::all(vec![
+        written,
+        gathered(made, TOGETHER).boxed(),
         scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
     ]);
     let counting = counts::run(Arc::clone(&ctx), pools.clone(), stop.clone());
@@ -233,7 +240,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     }
     // Only what is not as it should be needs an explanation.
     let pods = match status::is_whole(&deployment) {
-        true => Vec::new(),
+        true => PodsSeen::default(),
         false => dereference::pods(ctx, &validated).await.map_err(Error::Dereference)?,
     };
     Ok(status::Applied { deployment, pods })

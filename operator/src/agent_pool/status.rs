@@ -3,17 +3,10 @@
 //! Counts that `counts` observes at the broker keep their last value here; the time lands only in a condition that flipped.
 
 use crds::{AgentPool, AgentPoolStatus, EffectiveSettings, Span};
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{ContainerStatus, Pod},
-    },
-    apimachinery::pkg::apis::meta::v1::Condition,
-    jiff::Timestamp,
-};
+use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
 
-use super::{Error, ownership, validate};
+use super::{Error, ownership, pods_seen::PodsSeen, validate};
 use crate::{
     chain,
     condition::{self, Observed, State},
@@ -27,8 +20,8 @@ const NOT_CONFIGURED: &str = "NotConfigured";
 pub struct Applied {
     /// The Deployment as it is.
     pub deployment: Deployment,
-    /// Its pods, where it is not whole.
-    pub pods: Vec<Pod>,
+    /// What its pods lack, where it is not whole.
+    pub pods: PodsSeen,
 }
 
 impl Applied {
@@ -135,18 +128,16 @@ fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
     let wanted = wanted(applied);
     let ready = status.ready_replicas.unwrap_or_default();
     let whole = is_whole(&applied.deployment);
-    let unschedulable = applied.pods.iter().find_map(unschedulable);
-    let trouble = refused(&applied.deployment).or_else(|| applied.pods.iter().find_map(trouble));
-    let staying = || applied.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    let waiting = staying().filter(|pod| !has_node(pod)).count();
+    let PodsSeen { staying, placed, unschedulable, trouble } = applied.pods.clone();
+    let trouble = refused(&applied.deployment).or(trouble);
     // A pod that does not exist yet, or that the scheduler has not looked at, may turn out to fit nowhere.
-    let placed = whole || waiting == 0 && staying().count() >= wanted.unsigned_abs() as usize;
+    let all_placed = whole || placed == staying && staying >= wanted.unsigned_abs() as usize;
     let scheduled = match &unschedulable {
         Some(message) => Observed::new("Schedulable", State::False, "NoNodeFits", message),
         None if wanted == 0 => Observed::new("Schedulable", State::True, "NoAgentsWanted", "no agents are wanted"),
-        None if placed => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
+        None if all_placed => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
         None => {
-            let message = format!("{} of {wanted} agents have a node so far", staying().count() - waiting);
+            let message = format!("{placed} of {wanted} agents have a node so far");
             Observed::new("Schedulable", State::Unknown, "Pending", message)
         }
     };
@@ -187,46 +178,10 @@ fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
     vec![is_ready, progressing, scheduled, loaded]
 }
 
-fn has_node(pod: &Pod) -> bool {
-    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
-}
-
-/// Why a pod has no node.
-fn unschedulable(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let scheduled =
-        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-    Some(scheduled.message.clone().unwrap_or_else(|| "no node fits".to_owned()))
-}
-
 /// Why a Deployment's pods are not even made: a quota, or a rule of the cluster.
 fn refused(deployment: &Deployment) -> Option<(&'static str, String)> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
     let failure =
         conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     Some(("PodsRefused", failure.message.clone().unwrap_or_default()))
-}
-
-/// Why a pod's container does not run.
-fn trouble(pod: &Pod) -> Option<(&'static str, String)> {
-    let status = pod.status.as_ref()?;
-    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let name = pod.name_any();
-    containers.into_iter().find_map(|container| waiting(&name, container))
-}
-
-fn waiting(pod: &str, container: &ContainerStatus) -> Option<(&'static str, String)> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let reason = match waiting.reason.as_deref()? {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => "ImageUnavailable",
-        "CrashLoopBackOff" => "AgentsFail",
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => "ContainerRefused",
-        _ => return None,
-    };
-    let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
-    let ended = ended.map_or_else(String::new, |ended| match ended.message.as_deref().map(str::trim) {
-        Some(message) if !message.is_empty() => format!("; it said last: {message}"),
-        _ => format!("; it ended with code {}; kubectl logs {pod} --previous says more", ended.exit_code),
-    });
-    Some((reason, format!("pod {pod}: {}{ended}", waiting.message.clone().unwrap_or_default())))
 }
