@@ -106,7 +106,7 @@ pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
             }
         }
         Installation::Kustomize => {
-            let delete = ["kubectl", "delete", "--kustomize", OVERLAY, "--ignore-not-found", "--timeout", "120s"];
+            let delete = ["kubectl", "delete", "--kustomize", OVERLAY, "--ignore-not-found", "--wait=false"];
             run(&delete, "").await?.or_fail("delete the kustomization")?;
         }
     }
@@ -123,6 +123,9 @@ pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
         Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
         other => drop(other.context("delete the operator's namespace")?),
     }
+    // A broker takes half a minute to see its clients off to another one. All of them go here.
+    let hurry = ["kubectl", "delete", "pods", "--all", "--namespace", HOME, "--grace-period", "1", "--wait=false"];
+    run(&hurry, "").await?.or_fail("delete the pods at once")?;
     wait(&namespaces, HOME, &gone(), PATIENCE).await.map(drop)
 }
 
