@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
@@ -334,8 +335,18 @@ where
     }
 }
 
-/// Writes the status of an object, if it differs from what the object says already.
-pub async fn status<K, S>(ctx: &Context, object: &K, before: Option<&S>, status: &S) -> Result<(), Error>
+/// When one who writes a status has read the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// For this pass.
+    Anew,
+    /// Some time ago, as a watch showed it.
+    Before,
+}
+
+/// Writes the status of an object, if it differs from what the object says already. Conditions are one list: one who read it
+/// before writes none over what a pass has said since, and the next look makes it good.
+pub async fn status<K, S>(ctx: &Context, object: &K, read: Read, before: Option<&S>, status: &S) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -352,15 +363,23 @@ where
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     let before = before.map_or(Value::Null, |before| serde_json::to_value(before).expect("a status is plain data"));
     let after = serde_json::to_value(status).expect("a status is plain data");
-    // With the uid a successor of the same name is left alone; fields that are gone are removed by null.
-    let patch = json!({"metadata": {"uid": object.meta().uid}, "status": difference(&before, &after)});
+    let patch = status_patch(object.meta(), read, &before, &after);
     let params = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
     let shown = format!("the status of {} {namespace}/{name}", K::kind(&()));
     match within("write", shown, api.patch_status(&name, &params, &Patch::Merge(&patch))).await {
-        // It was deleted, or deleted and made anew: nobody reads this status any more.
+        // It was deleted, or deleted and made anew, and nobody reads this status any more; or it was read before.
         Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(()),
         written => written.map(|_| ctx.metrics.wrote(&K::kind(&()), "status")),
     }
+}
+
+/// A patch of a status. With the uid a successor of the same name is left alone; fields that are gone are removed by null.
+fn status_patch(meta: &ObjectMeta, read: Read, before: &Value, after: &Value) -> Value {
+    let mut patch = json!({"metadata": {"uid": meta.uid}, "status": difference(before, after)});
+    if read == Read::Before && patch["status"].get("conditions").is_some() {
+        patch["metadata"]["resourceVersion"] = json!(meta.resource_version);
+    }
+    patch
 }
 
 /// A merge patch that makes `before` into `after`.
@@ -449,5 +468,19 @@ mod tests {
         let after = json!({"replicas": 2, "effective": {"maxBatch": 8}});
         assert_eq!(difference(&before, &after), json!({"replicas": 2, "waiting": null}));
         assert_eq!(difference(&Value::Null, &after), after);
+    }
+
+    #[test]
+    fn conditions_that_were_read_before_are_not_written_over_newer_ones() {
+        let meta =
+            ObjectMeta { uid: Some("u".to_owned()), resource_version: Some("7".to_owned()), ..ObjectMeta::default() };
+        let before = json!({"waiting": 3, "conditions": [{"type": "Ready", "observedGeneration": 3}]});
+        let mut after = json!({"waiting": 4, "conditions": [{"type": "Ready", "observedGeneration": 3}]});
+        let version =
+            |read, after: &Value| status_patch(&meta, read, &before, after)["metadata"]["resourceVersion"].clone();
+        assert_eq!(version(Read::Before, &after), Value::Null, "numbers alone are nobody else's");
+        after["conditions"][0]["status"] = json!("True");
+        assert_eq!(version(Read::Before, &after), "7");
+        assert_eq!(version(Read::Anew, &after), Value::Null);
     }
 }

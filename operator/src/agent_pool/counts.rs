@@ -72,7 +72,7 @@ async fn of_namespace(
         if let Some(report) = ctx.scaling.of(&(namespace.to_owned(), name), pool.uid().as_deref()) {
             after = report.in_status(after, Timestamp::now());
         }
-        if let Err(error) = apply::status(ctx, pool, Some(before), &after).await {
+        if let Err(error) = apply::status(ctx, pool, apply::Read::Before, Some(before), &after).await {
             tracing::debug!(%namespace, pool = %pool.name_any(), error = %chain(&error), "numbers were not written");
         }
     }

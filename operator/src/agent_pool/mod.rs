@@ -200,7 +200,7 @@ async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
     };
     let outcome = converge(ctx, pool).await;
     let status = status::after(pool, &outcome, Timestamp::now());
-    apply::status(ctx, pool, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
+    apply::status(ctx, pool, apply::Read::Anew, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
     if let Err(error) = &outcome
         && !error.is_of_a_leaving_namespace()
     {

@@ -56,7 +56,9 @@ async fn of_namespace(ctx: &Context, pipelines: &[Arc<DeserializeGuard<Pipeline>
         spoken.sort_unstable_by_key(|gateway| gateway.at);
         let tallies = spoken.iter().rev().flat_map(|gateway| &gateway.pipelines);
         let Some(tally) = tallies.into_iter().find(|tally| tally.pipeline == name) else { continue };
-        if let Err(error) = apply::status(ctx, pipeline, Some(before), &with_counts(before, tally)).await {
+        if let Err(error) =
+            apply::status(ctx, pipeline, apply::Read::Before, Some(before), &with_counts(before, tally)).await
+        {
             tracing::debug!(pipeline = %name, error = %chain(&error), "numbers were not written");
         }
     }

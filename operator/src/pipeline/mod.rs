@@ -182,7 +182,7 @@ async fn bring(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>
     let Some(pipeline) = &live else { return Ok(Action::await_change()) };
     let found = dereference::of(ctx, pipeline).await.map_err(Error::Dereference);
     let status = status::after(pipeline, &found, Timestamp::now());
-    apply::status(ctx, pipeline, pipeline.status.as_ref(), &status)
+    apply::status(ctx, pipeline, apply::Read::Anew, pipeline.status.as_ref(), &status)
         .await
         .map_err(|error| Held::Failed(Error::Status(error)))?;
     if let Err(error) = &found {
@@ -203,7 +203,7 @@ async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Err
             && dereference::is_worked(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
         if worked {
             let status = status::draining(pipeline, open, Timestamp::now());
-            apply::status(ctx, pipeline, pipeline.status.as_ref(), &status)
+            apply::status(ctx, pipeline, apply::Read::Anew, pipeline.status.as_ref(), &status)
                 .await
                 .map_err(|error| Held::Failed(Error::Status(error)))?;
             return Err(Held::Draining);
