@@ -2,7 +2,7 @@
 //!
 //! Counts that `counts` observes at the broker keep their last value here; the time lands only in a condition that flipped.
 
-use crds::{AgentPool, AgentPoolStatus, EffectiveSettings, Span};
+use crds::{AgentPool, AgentPoolStatus, EffectiveSettings, FallbackStatus, Span};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -13,7 +13,11 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{Error, ownership, validate};
+use super::{
+    Error,
+    fallback::{self, Placement},
+    ownership, validate,
+};
 use crate::{
     chain,
     condition::{self, Observed, State},
@@ -29,6 +33,8 @@ pub struct Applied {
     pub deployment: Deployment,
     /// Its pods, where it is not whole.
     pub pods: Vec<Pod>,
+    /// What it is built for.
+    pub placement: Placement,
 }
 
 impl Applied {
@@ -52,8 +58,12 @@ pub fn is_whole(deployment: &Deployment) -> bool {
 /// The status after a pass.
 pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp) -> AgentPoolStatus {
     let previous = pool.status.clone().unwrap_or_default();
+    let fallback = match outcome {
+        Ok(applied) => fallback::after(pool, applied, now),
+        Err(_) => previous.fallback.clone(),
+    };
     let mut observed = match outcome {
-        Ok(applied) => observed(pool, applied),
+        Ok(applied) => observed(pool, applied, fallback.as_ref()),
         Err(error) => failed(error),
     };
     observed.push(scaling(pool, outcome, &previous.conditions));
@@ -70,6 +80,7 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
         observed_generation: pool.metadata.generation,
         desired_replicas: outcome.as_ref().map_or(previous.desired_replicas, |applied| Some(wanted(applied))),
         scaling: ownership::status(pool),
+        fallback,
         selector: names::selector_text(&names::selector(Component::Agents, &pool.name_any())),
         replicas,
         ready_replicas,
@@ -80,7 +91,7 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
 }
 
 /// Agents that the Deployment asks for.
-fn wanted(applied: &Applied) -> i32 {
+pub(super) fn wanted(applied: &Applied) -> i32 {
     applied.deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
@@ -130,22 +141,29 @@ fn failed(error: &Error) -> Vec<Observed> {
     ]
 }
 
-fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
+fn observed(pool: &AgentPool, applied: &Applied, fallback: Option<&FallbackStatus>) -> Vec<Observed> {
     let status = applied.deployment.status.clone().unwrap_or_default();
     let wanted = wanted(applied);
     let ready = status.ready_replicas.unwrap_or_default();
     let whole = is_whole(&applied.deployment);
-    let unschedulable = applied.pods.iter().find_map(unschedulable);
+    // One that waits for the device while others work on the CPU is what falling back means.
+    let waits_as_meant = |pod: &&Pod| fallback.is_some() && fallback::has_device(pod);
+    let unschedulable = applied.pods.iter().filter(|pod| !waits_as_meant(pod)).find_map(unschedulable);
     let trouble = refused(&applied.deployment).or_else(|| applied.pods.iter().find_map(trouble));
-    let staying = || applied.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let staying = || {
+        applied.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).filter(|pod| !waits_as_meant(pod))
+    };
     let waiting = staying().filter(|pod| !has_node(pod)).count();
     // A pod that does not exist yet, or that the scheduler has not looked at, may turn out to fit nowhere.
     let placed = whole || waiting == 0 && staying().count() >= wanted.unsigned_abs() as usize;
-    let scheduled = match &unschedulable {
-        Some(message) => Observed::new("Schedulable", State::False, "NoNodeFits", message),
-        None if wanted == 0 => Observed::new("Schedulable", State::True, "NoAgentsWanted", "no agents are wanted"),
-        None if placed => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
-        None => {
+    let scheduled = match (&unschedulable, fallback) {
+        (Some(message), _) => Observed::new("Schedulable", State::False, "NoNodeFits", message),
+        (None, Some(fallback)) if wanted == 0 || placed => {
+            Observed::new("Schedulable", State::True, "FellBack", fallback::sentence(fallback))
+        }
+        (None, _) if wanted == 0 => Observed::new("Schedulable", State::True, "NoAgentsWanted", "no agents are wanted"),
+        (None, _) if placed => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
+        (None, _) => {
             let message = format!("{} of {wanted} agents have a node so far", staying().count() - waiting);
             Observed::new("Schedulable", State::Unknown, "Pending", message)
         }
@@ -187,7 +205,7 @@ fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
     vec![is_ready, progressing, scheduled, loaded]
 }
 
-fn has_node(pod: &Pod) -> bool {
+pub(super) fn has_node(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
