@@ -176,6 +176,15 @@ fn the_device_is_tried_after_a_while_and_agents_on_the_cpu_stay_meanwhile() {
 }
 
 #[test]
+fn a_pool_that_grows_while_the_device_is_tried_gets_its_agents_first() {
+    let mut world = World::fallen();
+    let begun = 31 + PAUSE;
+    world.pass(begun, &[on_cpu(), waiting(begun, WANT)]);
+    world.pass(begun + 1, &[on_cpu(), waiting(begun, WANT), waiting(begun, WANT)]);
+    assert_eq!(world.placement(begun + 2), Placement::Cpu);
+}
+
+#[test]
 fn a_trial_that_is_placed_lasts_until_it_is_ready_and_ends_the_fallback() {
     let mut world = World::fallen();
     let begun = 31 + PAUSE;
@@ -197,7 +206,7 @@ fn another_device_is_tried_at_once_and_another_number_of_agents_is_no_other_devi
     world.pool.metadata.generation = Some(9);
     assert_eq!(world.placement(100), Placement::Cpu);
     world.pool.spec.device.resource = Some("nvidia.com/mig-1g.10gb".to_owned());
-    assert_eq!(world.pass(100, &[on_cpu()]), Placement::Trial);
+    assert_eq!(world.pass(100, &[on_cpu(), waiting(100, WANT)]), Placement::Trial);
     assert_eq!(world.placement(100 + TRIAL - 1), Placement::Trial, "and it is remembered that it is");
     assert!(world.fallback().is_some_and(|fallback| fallback.trying));
 }
@@ -215,6 +224,7 @@ fn a_pool_of_none_begins_where_it_was_and_tries_when_it_has_agents() {
     let mut world = World::fallen();
     world.pool.status.as_mut().expect("a status").replicas = 0;
     assert_eq!(world.placement(31 + PAUSE), Placement::Cpu);
+    assert_eq!(fallback::until_next(world.fallback(), at(31 + PAUSE)), None, "nobody looks again for that alone");
     world.pool.spec.device.resource = Some("example.com/gpu".to_owned());
     assert_eq!(world.placement(100), Placement::Device);
 }

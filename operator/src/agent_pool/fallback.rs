@@ -97,7 +97,9 @@ fn tried(pool: &AgentPool, before: &FallbackStatus, applied: &Applied, now: Time
     }
     // One that has a node is on its way, however long its models take; if it fails, that is to be seen.
     let is_placed = applied.pods.iter().any(|pod| stays(pod) && has_device(pod) && has_node(pod));
-    if is_placed || !is_past(&before.next, now) {
+    // A pool that grows meanwhile would have its new agents wait too: it needs them more than a trial.
+    let waiting = applied.pods.iter().filter(|pod| stays(pod) && has_device(pod) && !has_node(pod)).count();
+    if is_placed || waiting <= 1 && !is_past(&before.next, now) {
         return Some(before.clone());
     }
     let missing = waited(pool, &applied.pods, Duration::ZERO, now).unwrap_or_else(|| before.missing.clone());
@@ -107,7 +109,8 @@ fn tried(pool: &AgentPool, before: &FallbackStatus, applied: &Applied, now: Time
 /// The time until the device is tried again, or the trial is over.
 pub fn until_next(status: Option<&FallbackStatus>, now: Timestamp) -> Option<Duration> {
     let next: Timestamp = status?.next.parse().ok()?;
-    Some(Duration::try_from(next.duration_since(now)).unwrap_or_default())
+    // What is due and does not happen waits for something else than time.
+    Duration::try_from(next.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 /// What a status says of it in a sentence.
