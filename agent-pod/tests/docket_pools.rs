@@ -38,6 +38,36 @@ fn a_gpu_that_is_not_there_is_an_error() {
     }
 }
 
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_run_goes_on_without_a_gpu_where_its_pools_say_so_and_says_it_once() {
+    let place = Place::new();
+    place.write("a.txt", "text");
+    let pool = "{device: {kind: Gpu, fallback: Cpu}}";
+    place.write("pipeline.yaml", changed(READERS, &[("spec: {}", &format!("spec: {pool}"))]));
+    let ran = place.docket(&["run", "-f", "pipeline.yaml", "--input", "a.txt", "--format", "json"]).code(0);
+    assert_eq!(ran.stderr.matches("the models run on the CPU, as device.fallback says").count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("cargo feature cuda"), "and why: {}", ran.stderr);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout).expect("a summary");
+    assert_eq!((&summary["engine"]["device"], &summary["documents"]["succeeded"]), (&"Cpu".into(), &1.into()));
+    // The pool of another pipeline of the process that does not say so decides.
+    let both = format!(
+        "{}---\napiVersion: docket.dev/v1alpha1\nkind: AgentPool\nmetadata: {{name: strict}}\nspec: {{device: {{kind: Gpu}}}}\n",
+        changed(
+            READERS,
+            &[
+                ("spec: {}", &format!("spec: {pool}")),
+                (
+                    "pool: readers, parse: {}}",
+                    "pool: readers, parse: {}}\n  - {name: again, pool: strict, after: [read], transform: {template: x}}"
+                )
+            ]
+        )
+    );
+    place.write("pipeline.yaml", both);
+    place.docket(&["run", "-f", "pipeline.yaml", "--input", "a.txt"]).code(2);
+}
+
 /// A run over pages, each parsed in a process of its own: those processes show how many are in work.
 struct Pages {
     _place: Place,

@@ -67,6 +67,13 @@ pub struct AgentPoolSpec {
 }
 
 impl AgentPoolSpec {
+    /// The same pool as far as a process that works its documents needs it: its work, and what that is done on. A process that has
+    /// no GPU must know whether to go on.
+    pub fn as_planned(&self) -> Self {
+        let Device { kind, fallback, memory_fraction, .. } = self.device;
+        Self { device: Device { kind, fallback, memory_fraction, ..Device::default() }, ..self.as_worked() }
+    }
+
     /// The same pool as far as work depends on it: what a pod costs and where it runs does not change what a document
     /// becomes, so it must not make another plan.
     pub fn as_worked(&self) -> Self {

@@ -8,6 +8,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Affinity;
+
 /// What models run on, and which nodes have it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,10 +17,21 @@ use serde::{Deserialize, Serialize};
     .message("a resource is asked for by pools whose kind is Gpu").field_path(".resource"))]
 #[x_kube(validation = Rule::new("self.kind == 'Gpu' || !has(self.claims) || size(self.claims) == 0")
     .message("devices are claimed by pools whose kind is Gpu").field_path(".claims"))]
+#[x_kube(validation = Rule::new("self.kind == 'Gpu' || !has(self.fallback)")
+    .message("a fallback is for pools whose kind is Gpu").field_path(".fallback"))]
 pub struct Device {
     /// The kind of device; a GPU that is not there is an error, never silently the CPU.
     #[serde(default)]
     pub kind: DeviceKind,
+    // An optional enum's description in the schema is the enum's own.
+    /// What agents run on while no node can give one of them the device. Default: nothing, they wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<DeviceFallback>,
+    /// Share of the device's memory (of the agent's memory limit, on the CPU) that weights, keys and values may take: no more
+    /// answers are written at once than fit, and weights that do not fit are an error. Default: all of it, uncounted.
+    #[schemars(range(min = 0.05, max = 1.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_fraction: Option<f64>,
     /// The nodes' resource of which each agent gets one: a whole GPU, or a slice such as `nvidia.com/mig-1g.10gb`.
     /// Default: nvidia.com/gpu for pools whose kind is Gpu and that claim nothing.
     #[schemars(
@@ -32,11 +45,11 @@ pub struct Device {
     #[schemars(length(max = 8))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub claims: Vec<DeviceClaim>,
-    /// Labels that a node must have.
+    /// Labels of the nodes that have the device, which a node must have; agents that fell back do without.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints of nodes that do not keep agents away.
+    /// Taints of the nodes that have the device, which do not keep agents away; they do keep away those that fell back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub tolerations: Vec<Toleration>,
@@ -57,6 +70,17 @@ pub enum DeviceKind {
     Cpu,
     /// One CUDA device; needs a build with the feature `cuda`.
     Gpu,
+}
+
+/// What agents run on while no node can give one of them the device. Default: nothing, they wait for it.
+///
+/// Agents fall back when none of them has the device and one has waited 30 s for nothing else. They then ask for no device,
+/// and `nodeSelector` and `tolerations`, which say where the device is, do not hold. The device is tried again, by one agent
+/// more, when `device` changes and every 30 minutes; agents on the CPU stay until it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeviceFallback {
+    /// The CPU cores that the agent is limited to.
+    Cpu,
 }
 
 /// A claim on a device: each agent gets one of its own.
@@ -119,6 +143,9 @@ pub struct PodTemplate {
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub volumes: Vec<Volume>,
+    /// Where agents are placed, on their device and where they fell back from it.
+    #[serde(default, skip_serializing_if = "Affinity::is_empty")]
+    pub affinity: Affinity,
     /// Name of a PriorityClass of the cluster. Default: the cluster's.
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 #![allow(unreachable_pub, reason = "the derive KubeSchema copies each type into a function")]
 
+mod affinity;
 mod agent_pool;
 mod answer;
 mod definition;
@@ -22,6 +23,7 @@ mod stage;
 mod status;
 mod work;
 
+pub use affinity::*;
 pub use agent_pool::*;
 pub use answer::Mismatch;
 pub use definition::*;

@@ -47,12 +47,31 @@ pub struct AgentPoolStatus {
     /// What applies after the profile's defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveSettings>,
+    /// That agents do without the pool's device; left out while they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackStatus>,
     /// What the autoscaler decided; left out while the pool has no `scaling`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingStatus>,
     /// Ready, Progressing, Schedulable, ModelsLoaded, ScalingActive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// That agents of a pool run on the CPU because no node could give one of them the device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FallbackStatus {
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// What was missing, in the scheduler's words.
+    pub missing: String,
+    /// When the device is tried again, RFC 3339; while it is being tried, until when.
+    pub next: String,
+    /// Whether the device is being tried.
+    pub trying: bool,
+    /// Digest of the `device` that was missing: another one is tried at once.
+    pub device: String,
 }
 
 /// What the autoscaler decided.

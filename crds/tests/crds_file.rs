@@ -137,6 +137,21 @@ fn bounds_and_thresholds_of_scaling_that_contradict_each_other_are_reported_at_t
 fn a_pool_for_cpus_asks_for_no_resource_of_gpus() {
     let pool = format!("{POOL}  device: {{resource: ▲nvidia.com/gpu}}\n");
     check(POOL, POOL, &pool, "spec.device.resource", "whose kind is Gpu");
+    let pool = format!("{POOL}  device: {{fallback: ▲Cpu}}\n");
+    check(POOL, POOL, &pool, "spec.device.fallback", "for pools whose kind is Gpu");
+}
+
+#[test]
+fn a_rule_about_labels_has_values_where_its_operator_compares_them() {
+    let wrong = |rule: &str, path: &str| {
+        let pool = format!("{POOL}  template: {{affinity: {{required: [{rule}]}}}}\n");
+        check(POOL, POOL, &pool, path, "belong to the operators In and NotIn");
+    };
+    let path = "spec.template.affinity.required[0].values";
+    wrong("{key: zone, operator: Exists, values: ▲[a]}", path);
+    wrong("▲{key: zone, operator: In}", path);
+    let pool = format!("{POOL}  device: {{kind: Gpu, memoryFraction: ▲0.01}}\n");
+    check(POOL, POOL, &pool, "spec.device.memoryFraction", "0.05");
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn rules_use_only_what_every_cel_has_and_cost_little() {
         }
     });
     // Each of them is broken by a test in crds_file.
-    assert_eq!(rules.len(), 22, "{rules:#?}");
+    assert_eq!(rules.len(), 24, "{rules:#?}");
 }
 
 #[test]

@@ -209,3 +209,55 @@ fn what_a_pool_cannot_have_is_said_with_what_to_do() {
     let error = validate::pool(&long, &Dereferenced::default(), &config()).err().expect("it is refused");
     assert_eq!(error.reason(), "NameTooLong");
 }
+
+#[test]
+fn agents_are_placed_by_labels_of_nodes_and_apart_from_each_other() {
+    let placed = |affinity: Value| {
+        let pool = pool(json!({"template": {"affinity": affinity}}));
+        (
+            pod(&pool)["affinity"].clone(),
+            of_kind(&pool, "Deployment")["spec"]["strategy"]["rollingUpdate"]["maxSurge"].clone(),
+        )
+    };
+    let (affinity, surge) = placed(json!({
+        "required": [{"key": "region", "operator": "In", "values": ["eu-1"]}, {"key": "spot", "operator": "DoesNotExist"}],
+        "preferred": [{"weight": 7, "labels": [{"key": "fast", "operator": "Exists"}]}],
+        "apart": {"topologyKey": "kubernetes.io/hostname"},
+    }));
+    let nodes = &affinity["nodeAffinity"];
+    let rules =
+        json!([{"key": "region", "operator": "In", "values": ["eu-1"]}, {"key": "spot", "operator": "DoesNotExist"}]);
+    let required = &nodes["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    assert_eq!(*required, json!([{"matchExpressions": rules}]), "one term, of which all rules hold");
+    let preferred = &nodes["preferredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(
+        *preferred,
+        json!([{"weight": 7, "preference": {"matchExpressions": [{"key": "fast", "operator": "Exists"}]}}])
+    );
+    let apart = &affinity["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"];
+    assert_eq!(apart["topologyKey"], "kubernetes.io/hostname");
+    assert_eq!(apart["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"], "readers", "of its own alone");
+    assert_eq!(surge, 1);
+
+    let (affinity, surge) = placed(json!({"apart": {"topologyKey": "zone", "required": true}}));
+    let term = &affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+    assert_eq!((&term["topologyKey"], surge), (&json!("zone"), json!(0)), "a successor may have no other place");
+    assert_eq!(placed(json!({})), (Value::Null, json!(1)), "and without it nothing is said");
+}
+
+#[test]
+fn agents_read_what_they_may_take_of_their_devices_memory() {
+    let read = |device: Value| {
+        let files = of_kind(&pool(json!({"device": device})), "ConfigMap")["data"].clone();
+        let of = |name: &str| -> Value {
+            let text = files[name].as_str().unwrap_or("null");
+            serde_json::from_str::<Value>(text).expect("JSON")["spec"]["device"].clone()
+        };
+        (of("pool.yaml"), of("pool-on-cpu.yaml"))
+    };
+    assert_eq!(read(json!({"memoryFraction": 0.5})), (json!({"kind": "Cpu", "memoryFraction": 0.5}), Value::Null));
+    assert_eq!(read(json!({})), (json!({"kind": "Cpu"}), Value::Null));
+    let gpu = (json!({"kind": "Gpu"}), json!({"kind": "Cpu"}));
+    assert_eq!(read(json!({"kind": "Gpu"})), gpu);
+    assert_eq!(read(json!({"kind": "Gpu", "fallback": "Cpu"})), gpu, "falling back is no reason to start agents again");
+}

@@ -10,6 +10,7 @@ use k8s_openapi::{
 use operator::{
     agent_pool::{
         Error,
+        fallback::Placement,
         ownership::{self, Replicas},
         status::{self, Applied},
         validate,
@@ -25,7 +26,7 @@ fn applied(wanted: i64, status: Value, pods: Value) -> Result<Applied, Error> {
     let deployment = json!({"metadata": {"generation": 5}, "spec": {"replicas": wanted, "selector": {}, "template": {}}, "status": status});
     let deployment: Deployment = serde_json::from_value(deployment).expect("a Deployment");
     let pods: Vec<Pod> = serde_json::from_value(pods).expect("pods");
-    Ok(Applied { deployment, pods: pods.iter().collect() })
+    Ok(Applied { deployment, pods: pods.iter().collect(), placement: Placement::Device })
 }
 
 fn of(wanted: u32) -> AgentPool {

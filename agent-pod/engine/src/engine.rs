@@ -8,6 +8,7 @@
 mod error;
 mod inbox;
 mod load;
+mod memory;
 mod reply;
 mod settings;
 mod shares;
@@ -48,6 +49,7 @@ struct Shared {
     fronts: HashMap<String, Front>,
     /// Names in the order of loading.
     names: Vec<String>,
+    device: DeviceKind,
     inbox: Arc<Inbox>,
     counters: Arc<Counters>,
 }
@@ -79,6 +81,7 @@ impl Engine {
     pub fn start(settings: Settings, models: Vec<ModelSpec>) -> Result<Self, Error> {
         let inbox = Arc::new(Inbox::default());
         let counters = Arc::new(Counters::default());
+        let device = settings.device;
         let (loaded, fronts) = blocking::channel();
         let (thread_inbox, thread_counters) = (Arc::clone(&inbox), Arc::clone(&counters));
         let run = move || match load::load_all(settings, models, thread_inbox, thread_counters) {
@@ -98,7 +101,7 @@ impl Engine {
             fronts.recv().map_err(|_| Error::EngineStopped { reason: "loading a model panicked".to_owned() })??;
         let names = fronts.iter().map(|front| front.info.name.clone()).collect();
         let fronts = fronts.into_iter().map(|front| (front.info.name.clone(), front)).collect();
-        Ok(Self { shared: Arc::new(Shared { fronts, names, inbox, counters }) })
+        Ok(Self { shared: Arc::new(Shared { fronts, names, device, inbox, counters }) })
     }
 
     /// One vector for each text. Texts longer than the model reads are cut, and counted. Needs a tokio runtime.
@@ -192,6 +195,11 @@ impl Engine {
         self.max_tokens(model).map(|most| most.saturating_sub(special))
     }
 
+    /// What the models run on.
+    pub fn device(&self) -> DeviceKind {
+        self.shared.device
+    }
+
     pub fn models(&self) -> Vec<ModelInfo> {
         self.shared.names.iter().filter_map(|name| Some(self.shared.fronts.get(name)?.info.clone())).collect()
     }
@@ -271,6 +279,7 @@ mod tests {
             max_batch: 8,
             max_wait: Duration::ZERO,
             token_budget: None,
+            memory_fraction: None,
         };
         (Engine::start(settings, vec![spec]).expect("the tiny model loads"), folder)
     }

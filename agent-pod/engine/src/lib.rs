@@ -8,6 +8,7 @@ mod engine;
 pub mod generation;
 pub mod gguf;
 pub mod heads;
+pub mod memory;
 pub mod safetensors;
 pub mod threads;
 mod tokens;

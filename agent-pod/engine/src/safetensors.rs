@@ -5,4 +5,4 @@ mod header;
 mod read;
 
 pub use header::{ElementType, Header, HeaderError, MAX_HEADER_BYTES, TensorEntry};
-pub use read::{Array, LoadError, Weights, load};
+pub use read::{Array, LoadError, Weights, header, load};

@@ -20,6 +20,7 @@ fn settings() -> Settings {
         max_batch: 32,
         max_wait: Duration::from_millis(5),
         token_budget: None,
+        memory_fraction: None,
     }
 }
 

@@ -481,7 +481,15 @@ fn the_digest_covers_name_specification_and_used_pools_but_not_the_generation() 
     let writers = more.get_mut("writers").expect("there are writers");
     writers.replicas = 9;
     writers.device.node_selector.insert("zone".to_owned(), "a".to_owned());
+    writers.device.fallback = Some(crds::DeviceFallback::Cpu);
+    writers.device.memory_fraction = Some(0.5);
     assert_eq!(first, of("contracts", 1, review_pipeline(), &more), "where the work is done is no part of it");
+    let plan = compile("contracts", 1, &spec(review_pipeline()), &more).expect("the pipeline compiles");
+    let again = Plan::decode(&plan.encode()).expect("it was a plan");
+    for plan in [plan, again] {
+        let device = &plan.pools["writers"].device;
+        assert_eq!((device.memory_fraction, device.fallback.is_some()), (Some(0.5), true), "but goes with it");
+    }
     let mut deleted_otherwise = review_pipeline();
     deleted_otherwise["deletionPolicy"] = json!("Cancel");
     assert_eq!(first, of("contracts", 1, deleted_otherwise, &more));

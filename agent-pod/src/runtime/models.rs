@@ -6,14 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use crds::{AgentPoolSpec, DeviceKind, Model, ModelTask, OpenAiSource};
+use crds::{AgentPoolSpec, Model, ModelTask, OpenAiSource};
 use engine::{
     Engine, ModelFiles, ModelSpec, Settings,
     catalogue::{self, Catalogue, PullSettings},
 };
 use flow::Plan;
 
-use super::providers::{Circuits, Meters, Provider};
+use super::{
+    devices,
+    providers::{Circuits, Meters, Provider},
+};
 use crate::{Error, Result, args, error::chain, stages::Failure};
 
 /// Which of the engine's models a pool's model is. What a pool calls a model and in which plan does not matter, only what
@@ -122,7 +125,8 @@ pub async fn start_pools<'a>(
     let mut names = ModelNames::measured();
     let mut specs: Vec<ModelSpec> = Vec::new();
     let pools: Vec<(&String, &AgentPoolSpec)> = pools.collect();
-    let settings = shared(pools.iter().map(|(_, pool)| *pool));
+    let device = devices::Chosen::of(pools.iter().map(|(_, pool)| *pool));
+    let settings = shared(device, pools.iter().map(|(_, pool)| *pool));
     let mut problems = Vec::new();
     for (pool_name, pool) in pools {
         for model in &pool.models {
@@ -143,7 +147,7 @@ pub async fn start_pools<'a>(
         problems.dedup();
         return Err(Error::Usage(problems));
     }
-    Ok((start_engine(settings, specs).await?, names))
+    Ok((start_engine(device, settings, specs).await?, names))
 }
 
 /// The end of a chunk that is longer than its embedder reads would be found by nobody.
@@ -178,19 +182,20 @@ pub async fn start_catalogue(names: &[&str], folder: Option<&Path>) -> Result<En
             context_tokens: Some(CONTEXT_TOKENS),
         });
     }
-    start_engine(shared(std::iter::empty()), specs).await
+    let device = devices::Chosen::of(std::iter::empty());
+    start_engine(device, shared(device, std::iter::empty()), specs).await
 }
 
 /// Context of a model whose pool names none, at most.
 const CONTEXT_TOKENS: usize = 4_096;
 
-async fn start_engine(settings: Settings, specs: Vec<ModelSpec>) -> Result<Engine> {
-    let started = tokio::task::spawn_blocking(move || Engine::start(settings, specs)).await;
+async fn start_engine(device: devices::Chosen, settings: Settings, specs: Vec<ModelSpec>) -> Result<Engine> {
+    let started = tokio::task::spawn_blocking(move || device.start(settings, specs)).await;
     started.map_err(Error::system("load the models"))?.map_err(|error| match error {
-        engine::Error::FindGpuSupport | engine::Error::OpenGpu(_) => {
-            Error::usage(format!("device.kind Gpu: {}", chain(&error)))
-        }
+        error if error.is_of_device() => Error::usage(format!("device.kind Gpu: {}", chain(&error))),
         engine::Error::ChooseDtype { .. }
+        | engine::Error::FitWeights { .. }
+        | engine::Error::LoadGenerator { source: engine::generation::Error::FitCache { .. }, .. }
         | engine::Error::LoadEmbedder { source: engine::embedding::LoadError::ChooseDtype { .. }, .. } => {
             Error::usage(chain(&error))
         }
@@ -198,27 +203,19 @@ async fn start_engine(settings: Settings, specs: Vec<ModelSpec>) -> Result<Engin
     })
 }
 
-/// In one process all pools share one engine: it takes the widest bounds that one of those with models writes, and the GPU
-/// where one of them all asks for it.
-fn shared<'a>(pools: impl Iterator<Item = &'a AgentPoolSpec>) -> Settings {
-    let (mut device, mut bounds) = (engine::DeviceKind::Cpu, Vec::new());
-    for pool in pools {
-        if pool.device.kind == DeviceKind::Gpu {
-            device = engine::DeviceKind::Gpu;
-        }
-        if !pool.models.is_empty() {
-            bounds.push(pool.effective());
-        }
-    }
+/// In one process all pools share one engine: it takes the widest bounds that one of those with models writes.
+fn shared<'a>(device: devices::Chosen, pools: impl Iterator<Item = &'a AgentPoolSpec>) -> Settings {
+    let mut bounds: Vec<_> = pools.filter(|pool| !pool.models.is_empty()).map(AgentPoolSpec::effective).collect();
     if bounds.is_empty() {
         bounds.push(crds::Profile::default().defaults());
     }
     Settings {
-        device,
+        device: device.kind,
         threads: engine::threads::available_threads(),
         max_batch: bounds.iter().map(|pool| pool.max_batch as usize).max().unwrap_or(1),
         max_wait: bounds.iter().map(|pool| pool.max_wait).max().unwrap_or_default(),
         token_budget: bounds.iter().filter_map(|pool| pool.token_budget).max().map(|tokens| tokens as usize),
+        memory_fraction: device.memory_fraction,
     }
 }
 

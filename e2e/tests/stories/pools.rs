@@ -8,6 +8,8 @@ use e2e::{
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::documents::{all_ended_once, documents, letters};
+
 #[tokio::test]
 #[ignore = "needs cluster"]
 async fn scaling_a_pool_changes_its_ready_replicas() -> Result<()> {
@@ -55,6 +57,31 @@ async fn a_pool_that_no_node_can_hold_says_what_is_missing_and_heals() -> Result
         cluster.patch(Kind::AgentPool, "rare", json!({"spec": {"device": null}})).await?;
         cluster.wait(Kind::AgentPool, "rare", condition("Ready", "True")).await?;
         cluster.wait(Kind::AgentPool, "rare", condition("Schedulable", "True")).await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_pool_whose_gpu_no_node_has_falls_back_where_it_says_so_and_its_documents_end() -> Result<()> {
+    with_namespace(async |cluster| {
+        let gateway = letters(cluster).await?;
+        let device = json!({"kind": "Gpu", "resource": "example.com/absent-gpu", "fallback": "Cpu"});
+        cluster.patch(Kind::AgentPool, "clerks", json!({"spec": {"device": device}})).await?;
+        let documents = documents("fallen", 20);
+        gateway.submit_all("letters", &documents).await?;
+        let fell_back = condition_saying("Schedulable", "True", "example.com/absent-gpu");
+        let fell_back = fell_back.and(condition("Ready", "True"));
+        let pool = cluster.wait(Kind::AgentPool, "clerks", fell_back).await?;
+        let scheduled = condition_of(&pool, "Schedulable").context("a pool without Schedulable")?;
+        ensure!(scheduled["reason"] == "FellBack", "Schedulable is {scheduled}");
+        all_ended_once(&gateway, &documents).await?;
+        let told = cluster.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=AgentPool"], "").await?;
+        ensure!(told.matches("FellBack").count() == 1, "the Events are:\n{told}");
+
+        cluster.patch(Kind::AgentPool, "clerks", json!({"spec": {"device": null}})).await?;
+        let as_asked = condition_saying("Schedulable", "True", "Scheduled").and(condition("Ready", "True"));
+        cluster.wait(Kind::AgentPool, "clerks", as_asked).await.map(drop)
     })
     .await
 }

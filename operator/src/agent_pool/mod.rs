@@ -7,15 +7,17 @@
 pub mod build;
 pub mod counts;
 pub mod dereference;
+pub mod fallback;
 pub mod ownership;
 pub mod pods_seen;
 mod spending;
 pub mod status;
 pub mod validate;
+pub mod want;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use crds::{AgentPool, Pipeline};
+use crds::{AgentPool, FallbackStatus, Pipeline};
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -199,16 +201,36 @@ async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
         return Ok(Action::await_change());
     };
     let outcome = converge(ctx, pool).await;
-    let status = status::after(pool, &outcome, Timestamp::now());
+    let now = Timestamp::now();
+    let status = status::after(pool, &outcome, now);
     apply::status(ctx, pool, apply::Read::Anew, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
+    tell_of_fallback(ctx, pool, status.fallback.as_ref()).await;
     if let Err(error) = &outcome
         && !error.is_of_a_leaving_namespace()
     {
         ctx.events.failed(pool, error.reason(), error).await;
     }
     ctx.namespaces.look_at(namespace_of(pool));
-    let settled = outcome?.is_settled();
-    Ok(Action::requeue(if settled { RESYNC } else { STARTING }))
+    let usual = if outcome?.is_settled() { RESYNC } else { STARTING };
+    // The status that was written now says what is to be built.
+    let with_status = AgentPool { status: Some(status), ..pool.clone() };
+    let next = fallback::until_next(with_status.status.as_ref().and_then(|status| status.fallback.as_ref()), now);
+    let is_other = fallback::placement(&with_status, now) != fallback::placement(pool, now);
+    Ok(Action::requeue(if is_other { CHANGED } else { next.map_or(usual, |next| usual.min(next.max(CHANGED))) }))
+}
+
+/// Falling back is never silent, and neither is coming back.
+async fn tell_of_fallback(ctx: &Context, pool: &AgentPool, now: Option<&FallbackStatus>) {
+    let before = pool.status.as_ref().and_then(|status| status.fallback.as_ref());
+    match (before, now) {
+        (None, Some(now)) => ctx.events.done(pool, "FallBack", "FellBack", &fallback::sentence(now)).await,
+        (Some(before), None) => {
+            let note =
+                format!("agents are placed on the pool's device again; they had fallen back since {}", before.since);
+            ctx.events.done(pool, "FallBack", "OnDevice", &note).await;
+        }
+        _ => {}
+    }
 }
 
 async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Error> {
@@ -217,6 +239,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     if validated.replicas == Replicas::Returned {
         validated.replicas = Replicas::Fixed(returned(ctx, pool).await?);
     }
+    validated.placement = fallback::placement(pool, Timestamp::now());
     namespace::prepare(ctx, &validated.namespace).await.map_err(Error::Apply)?;
     let prepared = build::all(&validated);
     for child in &prepared.before {
@@ -243,7 +266,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
         true => PodsSeen::default(),
         false => dereference::pods(ctx, &validated).await.map_err(Error::Dereference)?,
     };
-    Ok(status::Applied { deployment, pods })
+    Ok(status::Applied { deployment, pods, placement: validated.placement })
 }
 
 /// The autoscaler lets go: `replicas` becomes what there is, and counts from then on.

@@ -1,31 +1,57 @@
 //! What the pods of a pool lack: what its status needs of them, and nothing else. Ten thousand whole pods would be some hundred
 //! megabytes, so each is looked at once and let go.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, Pod, PodCondition},
+    jiff::Timestamp,
+};
 use kube::ResourceExt;
 
-/// Pods of a pool, counted, and the first reason of each kind why they do not work.
+/// Pods of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodsSeen {
+    /// Those that ask for a device.
+    pub with_device: Group,
+    /// Those that do not.
+    pub without_device: Group,
+    /// Why a container of one does not run: a reason for conditions, and what there is to say.
+    pub trouble: Option<(&'static str, String)>,
+}
+
+/// Pods, counted, and why they have no node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
     /// Those that are not on their way out.
     pub staying: usize,
     /// Those of them that have a node.
     pub placed: usize,
-    /// Why one has no node.
+    /// Those of them that are ready.
+    pub ready: usize,
+    /// Why one has no node, in the scheduler's words.
     pub unschedulable: Option<String>,
-    /// Why a container of one does not run: a reason for conditions, and what there is to say.
-    pub trouble: Option<(&'static str, String)>,
+    /// What staying ones were refused a node for, and since when.
+    pub refused: BTreeMap<String, Timestamp>,
 }
 
 impl PodsSeen {
     /// Takes note of one more pod.
     pub fn add(&mut self, pod: &Pod) {
-        if pod.metadata.deletion_timestamp.is_none() {
-            self.staying += 1;
-            self.placed += usize::from(has_node(pod));
-        }
-        self.unschedulable = self.unschedulable.take().or_else(|| unschedulable(pod));
+        let group = if has_device(pod) { &mut self.with_device } else { &mut self.without_device };
+        group.add(pod);
         self.trouble = self.trouble.take().or_else(|| trouble(pod));
+    }
+
+    /// All of them as one group.
+    pub fn all(&self) -> Group {
+        let (mut all, others) = (self.with_device.clone(), self.without_device.clone());
+        all.staying += others.staying;
+        all.placed += others.placed;
+        all.ready += others.ready;
+        all.unschedulable = all.unschedulable.or(others.unschedulable);
+        others.refused.into_iter().for_each(|(message, since)| all.refuse(message, since));
+        all
     }
 }
 
@@ -37,16 +63,41 @@ impl<'a> FromIterator<&'a Pod> for PodsSeen {
     }
 }
 
-fn has_node(pod: &Pod) -> bool {
-    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+impl Group {
+    fn add(&mut self, pod: &Pod) {
+        let scheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False");
+        let why = |scheduled: &PodCondition| scheduled.message.clone().unwrap_or_else(|| "no node fits".to_owned());
+        self.unschedulable = self.unschedulable.take().or_else(|| scheduled.map(why));
+        if pod.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let has_node = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        self.staying += 1;
+        self.placed += usize::from(has_node);
+        self.ready += usize::from(condition(pod, "Ready").is_some_and(|ready| ready.status == "True"));
+        if let Some(refused) = scheduled.filter(|scheduled| scheduled.reason.as_deref() == Some("Unschedulable"))
+            && let (false, Some(message), Some(since)) = (has_node, &refused.message, &refused.last_transition_time)
+        {
+            self.refuse(message.clone(), since.0);
+        }
+    }
+
+    /// Of those that are told the same, the first counts.
+    fn refuse(&mut self, message: String, since: Timestamp) {
+        self.refused.entry(message).and_modify(|first| *first = since.min(*first)).or_insert(since);
+    }
 }
 
-/// Why a pod has no node.
-fn unschedulable(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let scheduled =
-        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-    Some(scheduled.message.clone().unwrap_or_else(|| "no node fits".to_owned()))
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Whether a pod asks for a device: extended resources alone have a domain in their names.
+fn has_device(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let limits = spec.containers.iter().filter_map(|container| container.resources.as_ref()?.limits.as_ref());
+    spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty())
+        || limits.flat_map(|limits| limits.keys()).any(|resource| resource.contains('/'))
 }
 
 /// Why a pod's container does not run.

@@ -2,11 +2,17 @@
 //!
 //! Counts that `counts` observes at the broker keep their last value here; the time lands only in a condition that flipped.
 
-use crds::{AgentPool, AgentPoolStatus, EffectiveSettings, Span};
+use crds::{AgentPool, AgentPoolStatus, EffectiveSettings, FallbackStatus, Span};
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::ResourceExt;
 
-use super::{Error, ownership, pods_seen::PodsSeen, validate};
+use super::{
+    Error,
+    fallback::{self, Placement},
+    ownership,
+    pods_seen::{Group, PodsSeen},
+    validate,
+};
 use crate::{
     chain,
     condition::{self, Observed, State},
@@ -22,6 +28,8 @@ pub struct Applied {
     pub deployment: Deployment,
     /// What its pods lack, where it is not whole.
     pub pods: PodsSeen,
+    /// What it is built for.
+    pub placement: Placement,
 }
 
 impl Applied {
@@ -45,8 +53,12 @@ pub fn is_whole(deployment: &Deployment) -> bool {
 /// The status after a pass.
 pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp) -> AgentPoolStatus {
     let previous = pool.status.clone().unwrap_or_default();
+    let fallback = match outcome {
+        Ok(applied) => fallback::after(pool, applied, now),
+        Err(_) => previous.fallback.clone(),
+    };
     let mut observed = match outcome {
-        Ok(applied) => observed(pool, applied),
+        Ok(applied) => observed(pool, applied, fallback.as_ref()),
         Err(error) => failed(error),
     };
     observed.push(scaling(pool, outcome, &previous.conditions));
@@ -63,6 +75,7 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
         observed_generation: pool.metadata.generation,
         desired_replicas: outcome.as_ref().map_or(previous.desired_replicas, |applied| Some(wanted(applied))),
         scaling: ownership::status(pool),
+        fallback,
         selector: names::selector_text(&names::selector(Component::Agents, &pool.name_any())),
         replicas,
         ready_replicas,
@@ -73,7 +86,7 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
 }
 
 /// Agents that the Deployment asks for.
-fn wanted(applied: &Applied) -> i32 {
+pub(super) fn wanted(applied: &Applied) -> i32 {
     applied.deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
@@ -123,20 +136,25 @@ fn failed(error: &Error) -> Vec<Observed> {
     ]
 }
 
-fn observed(pool: &AgentPool, applied: &Applied) -> Vec<Observed> {
+fn observed(pool: &AgentPool, applied: &Applied, fallback: Option<&FallbackStatus>) -> Vec<Observed> {
     let status = applied.deployment.status.clone().unwrap_or_default();
     let wanted = wanted(applied);
     let ready = status.ready_replicas.unwrap_or_default();
     let whole = is_whole(&applied.deployment);
-    let PodsSeen { staying, placed, unschedulable, trouble } = applied.pods.clone();
-    let trouble = refused(&applied.deployment).or(trouble);
+    // One that waits for the device while others work on the CPU is what falling back means.
+    let counted = if fallback.is_some() { applied.pods.without_device.clone() } else { applied.pods.all() };
+    let Group { staying, placed, unschedulable, .. } = counted;
+    let trouble = refused(&applied.deployment).or(applied.pods.trouble.clone());
     // A pod that does not exist yet, or that the scheduler has not looked at, may turn out to fit nowhere.
     let all_placed = whole || placed == staying && staying >= wanted.unsigned_abs() as usize;
-    let scheduled = match &unschedulable {
-        Some(message) => Observed::new("Schedulable", State::False, "NoNodeFits", message),
-        None if wanted == 0 => Observed::new("Schedulable", State::True, "NoAgentsWanted", "no agents are wanted"),
-        None if all_placed => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
-        None => {
+    let scheduled = match (&unschedulable, fallback) {
+        (Some(message), _) => Observed::new("Schedulable", State::False, "NoNodeFits", message),
+        (None, Some(fallback)) if wanted == 0 || all_placed => {
+            Observed::new("Schedulable", State::True, "FellBack", fallback::sentence(fallback))
+        }
+        (None, _) if wanted == 0 => Observed::new("Schedulable", State::True, "NoAgentsWanted", "no agents are wanted"),
+        (None, _) if all_placed => Observed::new("Schedulable", State::True, "Scheduled", "no agent waits for a node"),
+        (None, _) => {
             let message = format!("{placed} of {wanted} agents have a node so far");
             Observed::new("Schedulable", State::Unknown, "Pending", message)
         }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crds::{AgentPool, AgentPoolSpec, EffectivePool, ModelSource};
+use crds::{AgentPool, AgentPoolSpec, Device, DeviceKind, EffectivePool, ModelSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 use queue::jetstream::Role;
 
 use super::{
     dereference::{Claim, Dereferenced},
+    fallback::Placement,
     ownership::{self, Replicas},
 };
 use crate::{
@@ -88,6 +89,9 @@ impl Error {
     }
 }
 
+/// The resource of a whole GPU, where a pool does not name another.
+const GPU: &str = "nvidia.com/gpu";
+
 /// Variables of agents whose value follows from what they are.
 const RESERVED: [&str; 8] = [
     "DOCKET_CONFIG",
@@ -110,6 +114,8 @@ pub struct ValidatedPool {
     pub owner: OwnerReference,
     /// What it says.
     pub spec: AgentPoolSpec,
+    /// What its agents are built for; decided by what was seen before.
+    pub placement: Placement,
     /// What applies of it.
     pub effective: EffectivePool,
     /// Whose its number of agents is.
@@ -138,6 +144,19 @@ pub struct Amount {
 }
 
 impl ValidatedPool {
+    /// What its agents are built for: the pool's device, or the CPU without anything that says where that device is.
+    pub fn device(&self) -> Device {
+        match self.placement {
+            Placement::Device | Placement::Trial => self.spec.device.clone(),
+            Placement::Cpu => self.on_cpu(),
+        }
+    }
+
+    /// The device of agents that fell back.
+    pub fn on_cpu(&self) -> Device {
+        Device { memory_fraction: self.spec.device.memory_fraction, ..Device::default() }
+    }
+
     /// Metadata of a child that bears the pool's common name.
     pub fn child_metadata(&self) -> ObjectMeta {
         ObjectMeta {
@@ -213,8 +232,15 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
         pod_monitors: found.pod_monitors,
         config: config.clone(),
         spec: pool.spec.clone(),
+        placement: Placement::default(),
         name,
     })
+}
+
+/// The nodes' resource that is asked for with a device, if any.
+pub fn resource(device: &Device) -> Option<String> {
+    let usual = || (device.kind == DeviceKind::Gpu && device.claims.is_empty()).then(|| GPU.to_owned());
+    device.resource.clone().or_else(usual)
 }
 
 fn reaches_others(source: &ModelSource) -> bool {

@@ -44,6 +44,14 @@ impl EmbeddingModel {
         Self::load_with(files, numbers(dtype, device)?, limit, device, passes)
     }
 
+    /// Bytes that the weights will take on the device, by the file's header alone.
+    pub(crate) fn measure(files: &ModelFiles, dtype: Option<Dtype>, device: &Device) -> Result<usize, LoadError> {
+        let size = numbers(dtype, device)?.size_in_bytes();
+        let header = safetensors::header(&files.weights).map_err(LoadError::ReadWeights)?;
+        let wanted = header.tensors.iter().filter(|tensor| is_wanted(&tensor.name));
+        Ok(wanted.map(|tensor| tensor.elements().saturating_mul(size)).fold(0, usize::saturating_add))
+    }
+
     fn load_with(
         files: &ModelFiles,
         dtype: DType,
@@ -51,10 +59,6 @@ impl EmbeddingModel {
         device: &Device,
         passes: Passes,
     ) -> Result<Self, LoadError> {
-        let is_wanted = |name: &str| {
-            let name = name.strip_prefix(OPTIONAL_PREFIX).unwrap_or(name);
-            name.starts_with("encoder.layer.") || (name.starts_with("embeddings.") && !name.ends_with("_ids"))
-        };
         let loaded = safetensors::load(&files.weights, is_wanted).map_err(LoadError::ReadWeights)?;
         let arrays = loaded.arrays.into_iter().map(|(name, array)| match name.strip_prefix(OPTIONAL_PREFIX) {
             Some(stripped) => (stripped.to_owned(), array),
@@ -106,6 +110,12 @@ impl EmbeddingModel {
         vector.iter_mut().for_each(|value| *value /= length);
         vector
     }
+}
+
+/// Whether a tensor is one of the encoder's.
+fn is_wanted(name: &str) -> bool {
+    let name = name.strip_prefix(OPTIONAL_PREFIX).unwrap_or(name);
+    name.starts_with("encoder.layer.") || (name.starts_with("embeddings.") && !name.ends_with("_ids"))
 }
 
 fn numbers(dtype: Option<Dtype>, device: &Device) -> Result<DType, LoadError> {

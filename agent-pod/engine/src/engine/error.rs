@@ -15,6 +15,16 @@ pub enum Error {
     /// For the cluster's admin: the driver or the device is missing.
     #[error("failed to open the GPU")]
     OpenGpu(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// For the operator of the machine.
+    #[error("failed to measure the device's memory")]
+    MeasureMemory(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// For the user.
+    #[error(
+        "the weights of model {model:?} take {weights} bytes beside {others} of others, but device.memoryFraction {fraction} of \
+         {total} bytes of memory are {limit}: raise device.memoryFraction or the agent's memory (template.resources.limits.memory, \
+         or a larger GPU), choose a smaller dtype, or hold fewer or smaller models"
+    )]
+    FitWeights { model: String, weights: u64, others: u64, limit: u64, fraction: f64, total: u64 },
     #[error("failed to start the engine's threads")]
     StartThreads(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// For the user: names of models are unique in an engine.
@@ -74,10 +84,17 @@ impl Error {
         matches!(self, Self::EngineStopped { .. })
     }
 
+    /// Whether the device is missing, or what this build needs for it: another device may do.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::FindGpuSupport | Self::OpenGpu(_))
+    }
+
     /// A word for metrics and events, from a closed set.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::FindGpuSupport | Self::OpenGpu(_) => "DeviceMissing",
+            Self::MeasureMemory(_) => "MemoryUnknown",
+            Self::FitWeights { .. } => "MemoryShort",
             Self::StartThreads(_) | Self::EngineStopped { .. } => "EngineStopped",
             Self::DistinguishModels { .. } | Self::FindModel { .. } | Self::MatchTask { .. } => "ModelUnknown",
             Self::LoadEmbedder { .. }

@@ -11,6 +11,7 @@ use candle_core::Device;
 use super::ModelInfo;
 use super::error::Error;
 use super::inbox::Inbox;
+use super::memory;
 use super::settings::{DeviceKind, Dtype, ModelSpec, ModelTask, Settings};
 use super::shares::Shares;
 use super::statistics::Counters;
@@ -23,7 +24,7 @@ use crate::tokens::TextTokenizer;
 /// Context of a generator whose specification names none: enough for a document's chunk, its prompt and an answer.
 const USUAL_CONTEXT_TOKENS: usize = 4096;
 /// Prompt tokens a step: keeps a step within tens of milliseconds for small models on two cores.
-const PREFILL_CHUNK: usize = 128;
+pub(crate) const PREFILL_CHUNK: usize = 128;
 
 /// What callers need of a model, on their side of the inbox.
 pub(crate) struct Front {
@@ -61,9 +62,10 @@ pub(crate) fn load_all(
         .thread_name(|index| format!("engine-{index}"))
         .build()
         .map_err(|source| Error::StartThreads(Box::new(source)))?;
-    let loaded = models.into_iter().enumerate().map(|(index, spec)| match spec.task {
+    let caches = memory::share_out(&settings, &models, &device)?;
+    let loaded = models.into_iter().zip(caches).enumerate().map(|(index, (spec, cache))| match spec.task {
         ModelTask::Embed => load_embedder(index, spec, &settings, &device),
-        ModelTask::Generate => load_generator(index, spec, &settings, &device),
+        ModelTask::Generate => load_generator(index, spec, cache, &settings, &device),
     });
     let (models, fronts) = loaded.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     Ok((Worker { settings, models, pool, inbox, counters }, fronts))
@@ -113,17 +115,19 @@ fn load_embedder(index: usize, spec: ModelSpec, settings: &Settings, device: &De
 fn load_generator(
     index: usize,
     spec: ModelSpec,
+    cache_bytes: Option<usize>,
     settings: &Settings,
     device: &Device,
 ) -> Result<(Model, Front), Error> {
     let started = Instant::now();
-    let name = spec.name;
+    let name = spec.name.clone();
     let failed = |source| Error::LoadGenerator { model: name.clone(), source };
     let generator_settings = GeneratorSettings {
         dtype: weight_format(spec.dtype)?,
-        context_tokens: spec.context_tokens.unwrap_or(USUAL_CONTEXT_TOKENS),
+        context_tokens: context_tokens(&spec),
         max_sequences: settings.max_batch.max(1),
         prefill_chunk: PREFILL_CHUNK,
+        cache_bytes,
     };
     let generator = Generator::load(&spec.files, &generator_settings, device).map_err(failed)?;
     let (digest, bytes) =
@@ -137,7 +141,12 @@ fn load_generator(
     Ok((Model::Generator(generating), Front { index, info, tokenizer, kind }))
 }
 
-fn weight_format(dtype: Option<Dtype>) -> Result<WeightFormat, Error> {
+/// Most tokens of a generator's sequence.
+pub(crate) fn context_tokens(spec: &ModelSpec) -> usize {
+    spec.context_tokens.unwrap_or(USUAL_CONTEXT_TOKENS)
+}
+
+pub(crate) fn weight_format(dtype: Option<Dtype>) -> Result<WeightFormat, Error> {
     match dtype {
         None | Some(Dtype::Q8_0) => Ok(WeightFormat::Q8_0),
         Some(Dtype::AsStored) => Ok(WeightFormat::AsStored),

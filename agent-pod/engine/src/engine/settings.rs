@@ -25,6 +25,9 @@ pub struct Settings {
     pub max_wait: Duration,
     /// Most tokens in one forward pass; `None` learns it from measured step times.
     pub token_budget: Option<usize>,
+    /// Share of the device's memory that weights, keys and values may take, above 0 and at most 1; on the CPU of the memory
+    /// that the process may take. `None` does not count them.
+    pub memory_fraction: Option<f64>,
 }
 
 /// What a model does.

@@ -32,6 +32,32 @@ pub(super) struct CacheShape {
     pub(super) groups: [GroupShape; 2],
 }
 
+impl CacheShape {
+    /// Most bytes that a sequence of so many tokens holds at once, where at most `chunk` are fed in a step.
+    pub(super) fn bytes_of(&self, tokens: usize, chunk: usize) -> usize {
+        let blocks = tokens.div_ceil(LANES);
+        let sizes = self.groups.iter().map(|shape| {
+            let held = match shape.window {
+                // The window, what a step adds before it lets go, and the blocks at both ends.
+                Some(window) => blocks.min(window.saturating_add(chunk) / LANES + 2),
+                None => blocks,
+            };
+            shape.block_numbers().saturating_mul(size_of::<u16>()).saturating_mul(held)
+        });
+        sizes.fold(0, usize::saturating_add)
+    }
+
+    /// Most tokens, up to `most`, of a sequence that holds no more than `bytes`.
+    pub(super) fn tokens_in(&self, bytes: usize, chunk: usize, most: usize) -> usize {
+        let (mut fits, mut exceeds) = (0, most.saturating_add(1));
+        while exceeds - fits > 1 {
+            let middle = fits + (exceeds - fits) / 2;
+            if self.bytes_of(middle, chunk) <= bytes { fits = middle } else { exceeds = middle }
+        }
+        fits
+    }
+}
+
 /// The keys and values of [`LANES`] tokens for a group's layers. For each layer and head: keys as dimension by token,
 /// values as token by dimension.
 pub(super) struct Block {
@@ -157,5 +183,48 @@ impl HeadPlace {
         let size = shape.head_width * LANES;
         let key = (self.layer * shape.kv_heads + self.head) * 2 * size;
         (key, key + size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(window: Option<usize>) -> CacheShape {
+        let group = |layers, window| GroupShape { layers, window, kv_heads: 2, head_width: 32 };
+        CacheShape { groups: [group(3, None), group(5, window)] }
+    }
+
+    #[test]
+    fn a_sequence_never_holds_more_than_was_counted() {
+        const CHUNK: usize = 24;
+        for (window, length) in [(Some(40), 500), (Some(1000), 200), (None, 77)] {
+            let shape = shape(window);
+            let mut cache = SequenceCache::new(shape);
+            let (mut next, mut most) = (0, 0);
+            while next < length {
+                // A prompt in chunks, then a token at a time.
+                let end = (next + if next < length / 2 { CHUNK } else { 1 }).min(length);
+                cache.reserve(end);
+                most = most.max(cache.bytes());
+                cache.forget_behind_window(end);
+                next = end;
+            }
+            let counted = shape.bytes_of(length, CHUNK);
+            assert!(most <= counted, "{most} bytes of {counted} with the window {window:?}");
+            if window.is_none_or(|window| window > length) {
+                assert_eq!(most, counted, "and where nothing is forgotten, exactly that");
+            }
+        }
+    }
+
+    #[test]
+    fn as_many_tokens_fit_as_their_bytes_say() {
+        let shape = shape(Some(64));
+        for bytes in [0, 1, 10_000, 123_456, 9_999_999] {
+            let tokens = shape.tokens_in(bytes, 16, 4096);
+            assert!(shape.bytes_of(tokens, 16) <= bytes || tokens == 0);
+            assert!(tokens == 4096 || shape.bytes_of(tokens + 1, 16) > bytes, "one more would not fit in {bytes}");
+        }
     }
 }

@@ -45,6 +45,18 @@ pub enum Error {
         "the prompt has {prompt} tokens and maxTokens is {max_tokens}, together more than the context of {context}"
     )]
     ContextExceeded { prompt: usize, max_tokens: usize, context: usize },
+    /// The caller, or whoever shares out the memory.
+    #[error(
+        "the prompt has {prompt} tokens and maxTokens is {max_tokens}, but the memory that device.memoryFraction leaves holds the \
+         keys and values of {fits}: ask for fewer tokens, set contextTokens to at most {fits}, or raise device.memoryFraction"
+    )]
+    MemoryExceeded { prompt: usize, max_tokens: usize, fits: usize },
+    /// Whoever shares out the memory.
+    #[error(
+        "the memory that device.memoryFraction leaves beside the weights, {bytes} bytes, holds the keys and values of no answer: \
+         raise device.memoryFraction or the agent's memory, or hold fewer or smaller models"
+    )]
+    FitCache { bytes: usize },
     /// The caller.
     #[error("failed to accept the request: {0}")]
     Request(&'static str),

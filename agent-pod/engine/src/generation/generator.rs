@@ -12,7 +12,7 @@ use candle_core::Device;
 use tokenizers::Tokenizer;
 
 use crate::ModelFiles;
-use crate::generation::blocks::{CacheShape, SequenceCache};
+use crate::generation::blocks::{CacheShape, LANES, SequenceCache};
 use crate::generation::model::{Model, Scratch, Segment};
 use crate::generation::prefixes::{Prefixes, share_active};
 use crate::generation::prepare::{Prepared, Preparer};
@@ -21,6 +21,9 @@ use crate::generation::template::ChatTemplate;
 use crate::generation::vocabulary::Vocabulary;
 use crate::generation::{Error, Finish, Generated, GeneratorSettings};
 use crate::gguf;
+
+/// Of the memory for keys and values, one part in so many is for those of earlier requests.
+const SHARE_OF_PREFIXES: usize = 4;
 
 /// Where an answer goes. Called on the engine's thread: must not block.
 pub(crate) trait Reply: Send {
@@ -44,6 +47,8 @@ pub(crate) struct Generator {
     sequences: Vec<Sequence>,
     waiting: VecDeque<Sequence>,
     prefixes: Prefixes,
+    /// Bytes that keys and values of sequences in work may take, if they are counted.
+    room: Option<usize>,
 }
 
 impl Generator {
@@ -56,22 +61,27 @@ impl Generator {
         let model = Model::load(&header, file, settings.dtype, settings.context_tokens)?;
         let vocabulary = Arc::new(Vocabulary::read(&header, model.config().vocabulary)?);
         let template = ChatTemplate::read(&header)?;
-        let preparer = Arc::new(Preparer::new(Arc::clone(&vocabulary), template, model.config().context));
         let cache_shape = model.cache_shape();
+        let context = model.config().context;
+        let prefixes = Prefixes::within(settings.cache_bytes.map_or(usize::MAX, |bytes| bytes / SHARE_OF_PREFIXES));
+        let room = settings.cache_bytes.map(|bytes| bytes.saturating_sub(prefixes.most_bytes()));
+        let prefill_chunk = settings.prefill_chunk.max(1);
+        let fits = room.map_or(context, |room| cache_shape.tokens_in(room, prefill_chunk, context));
+        if fits < LANES.min(context) {
+            return Err(Error::FitCache { bytes: settings.cache_bytes.unwrap_or_default() });
+        }
+        let preparer = Arc::new(Preparer::new(Arc::clone(&vocabulary), template, context, fits));
         Ok(Self {
             model,
             vocabulary,
             preparer,
-            settings: GeneratorSettings {
-                max_sequences: settings.max_sequences.max(1),
-                prefill_chunk: settings.prefill_chunk.max(1),
-                ..*settings
-            },
+            settings: GeneratorSettings { max_sequences: settings.max_sequences.max(1), prefill_chunk, ..*settings },
             cache_shape,
             scratch: Scratch::default(),
             sequences: Vec::new(),
             waiting: VecDeque::new(),
-            prefixes: Prefixes::default(),
+            prefixes,
+            room,
         })
     }
 
@@ -89,27 +99,55 @@ impl Generator {
         self.model.weight_bytes()
     }
 
-    /// Takes a request in; beyond `max_sequences` it waits for its turn.
+    /// Takes a request in; beyond `max_sequences`, and beyond the memory, it waits for its turn.
     pub(crate) fn admit(&mut self, prepared: Prepared, reply: Box<dyn Reply>) {
         self.waiting.push_back(Sequence::new(prepared, reply, Instant::now(), &self.vocabulary));
     }
 
-    /// Requests that could start at once.
+    /// Requests that could start at once. While one waits for memory nobody else is taken in: the next turn is for the most
+    /// urgent then.
     pub(crate) fn free_slots(&self) -> usize {
+        if self.waiting.front().is_some_and(|next| !self.has_memory_for(next)) {
+            return 0;
+        }
         self.settings.max_sequences.saturating_sub(self.sequences.len() + self.waiting.len())
+    }
+
+    /// Requests whose answers are being computed.
+    pub(super) fn in_work(&self) -> usize {
+        self.sequences.len()
     }
 
     /// Feeds one batch; whether work is left.
     pub(crate) fn step(&mut self) -> bool {
         self.sequences.retain(|sequence| !sequence.reply.is_closed());
         self.waiting.retain(|sequence| !sequence.reply.is_closed());
-        let free = self.settings.max_sequences.saturating_sub(self.sequences.len());
-        self.sequences.extend(self.waiting.drain(..free.min(self.waiting.len())));
+        self.begin();
         let plan = self.plan();
         if !plan.is_empty() {
             self.feed(&plan);
         }
         !(self.sequences.is_empty() && self.waiting.is_empty())
+    }
+
+    /// Begins with those that wait, in their order, as long as there are slots and memory: nobody overtakes a long one, and
+    /// those in work end without asking for more, so its turn comes.
+    fn begin(&mut self) {
+        while self.sequences.len() < self.settings.max_sequences {
+            if self.waiting.front().is_none_or(|next| !self.has_memory_for(next)) {
+                break;
+            }
+            self.sequences.extend(self.waiting.pop_front());
+        }
+    }
+
+    /// Whether a sequence's keys and values fit beside those of the sequences in work, all at their longest. Alone it fits: the
+    /// preparer has refused the others.
+    fn has_memory_for(&self, next: &Sequence) -> bool {
+        let Some(room) = self.room else { return true };
+        let bytes = |sequence: &Sequence| self.cache_shape.bytes_of(sequence.longest(), self.settings.prefill_chunk);
+        let held = self.sequences.iter().map(bytes).fold(bytes(next), usize::saturating_add);
+        held <= room || self.sequences.is_empty()
     }
 
     /// How many tokens each sequence feeds, with its index, in order.

@@ -13,6 +13,7 @@ use crate::generation::{Error, GenerateRequest, Generated, GeneratorSettings};
 pub struct LocalGenerator {
     generator: Generator,
     preparer: Arc<Preparer>,
+    most_in_work: usize,
 }
 
 #[derive(Default)]
@@ -27,7 +28,7 @@ impl LocalGenerator {
     pub fn load(files: &ModelFiles, settings: &GeneratorSettings) -> Result<Self, Error> {
         let generator = Generator::load(files, settings, &Device::Cpu)?;
         let preparer = generator.preparer();
-        Ok(Self { generator, preparer })
+        Ok(Self { generator, preparer, most_in_work: 0 })
     }
 
     /// Answers one request.
@@ -38,7 +39,7 @@ impl LocalGenerator {
     /// Answers one request; also gives the pieces that would have been streamed.
     pub fn generate_in_pieces(&mut self, request: GenerateRequest) -> Result<(Generated, Vec<String>), Error> {
         let collected = self.admit(request)?;
-        while self.generator.step() {}
+        while self.step() {}
         let Collected { pieces, answer } = std::mem::take(&mut *lock(&collected));
         answer.unwrap_or_else(|| Err(Error::Step("the request was lost".to_owned()))).map(|answer| (answer, pieces))
     }
@@ -53,10 +54,10 @@ impl LocalGenerator {
         for request in requests {
             admitted.push(self.admit(request));
             for _ in 0..steps_between {
-                self.generator.step();
+                self.step();
             }
         }
-        while self.generator.step() {}
+        while self.step() {}
         let answer = |collected: Arc<Mutex<Collected>>| {
             let answer = lock(&collected).answer.take();
             answer.unwrap_or_else(|| Err(Error::Step("the request was lost".to_owned())))
@@ -82,6 +83,17 @@ impl LocalGenerator {
     /// Bytes of weights held in memory.
     pub fn weight_bytes(&self) -> usize {
         self.generator.weight_bytes()
+    }
+
+    /// Most requests that were in work at once so far.
+    pub fn most_in_work(&self) -> usize {
+        self.most_in_work
+    }
+
+    fn step(&mut self) -> bool {
+        let goes_on = self.generator.step();
+        self.most_in_work = self.most_in_work.max(self.generator.in_work());
+        goes_on
     }
 
     fn admit(&mut self, request: GenerateRequest) -> Result<Arc<Mutex<Collected>>, Error> {

@@ -8,6 +8,7 @@ mod blocks;
 mod closing;
 mod detokenizer;
 mod error;
+mod footprint;
 mod generator;
 mod local;
 mod model;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use crate::gguf;
 pub use error::Error;
+pub(crate) use footprint::{Footprint, footprint};
 pub(crate) use generator::{Generator, Reply};
 pub use local::LocalGenerator;
 pub(crate) use prepare::{Prepared, Preparer};
@@ -120,4 +122,6 @@ pub struct GeneratorSettings {
     pub max_sequences: usize,
     /// Most prompt tokens in one step: larger is faster overall, smaller is smoother for those decoding.
     pub prefill_chunk: usize,
+    /// Most bytes of keys and values, of answers in work and of earlier ones together; `None` does not count them.
+    pub cache_bytes: Option<usize>,
 }

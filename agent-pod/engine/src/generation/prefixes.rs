@@ -14,12 +14,22 @@ struct Kept {
 }
 
 /// Finished sequences, the least recently used in front.
-#[derive(Default)]
 pub(super) struct Prefixes {
     kept: VecDeque<Kept>,
+    most_bytes: usize,
 }
 
 impl Prefixes {
+    /// Holds on to no more than `bytes`, and to no more than is of use.
+    pub(super) fn within(bytes: usize) -> Self {
+        Self { kept: VecDeque::new(), most_bytes: bytes.min(MOST_BYTES) }
+    }
+
+    /// The most that is held on to.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.most_bytes
+    }
+
     /// Keeps a finished sequence's whole blocks.
     pub(super) fn keep(&mut self, mut tokens: Vec<u32>, mut cache: SequenceCache) {
         let blocks = tokens.len() / LANES;
@@ -32,7 +42,7 @@ impl Prefixes {
         self.kept.retain(|kept| !tokens.starts_with(&kept.tokens));
         self.kept.push_back(Kept { tokens, cache, bytes });
         let mut held: usize = self.kept.iter().map(|kept| kept.bytes).sum();
-        while held > MOST_BYTES {
+        while held > self.most_bytes {
             let Some(oldest) = self.kept.pop_front() else { break };
             held -= oldest.bytes;
         }

@@ -16,6 +16,8 @@ pub(crate) struct Preparer {
     template: ChatTemplate,
     schemas: Schemas,
     context: usize,
+    /// Most tokens whose keys and values fit into memory, where less than the context.
+    fits: usize,
 }
 
 /// A request as tokens, checked against the model's limits.
@@ -28,15 +30,15 @@ pub(crate) struct Prepared {
 }
 
 impl Preparer {
-    pub(super) fn new(vocabulary: Arc<Vocabulary>, template: ChatTemplate, context: usize) -> Self {
+    pub(super) fn new(vocabulary: Arc<Vocabulary>, template: ChatTemplate, context: usize, fits: usize) -> Self {
         let schemas = Schemas::new(Arc::clone(&vocabulary));
-        Self { vocabulary, template, schemas, context }
+        Self { vocabulary, template, schemas, context, fits: fits.min(context) }
     }
 
-    /// Most tokens that the context leaves for an answer to these messages, and the context.
+    /// Most tokens that the context, and the memory, leaves for an answer to these messages, and what they leave it of.
     pub(crate) fn room(&self, messages: &[ChatMessage]) -> Result<(usize, usize), Error> {
         let prompt = self.template.tokens(messages, &self.vocabulary)?;
-        Ok((self.context.saturating_sub(prompt.len()), self.context))
+        Ok((self.fits.saturating_sub(prompt.len()), self.fits))
     }
 
     /// Applies the template, tokenises, compiles the schema, and checks that everything fits.
@@ -49,6 +51,9 @@ impl Preparer {
         }
         if length.saturating_add(max_tokens) > self.context {
             return Err(Error::ContextExceeded { prompt: length, max_tokens, context: self.context });
+        }
+        if length.saturating_add(max_tokens) > self.fits {
+            return Err(Error::MemoryExceeded { prompt: length, max_tokens, fits: self.fits });
         }
         let constraint =
             request.schema.as_ref().map(|schema| self.schemas.constraint(schema, max_tokens)).transpose()?;

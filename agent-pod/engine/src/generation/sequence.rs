@@ -74,6 +74,11 @@ impl Sequence {
         self.computed < self.prompt
     }
 
+    /// Tokens at its end, at most.
+    pub(super) fn longest(&self) -> usize {
+        self.prompt + self.max_tokens
+    }
+
     fn left(&self) -> usize {
         self.max_tokens - (self.tokens.len() - self.prompt)
     }

@@ -48,6 +48,16 @@ pub enum LoadError {
     WidenTensor { name: String, source: candle_core::Error },
 }
 
+/// The checked header of a file.
+pub fn header(path: &Path) -> Result<Header, LoadError> {
+    let open = |source| LoadError::Open { path: path.to_owned(), source };
+    let file = File::open(path).map_err(open)?;
+    let bytes = file.metadata().map_err(open)?.len();
+    let read = Header::read(&mut BufReader::new(file), bytes);
+    let (header, _) = read.map_err(|source| LoadError::CheckHeader { path: path.to_owned(), source })?;
+    Ok(header)
+}
+
 /// Loads the tensors whose name is `wanted`; the others are read for the digest alone.
 pub fn load(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Weights, LoadError> {
     let open = |source| LoadError::Open { path: path.to_owned(), source };

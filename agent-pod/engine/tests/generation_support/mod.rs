@@ -1,5 +1,7 @@
 //! Models and requests for the tests of generation.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use std::path::PathBuf;
 
 use engine::ModelFiles;
@@ -22,7 +24,7 @@ pub(crate) fn model(name: &str) -> Option<ModelFiles> {
 }
 
 pub(crate) fn settings(dtype: WeightFormat) -> GeneratorSettings {
-    GeneratorSettings { dtype, context_tokens: 2048, max_sequences: 8, prefill_chunk: 128 }
+    GeneratorSettings { dtype, context_tokens: 2048, max_sequences: 8, prefill_chunk: 128, cache_bytes: None }
 }
 
 pub(crate) fn smollm2() -> Option<LocalGenerator> {

@@ -88,8 +88,10 @@ pub fn compile(
     let used: BTreeMap<_, _> = pools
         .iter()
         .filter(|(pool, _)| models::uses_pool(spec, pool))
-        .map(|(pool, spec)| (pool.clone(), spec.as_worked()))
+        .map(|(pool, spec)| (pool.clone(), spec.as_planned()))
         .collect();
+    // What the work is done on goes with the plan and is no part of it.
+    let worked = used.iter().map(|(pool, spec)| (pool.clone(), spec.as_worked())).collect();
     let spec = &spec.as_worked();
     let mut stages = planned_stages(spec, &graph);
     if spec.results.is_some() {
@@ -98,7 +100,7 @@ pub fn compile(
     Ok(Plan {
         name: name.to_owned(),
         generation,
-        digest: digest::of_plan(name, spec, &used),
+        digest: digest::of_plan(name, spec, &worked),
         spec: spec.clone(),
         pools: used,
         positions: stages.iter().enumerate().map(|(position, stage)| (stage.name.clone(), position)).collect(),

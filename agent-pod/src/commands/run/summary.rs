@@ -130,7 +130,7 @@ impl Collector {
             "cost": flow::units(self.consumed.cost),
             "citations": self.citations,
             "cache": session.services.cache.statistics(),
-            "engine": {"batches": engine.batches, "usefulTokens": engine.useful_tokens, "processedTokens": engine.processed_tokens},
+            "engine": {"device": format!("{:?}", session.services.engine.device()), "batches": engine.batches, "usefulTokens": engine.useful_tokens, "processedTokens": engine.processed_tokens},
             "peakMemoryBytes": peak_memory(),
             "deadLetters": self.dead_letters,
         });

@@ -188,6 +188,13 @@ fn of_generation(error: &generation::Error) -> Refusal {
                  send fewer messages or ask for fewer tokens"
             ),
         ),
+        generation::Error::MemoryExceeded { prompt, max_tokens, fits } => Refusal::too_long(
+            "messages",
+            format!(
+                "the agent has memory for {fits} tokens; the messages have {prompt} and max_tokens is {max_tokens}: send fewer \
+                 messages or ask for fewer tokens"
+            ),
+        ),
         generation::Error::Request(problem) => {
             Refusal::Invalid { message: (*problem).to_owned(), param: None, code: None }
         }

@@ -18,14 +18,19 @@ use k8s_openapi::{
     },
 };
 
-use super::super::{ownership::Replicas, validate::ValidatedPool};
+use super::{
+    super::{
+        fallback::Placement,
+        ownership::Replicas,
+        validate::{self, ValidatedPool},
+    },
+    affinity, config_map,
+};
 use crate::{
     names::{self, Component, HEALTH, HTTP},
     pods::{self, Probes},
 };
 
-/// The resource of a whole GPU, where a pool does not name another.
-const GPU: &str = "nvidia.com/gpu";
 /// Added to the agents' own grace period, so that they end by themselves.
 const MARGIN: i64 = 10;
 /// Loading of models is waited for so long.
@@ -55,11 +60,15 @@ pub fn deployment(pool: &ValidatedPool, config: &ConfigMap) -> Deployment {
     }
 }
 
-/// New agents come before old ones go; where each holds a device, of which there may be no other, they go first.
+/// New agents come before old ones go. Where each holds a device, or a place, of which there may be no other, they go first;
+/// while a device is tried, those on the CPU hold none of it and stay.
 fn strategy(pool: &ValidatedPool) -> DeploymentStrategy {
-    let (surge, unavailable) = match pool.spec.device.kind {
-        DeviceKind::Cpu => (1, 0),
-        DeviceKind::Gpu => (0, 1),
+    let holds_place = pool.spec.template.affinity.apart.as_ref().is_some_and(|apart| apart.required);
+    let (surge, unavailable) = match (pool.placement, pool.spec.device.kind) {
+        (Placement::Trial, _) => (1, 0),
+        (Placement::Device, DeviceKind::Gpu) => (0, 1),
+        _ if holds_place => (0, 1),
+        _ => (1, 0),
     };
     DeploymentStrategy {
         type_: Some("RollingUpdate".to_owned()),
@@ -71,7 +80,7 @@ fn strategy(pool: &ValidatedPool) -> DeploymentStrategy {
 }
 
 fn pod(pool: &ValidatedPool) -> PodSpec {
-    let device = &pool.spec.device;
+    let device = pool.device();
     let tolerations: Vec<_> = device.tolerations.iter().map(toleration).collect();
     PodSpec {
         service_account_name: Some(names::agents(&pool.name)),
@@ -79,6 +88,7 @@ fn pod(pool: &ValidatedPool) -> PodSpec {
         node_selector: (!device.node_selector.is_empty()).then(|| device.node_selector.clone()),
         tolerations: (!tolerations.is_empty()).then_some(tolerations),
         resource_claims: (!device.claims.is_empty()).then(|| device.claims.iter().map(claim).collect()),
+        affinity: affinity::affinity(pool),
         priority_class_name: pool.spec.template.priority_class_name.clone(),
         init_containers: pull(pool).map(|container| vec![container]),
         containers: vec![agent(pool)],
@@ -107,6 +117,10 @@ fn toleration(written: &crds::Toleration) -> Toleration {
 
 fn agent(pool: &ValidatedPool) -> Container {
     let probes = Probes { port: HEALTH, starting: LOADING };
+    let file = match pool.placement {
+        Placement::Device | Placement::Trial => config_map::WORKER,
+        Placement::Cpu => config_map::WORKER_ON_CPU,
+    };
     let written = pool.spec.template.env.iter().map(|variable| EnvVar {
         name: variable.name.clone(),
         value: Some(variable.value.clone()),
@@ -114,7 +128,7 @@ fn agent(pool: &ValidatedPool) -> Container {
     });
     Container {
         name: "agent".to_owned(),
-        args: Some(["worker", "--config", "/etc/docket/worker.yaml"].map(str::to_owned).to_vec()),
+        args: Some(["worker", "--config", &format!("/etc/docket/{file}")].map(str::to_owned).to_vec()),
         env: Some(pods::environment(pods::Addressed::ByPod).into_iter().chain(written).collect()),
         env_from: pods::of_secrets(&pool.config, Some(&names::agents(&pool.name))),
         ports: Some(vec![pods::port("http", HTTP), pods::port("health", HEALTH)]),
@@ -150,9 +164,8 @@ fn resources(pool: &ValidatedPool) -> ResourceRequirements {
             limits.insert(amount.what.to_owned(), Quantity(limit.clone()));
         }
     }
-    let device = &pool.spec.device;
-    let usual = || (device.kind == DeviceKind::Gpu && device.claims.is_empty()).then(|| GPU.to_owned());
-    if let Some(resource) = device.resource.clone().or_else(usual) {
+    let device = pool.device();
+    if let Some(resource) = validate::resource(&device) {
         // Extended resources are whole, and requested as much as limited.
         requests.insert(resource.clone(), Quantity("1".to_owned()));
         limits.insert(resource, Quantity("1".to_owned()));

@@ -1,5 +1,6 @@
 //! A pool's objects, one file each. Pure, and cannot fail: what could go wrong was found by `validate`.
 
+mod affinity;
 mod config_map;
 mod deployment;
 mod disruption_budget;

@@ -54,6 +54,22 @@ impl Layer {
         })
     }
 
+    /// What [`Self::bytes`] will be once the layer is loaded.
+    pub(super) fn measure(loader: &Loader<'_>, config: &Config, index: usize) -> Result<usize, Error> {
+        let name = |suffix: &str| format!("blk.{index}.{suffix}.weight");
+        let query_width = config.heads * config.head_width;
+        let key_width = config.kv_heads * config.head_width;
+        let attention = [(&*name("attn_q"), query_width), (&name("attn_k"), key_width), (&name("attn_v"), key_width)];
+        let gate_up = [(&*name("ffn_gate"), config.hidden), (&name("ffn_up"), config.hidden)];
+        let parts = [
+            loader.bytes_of(&attention, config.width)?,
+            loader.bytes_of(&[(&name("attn_output"), config.width)], query_width)?,
+            loader.bytes_of(&gate_up, config.width)?,
+            loader.bytes_of(&[(&name("ffn_down"), config.width)], config.hidden)?,
+        ];
+        Ok(parts.iter().sum())
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.query_key_value.bytes() + self.attention_output.bytes() + self.gate_up.bytes() + self.down.bytes()
     }

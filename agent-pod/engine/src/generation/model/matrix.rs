@@ -173,6 +173,24 @@ impl<'a> Loader<'a> {
         Ok(Stack { parts: matrices, rows })
     }
 
+    /// Bytes that matrices which share their input will take in memory, as [`Self::stack`] holds them.
+    pub(super) fn bytes_of(&self, parts: &[(&str, usize)], columns: usize) -> Result<usize, Error> {
+        let mut places = Vec::new();
+        for (name, rows) in parts {
+            places.push((*rows, self.place(name, &[*rows, columns])?));
+        }
+        let target = self.target(&places[0].1);
+        if places.iter().any(|(_, place)| self.target(place) != target) {
+            return parts.iter().map(|part| self.bytes_of(&[*part], columns)).sum();
+        }
+        let rows: usize = places.iter().map(|(rows, _)| rows).sum();
+        Ok(match target {
+            Target::Packed => Packed::bytes_of(rows, columns),
+            Target::Floats => rows * columns * size_of::<f32>(),
+            Target::Stored(_) => places.iter().map(|(_, place)| place.bytes).sum(),
+        })
+    }
+
     /// A tensor of one dimension as floats: norms and rotation factors.
     pub(super) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, Error> {
         let place = self.place(name, &[length])?;

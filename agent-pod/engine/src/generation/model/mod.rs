@@ -66,14 +66,25 @@ impl Model {
 
     /// How the keys and values of one sequence are kept: layers that see everything, and those with a window.
     pub(super) fn cache_shape(&self) -> CacheShape {
-        let windowed = (0..self.config.layers).filter(|&index| self.config.is_local(index)).count();
-        let group = |layers, window| GroupShape {
-            layers,
-            window,
-            kv_heads: self.config.kv_heads,
-            head_width: self.config.head_width,
-        };
-        CacheShape { groups: [group(self.config.layers - windowed, None), group(windowed, self.config.window)] }
+        cache_shape(&self.config)
+    }
+
+    /// Bytes of the weights once they are loaded, how keys and values will be kept, and the context.
+    pub(super) fn measure(
+        header: &Header,
+        file: File,
+        format: WeightFormat,
+        context: usize,
+    ) -> Result<(usize, CacheShape, usize), Error> {
+        let config = Config::read(header, context)?;
+        let loader = Loader::new(header, file, format);
+        let table = |name| loader.bytes_of(&[(name, config.vocabulary)], config.width);
+        let output = if loader.has("output.weight") { table("output.weight")? } else { 0 };
+        let mut weights = table("token_embd.weight")? + output;
+        for index in 0..config.layers {
+            weights += Layer::measure(&loader, &config, index)?;
+        }
+        Ok((weights, cache_shape(&config), config.context))
     }
 
     /// Bytes of weights held in memory.
@@ -81,4 +92,11 @@ impl Model {
         let output = self.output.as_ref().map_or(0, Matrix::bytes);
         self.embedding.bytes() + output + self.layers.iter().map(Layer::bytes).sum::<usize>()
     }
+}
+
+fn cache_shape(config: &Config) -> CacheShape {
+    let windowed = (0..config.layers).filter(|&index| config.is_local(index)).count();
+    let group =
+        |layers, window| GroupShape { layers, window, kv_heads: config.kv_heads, head_width: config.head_width };
+    CacheShape { groups: [group(config.layers - windowed, None), group(windowed, config.window)] }
 }

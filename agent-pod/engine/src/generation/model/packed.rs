@@ -121,6 +121,11 @@ impl Packed {
         size_of_val(self.weights.as_slice()) + size_of_val(self.scales.as_slice())
     }
 
+    /// Bytes of a matrix of this size.
+    pub(super) fn bytes_of(rows: usize, columns: usize) -> usize {
+        rows.div_ceil(LANES) * (columns / BLOCK) * (size_of::<Weights>() + size_of::<[f32; LANES]>())
+    }
+
     fn blocks_of(&self, panel: usize) -> impl Iterator<Item = (&Weights, &[f32; LANES])> {
         let blocks = self.columns / BLOCK;
         let range = panel * blocks..(panel + 1) * blocks;
