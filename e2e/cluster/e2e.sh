@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 name=e2e
 selection=("$@")
 reports=.reports/e2e
-# The process that does the faults, while there is one.
+# The process that does the rest on clusters of its own, while there is one.
 beside=
 step() { printf '\n== %s\n' "$*"; }
 
@@ -24,6 +24,7 @@ finish() {
     fi
     if [[ -n $beside ]] && kill "$beside" 2>/dev/null; then
         e2e/cluster/down.sh --name "$name-faults"
+        e2e/cluster/down.sh --name "$name-install"
     fi
     if [[ -n ${E2E_KEEP-} ]]; then
         echo "the cluster stays:  e2e/cluster/run.sh --name $name kubectl get pods --all-namespaces"
@@ -39,24 +40,29 @@ stories() {
         --test-threads "$threads" ${E2E_STORY:+"$E2E_STORY"}
 }
 
-# The operator as a process, on a cluster of its own, whose nodes are fake.
-faults() {
-    e2e/cluster/down.sh --name "$name-faults"
-    e2e/cluster/up.sh --name "$name-faults" --kwok 4
-    local status=0
-    stories e2e_faults 1 "$name-faults" || status=$?
-    e2e/cluster/down.sh --name "$name-faults"
+# on_its_own SUFFIX TEST OPTIONS…: on a cluster that ends with the test.
+on_its_own() {
+    local cluster=$name-$1 test=$2 status=0
+    shift 2
+    e2e/cluster/down.sh --name "$cluster"
+    e2e/cluster/up.sh --name "$cluster" "$@"
+    stories "$test" 1 "$cluster" || status=$?
+    e2e/cluster/down.sh --name "$cluster"
     return $status
 }
 
-# All are run, so that one run names everything that is wrong. Most of a story is waiting, so the faults, which have a cluster
-# of their own, take place beside them; what they said is shown when they are over.
+# All are run, so that one run names everything that is wrong. Most of a story is waiting, so what needs a cluster of its own
+# takes place beside them, and what it said is shown when it is over: the operator as a process among fake nodes, and the
+# stories of installation, of which each takes Docket away.
 wrong=()
-if [[ -z ${E2E_STORY-} ]]; then
-    said=$(mktemp)
-    faults >"$said" 2>&1 &
-    beside=$!
-fi
+said=$(mktemp)
+{
+    failed=0
+    [[ -n ${E2E_STORY-} ]] || on_its_own faults e2e_faults --kwok 4 || failed=1
+    on_its_own install e2e_install || failed=1
+    exit $failed
+} >"$said" 2>&1 &
+beside=$!
 
 # A new one each time: the audit log is about these stories alone.
 e2e/cluster/down.sh --name "$name"
@@ -66,13 +72,9 @@ stories e2e_cluster 4 || wrong+=(e2e_cluster)
 stories e2e_stories 4 || wrong+=(e2e_stories)
 # About what the stories made the operator do.
 [[ -n ${E2E_STORY-} ]] || stories e2e_rights 1 || wrong+=(e2e_rights)
-# Each takes Docket away.
-stories e2e_install 1 || wrong+=(e2e_install)
-if [[ -n $beside ]]; then
-    wait "$beside" || wrong+=(e2e_faults)
-    beside=
-    cat "$said"
-    rm -f "$said"
-fi
+wait "$beside" || wrong+=("e2e_install or e2e_faults")
+beside=
+cat "$said"
+rm -f "$said"
 ((${#wrong[@]} == 0)) || { echo "failed: ${wrong[*]}" >&2; exit 1; }
 step "all stories passed after $SECONDS s"
