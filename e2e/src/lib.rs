@@ -5,6 +5,7 @@
 //! namespace are printed. This crate knows Docket by its API, its charts and its gateway, never by its code.
 
 mod audit;
+mod broker;
 mod command;
 mod connection;
 mod dump;
@@ -17,8 +18,10 @@ mod installation;
 mod namespace;
 mod objects;
 mod processes;
+mod steps;
 
 pub use audit::{AuditLog, Right, granted_to};
+pub use broker::Delivered;
 pub use command::{Output, run};
 pub use connection::connect;
 pub use essence::essence;
@@ -30,3 +33,4 @@ pub use installation::{
 pub use namespace::{Cluster, alone_with_namespace, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
 pub use processes::crash;
+pub use steps::Steps;

@@ -24,8 +24,6 @@ use crate::{
     pods::{self, Probes},
 };
 
-/// The resource of a whole GPU, where a pool does not name another.
-const GPU: &str = "nvidia.com/gpu";
 /// Added to the agents' own grace period, so that they end by themselves.
 const MARGIN: i64 = 10;
 /// Loading of models is waited for so long.
@@ -151,11 +149,10 @@ fn resources(pool: &ValidatedPool) -> ResourceRequirements {
         }
     }
     let device = &pool.spec.device;
-    let usual = || (device.kind == DeviceKind::Gpu && device.claims.is_empty()).then(|| GPU.to_owned());
-    if let Some(resource) = device.resource.clone().or_else(usual) {
+    if let Some(resource) = device.of_each_agent() {
         // Extended resources are whole, and requested as much as limited.
-        requests.insert(resource.clone(), Quantity("1".to_owned()));
-        limits.insert(resource, Quantity("1".to_owned()));
+        requests.insert(resource.to_owned(), Quantity("1".to_owned()));
+        limits.insert(resource.to_owned(), Quantity("1".to_owned()));
     }
     let claims =
         device.claims.iter().map(|claim| ResourceClaim { name: claim.name.clone(), request: None }).collect::<Vec<_>>();
