@@ -1,7 +1,7 @@
 //! Pools whose work is another pool's work a moment before: their agents are there when it comes.
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Cluster, Kind, alone_with_namespace, condition};
+use e2e::{Cluster, Expectation, Kind, alone_with_namespace, condition};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 
@@ -42,10 +42,12 @@ async fn chain(cluster: &Cluster) -> Result<()> {
     cluster.wait(Kind::Deployment, "clerks-agents", takes_work()).await?;
     let came = cluster.delivered("clerks").await?.map_or(0, |delivered| delivered.tasks);
     ensure!(came == 0, "{came} tasks had come to the second pool when its first agent was ready");
-    let clerks = cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await?;
-    let decisions = clerks.data["status"]["scaling"]["decisions"].as_array().cloned().unwrap_or_default();
-    let first = decisions.last().context("no decision is told")?;
-    ensure!(first["reason"] == "Up:Foreseen", "the first decision is {first}");
+    // The first decision is the last that is told.
+    let foreseen = Expectation::new("to have been started for work that is foreseen", |pool| {
+        let decisions = pool.and_then(|pool| pool.data["status"]["scaling"]["decisions"].as_array());
+        decisions.and_then(|all| all.last()).is_some_and(|first| first["reason"] == "Up:Foreseen")
+    });
+    cluster.wait(Kind::AgentPool, "clerks", foreseen).await?;
 
     label(cluster, "=readers").await?;
     all_ended_once(&gateway, &all).await?;

@@ -11,7 +11,7 @@ use scaler::Foreseen;
 use serde::{Deserialize, Serialize};
 
 /// Assumed of a task of a stage that was never measured, in seconds.
-const UNKNOWN_SERVICE: f64 = 10.0;
+pub const UNKNOWN_SERVICE: f64 = 10.0;
 /// Less than so much of a task is nobody's.
 const LEAST: f64 = 0.01;
 

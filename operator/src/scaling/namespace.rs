@@ -14,7 +14,7 @@ use super::{
     deadlines::deadlines,
     devices::{Wish, benefit},
     follower::Follower,
-    foreseen::{Branches, Load, foreseen, handed_on, service_of, upstream},
+    foreseen::{Branches, Load, UNKNOWN_SERVICE, foreseen, handed_on, service_of, upstream},
     kinds::{by_stage, waiting},
     observe::{Sight, service_time},
     pool::Outlook,
@@ -142,7 +142,8 @@ impl Namespace {
             let watched = self.watched.get(&name)?;
             let sight = &watched.sight;
             let pods = sight.pods.as_deref().unwrap_or_default();
-            let service = service_time(sight.agents.as_deref().unwrap_or_default()).map_or(1.0, |time| time.mean);
+            let service =
+                service_time(sight.agents.as_deref().unwrap_or_default()).map_or(UNKNOWN_SERVICE, |time| time.mean);
             Some(Wish {
                 wanted: watched.follower.as_ref().map_or(0, |follower| follower.wanted),
                 benefit: sight.depth.as_ref().map_or(0.0, |depth| benefit(depth, service)),

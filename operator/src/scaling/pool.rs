@@ -116,11 +116,16 @@ impl PoolScaler {
             observation.pods = None;
         }
         let free = self.cooled(settings, &observation, now);
-        let granted = outlook.granted.map_or_else(|| free.clone(), |most| within(&free, most));
-        let mut decision = decide(&granted, &mut self.memory.history, &observation, now);
-        let wanted = wanted(&decision, &free, now);
-        let is_bound = matches!(decision.clamp, Some(Clamp::Maximum | Clamp::ScheduledMaximum));
-        if is_bound && decision.replicas < wanted {
+        let limited = outlook.granted.map_or_else(|| free.clone(), |most| within(&free, most));
+        // What it would have without that limit is decided on a copy of what is remembered: a bound is part of each decision.
+        let mut unlimited = outlook.granted.map(|_| self.memory.history.clone());
+        let mut decision = decide(&limited, &mut self.memory.history, &observation, now);
+        let wanted = match &mut unlimited {
+            Some(history) => wanted(&decide(&free, history, &observation, now), &free, now),
+            None => wanted(&decision, &free, now),
+        };
+        let is_bound = matches!(decision.clamp, None | Some(Clamp::Maximum | Clamp::ScheduledMaximum));
+        if outlook.granted.is_some() && is_bound && decision.replicas < wanted {
             decision.clamp = Some(Clamp::Devices);
         }
         let choice = self.choice(sight, deployment, &decision, now);
