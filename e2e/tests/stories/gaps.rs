@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    Cluster, Expectation, HOME, Kind, Steps, alone_with_namespace, condition, condition_saying, crash, ready_replicas,
-    wait, wait_for,
+    Cluster, Expectation, HOME, Kind, Steps, alone_with_namespace, condition, condition_saying, crash, field,
+    ready_replicas, wait, wait_for,
 };
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -41,7 +41,12 @@ async fn while_nothing_is_known_of_a_pool_its_agents_stay_as_many_as_they_are() 
             });
             let changed = wait(&cluster.all(Kind::Deployment), DEPLOYMENT, &others, GAP).await;
             ensure!(held > 0 && changed.is_err(), "without numbers, agents asked for were {:?}", steps.so_far());
-            Ok(())
+            // And so it is told.
+            cluster.wait(Kind::AgentPool, "clerks", field("/status/scaling/desired", json!(held))).await?;
+            cluster
+                .wait(Kind::AgentPool, "clerks", field("/status/scaling/decisions/0/to", json!(held)))
+                .await
+                .map(drop)
         })
         .await?;
         cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await?;
