@@ -6,6 +6,8 @@ mod bad_objects;
 mod chains;
 #[path = "stories/deletion.rs"]
 mod deletion;
+#[path = "stories/devices.rs"]
+mod devices;
 #[path = "stories/documents.rs"]
 mod documents;
 #[path = "stories/gaps.rs"]

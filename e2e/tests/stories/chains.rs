@@ -50,6 +50,7 @@ async fn chain(cluster: &Cluster) -> Result<()> {
     cluster.wait(Kind::AgentPool, "clerks", foreseen).await?;
 
     label(cluster, "=readers").await?;
+    cluster.wait(Kind::Deployment, "readers-agents", takes_work()).await?;
     all_ended_once(&gateway, &all).await?;
     let (readers, clerks) = (first_ready(cluster, "readers").await?, first_ready(cluster, "clerks").await?);
     ensure!(clerks <= readers, "an agent of the second pool was ready at {clerks}, of the first at {readers}");
