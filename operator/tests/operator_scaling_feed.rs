@@ -216,6 +216,19 @@ fn the_next_device_is_for_the_pool_that_it_helps_most_and_the_others_do_not_ask_
 }
 
 #[test]
+fn who_asks_for_the_next_device_goes_on_asking_while_others_need_it_about_as_much() {
+    let asks = |benefit: f64| Wish { benefit, ..wish("asks", 2, 1, 4) };
+    let other = Wish { benefit: 100.0, ..wish("other", 2, 0, 4) };
+    assert_eq!(granted(&[asks(90.0), other.clone()], "asks"), Some(3));
+    assert_eq!(granted(&[other.clone(), asks(90.0)], "asks"), Some(3));
+    assert_eq!(granted(&[asks(50.0), other.clone()], "asks"), Some(2));
+    let alike = |pool: &str| wish(pool, 2, 1, 4);
+    for pools in [["a", "b"], ["b", "a"]] {
+        assert_eq!(granted(&pools.map(alike), "a"), Some(3), "whoever is looked at first");
+    }
+}
+
+#[test]
 fn what_a_pool_holds_it_keeps_and_one_without_any_goes_on_asking() {
     let holder = wish("holder", 4, 0, 4);
     let urgent = Wish { priority: 100, ..wish("urgent", 0, 3, 3) };

@@ -13,6 +13,9 @@ use super::seen::{Pool, SeenPod};
 /// A pod that lacks a device for so long, in seconds, does not only wait for the scheduler's next round.
 const LACKING: f64 = 10.0;
 
+/// By so much more another pool must be helped before it asks in the place of the one that asks already: else they would take turns.
+const TAKES_OVER: f64 = 1.5;
+
 /// What a pool that is scaled wants of a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
@@ -70,7 +73,8 @@ pub fn grants(wishes: &[Wish]) -> HashMap<Pool, u32> {
     let scarce =
         resources.into_values().filter(|wishes| wishes.len() > 1 && wishes.iter().any(|wish| wish.lacking > 0));
     let mut grants = HashMap::new();
-    for wishes in scarce {
+    for mut wishes in scarce {
+        wishes.sort_by_key(|wish| &wish.pool);
         let there: u32 = wishes.iter().map(|wish| wish.held + wish.leaving).sum();
         let claims: Vec<Claim> = wishes.iter().map(|wish| wish.claim()).collect();
         for (wish, grant) in wishes.iter().zip(share(there + 1, &claims)) {
@@ -90,7 +94,7 @@ impl Wish {
             devices: 1,
             held: self.held,
             wanted: self.wanted,
-            benefit: self.benefit,
+            benefit: if self.lacking > 0 { self.benefit * TAKES_OVER } else { self.benefit },
         }
     }
 }

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use flow::{Millis, PodStatus, Task, size_class};
 use queue::{Depth, jetstream::Sampled};
-use scaler::{ServiceTime, Work};
+use scaler::Work;
 
 use super::observe::of_times;
 
-/// Kinds that are told apart, as many as the decision learns the times of. Where there are more, stages are told apart; where
-/// these are more, nothing is.
+/// Kinds that are told apart, as many as the decision learns the times of. Where there are more, stages alone are;
+/// where these are more, the pool is one.
 const MOST: usize = 12;
 
 /// Tasks that wait, as one that was looked at says of them.
@@ -48,80 +48,83 @@ pub fn waiting(sample: &[Sampled]) -> Vec<Waiting> {
 /// A stage and a class of size.
 type Kind = (String, u8);
 
-/// How finely kinds are told apart.
-#[derive(Clone, Copy)]
-enum Fineness {
-    StageAndSize,
-    Stage,
-    Pool,
+/// What is known of a kind.
+#[derive(Clone, Default)]
+struct Part<'a> {
+    /// Tasks that wait.
+    waiting: f64,
+    /// How long the agents' newest tasks took.
+    times: Vec<&'a flow::ServiceTime>,
 }
 
-impl Fineness {
-    fn kind(self, pipeline: &str, stage: &str, size: u8) -> Kind {
-        // Agents of earlier versions, and those that work no pipeline, name none.
-        let stage = if pipeline.is_empty() { stage.to_owned() } else { format!("{pipeline}/{stage}") };
-        match self {
-            Self::StageAndSize => (stage, size),
-            Self::Stage => (stage, 0),
-            Self::Pool => (String::new(), 0),
-        }
+impl Part<'_> {
+    /// The agents' newest tasks.
+    fn newest(&self) -> f64 {
+        self.times.iter().map(|time| f64::from(time.count)).sum()
+    }
+
+    /// The seconds that they took.
+    fn busy(&self) -> f64 {
+        self.times.iter().map(|time| f64::from(time.count) * time.mean).sum()
     }
 }
 
 /// The pool's work by kind. What the sample does not tell is shared out as the agents' newest tasks were.
 pub fn work(depth: &Depth, waiting: &[Waiting], agents: &[PodStatus]) -> Vec<Work> {
     let pending = depth.pending.iter().fold(0, |sum: u64, class| sum.saturating_add(*class));
-    let times = || agents.iter().flat_map(|agent| &agent.service_times).filter(|time| time.count > 0);
-    let of = |fineness: Fineness| {
-        let mut parts: BTreeMap<Kind, Part> = BTreeMap::new();
-        for one in waiting {
-            let kind = fineness.kind(&one.pipeline, &one.stage, one.size);
-            parts.entry(kind).or_default().waiting += one.tasks;
-        }
-        for time in times() {
-            let kind = fineness.kind(&time.pipeline, &time.stage, time.document_size);
-            let part = parts.entry(kind).or_default();
-            part.newest += f64::from(time.count);
-            part.busy += f64::from(time.count) * time.mean;
-        }
-        parts
-    };
-    let parts = [Fineness::StageAndSize, Fineness::Stage].map(|fineness| (fineness, of(fineness)));
-    let told = parts.into_iter().find(|(_, parts)| (1..=MOST).contains(&parts.len()));
-    let (fineness, mut parts) = told.unwrap_or_else(|| (Fineness::Pool, of(Fineness::Pool)));
-    if parts.is_empty() {
-        parts.insert(fineness.kind("", "", 0), Part::default());
+    let mut parts = told_apart(waiting, agents);
+    if parts.len() > MOST {
+        parts = merged(parts, |(stage, _)| (stage, 0));
     }
-    let waits =
-        share_out(pending, parts.values().map(|part| if waiting.is_empty() { part.newest } else { part.waiting }));
-    let in_work = share_out(depth.in_work, parts.values().map(|part| part.busy));
-    let works = parts.into_keys().zip(waits.into_iter().zip(in_work));
-    works
-        .map(|((stage, size), (pending, in_work))| {
-            let of_kind = |time: &&flow::ServiceTime| {
-                fineness.kind(&time.pipeline, &time.stage, time.document_size) == (stage.clone(), size)
-            };
-            let of_stage = |time: &&flow::ServiceTime| Fineness::Stage.kind(&time.pipeline, &time.stage, 0).0 == stage;
-            // Of a size that was never worked, the stage's other ones say more than nothing.
-            let service: Option<ServiceTime> =
-                of_times(times().filter(of_kind)).or_else(|| of_times(times().filter(of_stage)));
-            Work { stage, size, pending, in_work, service }
-        })
-        .collect()
+    if parts.len() > MOST {
+        parts = merged(parts, |_| Kind::default());
+    }
+    if parts.is_empty() {
+        parts.insert(Kind::default(), Part::default());
+    }
+    let waits: Vec<f64> =
+        parts.values().map(|part| if waiting.is_empty() { part.newest() } else { part.waiting }).collect();
+    let shares = share_out(pending, waits).into_iter().zip(share_out(depth.in_work, parts.values().map(Part::busy)));
+    let works = parts.iter().zip(shares).map(|(((stage, size), part), (pending, in_work))| {
+        // Of a size that was never worked, the stage's other ones say more than nothing.
+        let of_stage = || parts.iter().filter(|((other, _), _)| other == stage).flat_map(|(_, part)| &part.times);
+        let service = of_times(part.times.iter().copied()).or_else(|| of_times(of_stage().copied()));
+        Work { stage: stage.clone(), size: *size, pending, in_work, service }
+    });
+    works.collect()
 }
 
-#[derive(Default)]
-struct Part {
-    /// Tasks that wait.
-    waiting: f64,
-    /// The agents' newest tasks, and the seconds that they took.
-    newest: f64,
-    busy: f64,
+/// All kinds of tasks that wait or that agents have worked of late.
+fn told_apart<'a>(waiting: &[Waiting], agents: &'a [PodStatus]) -> BTreeMap<Kind, Part<'a>> {
+    // Who works no pipeline, as in tests, names none.
+    let stage_of = |pipeline: &str, stage: &str| {
+        if pipeline.is_empty() { stage.to_owned() } else { format!("{pipeline}/{stage}") }
+    };
+    let mut parts: BTreeMap<Kind, Part<'a>> = BTreeMap::new();
+    for one in waiting {
+        parts.entry((stage_of(&one.pipeline, &one.stage), one.size)).or_default().waiting += one.tasks;
+    }
+    for time in agents.iter().flat_map(|agent| &agent.service_times).filter(|time| time.count > 0) {
+        parts.entry((stage_of(&time.pipeline, &time.stage), time.document_size)).or_default().times.push(time);
+    }
+    parts
+}
+
+/// The same, told less finely.
+fn merged<'a>(parts: BTreeMap<Kind, Part<'a>>, coarser: impl Fn(Kind) -> Kind) -> BTreeMap<Kind, Part<'a>> {
+    let mut all: BTreeMap<Kind, Part<'a>> = BTreeMap::new();
+    for (kind, part) in parts {
+        let merged = all.entry(coarser(kind)).or_default();
+        merged.waiting += part.waiting;
+        merged.times.extend(part.times);
+    }
+    all
 }
 
 /// Whole numbers in proportion to the weights, whose sum is `all`; evenly where nothing is known. The largest remainders are
 /// rounded up.
-fn share_out(all: u64, weights: impl Iterator<Item = f64>) -> Vec<u64> {
+fn share_out(all: u64, weights: impl IntoIterator<Item = f64>) -> Vec<u64> {
+    let weights = weights.into_iter();
     let mut weights: Vec<f64> = weights.map(|weight| if weight.is_finite() { weight.max(0.0) } else { 0.0 }).collect();
     let mut sum: f64 = weights.iter().sum();
     if sum <= 0.0 {
