@@ -2,7 +2,8 @@
 //!
 //! A story has a namespace of its own in the cluster that KUBECONFIG names, runs inside the cluster's network
 //! (`e2e/cluster/run.sh`), waits for what it expects and never sleeps. Where it fails, the pods, events and logs of its
-//! namespace are printed. This crate knows Docket by its API, its charts and its gateway, never by its code.
+//! namespace are printed. This crate knows Docket by its API, its charts, its gateway and what its broker counts, never by its
+//! code.
 
 mod audit;
 mod broker;
