@@ -55,6 +55,17 @@ pub struct Device {
     pub tolerations: Vec<Toleration>,
 }
 
+/// The resource of a whole GPU, where a pool does not name another.
+const WHOLE_GPU: &str = "nvidia.com/gpu";
+
+impl Device {
+    /// The nodes' resource of which each agent gets one; `None` for pools on CPUs and those that claim their devices.
+    pub fn of_each_agent(&self) -> Option<&str> {
+        let usual = (self.kind == DeviceKind::Gpu && self.claims.is_empty()).then_some(WHOLE_GPU);
+        self.resource.as_deref().or(usual)
+    }
+}
+
 /// A map of a few labels.
 fn labels(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({

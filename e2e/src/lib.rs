@@ -2,9 +2,11 @@
 //!
 //! A story has a namespace of its own in the cluster that KUBECONFIG names, runs inside the cluster's network
 //! (`e2e/cluster/run.sh`), waits for what it expects and never sleeps. Where it fails, the pods, events and logs of its
-//! namespace are printed. This crate knows Docket by its API, its charts and its gateway, never by its code.
+//! namespace are printed. This crate knows Docket by its API, its charts, its gateway and what its broker counts, never by its
+//! code.
 
 mod audit;
+mod broker;
 mod command;
 mod connection;
 mod dump;
@@ -17,8 +19,10 @@ mod installation;
 mod namespace;
 mod objects;
 mod processes;
+mod steps;
 
 pub use audit::{AuditLog, Right, granted_to};
+pub use broker::Delivered;
 pub use command::{Output, run};
 pub use connection::connect;
 pub use essence::essence;
@@ -30,3 +34,4 @@ pub use installation::{
 pub use namespace::{Cluster, alone_with_namespace, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
 pub use processes::crash;
+pub use steps::Steps;

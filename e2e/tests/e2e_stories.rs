@@ -2,10 +2,16 @@
 
 #[path = "stories/bad_objects.rs"]
 mod bad_objects;
+#[path = "stories/chains.rs"]
+mod chains;
 #[path = "stories/deletion.rs"]
 mod deletion;
+#[path = "stories/devices.rs"]
+mod devices;
 #[path = "stories/documents.rs"]
 mod documents;
+#[path = "stories/gaps.rs"]
+mod gaps;
 #[path = "stories/kills.rs"]
 mod kills;
 #[path = "stories/letters.rs"]

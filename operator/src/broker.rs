@@ -11,7 +11,7 @@ use std::{
 use flow::{GatewayStatus, PodStatus, PoolOrders, keys};
 use queue::{
     Depth, Error, Records,
-    jetstream::{self, JetStream, Role, Settings},
+    jetstream::{self, JetStream, Role, Sampled, Settings},
 };
 use tokio::sync::Mutex;
 
@@ -22,6 +22,8 @@ use crate::{
 
 /// Longest wait for one answer: the next look is never far.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Tasks of a pool that are read to see what waits: enough to tell a half from a third, few enough to read each second.
+const SAMPLED: usize = 16;
 
 /// Connections to the broker, one a namespace, made on first use.
 pub struct Brokers {
@@ -180,6 +182,13 @@ impl Brokers {
         self.make(namespace, Made::Pool(pool.to_owned())).await?;
         let depth = self.of(namespace).await?.broker.ports.queue.depth(pool).await;
         self.noted(namespace, depth).await
+    }
+
+    /// The same, with a sample of what waits, evenly spread over the queue.
+    pub async fn sample(&self, namespace: &str, pool: &str) -> Result<(Depth, Vec<Sampled>), Error> {
+        self.make(namespace, Made::Pool(pool.to_owned())).await?;
+        let sample = self.of(namespace).await?.broker.sample(pool, SAMPLED).await;
+        self.noted(namespace, sample).await
     }
 
     /// What the agents of a pool last said; those that cannot be read are left out.

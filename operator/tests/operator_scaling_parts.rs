@@ -45,9 +45,9 @@ fn what_could_not_be_read_is_missing_and_never_nothing() {
     assert_eq!((&nothing.work, nothing.arrivals, nothing.finished, nothing.waits), (&None, None, None, None));
     assert_eq!((&nothing.pods, nothing.oldest_wait, nothing.cpu, nothing.latency_p95), (&None, None, None, None));
     assert_eq!((nothing.replicas, nothing.slots_per_pod, nothing.at), (3, 4, 200.0));
-    let sight = Sight { pods: Some(vec![ready("a")]), depth: Some(depth(1, 0)), agents: None };
+    let sight = Sight { pods: Some(vec![ready("a")]), depth: Some(depth(1, 0)), agents: None, ..Sight::default() };
     assert_eq!(observation(&sight, Known::default(), 200.0).pods, None, "who is idle is not known without agents");
-    let sight = Sight { pods: None, depth: Some(depth(1, 0)), agents: Some(Vec::new()) };
+    let sight = Sight { pods: None, depth: Some(depth(1, 0)), agents: Some(Vec::new()), ..Sight::default() };
     assert_eq!(observation(&sight, Known::default(), 200.0).pods, None);
 }
 
@@ -59,7 +59,7 @@ fn the_broker_and_the_agents_make_the_observation() {
     let mut read = depth(7, 2);
     read.oldest_wait = Some(Duration::from_millis(2_500));
     let pods = vec![ready("a"), ready("b"), ready("silent"), pod("new"), SeenPod { leaving: true, ..ready("gone") }];
-    let sight = Sight { depth: Some(read), agents: Some(vec![busy, idle]), pods: Some(pods) };
+    let sight = Sight { depth: Some(read), agents: Some(vec![busy, idle]), pods: Some(pods), ..Sight::default() };
     let seen = observation(&sight, Known::default(), 103.0);
     let work = &seen.work.as_ref().expect("it was read")[0];
     assert_eq!((work.pending, work.in_work), (7, 2));
@@ -75,7 +75,12 @@ fn the_broker_and_the_agents_make_the_observation() {
 #[test]
 fn a_pod_that_does_not_speak_is_idle_where_nothing_of_the_pool_is_in_work() {
     let busy = |in_work: u64| {
-        let sight = Sight { depth: Some(depth(3, in_work)), agents: Some(Vec::new()), pods: Some(vec![ready("a")]) };
+        let sight = Sight {
+            depth: Some(depth(3, in_work)),
+            agents: Some(Vec::new()),
+            pods: Some(vec![ready("a")]),
+            ..Sight::default()
+        };
         observation(&sight, Known::default(), 200.0).pods.expect("they were listed").busy
     };
     assert_eq!((busy(1), busy(0)), (1, 0));
@@ -83,8 +88,12 @@ fn a_pod_that_does_not_speak_is_idle_where_nothing_of_the_pool_is_in_work() {
 
 #[test]
 fn an_agent_that_says_that_it_is_ready_is_before_the_cluster_knows() {
-    let sight =
-        Sight { depth: Some(depth(1, 0)), agents: Some(vec![agent("a")]), pods: Some(vec![pod("a"), pod("b")]) };
+    let sight = Sight {
+        depth: Some(depth(1, 0)),
+        agents: Some(vec![agent("a")]),
+        pods: Some(vec![pod("a"), pod("b")]),
+        ..Sight::default()
+    };
     let pods = observation(&sight, Known::default(), 101.0).pods.expect("they were listed");
     assert_eq!((pods.idle, pods.starting), (1, vec![1.0]));
 }
@@ -95,7 +104,7 @@ fn pods_that_cannot_start_hold_a_pool_up_only_while_there_is_work() {
     let starting = |depth: Depth, at: f64| {
         let mut pods = pods();
         pods.as_mut().expect("some")[2].created = at - 2.0;
-        let sight = Sight { depth: Some(depth), agents: Some(Vec::new()), pods };
+        let sight = Sight { depth: Some(depth), agents: Some(Vec::new()), pods, ..Sight::default() };
         observation(&sight, Known::default(), at).pods.expect("they were listed").starting.len()
     };
     assert_eq!(starting(depth(1, 0), 900.0), 3);
@@ -116,6 +125,26 @@ fn service_times_of_all_agents_are_put_together() {
     assert!((both.deviation - 3.0_f64.sqrt()).abs() < 1e-9, "{}", both.deviation);
     let spread = service_time(&[times(10, 1.0, 1.0 + 1.645)]).expect("measured");
     assert!((spread.deviation - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_pod_that_lacks_a_device_is_told_from_one_that_lacks_another_thing() {
+    let lacks = |message: &str| {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "documents", "labels": {"docket.dev/pool": "readers"}},
+            "spec": {"priority": 7, "containers": [{"name": "agent",
+                "resources": {"limits": {"cpu": "1", "nvidia.com/gpu": "1"}}}]},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": message}]},
+        }))
+        .expect("a pod");
+        let (_, seen) = SeenPod::of(&pod).expect("a pool's");
+        assert_eq!((seen.priority, seen.has_node), (7, false));
+        seen.lacks_device
+    };
+    assert!(lacks("0/3 nodes are available: 1 Insufficient memory, 2 Insufficient nvidia.com/gpu."));
+    assert!(!lacks("0/3 nodes are available: 3 Insufficient cpu."));
+    assert!(!lacks("0/3 nodes are available: 3 Insufficient amd.com/gpu."));
 }
 
 #[test]
@@ -320,6 +349,12 @@ fn work_of_a_pool_with_several_stages_is_shared_as_it_was_of_late() {
     };
     assert_eq!(tasks(&[]), 6.0, "before anything was measured");
     assert_eq!(tasks(&[("a", 9.0, 1.0), ("b", 3.0, 1.0)]), 3.0);
+    // What is known to wait goes before that; the other two tasks are in work.
+    let waiting = BTreeMap::from([(("review".to_owned(), "b".to_owned()), 10.0)]);
+    let known = Load { waiting, ..load(12.0, 1.0, &[("a", 9.0, 1.0), ("b", 3.0, 1.0)]) };
+    let known = BTreeMap::from([("p".to_owned(), known)]);
+    let all = foreseen("r", &pipelines, &known, &Branches::default(), 0.0);
+    assert_eq!(all.iter().map(|it| it.tasks).collect::<Vec<_>>(), [10.5]);
     let loads = BTreeMap::from([("p".to_owned(), load(0.0, 1.0, &[("a", 9.0, 1.0), ("b", 3.0, 1.0)]))]);
     assert_eq!(handed_on("r", &pipelines, &loads), 25.0);
 }

@@ -9,7 +9,7 @@ use std::{
 use flow::{PodStatus, ServiceTime, WaitCounts};
 use operator::scaling::{
     observe::Sight,
-    pool::{PoolScaler, Step, is_asleep},
+    pool::{Outlook, PoolScaler, Step, is_asleep},
     seen::{SeenDeployment, SeenPod},
 };
 use queue::Depth;
@@ -132,10 +132,11 @@ impl World {
             has_node: self.has_node(agent),
             leaving: false,
             marked: agent.marked,
+            ..SeenPod::default()
         });
         let pods = Some(pods.collect());
         if !self.broker {
-            return Sight { depth: None, agents: None, pods };
+            return Sight { pods, ..Sight::default() };
         }
         let service = vec![ServiceTime { count: 5, mean: SERVICE as f64, p95: SERVICE as f64, ..Default::default() }];
         let agents = self.agents.iter().filter(|agent| self.is_ready(agent)).map(|agent| PodStatus {
@@ -157,7 +158,7 @@ impl World {
             arrived: self.arrived,
             finished: self.finished,
         };
-        Sight { depth: Some(depth), agents: Some(agents.collect()), pods }
+        Sight { depth: Some(depth), agents: Some(agents.collect()), pods, ..Sight::default() }
     }
 
     fn deployment(&self) -> SeenDeployment {
@@ -168,7 +169,7 @@ impl World {
     fn second(&mut self, scaler: &mut PoolScaler, settings: &Settings) -> Step {
         self.live();
         let now = self.now as f64;
-        let step = scaler.step(settings, &self.sight(), Some(&self.deployment()), SLOTS, Vec::new(), now);
+        let step = scaler.step(settings, &self.sight(), Some(&self.deployment()), SLOTS, Outlook::default(), now);
         self.ordered = step.choice.resting.clone();
         if let Some(replicas) = step.replicas {
             for agent in &mut self.agents {
@@ -325,7 +326,7 @@ fn while_pods_are_replaced_none_are_taken_away() {
     for _ in 0..300 {
         world.live();
         let now = world.now as f64;
-        let step = scaler.step(&settings(), &world.sight(), Some(&rolling), SLOTS, Vec::new(), now);
+        let step = scaler.step(&settings(), &world.sight(), Some(&rolling), SLOTS, Outlook::default(), now);
         low |= step.decision.replicas < rolling.replicas;
         assert_eq!(step.replicas, None);
         assert_eq!(step.choice.going, BTreeSet::new());
@@ -336,6 +337,6 @@ fn while_pods_are_replaced_none_are_taken_away() {
 #[test]
 fn a_deployment_that_is_not_there_holds() {
     let (world, mut scaler) = (World::new(), PoolScaler::default());
-    let step = scaler.step(&settings(), &world.sight(), None, SLOTS, Vec::new(), world.now as f64);
+    let step = scaler.step(&settings(), &world.sight(), None, SLOTS, Outlook::default(), world.now as f64);
     assert_eq!((step.replicas, step.decision.reason), (None, Reason::Held(scaler::Hold::Missing)));
 }

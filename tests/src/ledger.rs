@@ -211,6 +211,7 @@ pub(crate) mod tests {
                 metadata: None,
                 priority: crds::Priority::Normal,
                 deadline: None,
+                bytes: None,
             },
             pipeline: "p".to_owned(),
             plan: "11".to_owned(),

@@ -9,6 +9,7 @@ mod budget;
 pub mod keys;
 mod plan;
 mod record;
+mod size;
 mod spent;
 mod status;
 mod traces;
@@ -19,6 +20,7 @@ mod wire;
 pub use budget::Allowance;
 pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, STAGE_TIMEOUT, compile};
 pub use record::*;
+pub use size::size_class;
 pub use spent::{NanoCost, Spent, nano_cost, units};
 pub use status::{
     CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime,

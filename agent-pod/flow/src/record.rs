@@ -30,6 +30,8 @@ pub struct Submission {
     pub priority: Priority,
     /// When it must have ended.
     pub deadline: Option<Millis>,
+    /// How many bytes the payload has; `None` where nobody has counted them.
+    pub bytes: Option<u64>,
 }
 
 /// The state of one document: which stages have ended with what. Its outbox follows from it (see [`DocumentRecord::outbox`]).
@@ -238,6 +240,10 @@ pub struct Task {
     pub attempt: u32,
     /// The document's priority.
     pub priority: Priority,
+    /// When the document must have ended. For those who look at what waits; whoever works the task reads the record.
+    pub deadline: Option<Millis>,
+    /// How many bytes the document has, for the same; `None` where nobody has counted them.
+    pub bytes: Option<u64>,
 }
 
 /// Something that must happen at a time although no pod may be running then.

@@ -74,6 +74,8 @@ pub struct ServiceTime {
     /// Size class: the most tokens that the stage's models read. 0 holds the tasks for which none were read: without a
     /// model, or answered by the cache. `None`: more than every bound.
     pub up_to_tokens: Option<u64>,
+    /// Class of the documents' size, see [`crate::size_class`].
+    pub document_size: u8,
     /// How many tasks the numbers are of.
     pub count: u32,
     /// Mean.

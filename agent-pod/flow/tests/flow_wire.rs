@@ -3,8 +3,9 @@
 mod flow_support;
 
 use flow::{
-    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, GatewayStatus, HeldModel, LearnedHead, PipelineTally,
-    Plan, PodStatus, PoolOrders, ServiceTime, Spent, StageStatus, Task, Timer, Traces, WaitCounts, submit,
+    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, Effect, GatewayStatus, HeldModel, LearnedHead,
+    PipelineTally, Plan, PodStatus, PoolOrders, ServiceTime, Spent, StageStatus, Task, Timer, Traces, WaitCounts,
+    submit,
 };
 use flow_support::{plan, stage, submission};
 use serde_json::json;
@@ -131,6 +132,19 @@ fn a_truncated_record_is_an_error_or_another_record_but_never_a_panic() {
 }
 
 #[test]
+fn a_task_says_when_its_document_must_have_ended_and_how_large_it_is() {
+    let (plan, _) = example();
+    let record = submit(&plan, flow::Submission { bytes: Some(70_000), ..submission() }, 1_000).record;
+    assert_eq!(DocumentRecord::decode(&record.encode()).expect("it was just written"), record);
+    let Effect::Publish(task) = &record.outbox(&plan)[0] else { panic!("the first stage is ready") };
+    assert_eq!((task.deadline, task.bytes), (Some(601_000), Some(70_000)));
+    assert_eq!(Task::decode(&task.encode()).expect("it was just written"), *task);
+    // One that was written before says neither.
+    let before = Task { deadline: None, bytes: None, ..task.clone() };
+    assert_eq!(Task::decode(&before.encode()).expect("it was just written"), before);
+}
+
+#[test]
 fn timers_of_all_kinds_come_back() {
     let stage = || "a".to_owned();
     for alarm in [
@@ -149,6 +163,7 @@ fn a_status_comes_back_and_a_newer_one_is_named() {
         pipeline: "p".to_owned(),
         stage: "a".to_owned(),
         up_to_tokens,
+        document_size: 4,
         count: 3,
         mean: 0.5,
         p50: 0.25,

@@ -60,6 +60,8 @@ impl Leftovers {
                     epoch,
                     attempt,
                     priority: record.submission.priority,
+                    deadline: None,
+                    bytes: None,
                 };
                 left.tasks.push(Message {
                     id: message_id(scope, &task),

@@ -1,7 +1,8 @@
 //! How long tasks take, by stage and size, over the newest of each. Pure: times come in, numbers go out.
 //!
 //! The size of a task is the tokens that its models read, in classes that grow fourfold; tasks for which none were read
-//! (work without a model, answers of the cache) are a class of their own. A window of the newest tasks forgets by itself
+//! (work without a model, answers of the cache) are a class of their own. The class of the document's bytes, which is known
+//! before a task is worked, tells them further apart. A window of the newest tasks forgets by itself
 //! how things were before, and holds exact percentiles.
 
 use std::{
@@ -30,6 +31,7 @@ struct Key {
     pipeline: String,
     stage: String,
     class: usize,
+    document_size: u8,
 }
 
 #[derive(Debug, Default)]
@@ -40,10 +42,10 @@ struct Window {
 }
 
 impl ServiceTimes {
-    /// A task was done, for which models read so many tokens.
-    pub fn record(&mut self, pipeline: &str, stage: &str, tokens: u64, took: Duration) {
+    /// A task was done, for which models read so many tokens, of a document of this class of size.
+    pub fn record(&mut self, pipeline: &str, stage: &str, (tokens, document_size): (u64, u8), took: Duration) {
         let class = CLASSES.iter().position(|most| tokens <= *most).unwrap_or(CLASSES.len());
-        let key = Key { pipeline: pipeline.to_owned(), stage: stage.to_owned(), class };
+        let key = Key { pipeline: pipeline.to_owned(), stage: stage.to_owned(), class, document_size };
         if self.windows.len() >= MOST_WINDOWS && !self.windows.contains_key(&key) {
             let idle = self.windows.iter().min_by_key(|(_, window)| window.newest).map(|(key, _)| key.clone());
             idle.map(|idle| self.windows.remove(&idle));
@@ -71,6 +73,7 @@ impl Window {
             pipeline: key.pipeline.clone(),
             stage: key.stage.clone(),
             up_to_tokens: CLASSES.get(key.class).copied(),
+            document_size: key.document_size,
             count: u32::try_from(sorted.len()).unwrap_or(u32::MAX),
             mean: sorted.iter().sum::<f64>() / sorted.len().max(1) as f64,
             p50: percentile(&sorted, 50),
@@ -90,7 +93,7 @@ mod tests {
     use super::*;
 
     fn record(times: &mut ServiceTimes, stage: &str, tokens: u64, millis: u64) {
-        times.record("p", stage, tokens, Duration::from_millis(millis));
+        times.record("p", stage, (tokens, 0), Duration::from_millis(millis));
     }
 
     #[test]
@@ -111,6 +114,15 @@ mod tests {
             draft(None, 1),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn documents_of_other_sizes_are_told_apart() {
+        let mut times = ServiceTimes::default();
+        times.record("p", "draft", (100, 1), Duration::from_secs(1));
+        times.record("p", "draft", (100, 4), Duration::from_secs(9));
+        let found: Vec<(u8, f64)> = times.summary().iter().map(|time| (time.document_size, time.mean)).collect();
+        assert_eq!(found, [(1, 1.0), (4, 9.0)]);
     }
 
     #[test]

@@ -67,10 +67,10 @@ impl Standing {
         self.interrupted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A task was done, for which models read so many tokens.
-    pub fn done(&self, pipeline: &str, stage: &str, tokens: u64, took: Duration) {
+    /// A task was done, for which models read so many tokens, of a document of this class of size.
+    pub fn done(&self, pipeline: &str, stage: &str, sizes: (u64, u8), took: Duration) {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        times.record(pipeline, stage, tokens, took);
+        times.record(pipeline, stage, sizes, took);
     }
 
     /// Tasks in work, and tasks handed back so far.

@@ -97,6 +97,7 @@ mod tests {
             metadata: None,
             priority: Priority::Normal,
             deadline: None,
+            bytes: None,
         };
         let record = flow::submit(&plan, submission, 1_000).record;
         ports.records.create("documents/run/d", Bytes::from(record.encode())).await.expect("written");

@@ -406,7 +406,8 @@ impl Worker {
         faults::reach(Point::Worked);
         driver.apply(&task.document, event).await.map_err(Error::Driver)?;
         if let Some(tokens) = tokens {
-            self.standing.done(&task.pipeline, &task.stage, tokens, begun.elapsed());
+            let size = flow::size_class(record.submission.bytes);
+            self.standing.done(&task.pipeline, &task.stage, (tokens, size), begun.elapsed());
         }
         Ok(())
     }

@@ -208,7 +208,7 @@ mod tests {
             loaded: OnceLock::new(),
         };
         speaker.standing.working(3);
-        speaker.standing.done("p", "a", 0, Duration::from_millis(20));
+        speaker.standing.done("p", "a", (0, 0), Duration::from_millis(20));
         speaker.standing.started(Duration::from_secs(3));
         let spent = flow::Spent { prompt_tokens: 20, completion_tokens: 10, cost: 250_000_000, ..Default::default() };
         speaker.standing.spent(&spent);

@@ -246,6 +246,7 @@ spec:
             metadata: None,
             priority: crds::Priority::Normal,
             deadline: None,
+            bytes: None,
         };
         let first = flow::submit(&plan, submission, 1);
         let Some(Effect::Publish(task)) = first.effects.first() else { panic!("no task: {:?}", first.effects) };

@@ -117,7 +117,7 @@ async fn while_submitting(gateway: &Gateway, prefix: &str, happens: impl AsyncFn
 }
 
 /// Waits until a pod that was crashed is ready again.
-async fn runs_again(pods: &Api<DynamicObject>, crashed: &DynamicObject) -> Result<()> {
+pub async fn runs_again(pods: &Api<DynamicObject>, crashed: &DynamicObject) -> Result<()> {
     let before = restarts(crashed);
     let again = Expectation::new("to run again", move |pod| {
         pod.is_some_and(|pod| {

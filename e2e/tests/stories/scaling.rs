@@ -1,7 +1,7 @@
 //! Pools that follow their work: from nothing to agents and back, over a crash of who decides, and from one owner of the number
 //! to the next.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
@@ -15,8 +15,9 @@ use crate::{
     kills::crash_leader,
 };
 
-const DEPLOYMENT: &str = "clerks-agents";
-const PODS: &str = "docket.dev/pool=clerks";
+pub const DEPLOYMENT: &str = "clerks-agents";
+/// Within this time there are as many agents as are wanted, as far as the node has room.
+const REACHED: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -30,12 +31,15 @@ async fn a_burst_wakes_a_pool_and_it_sleeps_again() -> Result<()> {
             eprintln!("agents were asked for {:.1} s after the first document", begun.elapsed().as_secs_f64());
             cluster.wait(Kind::Deployment, DEPLOYMENT, takes_work()).await?;
             eprintln!("the first took work after {:.1} s", begun.elapsed().as_secs_f64());
+            cluster.wait(Kind::Deployment, DEPLOYMENT, has_what_it_asks_for()).await?;
+            eprintln!("all that were asked for were there after {:.1} s", begun.elapsed().as_secs_f64());
+            ensure!(begun.elapsed() < REACHED, "the node has room for all, and they were not there in time");
             Ok(())
         })
         .await?;
         all_ended_once(&gateway, &all).await?;
         let done = Instant::now();
-        sleeps(cluster).await?;
+        sleeps(cluster, "clerks").await?;
         eprintln!("the pool slept {:.1} s after the last document", done.elapsed().as_secs_f64());
 
         let pool = cluster.wait(Kind::AgentPool, "clerks", field("/status/scaling/desired", json!(0))).await?;
@@ -49,7 +53,13 @@ async fn a_burst_wakes_a_pool_and_it_sleeps_again() -> Result<()> {
         let again = documents("again", 20);
         gateway.submit_all("letters", &again).await?;
         let both = all.into_iter().chain(again).collect();
-        all_ended_once(&gateway, &both).await
+        all_ended_once(&gateway, &both).await?;
+        sleeps(cluster, "clerks").await?;
+        // A task that is delivered again was handed back, or its lease was lost.
+        if let Some(delivered) = cluster.delivered("clerks").await? {
+            ensure!(delivered.deliveries == delivered.tasks, "tasks were interrupted: {delivered:?}");
+        }
+        Ok(())
     })
     .await
 }
@@ -66,7 +76,7 @@ async fn an_operator_that_crashes_while_it_scales_is_followed_by_one_that_goes_o
         })
         .await?;
         all_ended_once(&gateway, &all).await?;
-        sleeps(cluster).await
+        sleeps(cluster, "clerks").await
     })
     .await
 }
@@ -90,7 +100,7 @@ async fn the_number_passes_from_one_owner_to_the_next_as_it_is() -> Result<()> {
         // And the autoscaler again.
         change(cluster, json!({"mode": "Apply", "minReplicas": 0})).await?;
         cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await?;
-        sleeps(cluster).await?;
+        sleeps(cluster, "clerks").await?;
         // Without scaling, `replicas` is what there is, not what it was.
         cluster.patch(Kind::AgentPool, "clerks", json!({"spec": {"scaling": null}})).await?;
         cluster.wait(Kind::AgentPool, "clerks", condition_saying("ScalingActive", "False", "replicas")).await?;
@@ -100,39 +110,48 @@ async fn the_number_passes_from_one_owner_to_the_next_as_it_is() -> Result<()> {
 }
 
 /// Applies the pipeline of a pool that sleeps.
-async fn asleep(cluster: &Cluster) -> Result<Gateway> {
+pub async fn asleep(cluster: &Cluster) -> Result<Gateway> {
     cluster.apply_file("e2e/manifests/scaled.yaml").await?;
     cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await?;
     cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
     let gateway = cluster.gateway().await?;
     gateway.serves("letters", true).await?;
-    sleeps(cluster).await?;
+    sleeps(cluster, "clerks").await?;
     Ok(gateway)
 }
 
-async fn change(cluster: &Cluster, scaling: serde_json::Value) -> Result<()> {
+pub async fn change(cluster: &Cluster, scaling: serde_json::Value) -> Result<()> {
     cluster.patch(Kind::AgentPool, "clerks", json!({"spec": {"scaling": scaling}})).await.map(drop)
 }
 
 /// Waits until no agent is asked for, and none is left.
-async fn sleeps(cluster: &Cluster) -> Result<()> {
-    cluster.wait(Kind::Deployment, DEPLOYMENT, field("/spec/replicas", json!(0))).await?;
-    for pod in cluster.labelled(Kind::Pod, PODS).await? {
+pub async fn sleeps(cluster: &Cluster, pool: &str) -> Result<()> {
+    cluster.wait(Kind::Deployment, &format!("{pool}-agents"), field("/spec/replicas", json!(0))).await?;
+    for pod in cluster.labelled(Kind::Pod, &format!("docket.dev/pool={pool}")).await? {
         cluster.wait_gone(Kind::Pod, &pod.metadata.name.unwrap_or_default()).await?;
     }
     Ok(())
 }
 
-fn asks_for_some() -> Expectation {
+pub fn asks_for_some() -> Expectation {
     Expectation::new("to ask for agents", |deployment| {
         deployment.is_some_and(|deployment| deployment.data["spec"]["replicas"].as_u64().is_some_and(|asked| asked > 0))
     })
 }
 
-fn takes_work() -> Expectation {
+pub fn takes_work() -> Expectation {
     Expectation::new("to have an agent that takes work", |deployment| {
         deployment.is_some_and(|deployment| {
             deployment.data["status"]["readyReplicas"].as_u64().is_some_and(|ready| ready > 0)
+        })
+    })
+}
+
+fn has_what_it_asks_for() -> Expectation {
+    Expectation::new("to have the agents that it asks for", |deployment| {
+        deployment.is_some_and(|deployment| {
+            let ready = deployment.data["status"]["readyReplicas"].as_u64();
+            ready.is_some_and(|ready| ready > 0) && ready == deployment.data["spec"]["replicas"].as_u64()
         })
     })
 }

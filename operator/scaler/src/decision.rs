@@ -115,6 +115,8 @@ pub enum Clamp {
     Stabilization,
     /// `cooldownToZero`.
     Cooldown,
+    /// Others want the same devices, of which there are too few.
+    Devices,
 }
 
 impl fmt::Display for Reason {
@@ -174,6 +176,7 @@ impl fmt::Display for Clamp {
             Self::Reversal => "a change of direction so soon after the last step",
             Self::Stabilization => "the stabilization time",
             Self::Cooldown => "cooldownToZero",
+            Self::Devices => "the devices that there are, which other pools want as well",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crds::{AgentPool, AgentPoolSpec, Device, DeviceKind, EffectivePool, ModelSource};
+use crds::{AgentPool, AgentPoolSpec, Device, EffectivePool, ModelSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 use queue::jetstream::Role;
@@ -88,9 +88,6 @@ impl Error {
         }
     }
 }
-
-/// The resource of a whole GPU, where a pool does not name another.
-const GPU: &str = "nvidia.com/gpu";
 
 /// Variables of agents whose value follows from what they are.
 const RESERVED: [&str; 8] = [
@@ -235,12 +232,6 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
         placement: Placement::default(),
         name,
     })
-}
-
-/// The nodes' resource that is asked for with a device, if any.
-pub fn resource(device: &Device) -> Option<String> {
-    let usual = || (device.kind == DeviceKind::Gpu && device.claims.is_empty()).then(|| GPU.to_owned());
-    device.resource.clone().or_else(usual)
 }
 
 fn reaches_others(source: &ModelSource) -> bool {

@@ -5,8 +5,6 @@
 
 use crds::AgentPoolSpec;
 
-use super::validate;
-
 /// What separates the reasons from what the scheduler tried after.
 const AFTER_REASONS: &str = ". ";
 /// A node whose labels are not those that were asked for.
@@ -34,8 +32,8 @@ pub fn reasons(message: &str) -> &str {
 
 fn is_of_device(pool: &AgentPoolSpec, reason: &str) -> bool {
     let device = &pool.device;
-    let resource = validate::resource(device);
-    resource.is_some_and(|resource| reason.strip_prefix("Insufficient ") == Some(resource.as_str()))
+    let resource = device.of_each_agent();
+    resource.is_some_and(|resource| reason.strip_prefix("Insufficient ") == Some(resource))
         || !device.claims.is_empty() && reason == NO_CLAIM
         // The device's own labels say where it is; where others are asked for too, it may be these.
         || !device.node_selector.is_empty() && pool.template.affinity.required.is_empty() && reason.ends_with(OTHER_LABELS)

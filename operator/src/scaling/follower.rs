@@ -7,7 +7,7 @@ use crds::{AgentPool, ScalingMode, ScalingStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use queue::Records;
-use scaler::{Foreseen, Reason, Settings, recommend};
+use scaler::{Reason, Settings, recommend};
 use serde::Deserialize;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     foreseen::Branches,
     kept::{KeepError, Kept},
     observe::Sight,
-    pool::{Memory, PoolScaler, Step, is_asleep},
+    pool::{Memory, Outlook, PoolScaler, Step, is_asleep},
     seen::SeenDeployment,
     settings,
     told::{self, Decisions, Told},
@@ -39,6 +39,8 @@ pub struct Follower {
     said: bool,
     /// Whether the pool could sleep when it was looked at last.
     slept: bool,
+    /// Agents that it would have if there were devices for all pools.
+    pub wanted: u32,
 }
 
 struct Loaded {
@@ -72,7 +74,7 @@ impl Follower {
         pool: &AgentPool,
         sight: &Sight,
         deployment: Option<&SeenDeployment>,
-        foreseen: Vec<Foreseen>,
+        outlook: Outlook,
         now: f64,
     ) -> bool {
         let Some(scaling) = &pool.spec.scaling else { return true };
@@ -107,7 +109,8 @@ impl Follower {
         }
         let Some(loaded) = &mut self.loaded else { return false };
         let slots = pool.spec.effective().concurrency;
-        let step = loaded.scaler.step(&settings, sight, deployment, slots, foreseen, now);
+        let step = loaded.scaler.step(&settings, sight, deployment, slots, outlook, now);
+        self.wanted = step.wanted;
         ctx.metrics.scaled(&namespace, &name, &step);
         let changed = match (scaling.mode, deployment) {
             (ScalingMode::Apply, Some(deployment)) => {

@@ -11,7 +11,7 @@ use scaler::Foreseen;
 use serde::{Deserialize, Serialize};
 
 /// Assumed of a task of a stage that was never measured, in seconds.
-const UNKNOWN_SERVICE: f64 = 10.0;
+pub const UNKNOWN_SERVICE: f64 = 10.0;
 /// Less than so much of a task is nobody's.
 const LEAST: f64 = 0.01;
 
@@ -28,6 +28,8 @@ pub struct Load {
     pub finished: u64,
     /// Recent tasks and their mean seconds, by pipeline and stage.
     pub stages: BTreeMap<(String, String), (f64, f64)>,
+    /// Of the tasks, those that wait, by pipeline and stage. Empty where that is not known.
+    pub waiting: BTreeMap<(String, String), f64>,
 }
 
 impl Load {
@@ -50,8 +52,20 @@ impl Load {
         self.stages.get(stage).map_or(0.0, |(count, _)| count / all)
     }
 
+    /// Tasks of this stage that wait or are in work. What is not known to wait is shared out as the newest tasks were.
+    fn tasks_of(&self, stage: &(String, String), of: usize) -> f64 {
+        let waiting: f64 = self.waiting.values().sum();
+        let own = self.waiting.get(stage).copied().unwrap_or_default();
+        own + (self.tasks - waiting).max(0.0) * self.share(stage, of)
+    }
+
+    /// Mean seconds of a stage's tasks, where any was measured.
+    pub fn measured(&self, stage: &(String, String)) -> Option<f64> {
+        self.stages.get(stage).map(|(_, mean)| *mean)
+    }
+
     fn service(&self, stage: &(String, String)) -> f64 {
-        self.stages.get(stage).map_or(UNKNOWN_SERVICE, |(_, mean)| *mean)
+        self.measured(stage).unwrap_or(UNKNOWN_SERVICE)
     }
 }
 
@@ -82,8 +96,7 @@ pub fn foreseen(
         for target in spec.stages.iter().filter(|stage| stage.pool == pool) {
             for ahead in before(spec, target, &service).iter().filter(|ahead| ahead.stage.pool != pool) {
                 let Some(load) = loads.get(&ahead.stage.pool) else { continue };
-                let tasks = load.tasks * load.share(&key(ahead.stage), stages_of(&ahead.stage.pool, pipelines));
-                let tasks = tasks * ahead.part;
+                let tasks = load.tasks_of(&key(ahead.stage), stages_of(&ahead.stage.pool, pipelines)) * ahead.part;
                 if tasks < LEAST {
                     continue;
                 }
@@ -98,6 +111,22 @@ pub fn foreseen(
         }
     }
     all
+}
+
+/// How many seconds a stage takes, by what is known of the pools: one that was never measured as many as those of its pipeline
+/// that were, on average.
+pub fn service_of(
+    pipeline: &str,
+    stage: &Stage,
+    pipelines: &[(String, &PipelineSpec)],
+    loads: &BTreeMap<String, Load>,
+) -> f64 {
+    let measured = |stage: &Stage| loads.get(&stage.pool)?.measured(&(pipeline.to_owned(), stage.name.clone()));
+    measured(stage).unwrap_or_else(|| {
+        let spec = pipelines.iter().find(|(name, _)| name == pipeline).map(|(_, spec)| *spec);
+        let others: Vec<f64> = spec.into_iter().flat_map(|spec| &spec.stages).filter_map(measured).collect();
+        if others.is_empty() { UNKNOWN_SERVICE } else { others.iter().sum::<f64>() / others.len() as f64 }
+    })
 }
 
 /// Tasks that stages right before have finished for `pool`, so far, by what is known of the pools.

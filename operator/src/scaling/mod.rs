@@ -10,9 +10,12 @@
 mod act;
 pub mod board;
 pub mod choose;
+pub mod deadlines;
+pub mod devices;
 mod follower;
 pub mod foreseen;
 pub mod kept;
+pub mod kinds;
 mod namespace;
 pub mod observe;
 pub mod pool;
@@ -39,6 +42,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    devices::grants,
     namespace::{Found, Namespace},
     seen::{Mirror, Pool, SeenDeployment, SeenPod},
 };
@@ -57,6 +61,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 /// So long may the first lists take, before pools are told that pods cannot be seen.
 const LISTING: Duration = Duration::from_secs(10);
+/// Devices are shared out so often, in seconds: a pool that is to have none of them first takes back what it had asked for.
+const SHARED_EVERY: f64 = 10.0;
 /// Namespaces that are looked at at once.
 const AT_ONCE: usize = 8;
 
@@ -85,6 +91,8 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         watched,
         namespaces: BTreeMap::new(),
         sleepers: Sleepers::default(),
+        granted: HashMap::new(),
+        granted_at: 0.0,
         began: Instant::now(),
     };
     tokio::select! {
@@ -100,6 +108,9 @@ struct Scaling {
     watched: Watched,
     namespaces: BTreeMap<String, Namespace>,
     sleepers: Sleepers,
+    /// Pods that pools may have which share too few devices, and when that was worked out, in seconds since 1970.
+    granted: HashMap<Pool, u32>,
+    granted_at: f64,
     began: Instant,
 }
 
@@ -130,6 +141,11 @@ impl Scaling {
         // A namespace that has no pool any more is looked at once again, and ends what it had begun.
         let names: BTreeSet<String> = found.keys().chain(self.namespaces.keys()).cloned().collect();
         let mut found = found;
+        for ((namespace, pool), most) in &self.granted {
+            if let Some(found) = found.get_mut(namespace) {
+                found.granted.insert(pool.clone(), *most);
+            }
+        }
         let mut work = Vec::new();
         for name in names {
             let has = found.remove(&name).unwrap_or_default();
@@ -138,17 +154,25 @@ impl Scaling {
         }
         let ctx = &self.ctx;
         let looks = work.into_iter().map(|(name, mut namespace, has)| async move {
+            let pools = has.pools.clone();
             let asleep = namespace.look(ctx, &name, has, now).await;
-            (name, namespace, asleep)
+            let wishes = namespace.wishes(&name, &pools, now);
+            (name, namespace, asleep, wishes)
         });
         let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
-        for (name, namespace, asleep) in looked {
+        let mut all = Vec::new();
+        for (name, namespace, asleep, wishes) in looked {
+            all.extend(wishes);
             for pool in asleep {
                 self.sleepers.wait_for(&self.ctx, (name.clone(), pool));
             }
             if !namespace.is_empty() {
                 self.namespaces.insert(name, namespace);
             }
+        }
+        if now - self.granted_at >= SHARED_EVERY {
+            self.granted_at = now;
+            self.granted = grants(&all);
         }
     }
 }

@@ -6,14 +6,18 @@ use std::{
     sync::Arc,
 };
 
-use crds::{AgentPool, Pipeline, PipelineSpec};
+use crds::{AgentPool, Pipeline, PipelineSpec, ScalingMode, Stage};
 use futures::{StreamExt, stream};
 use kube::{ResourceExt, core::DeserializeGuard};
 
 use super::{
+    deadlines::deadlines,
+    devices::{Wish, benefit},
     follower::Follower,
-    foreseen::{Branches, Load, foreseen, handed_on, upstream},
-    observe::Sight,
+    foreseen::{Branches, Load, UNKNOWN_SERVICE, foreseen, handed_on, service_of, upstream},
+    kinds::{by_stage, waiting},
+    observe::{Sight, service_time},
+    pool::Outlook,
     seen::{SeenDeployment, SeenPod},
 };
 use crate::{chain, context::Context};
@@ -36,6 +40,8 @@ pub struct Found {
     pub pods: Option<HashMap<String, Vec<SeenPod>>>,
     /// Deployments by pool.
     pub deployments: HashMap<String, SeenDeployment>,
+    /// Pods that pools may have which share too few devices.
+    pub granted: HashMap<String, u32>,
 }
 
 /// A namespace with pools that are scaled.
@@ -106,8 +112,13 @@ impl Namespace {
                 (Some(follower), Some(pool)) => {
                     let arrived = watched.sight.depth.as_ref().map(|depth| depth.arrived);
                     let branches = follower.branches(handed_on(&name, &pipelines, &loads), arrived);
-                    let expected = foreseen(&name, &pipelines, &loads, &branches, now);
-                    follower.follow(ctx, pool, &watched.sight, found.deployments.get(&name), expected, now).await
+                    let service = |pipeline: &str, stage: &Stage| service_of(pipeline, stage, &pipelines, &loads);
+                    let outlook = Outlook {
+                        foreseen: foreseen(&name, &pipelines, &loads, &branches, now),
+                        deadlines: deadlines(&watched.sight.waiting, &pipelines, &service, now),
+                        granted: found.granted.get(&name).copied(),
+                    };
+                    follower.follow(ctx, pool, &watched.sight, found.deployments.get(&name), outlook, now).await
                 }
                 // Its work matters to others; its number of agents is not ours.
                 _ => watched.sight.depth.as_ref().is_some_and(|depth| depth.total() == 0),
@@ -119,6 +130,29 @@ impl Namespace {
             }
         }
         asleep
+    }
+
+    /// What the pools want of devices that others may want as well. `now` is in seconds since 1970.
+    pub fn wishes(&self, namespace: &str, pools: &[Arc<DeserializeGuard<AgentPool>>], now: f64) -> Vec<Wish> {
+        let pools = pools.iter().filter_map(|pool| pool.0.as_ref().ok());
+        let wishes = pools.filter_map(|pool| {
+            let applies = pool.spec.scaling.as_ref().is_some_and(|scaling| scaling.mode == ScalingMode::Apply);
+            // Agents that do without the device hold none.
+            let fell_back = pool.status.as_ref().is_some_and(|status| status.fallback.is_some());
+            let resource = pool.spec.device.of_each_agent().filter(|_| applies && !fell_back)?;
+            let name = pool.name_any();
+            let watched = self.watched.get(&name)?;
+            let sight = &watched.sight;
+            let pods = sight.pods.as_deref().unwrap_or_default();
+            let service =
+                service_time(sight.agents.as_deref().unwrap_or_default()).map_or(UNKNOWN_SERVICE, |time| time.mean);
+            Some(Wish {
+                wanted: watched.follower.as_ref().map_or(0, |follower| follower.wanted),
+                benefit: sight.depth.as_ref().map_or(0.0, |depth| benefit(depth, service)),
+                ..Wish::of((namespace.to_owned(), name), resource.to_owned(), pods, now)
+            })
+        });
+        wishes.collect()
     }
 
     /// Begins with the pools that are new, and ends with those that are gone.
@@ -172,13 +206,15 @@ impl Namespace {
     async fn see(&mut self, ctx: &Context, namespace: &str, found: &Found, now: f64) {
         let due = self.watched.iter_mut().filter(|(_, watched)| !watched.sleeps || watched.look_at <= now);
         let looks = due.map(|(name, watched)| async move {
-            let (depth, agents) =
-                futures::join!(ctx.brokers.depth(namespace, name), ctx.brokers.agents_of(namespace, name));
-            for error in [depth.as_ref().err(), agents.as_ref().err()].into_iter().flatten() {
+            let (read, agents) =
+                futures::join!(ctx.brokers.sample(namespace, name), ctx.brokers.agents_of(namespace, name));
+            for error in [read.as_ref().err(), agents.as_ref().err()].into_iter().flatten() {
                 tracing::debug!(namespace, pool = name, error = %chain(error), "a pool could not be looked at");
             }
             let pods = found.pods.as_ref().map(|pods| pods.get(name).cloned().unwrap_or_default());
-            watched.sight = Sight { depth: depth.ok(), agents: agents.ok(), pods };
+            let (depth, sample) = read.ok().unzip();
+            let waiting = waiting(&sample.unwrap_or_default());
+            watched.sight = Sight { depth, agents: agents.ok(), pods, waiting };
             watched.look_at = now + LOOK;
             if watched.sight.depth.as_ref().is_none_or(|depth| depth.total() > 0) {
                 watched.sleeps = false;
@@ -199,6 +235,7 @@ impl Watched {
             finished: self.sight.depth.as_ref().map_or(0, |depth| depth.finished),
             begins_in: if slots > 0.0 { 0.0 } else { (FIRST_START - oldest.unwrap_or(0.0)).max(1.0) },
             slots,
+            waiting: by_stage(&self.sight.waiting),
             ..Load::default()
         };
         load.learn(agents);

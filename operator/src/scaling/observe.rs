@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use flow::PodStatus;
 use queue::Depth;
-use scaler::{ColdStart, Foreseen, Observation, Pods, ServiceTime, Waits, Work};
+use scaler::{ColdStart, Deadline, Foreseen, Observation, Pods, ServiceTime, Waits};
 
-use super::seen::SeenPod;
+use super::{
+    kinds::{Waiting, work},
+    seen::SeenPod,
+};
 
 /// A pod that is not ready after so many seconds, while there is nothing to do, will not hold a pool up.
 const HOPELESS: f64 = 300.0;
@@ -22,6 +25,8 @@ pub struct Sight {
     pub agents: Option<Vec<PodStatus>>,
     /// Its pods; `None`: they were not listed yet.
     pub pods: Option<Vec<SeenPod>>,
+    /// Some of what waits, each for its part of the queue.
+    pub waiting: Vec<Waiting>,
 }
 
 /// What is known beside that.
@@ -37,25 +42,22 @@ pub struct Known {
     pub cold_start: Option<ColdStart>,
     /// See [`Observation::foreseen`].
     pub foreseen: Vec<Foreseen>,
+    /// See [`Observation::deadlines`].
+    pub deadlines: Vec<Deadline>,
+    /// Whether the pool may have fewer pods than it asks for, as there are too few devices.
+    pub is_limited: bool,
 }
 
 /// The observation at `at`, in seconds since 1970.
 pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
     let depth = sight.depth.as_ref();
     let agents = sight.agents.as_deref();
-    let service = agents.and_then(service_time);
-    let work = depth.map(|depth| {
-        vec![Work {
-            stage: String::new(),
-            size: 0,
-            pending: depth.pending.iter().fold(0, |sum, class| u64::saturating_add(sum, *class)),
-            in_work: depth.in_work,
-            service,
-        }]
-    });
+    let work = depth.map(|depth| work(depth, &sight.waiting, agents.unwrap_or_default()));
     let has_work = depth.is_none_or(|depth| depth.total() > 0);
     let in_work = depth.map(|depth| depth.in_work);
-    let pods = agents.zip(sight.pods.as_deref()).map(|(agents, pods)| states(pods, agents, in_work, has_work, at));
+    let is_counted = |pod: &&SeenPod| !(known.is_limited && pod.lacks_device);
+    let pods: Option<Vec<&SeenPod>> = sight.pods.as_ref().map(|pods| pods.iter().filter(is_counted).collect());
+    let pods = agents.zip(pods).map(|(agents, pods)| states(&pods, agents, in_work, has_work, at));
     let oldest_wait = depth.and_then(|depth| depth.oldest_wait).map(|wait| wait.as_secs_f64());
     Observation {
         at,
@@ -69,7 +71,7 @@ pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
         slots_per_pod: known.slots,
         cold_start: known.cold_start,
         foreseen: known.foreseen,
-        deadlines: Vec::new(),
+        deadlines: known.deadlines,
         latency_p95: agents.and_then(slowest).map(|service| service + oldest_wait.unwrap_or(0.0)),
         cpu: agents.and_then(cpu),
         interactive: agents.into_iter().flatten().map(|agent| f64::from(agent.interactive)).sum(),
@@ -77,7 +79,7 @@ pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
 }
 
 /// Pods by what they do.
-fn states(pods: &[SeenPod], agents: &[PodStatus], in_work: Option<u64>, has_work: bool, now: f64) -> Pods {
+fn states(pods: &[&SeenPod], agents: &[PodStatus], in_work: Option<u64>, has_work: bool, now: f64) -> Pods {
     let mut states = Pods::default();
     let agents = by_name(agents);
     for pod in pods {
@@ -124,7 +126,12 @@ fn is_starting(pod: &SeenPod, has_work: bool, now: f64) -> bool {
 
 /// The times of all agents' newest tasks together.
 pub fn service_time(agents: &[PodStatus]) -> Option<ServiceTime> {
-    let times = || agents.iter().flat_map(|agent| &agent.service_times).filter(|time| time.count > 0);
+    of_times(agents.iter().flat_map(|agent| &agent.service_times))
+}
+
+/// Several times together.
+pub fn of_times<'a>(times: impl Iterator<Item = &'a flow::ServiceTime> + Clone) -> Option<ServiceTime> {
+    let times = || times.clone().filter(|time| time.count > 0);
     let count: u64 = times().map(|time| u64::from(time.count)).sum();
     if count == 0 {
         return None;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use scaler::{Decision, Foreseen, History, Observation, Reason, Settings, decide};
+use scaler::{Clamp, Deadline, Decision, Foreseen, History, Observation, Reason, Settings, decide};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -48,6 +48,17 @@ pub struct PoolScaler {
     held: Option<String>,
 }
 
+/// What is known of a pool from elsewhere: its pipelines, and the other pools.
+#[derive(Clone, Debug, Default)]
+pub struct Outlook {
+    /// Tasks that it will get.
+    pub foreseen: Vec<Foreseen>,
+    /// By when tasks that wait must start.
+    pub deadlines: Vec<Deadline>,
+    /// Pods that it may have, where there are too few devices for all pools.
+    pub granted: Option<u32>,
+}
+
 /// What is to be done now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -55,6 +66,8 @@ pub struct Step {
     pub observation: Observation,
     /// What was decided.
     pub decision: Decision,
+    /// Pods that it would have been if there were devices for all.
+    pub wanted: u32,
     /// Whether it is news: another number, or the beginning of a hold.
     pub is_news: bool,
     /// Who rests and who goes, where the autoscaler owns the number.
@@ -79,7 +92,7 @@ impl PoolScaler {
         sight: &Sight,
         deployment: Option<&SeenDeployment>,
         slots: u32,
-        foreseen: Vec<Foreseen>,
+        outlook: Outlook,
         now: f64,
     ) -> Step {
         if let Some(pods) = &sight.pods {
@@ -93,14 +106,28 @@ impl PoolScaler {
             slots,
             waits: self.memory.waits.sums(),
             cold_start: self.memory.starts.distribution(),
-            foreseen,
+            foreseen: outlook.foreseen,
+            deadlines: outlook.deadlines,
+            is_limited: outlook.granted.is_some(),
         };
         let mut observation = observation(sight, known, now);
         if deployment.is_none() {
             // The number that is asked for is not known, so nothing can be said of it.
             observation.pods = None;
         }
-        let decision = decide(&self.cooled(settings, &observation, now), &mut self.memory.history, &observation, now);
+        let free = self.cooled(settings, &observation, now);
+        let limited = outlook.granted.map_or_else(|| free.clone(), |most| within(&free, most));
+        // What it would have without that limit is decided on a copy of what is remembered: a bound is part of each decision.
+        let mut unlimited = outlook.granted.map(|_| self.memory.history.clone());
+        let mut decision = decide(&limited, &mut self.memory.history, &observation, now);
+        let wanted = match &mut unlimited {
+            Some(history) => wanted(&decide(&free, history, &observation, now), &free, now),
+            None => wanted(&decision, &free, now),
+        };
+        let is_bound = matches!(decision.clamp, None | Some(Clamp::Maximum | Clamp::ScheduledMaximum));
+        if outlook.granted.is_some() && is_bound && decision.replicas < wanted {
+            decision.clamp = Some(Clamp::Devices);
+        }
         let choice = self.choice(sight, deployment, &decision, now);
         let replicas = deployment.and_then(|deployment| step_to(deployment, &decision, &choice));
         let is_news = self.is_news(&decision, observation.replicas, now);
@@ -109,7 +136,7 @@ impl PoolScaler {
             .filter(|pod| pod.marked && !pod.leaving && !choice.going.contains(&pod.name))
             .map(|pod| pod.name.clone())
             .collect();
-        Step { observation, decision, is_news, choice, replicas, unmark }
+        Step { observation, decision, wanted, is_news, choice, replicas, unmark }
     }
 
     /// The settings, without the keeping of idle pods once there was no work for as long as the user says: what is written goes
@@ -179,6 +206,27 @@ impl PoolScaler {
         }
         is_news
     }
+}
+
+/// Settings by which there are never more pods than `most`.
+fn within(settings: &Settings, most: u32) -> Settings {
+    let mut settings = settings.clone();
+    settings.max_replicas = settings.max_replicas.min(most);
+    settings.min_replicas = settings.min_replicas.min(most);
+    for window in &mut settings.schedule {
+        window.max_replicas = window.max_replicas.min(most);
+        window.min_replicas = window.min_replicas.min(most);
+    }
+    settings
+}
+
+/// What the parts of a decision ask for, within the user's bounds.
+fn wanted(decision: &Decision, settings: &Settings, now: f64) -> u32 {
+    if matches!(decision.reason, Reason::Held(_)) {
+        return decision.replicas;
+    }
+    let (min, max, _) = settings.bounds_at(now);
+    decision.terms.iter().map(|term| term.replicas).max().unwrap_or_default().clamp(min, max.max(min))
 }
 
 /// The number to ask for now.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Pod},
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Pod, PodCondition},
+    },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
@@ -34,6 +37,10 @@ pub struct SeenPod {
     pub leaving: bool,
     /// Whether it is marked as one that a ReplicaSet should take away first.
     pub marked: bool,
+    /// Whether no node has a device left for it.
+    pub lacks_device: bool,
+    /// Its priority, as its PriorityClass gives it.
+    pub priority: i32,
 }
 
 /// A pool's Deployment.
@@ -65,9 +72,25 @@ impl SeenPod {
             has_node: pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()),
             leaving: pod.metadata.deletion_timestamp.is_some(),
             marked: pod.annotations().contains_key(DELETION_COST),
+            lacks_device: lacks_device(pod),
+            priority: pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default(),
         };
         Some((pool_of(&pod.metadata)?, seen))
     }
+}
+
+/// Whether the scheduler says of a pod that a device is what it lacks. It says so in words alone.
+fn lacks_device(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let unplaced = |condition: &&PodCondition| condition.type_ == "PodScheduled" && condition.status == "False";
+    let Some(why) = conditions.iter().find(unplaced).and_then(|condition| condition.message.as_deref()) else {
+        return false;
+    };
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let limits = containers.filter_map(|container| container.resources.as_ref()?.limits.as_ref());
+    // Kubernetes' own resources have no domain in their names.
+    let mut devices = limits.flat_map(|limits| limits.keys()).filter(|resource| resource.contains('/'));
+    devices.any(|device| why.contains(&format!("Insufficient {device}")))
 }
 
 impl SeenDeployment {

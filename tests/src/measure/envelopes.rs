@@ -96,6 +96,8 @@ fn task() -> Task {
         epoch: 0,
         attempt: 1,
         priority: crds::Priority::Normal,
+        deadline: None,
+        bytes: Some(184_320),
     }
 }
 
@@ -127,6 +129,7 @@ fn record() -> DocumentRecord {
             metadata: None,
             priority: crds::Priority::Normal,
             deadline: None,
+            bytes: Some(184_320),
         },
         pipeline: "contract-review".to_owned(),
         plan: "5c".repeat(32),

@@ -48,6 +48,8 @@ impl DocumentRecord {
                 epoch,
                 attempt: state.attempt,
                 priority: self.submission.priority,
+                deadline: self.deadline(),
+                bytes: self.submission.bytes,
             })),
             StageStatus::Backoff { until, .. } => {
                 Some(self.timer(*until, Alarm::Retry { stage, round, epoch, attempt: state.attempt }))

@@ -79,6 +79,7 @@ impl From<&Submission> for proto::Submission {
             metadata: submission.metadata.clone(),
             priority: priority_to(submission.priority),
             deadline: submission.deadline,
+            bytes: submission.bytes,
         }
     }
 }
@@ -95,6 +96,7 @@ impl TryFrom<proto::Submission> for Submission {
             payload: submission.payload,
             metadata: submission.metadata,
             deadline: submission.deadline,
+            bytes: submission.bytes,
         })
     }
 }
@@ -249,6 +251,8 @@ impl From<&Task> for proto::Task {
             epoch: task.epoch,
             attempt: task.attempt,
             priority: priority_to(task.priority),
+            deadline: task.deadline,
+            bytes: task.bytes,
         }
     }
 }
@@ -258,8 +262,8 @@ impl TryFrom<proto::Task> for Task {
 
     fn try_from(task: proto::Task) -> Result<Self, DecodeError> {
         let priority = priority_from(task.priority).ok_or(missing("task", "priority"))?;
-        let proto::Task { document, pipeline, plan, stage, pool, round, epoch, attempt, .. } = task;
-        Ok(Self { document, pipeline, plan, stage, pool, round, epoch, attempt, priority })
+        let proto::Task { document, pipeline, plan, stage, pool, round, epoch, attempt, deadline, bytes, .. } = task;
+        Ok(Self { document, pipeline, plan, stage, pool, round, epoch, attempt, priority, deadline, bytes })
     }
 }
 

@@ -49,6 +49,8 @@ fn ids_stay_apart_whatever_a_document_is_called() {
         epoch: 0,
         attempt: 1,
         priority: Priority::Normal,
+        deadline: None,
+        bytes: None,
     };
     let ids = [
         task("a", "b", "c").id(),

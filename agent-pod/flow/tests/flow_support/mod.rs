@@ -48,5 +48,6 @@ pub(crate) fn submission() -> Submission {
         metadata: None,
         priority: Priority::Normal,
         deadline: None,
+        bytes: None,
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions, Event, HeaderMap, Message, Request, ServerAddr, Subscriber,
-    jetstream::{self, Context, message::StreamMessage},
+    jetstream::{self, Context, message::StreamMessage, stream::Stream},
 };
 use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -190,15 +190,25 @@ impl Broker {
 
     /// The newest message of a subject, read from the stream's leader.
     pub(super) async fn last(&self, stream: &str, subject: &str) -> Result<Option<StreamMessage>, Failure> {
-        let stream = self
-            .context
-            .get_stream_no_info(stream)
-            .await
-            .map_err(|error| Failure::Setting { setting: "bucket_prefix", problem: error.to_string() })?;
+        let stream = self.stream_of(stream).await?;
         match self.within(stream.get_last_raw_message_by_subject(subject)).await? {
             Ok(message) => Ok(Some(message)),
             Err(error) => Failure::last_message(error).map_or(Ok(None), Err),
         }
+    }
+
+    /// The first message at or behind a sequence whose subject matches, read from the stream's leader.
+    pub(super) async fn next(&self, stream: &str, filter: &str, from: u64) -> Result<Option<StreamMessage>, Failure> {
+        let stream = self.stream_of(stream).await?;
+        match self.within(stream.get_first_raw_message_by_subject(filter, from)).await? {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => Failure::last_message(error).map_or(Ok(None), Err),
+        }
+    }
+
+    async fn stream_of(&self, name: &str) -> Result<Stream<()>, Failure> {
+        let stream = self.context.get_stream_no_info(name).await;
+        stream.map_err(|error| Failure::Setting { setting: "bucket_prefix", problem: error.to_string() })
     }
 
     /// Removes what lies on matching subjects, if `below` is given only what is older than that sequence.

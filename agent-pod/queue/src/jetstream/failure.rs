@@ -69,7 +69,6 @@ pub(super) mod code {
     pub(in crate::jetstream) const STREAM_NOT_FOUND: u64 = 10059;
     pub(in crate::jetstream) const STREAM_NAME_IN_USE: u64 = 10058;
     pub(in crate::jetstream) const CONSUMER_NOT_FOUND: u64 = 10014;
-    pub(in crate::jetstream) const NO_MESSAGE: u64 = 10037;
     /// The subject has another last message than the writer expected.
     pub(in crate::jetstream) const WRONG_LAST_SEQUENCE: u64 = 10071;
     /// The same, where the other message is not yet agreed on by the servers.
@@ -106,7 +105,7 @@ impl Failure {
         }
     }
 
-    /// What a read of a stream's last message said; `None` where there is none.
+    /// What a read of a stream's first or last message said; `None` where there is none.
     pub(super) fn last_message(error: LastRawMessageError) -> Option<Self> {
         match error.kind() {
             LastRawMessageErrorKind::NoMessageFound => None,

@@ -23,6 +23,7 @@ mod access;
 mod accounts;
 mod asking;
 mod broker;
+mod depth;
 mod events;
 mod failure;
 mod jwt;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 
 pub use access::Role;
 pub use accounts::push;
+pub use depth::Sampled;
 pub use keys::{Account, Keys, KeysError, User};
 pub use settings::{Credentials, Settings};
 pub use woken::Woken;
@@ -55,7 +57,7 @@ use self::{
     broker::Broker, events::JetStreamEvents, failure::Failure, payloads::JetStreamPayloads, queue::JetStreamQueue,
     records::JetStreamRecords, statuses::JetStreamStatuses, timers::JetStreamTimers,
 };
-use crate::{Payloads, Ports, Records, Result, payloads::GuardedPayloads};
+use crate::{Depth, Payloads, Ports, Records, Result, payloads::GuardedPayloads};
 
 /// Payloads in the broker itself.
 const IN_BROKER: &str = "nats:";
@@ -126,6 +128,12 @@ impl JetStream {
     /// it later makes it again.
     pub async fn remove_pool(&self, name: &str) -> Result<()> {
         self.queue.remove_pool(name).await.map_err(|failure| failure.during("remove a pool"))
+    }
+
+    /// What waits in a pool, with at most about `most` of the messages that nobody has pulled yet, evenly spread over the queue,
+    /// each for as many as it stands for. None is taken.
+    pub async fn sample(&self, pool: &str, most: usize) -> Result<(Depth, Vec<Sampled>)> {
+        self.queue.sample(pool, most).await.map_err(|failure| failure.during("look at what waits in a pool"))
     }
 
     /// A way to wait for the next task of a pool that sleeps, also of one that does not exist yet. It is cheap while nothing

@@ -26,7 +26,7 @@ use super::{
     streams::Puller,
     watch::Watch,
 };
-use crate::{Depth, Discarded, Priority, weights::WeightedChoice};
+use crate::{Discarded, Priority, weights::WeightedChoice};
 
 /// Where the priority stands in a task's subject: `PREFIX.tasks.POOL.PRIORITY.ID`.
 const PRIORITY_TOKEN: usize = 3;
@@ -55,39 +55,20 @@ pub(super) struct Pool {
     making: tokio::sync::Mutex<()>,
 }
 
+/// What the broker says of a consumer.
 #[derive(Deserialize)]
-struct ConsumerState {
-    num_pending: u64,
-    num_ack_pending: u64,
-    delivered: Delivered,
+pub(super) struct ConsumerState {
+    /// Messages that were never delivered.
+    pub(super) num_pending: u64,
+    /// Messages that were delivered and not acknowledged.
+    pub(super) num_ack_pending: u64,
+    pub(super) delivered: Delivered,
 }
 
 #[derive(Deserialize)]
-struct Delivered {
-    stream_seq: u64,
-}
-
-#[derive(Deserialize)]
-struct StreamInfo {
-    state: StreamState,
-    ts: String,
-}
-
-#[derive(Deserialize)]
-struct StreamState {
-    messages: u64,
-    last_seq: u64,
-    first_ts: String,
-}
-
-#[derive(Deserialize)]
-struct Stored {
-    message: StoredMessage,
-}
-
-#[derive(Deserialize)]
-struct StoredMessage {
-    time: String,
+pub(super) struct Delivered {
+    /// The newest message of the stream that was delivered.
+    pub(super) stream_seq: u64,
 }
 
 /// Name of a priority's consumer, and its token in subjects.
@@ -170,7 +151,7 @@ impl Pool {
         self.consumer(Priority::Normal).await.map(drop)
     }
 
-    async fn consumer(&self, class: Priority) -> Result<ConsumerState, Failure> {
+    pub(super) async fn consumer(&self, class: Priority) -> Result<ConsumerState, Failure> {
         let name = format!("CONSUMER.INFO.{}.{}", self.stream, class_name(class));
         self.broker.api(&name, &json!(null)).await
     }
@@ -196,61 +177,4 @@ impl Pool {
         self.broker.purge(&self.stream, &subject, Some(message.sequence + 1)).await?;
         Ok(Discarded::Removed)
     }
-
-    pub(super) async fn depth(&self) -> Result<Depth, Failure> {
-        match self.counted().await {
-            // Nothing was ever published to this pool.
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok(Depth::default()),
-            // Another process is just making the pool, or somebody removed a consumer.
-            Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) => {
-                self.doubt();
-                self.ensure().await?;
-                self.counted().await
-            }
-            counted => counted,
-        }
-    }
-
-    async fn counted(&self) -> Result<Depth, Failure> {
-        let info: StreamInfo = self.broker.api(&format!("STREAM.INFO.{}", self.stream), &json!(null)).await?;
-        let consumers = try_join_all(Priority::ALL.map(|class| self.consumer(class))).await?;
-        let mut depth = Depth {
-            arrived: info.state.last_seq,
-            finished: info.state.last_seq.saturating_sub(info.state.messages),
-            ..Depth::default()
-        };
-        for (class, consumer) in consumers.iter().enumerate() {
-            depth.pending[class] = consumer.num_pending;
-            depth.in_work += consumer.num_ack_pending;
-        }
-        // All times are the server's: ours may go wrong.
-        let age = |time: &str| {
-            let (then, now) = nanoseconds(time).zip(nanoseconds(&info.ts))?;
-            Some(Duration::from_nanos(u64::try_from(now.saturating_sub(then)).unwrap_or_default()))
-        };
-        if info.state.messages > 0 {
-            depth.oldest = age(&info.state.first_ts);
-        }
-        let waiting = Priority::ALL.into_iter().zip(&consumers).filter(|(_, consumer)| consumer.num_pending > 0);
-        let first = waiting.map(|(class, consumer)| self.first_after(class, consumer.delivered.stream_seq));
-        let first = try_join_all(first).await?;
-        depth.oldest_wait = first.iter().flatten().filter_map(|time| age(time)).max();
-        Ok(depth)
-    }
-
-    /// When the first message of a priority behind a sequence was published, if there is one.
-    async fn first_after(&self, class: Priority, sequence: u64) -> Result<Option<String>, Failure> {
-        let filter = format!("{}.{}.*", self.subjects, class_name(class));
-        let body = json!({ "seq": sequence + 1, "next_by_subj": filter });
-        match self.broker.api::<Stored>(&format!("STREAM.MSG.GET.{}", self.stream), &body).await {
-            Ok(stored) => Ok(Some(stored.message.time)),
-            // Somebody has taken and finished it since it was counted.
-            Err(failure) if failure.is(code::NO_MESSAGE) => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-}
-
-fn nanoseconds(time: &str) -> Option<i128> {
-    async_nats::datetime::parse_rfc3339(time).ok().map(|time| time.unix_timestamp_nanos())
 }

@@ -18,6 +18,7 @@ use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use super::{
     Settings,
     broker::Broker,
+    depth::Sampled,
     failure::{Failure, code},
     leases::Leases,
     names,
@@ -74,6 +75,11 @@ impl JetStreamQueue {
         let pool = self.pool(name);
         pool.doubt();
         self.broker.drop_stream(&pool.stream).await
+    }
+
+    /// What waits in a pool, and some of it.
+    pub(super) async fn sample(&self, name: &str, most: usize) -> Result<(Depth, Vec<Sampled>), Failure> {
+        self.pool(name).depth(most).await
     }
 
     /// A way to wait for the next task of a pool.
@@ -197,7 +203,8 @@ impl Queue for JetStreamQueue {
     }
 
     async fn depth(&self, pool: &str) -> PortResult<Depth> {
-        self.pool(pool).depth().await.map_err(|failure| failure.during("read the depth of a pool"))
+        let read = self.pool(pool).depth(0).await;
+        read.map(|(depth, _)| depth).map_err(|failure| failure.during("read the depth of a pool"))
     }
 
     async fn discard(&self, pool: &str, priority: Priority, id: &str) -> PortResult<Discarded> {

@@ -30,6 +30,7 @@ pub(crate) async fn submit(session: &Session, input: Input) -> Result<bool> {
         Ok(bytes) => (bytes, None),
         Err(refusal) => (Bytes::new(), Some(refusal)),
     };
+    let length = bytes.len() as u64;
     let ports = &session.services.ports;
     let action = || format!("submit \"{}\"", input.id);
     let payload = ports.payloads.put(bytes).await.map_err(Error::system(action()))?;
@@ -48,6 +49,7 @@ pub(crate) async fn submit(session: &Session, input: Input) -> Result<bool> {
         metadata,
         priority: input.priority.unwrap_or(spec.priority_default),
         deadline: None,
+        bytes: Some(length),
     };
     let cause = refusal.map(|Refusal { reason, message }| Cause {
         reason: reason.to_owned(),

@@ -41,6 +41,7 @@ async fn document(ports: &Ports, plan: &Plan, name: &str, outcome: Outcome, at: 
         metadata: None,
         priority: crds::Priority::Normal,
         deadline: Some(u64::MAX),
+        bytes: None,
     };
     let mut record = flow::submit(plan, submission, 0).record;
     let cause = flow::Cause::default();
@@ -202,6 +203,7 @@ async fn a_named_payload_is_there_whatever_sweeps_at_the_same_time() {
                         metadata: None,
                         priority: crds::Priority::Normal,
                         deadline: None,
+                        bytes: None,
                     };
                     let record = flow::submit(&plan, submission, 0).record;
                     ports.records.create(&key, Bytes::from(record.encode())).await.expect("create");

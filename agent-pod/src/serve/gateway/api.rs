@@ -196,7 +196,7 @@ impl Api {
             ),
             retry_after: self.when_free(plan, &spent),
         })?;
-        let payload =
+        let (payload, bytes) =
             self.intake.take(self.ports.payloads.as_ref(), self.largest(plan), (head.length, room), body).await?;
         let metadata = match head.metadata.is_empty() {
             true => None,
@@ -212,6 +212,7 @@ impl Api {
             deadline: head
                 .deadline
                 .map(|span| now().saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))),
+            bytes: Some(bytes),
         };
         let driver = self.drivers.of(&plan.name);
         let taken_by_another = || {

@@ -62,14 +62,14 @@ impl Intake {
         Ok(room)
     }
 
-    /// Stores the bytes and names them; never more than `largest`, never longer than is allowed.
+    /// Stores the bytes, names them and says how many they were; never more than `largest`, never longer than is allowed.
     pub(super) async fn take(
         &self,
         payloads: &dyn Payloads,
         largest: u64,
         (announced, room): (Option<u64>, Room),
         body: impl Stream<Item = Result<Bytes, Refusal>> + Send,
-    ) -> Result<String, Refusal> {
+    ) -> Result<(String, u64), Refusal> {
         if announced.is_some_and(|length| length > largest) {
             return Err(too_large(largest));
         }
@@ -93,7 +93,7 @@ impl Intake {
         let stored = payloads.put_stream(chunks.boxed()).await;
         match (stored, coming.into_inner().refusal) {
             (_, Some(refusal)) => Err(refusal),
-            (Ok((digest, _)), None) => Ok(digest),
+            (Ok(stored), None) => Ok(stored),
             (Err(error), None) => Err(error.into()),
         }
     }

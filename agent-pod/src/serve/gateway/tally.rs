@@ -118,6 +118,7 @@ mod tests {
             metadata: None,
             priority: Priority::Normal,
             deadline: None,
+            bytes: None,
         };
         let spec = serde_json::json!({"stages": [{"name": "a", "pool": "p", "parse": {}}]});
         let pools = BTreeMap::from([("p".to_owned(), serde_json::from_str("{}").expect("a pool"))]);

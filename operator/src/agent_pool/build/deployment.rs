@@ -19,11 +19,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    super::{
-        fallback::Placement,
-        ownership::Replicas,
-        validate::{self, ValidatedPool},
-    },
+    super::{fallback::Placement, ownership::Replicas, validate::ValidatedPool},
     affinity, config_map,
 };
 use crate::{
@@ -165,10 +161,10 @@ fn resources(pool: &ValidatedPool) -> ResourceRequirements {
         }
     }
     let device = pool.device();
-    if let Some(resource) = validate::resource(&device) {
+    if let Some(resource) = device.of_each_agent() {
         // Extended resources are whole, and requested as much as limited.
-        requests.insert(resource.clone(), Quantity("1".to_owned()));
-        limits.insert(resource, Quantity("1".to_owned()));
+        requests.insert(resource.to_owned(), Quantity("1".to_owned()));
+        limits.insert(resource.to_owned(), Quantity("1".to_owned()));
     }
     let claims =
         device.claims.iter().map(|claim| ResourceClaim { name: claim.name.clone(), request: None }).collect::<Vec<_>>();

@@ -1,0 +1,312 @@
+//! What the decision is fed with: work by stage and size, deadlines, and the devices that several pools want. Pure.
+
+use std::collections::BTreeMap;
+
+use crds::{PipelineSpec, Priority, Stage};
+use flow::{PodStatus, ServiceTime, Task};
+use operator::scaling::{
+    deadlines::deadlines,
+    devices::{Wish, benefit, grants},
+    foreseen::{Load, service_of},
+    kinds::{Waiting, waiting, work},
+    observe::Sight,
+    pool::{Outlook, PoolScaler},
+    seen::{SeenDeployment, SeenPod},
+};
+use queue::{Depth, jetstream::Sampled};
+use scaler::{Clamp, Reason, Settings};
+use serde_json::{Value, json};
+
+fn depth(pending: u64, in_work: u64) -> Depth {
+    Depth { pending: [0, 0, pending, 0], in_work, arrived: 50, finished: 40, ..Depth::default() }
+}
+
+fn waits(stage: &str, size: u8, tasks: f64) -> Waiting {
+    Waiting { pipeline: "review".to_owned(), stage: stage.to_owned(), size, deadline: None, tasks }
+}
+
+fn agent(times: &[(&str, u8, u32, f64)]) -> PodStatus {
+    let time = |(stage, size, count, mean): &(&str, u8, u32, f64)| ServiceTime {
+        pipeline: "review".to_owned(),
+        stage: (*stage).to_owned(),
+        document_size: *size,
+        count: *count,
+        mean: *mean,
+        p95: *mean,
+        ..ServiceTime::default()
+    };
+    PodStatus { service_times: times.iter().map(time).collect(), ..PodStatus::default() }
+}
+
+/// Stage, size, what waits, what is in work, and the mean time.
+fn told(depth: &Depth, waiting: &[Waiting], agents: &[PodStatus]) -> Vec<(String, u8, u64, u64, Option<f64>)> {
+    let work = work(depth, waiting, agents).into_iter();
+    work.map(|work| (work.stage, work.size, work.pending, work.in_work, work.service.map(|time| time.mean))).collect()
+}
+
+// Work by stage and size.
+
+#[test]
+fn what_was_sampled_says_stage_size_and_deadline() {
+    let task = Task {
+        document: "d".to_owned(),
+        pipeline: "review".to_owned(),
+        plan: "11".to_owned(),
+        stage: "draft".to_owned(),
+        pool: "writers".to_owned(),
+        round: 0,
+        epoch: 0,
+        attempt: 1,
+        priority: Priority::Normal,
+        deadline: Some(90_000),
+        bytes: Some(70_000),
+    };
+    let sampled = |body: Vec<u8>| Sampled { priority: queue::Priority::Normal, body: body.into(), stands_for: 12.5 };
+    let found = waiting(&[sampled(task.encode()), sampled(b"nonsense".to_vec())]);
+    let expected = Waiting { deadline: Some(90_000), ..waits("draft", 3, 12.5) };
+    assert_eq!(found, [expected]);
+}
+
+#[test]
+fn work_is_told_by_stage_and_size_and_its_sums_are_the_brokers() {
+    let agents = [agent(&[("parse", 1, 30, 1.0), ("draft", 1, 10, 9.0), ("draft", 3, 10, 30.0)])];
+    let sample = [waits("parse", 1, 60.0), waits("draft", 3, 30.0), waits("draft", 5, 10.0)];
+    let all = told(&depth(101, 42), &sample, &agents);
+    assert_eq!((all.iter().map(|kind| kind.2).sum::<u64>(), all.iter().map(|kind| kind.3).sum::<u64>()), (101, 42));
+    // In work is what keeps agents busy: 30, 90 and 300 seconds of the newest tasks.
+    assert_eq!(all[0], ("review/draft".to_owned(), 1, 0, 9, Some(9.0)));
+    assert_eq!(all[1], ("review/draft".to_owned(), 3, 30, 30, Some(30.0)));
+    assert_eq!(all[2], ("review/draft".to_owned(), 5, 10, 0, Some(19.5)), "of another size, the stage's mean");
+    assert_eq!(all[3], ("review/parse".to_owned(), 1, 61, 3, Some(1.0)));
+}
+
+#[test]
+fn a_burst_of_short_tasks_is_less_work_than_one_of_long_ones() {
+    let agents = [agent(&[("parse", 1, 50, 1.0), ("draft", 1, 50, 30.0)])];
+    let seconds = |stage: &str| -> f64 {
+        let all = told(&depth(100, 0), &[waits(stage, 1, 100.0)], &agents);
+        all.iter().map(|(_, _, pending, _, mean)| *pending as f64 * mean.unwrap_or(f64::NAN)).sum()
+    };
+    assert_eq!((seconds("parse"), seconds("draft")), (100.0, 3_000.0));
+}
+
+#[test]
+fn without_a_sample_the_newest_tasks_say_what_waits() {
+    let agents = [agent(&[("parse", 1, 30, 1.0), ("draft", 1, 10, 9.0)])];
+    let all = told(&depth(40, 0), &[], &agents);
+    assert_eq!(
+        all.iter().map(|kind| (kind.0.as_str(), kind.2)).collect::<Vec<_>>(),
+        [("review/draft", 10), ("review/parse", 30)]
+    );
+    assert_eq!(told(&depth(40, 2), &[], &[]), [(String::new(), 0, 40, 2, None)], "nobody knows anything");
+}
+
+#[test]
+fn more_kinds_than_can_be_learned_are_told_less_finely() {
+    let stages: Vec<String> = (0..20).map(|number| format!("stage-{number:02}")).collect();
+    let by_size: Vec<Waiting> =
+        stages.iter().take(5).flat_map(|stage| (1..4).map(|size| waits(stage, size, 1.0))).collect();
+    let all = told(&depth(15, 0), &by_size, &[]);
+    assert_eq!((all.len(), all[0].0.as_str(), all[0].1, all[0].2), (5, "review/stage-00", 0, 3));
+    let by_stage: Vec<Waiting> = stages.iter().map(|stage| waits(stage, 1, 1.0)).collect();
+    let times: Vec<(&str, u8, u32, f64)> = stages.iter().map(|stage| (stage.as_str(), 1, 2, 4.0)).collect();
+    assert_eq!(told(&depth(20, 3), &by_stage, &[agent(&times)]), [(String::new(), 0, 20, 3, Some(4.0))]);
+}
+
+// Deadlines.
+
+fn pipeline(stages: Value) -> PipelineSpec {
+    serde_json::from_value(json!({"stages": stages})).expect("a pipeline")
+}
+
+fn stage(name: &str, pool: &str, after: &[&str]) -> Value {
+    json!({"name": name, "pool": pool, "after": after, "transform": {"template": "x"}})
+}
+
+fn diamond() -> PipelineSpec {
+    pipeline(json!([
+        stage("a", "p", &[]),
+        stage("quick", "q", &["a"]),
+        stage("slow", "q", &["a"]),
+        stage("end", "r", &["quick", "slow"]),
+    ]))
+}
+
+fn seconds(_: &str, stage: &Stage) -> f64 {
+    match stage.name.as_str() {
+        "a" => 10.0,
+        "quick" => 1.0,
+        "slow" => 30.0,
+        _ => 20.0,
+    }
+}
+
+fn start_by(stage: &str, deadline: u64) -> Vec<f64> {
+    let spec = diamond();
+    let one = Waiting { deadline: Some(deadline), ..waits(stage, 1, 3.0) };
+    let due = deadlines(&[one], &[("review".to_owned(), &spec)], &seconds, 1_000.0);
+    assert!(due.iter().all(|due| due.tasks == 3.0));
+    due.iter().map(|due| due.start_by).collect()
+}
+
+#[test]
+fn what_a_document_may_wait_is_split_over_the_longest_path() {
+    // 60 s of work by 1,180 s, so 120 s to wait; 10 of 60 s of the work are this stage's.
+    assert_eq!(start_by("a", 1_180_000), [1_020.0]);
+    // Behind the quick branch are 20 s alone.
+    assert_eq!(start_by("quick", 1_063_000), [1_002.0]);
+    assert_eq!(start_by("end", 1_120_000), [1_100.0]);
+    assert_eq!(start_by("a", 1_030_000), [1_000.0], "there is no time to wait");
+    assert_eq!(start_by("a", 999_000), [0.0; 0], "nothing helps it");
+    assert_eq!(start_by("elsewhere", 1_180_000), [0.0; 0]);
+}
+
+#[test]
+fn a_cycle_ends() {
+    let spec = pipeline(json!([stage("a", "p", &["b"]), stage("b", "p", &["a"])]));
+    let one = Waiting { deadline: Some(1_100_000), ..waits("a", 1, 1.0) };
+    assert_eq!(deadlines(&[one], &[("review".to_owned(), &spec)], &|_, _| 10.0, 1_000.0).len(), 1);
+}
+
+#[test]
+fn a_stage_that_was_never_measured_takes_as_long_as_the_others() {
+    let spec = diamond();
+    let pipelines = [("review".to_owned(), &spec)];
+    let times = |stage: &str, mean: f64| (("review".to_owned(), stage.to_owned()), (5.0, mean));
+    let loads = BTreeMap::from([
+        ("p".to_owned(), Load { stages: BTreeMap::from([times("a", 2.0)]), ..Load::default() }),
+        ("q".to_owned(), Load { stages: BTreeMap::from([times("slow", 4.0)]), ..Load::default() }),
+    ]);
+    let of = |position: usize, loads| service_of("review", &spec.stages[position], &pipelines, loads);
+    assert_eq!((of(0, &loads), of(2, &loads), of(3, &loads)), (2.0, 4.0, 3.0));
+    assert_eq!(of(3, &BTreeMap::new()), 10.0);
+}
+
+// Devices.
+
+fn wish(pool: &str, held: u32, lacking: u32, wanted: u32) -> Wish {
+    let resource = "nvidia.com/gpu".to_owned();
+    let pool = ("documents".to_owned(), pool.to_owned());
+    Wish { pool, resource, held, leaving: 0, lacking, priority: 0, wanted, benefit: f64::from(wanted) }
+}
+
+fn granted(wishes: &[Wish], pool: &str) -> Option<u32> {
+    grants(wishes).get(&("documents".to_owned(), pool.to_owned())).copied()
+}
+
+#[test]
+fn pools_are_free_while_no_device_is_missing() {
+    assert!(grants(&[wish("a", 2, 0, 5), wish("b", 1, 0, 9)]).is_empty());
+    assert!(
+        grants(&[wish("a", 2, 3, 5)]).is_empty(),
+        "a pool alone takes what there is, and its pods wait for the rest"
+    );
+    let other = Wish { resource: "amd.com/gpu".to_owned(), ..wish("b", 1, 0, 9) };
+    assert!(grants(&[wish("a", 2, 3, 5), other]).is_empty());
+}
+
+#[test]
+fn the_next_device_is_for_the_pool_that_it_helps_most_and_the_others_do_not_ask_for_it() {
+    let few = wish("few", 2, 2, 4);
+    let many = Wish { benefit: 1_000.0, ..wish("many", 2, 2, 4) };
+    let both = [few.clone(), many.clone()];
+    assert_eq!((granted(&both, "few"), granted(&both, "many")), (Some(2), Some(3)));
+    let urgent = [Wish { priority: 100, ..few }, many];
+    assert_eq!((granted(&urgent, "few"), granted(&urgent, "many")), (Some(3), Some(2)));
+}
+
+#[test]
+fn who_asks_for_the_next_device_goes_on_asking_while_others_need_it_about_as_much() {
+    let asks = |benefit: f64| Wish { benefit, ..wish("asks", 2, 1, 4) };
+    let other = Wish { benefit: 100.0, ..wish("other", 2, 0, 4) };
+    assert_eq!(granted(&[asks(90.0), other.clone()], "asks"), Some(3));
+    assert_eq!(granted(&[other.clone(), asks(90.0)], "asks"), Some(3));
+    assert_eq!(granted(&[asks(50.0), other.clone()], "asks"), Some(2));
+    let alike = |pool: &str| wish(pool, 2, 1, 4);
+    for pools in [["a", "b"], ["b", "a"]] {
+        assert_eq!(granted(&pools.map(alike), "a"), Some(3), "whoever is looked at first");
+    }
+}
+
+#[test]
+fn what_a_pool_holds_it_keeps_and_one_without_any_goes_on_asking() {
+    let holder = wish("holder", 4, 0, 4);
+    let urgent = Wish { priority: 100, ..wish("urgent", 0, 3, 3) };
+    let idle = wish("idle", 0, 1, 2);
+    let all = [holder, urgent, idle];
+    assert_eq!(granted(&all, "holder"), None, "it has what it wants");
+    assert_eq!((granted(&all, "urgent"), granted(&all, "idle")), (Some(1), Some(1)));
+    let leaving = [Wish { held: 2, leaving: 2, wanted: 2, ..all[0].clone() }, all[1].clone()];
+    assert_eq!(granted(&leaving, "urgent"), None, "what becomes free is enough");
+}
+
+#[test]
+fn urgent_documents_count_for_more() {
+    let pending = |pending: [u64; 4]| Depth { pending, ..Depth::default() };
+    assert_eq!(benefit(&pending([0, 0, 10, 0]), 3.0), 30.0);
+    assert_eq!(benefit(&pending([10, 0, 0, 10]), 3.0), 135.0);
+}
+
+#[test]
+fn a_pod_lacks_a_device_only_after_the_scheduler_had_its_time() {
+    let pod = |created: f64, has_node: bool| SeenPod {
+        name: created.to_string(),
+        created,
+        has_node,
+        lacks_device: !has_node,
+        priority: 5,
+        ..SeenPod::default()
+    };
+    let pods = [pod(900.0, true), pod(980.0, false), pod(995.0, false), SeenPod { leaving: true, ..pod(800.0, true) }];
+    let pool = ("documents".to_owned(), "readers".to_owned());
+    let wish = Wish::of(pool, "nvidia.com/gpu".to_owned(), &pods, 1_000.0);
+    assert_eq!((wish.held, wish.leaving, wish.lacking, wish.priority), (1, 1, 1, 5));
+}
+
+#[test]
+fn a_pool_that_may_have_fewer_takes_back_what_finds_no_device_and_says_why() {
+    let settings = Settings::between(0, 20);
+    let mut scaler = PoolScaler::default();
+    let pods: Vec<SeenPod> = (0..4)
+        .map(|number| SeenPod {
+            name: format!("pod-{number}"),
+            uid: format!("pod-{number}"),
+            created: 100.0,
+            ready_since: (number < 2).then_some(110.0),
+            has_node: number < 2,
+            lacks_device: number >= 2,
+            ..SeenPod::default()
+        })
+        .collect();
+    let agents = pods[..2].iter().map(|pod| PodStatus {
+        name: pod.name.clone(),
+        in_work: 2,
+        ready: true,
+        ..PodStatus::default()
+    });
+    let sight = Sight {
+        depth: Some(depth(300, 4)),
+        agents: Some(agents.collect()),
+        pods: Some(pods.clone()),
+        ..Sight::default()
+    };
+    let deployment = SeenDeployment { replicas: 4, ..SeenDeployment::default() };
+    let mut at = |granted: Option<u32>, now: f64| {
+        let outlook = Outlook { granted, ..Outlook::default() };
+        scaler.step(&settings, &sight, Some(&deployment), 2, outlook, now)
+    };
+    let free = at(None, 1_000.0);
+    assert!(free.decision.replicas > 4 && free.wanted == free.decision.replicas, "{:?}", free.decision);
+    let mut step = at(Some(2), 1_001.0);
+    // Not before a step down may follow a step up.
+    for second in 2..120 {
+        step = at(Some(2), 1_000.0 + f64::from(second));
+        if step.decision.replicas == 2 {
+            break;
+        }
+    }
+    assert_eq!((step.decision.replicas, step.decision.clamp, step.replicas), (2, Some(Clamp::Devices), Some(2)));
+    assert_eq!(step.decision.reason, Reason::Down);
+    assert!(step.wanted > 4, "what it would have is told all the same: {}", step.wanted);
+    assert!(step.choice.going.is_empty(), "nobody at work goes");
+}
