@@ -82,6 +82,26 @@ impl ColdStart {
         Self { quantiles, ..measured.clone() }
     }
 
+    /// The same with what is known of starts that are not done yet.
+    ///
+    /// While few were measured, those that were are the quick ones: a start that takes longer than the mean counts with its age
+    /// and half of that again.
+    pub fn with_overdue(mut self, ages: &[f64]) -> Self {
+        if self.count >= FEW {
+            return self;
+        }
+        let overdue: Vec<f64> = ages.iter().copied().filter(|age| *age > self.mean).map(|age| age * 1.5).collect();
+        if overdue.is_empty() {
+            return self;
+        }
+        let known = (self.count as f64).max(GUESSED);
+        let all = known + overdue.len() as f64;
+        self.mean = (self.mean * known + overdue.iter().sum::<f64>()) / all;
+        self.quantiles.extend(overdue);
+        self.quantiles.sort_by(f64::total_cmp);
+        self
+    }
+
     /// Seconds until a pod of that age is ready with probability `q`.
     pub fn remaining(&self, age: f64, q: f64) -> f64 {
         let passed = self.share_within(age);

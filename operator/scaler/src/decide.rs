@@ -21,6 +21,8 @@ const REACTION: f64 = 2.0;
 const RETURNS_AN_HOUR: f64 = 2.0;
 /// Cold starts that a change of direction fewer may cost: beyond, calm is dearer than what it saves.
 const DEAREST_CALM: f64 = 1.0;
+/// Turns down an hour that need not be put off: each is followed by one up.
+const TURNS_DOWN_AN_HOUR: f64 = 2.0;
 /// Fewer tasks than this are more likely not to come than to come.
 const LIKELY_TASKS: f64 = 0.5;
 /// Quantiles by which starts are reckoned with.
@@ -37,6 +39,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
         return held(settings, observation, Hold::Settings, now);
     }
     if let Some(hold) = doubt(observation, history, now) {
+        history.unread = true;
         return held(settings, observation, hold, now);
     }
     if history.reading.is_none() && observation.replicas > 0 && history.last_up.is_none() {
@@ -45,6 +48,8 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     }
     let since_last = history.reading.map_or(0.0, |reading| now - reading.at);
     history.learn(settings, observation, now);
+    let purse = f64::from(observation.replicas) * settings.terms.calm_share;
+    history.calm.earn(purse, TURNS_DOWN_AN_HOUR / 3_600.0, since_last);
     let nothing = Pods::default();
     let seen = Seen::new(settings, history, observation, observation.pods.as_ref().unwrap_or(&nothing), now);
     let wanted = match &settings.queue {
@@ -53,7 +58,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
         }
         None => seen.wanted(history, since_last),
     };
-    let decision = seen.bounded(history, wanted);
+    let decision = seen.bounded(history, wanted, since_last);
     let late = 1.0 - seen.cold_start.share_within((settings.target.wait - REACTION).max(0.0));
     history.decided(observation.replicas, decision.replicas, late, now);
     decision
@@ -86,7 +91,7 @@ impl<'a> Seen<'a> {
             settings,
             observation,
             pods,
-            cold_start: ColdStart::with_guess(observation.cold_start.as_ref()),
+            cold_start: ColdStart::with_guess(observation.cold_start.as_ref()).with_overdue(&pods.starting),
             pending: observation.pending() as f64,
             busy: observation.in_work() as f64 + observation.interactive,
             slots: f64::from(observation.slots_per_pod),
@@ -279,7 +284,7 @@ impl<'a> Seen<'a> {
     }
 
     /// The decision that the terms make within bounds, without interrupting work and without going to and fro.
-    fn bounded(&self, history: &mut History, wanted: Wanted) -> Decision {
+    fn bounded(&self, history: &mut History, wanted: Wanted, since_last: f64) -> Decision {
         let before = self.observation.replicas;
         let strongest =
             wanted.terms.iter().copied().reduce(|one, other| if other.replicas > one.replicas { other } else { one });
@@ -298,7 +303,7 @@ impl<'a> Seen<'a> {
         if replicas < before && replicas < held {
             (replicas, clamp) = (held.min(before), Some(Clamp::BusyPods));
         }
-        if let Some((slower, until)) = self.damped(history, before, replicas, min) {
+        if let Some((slower, until)) = self.damped(history, before, replicas, min, since_last) {
             (replicas, clamp) = (before, Some(slower));
             again_at = earlier(again_at, until);
         }
@@ -314,7 +319,14 @@ impl<'a> Seen<'a> {
     }
 
     /// Why a change must wait, and until when if that is known.
-    fn damped(&self, history: &mut History, before: u32, replicas: u32, min: u32) -> Option<(Clamp, Option<f64>)> {
+    fn damped(
+        &self,
+        history: &mut History,
+        before: u32,
+        replicas: u32,
+        min: u32,
+        since_last: f64,
+    ) -> Option<(Clamp, Option<f64>)> {
         let now = self.now;
         history.wanted_up = (replicas > before).then(|| history.wanted_up.unwrap_or(now));
         history.wanted_down = (replicas < before).then(|| history.wanted_down.unwrap_or(now));
@@ -346,7 +358,11 @@ impl<'a> Seen<'a> {
         let turn = history.last_up.filter(|up| history.last_down.is_none_or(|down| down < *up));
         let settled =
             turn.and(history.settled_until()).filter(|until| self.settings.terms.damping && busy && *until > now);
-        within(turn, pause).or(settled).map(|until| (Clamp::Reversal, Some(until)))
+        let held = within(turn, pause).or(settled).map(|until| (Clamp::Reversal, Some(until)));
+        if held.is_some() || turn.is_none() || replicas == 0 || !self.settings.terms.damping {
+            return held;
+        }
+        history.calm.put_off(f64::from(before - replicas) * since_last).then_some((Clamp::Reversal, None))
     }
 }
 

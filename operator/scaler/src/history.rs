@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    calm::Calm,
     idle::Idle,
     observation::{Observation, ServiceTime},
     season::Season,
@@ -53,6 +54,8 @@ pub struct History {
     pub(crate) jumped_since: Option<f64>,
     /// Since when nothing was counted though tasks are in work.
     pub(crate) still_since: Option<f64>,
+    /// Whether numbers were held since the last reading.
+    pub(crate) unread: bool,
     /// Arrivals by the time of their bin, the newest last: the ages of what waits follow from them.
     arrived: Vec<(f64, u32)>,
     /// Seconds of a bin.
@@ -63,6 +66,7 @@ pub struct History {
     pub(crate) dispersion: f64,
     service: Vec<Learned>,
     pub(crate) idle: Idle,
+    pub(crate) calm: Calm,
     pub(crate) season: Season,
     /// From 0 to 1: how dear late tasks are, see [`History::price`].
     pub(crate) care: f64,
@@ -109,12 +113,14 @@ impl Default for History {
             reading: None,
             jumped_since: None,
             still_since: None,
+            unread: false,
             arrived: Vec::new(),
             width: 1.0,
             rate: 0.0,
             dispersion: 1.0,
             service: Vec::new(),
             idle: Idle::default(),
+            calm: Calm::default(),
             season: Season::default(),
             care: CARE_AT_FIRST,
             lessons: 0.0,
@@ -139,7 +145,9 @@ impl History {
         let waits = observation.waits.unwrap_or(crate::Waits { started: 0, late: 0 });
         if let Some(before) = self.reading {
             let new = arrivals.saturating_sub(before.arrivals);
-            self.learn_arrivals(settings, new, now - before.at, now);
+            let over = self.arrived_over(observation, new, now - before.at);
+            self.note_arrivals(settings, new, over, now);
+            self.learn_arrivals(new, now - before.at);
             self.idle.passed((now - before.at).max(0.0), new);
             self.season.learn(now, new, now - before.at);
             if settings.terms.feedback {
@@ -153,6 +161,7 @@ impl History {
             }
         }
         let backlog = observation.pending().saturating_add(observation.in_work());
+        self.unread = false;
         self.without_work = (backlog == 0).then(|| self.without_work.unwrap_or(now));
         self.reading = Some(Reading {
             at: now,
@@ -240,19 +249,42 @@ impl History {
         self.service.iter().map(|known| f64::from(known.mean) * known.count as f64).sum::<f64>() / count
     }
 
-    fn learn_arrivals(&mut self, settings: &Settings, new: u64, passed: f64, now: f64) {
+    /// Over how many seconds until now new tasks came: none, unless they could not be seen coming.
+    fn arrived_over(&self, observation: &Observation, new: u64, passed: f64) -> f64 {
+        let unread = if self.unread { passed } else { 0.0 };
+        // With none that was there before, the oldest that waits is one of the new.
+        let oldest = observation.oldest_wait.filter(|_| observation.pending() <= new).unwrap_or(0.0);
+        unread.max(oldest).max(0.0)
+    }
+
+    /// Takes note of when tasks came: evenly over so many seconds.
+    fn note_arrivals(&mut self, settings: &Settings, new: u64, over: f64, now: f64) {
         self.width = (settings.target.wait / 16.0).max(1.0);
-        let width = self.width;
-        if new > 0 {
-            let count = u32::try_from(new).unwrap_or(u32::MAX);
-            match self.arrived.last_mut() {
-                Some((start, tasks)) if now - *start < width => *tasks = tasks.saturating_add(count),
-                _ => self.arrived.push(((now * 100.0).round() / 100.0, count)),
-            }
-            if self.arrived.len() > BINS {
-                self.arrived.remove(0);
+        // No more bins than leave room for those of before.
+        let parts = (over / self.width).ceil().clamp(1.0, BINS as f64 / 2.0);
+        let mut told = 0;
+        for part in 1..=parts as u32 {
+            let until = (new as f64 * f64::from(part) / parts).round() as u64;
+            let count = u32::try_from(until.saturating_sub(told)).unwrap_or(u32::MAX);
+            told = until;
+            if count > 0 {
+                self.arrived_from(now - over * (1.0 - f64::from(part - 1) / parts), count);
             }
         }
+        if self.arrived.len() > BINS {
+            self.arrived.drain(..self.arrived.len() - BINS);
+        }
+    }
+
+    /// Adds tasks to the newest bin, or begins one at that time.
+    fn arrived_from(&mut self, at: f64, count: u32) {
+        match self.arrived.last_mut() {
+            Some((start, tasks)) if at - *start < self.width => *tasks = tasks.saturating_add(count),
+            _ => self.arrived.push(((at * 100.0).round() / 100.0, count)),
+        }
+    }
+
+    fn learn_arrivals(&mut self, new: u64, passed: f64) {
         if passed <= 0.0 {
             return;
         }
@@ -358,6 +390,11 @@ impl History {
             }
             left -= tasks;
             end = start;
+        }
+        // Of what could not be seen coming, only the age of the oldest is known for certain.
+        let unseen = |last: &&mut (f64, f64)| oldest.is_some_and(|oldest| oldest > last.0 + self.width);
+        if let Some(last) = waiting.last_mut().filter(unseen) {
+            last.0 = oldest.unwrap_or(last.0);
         }
         if left > 0.0 {
             let youngest = waiting.last().map_or(0.0, |last| last.0);

@@ -3,6 +3,7 @@
 //! Knows no cluster, no broker and no clock: what was seen and what time it is are arguments. Times are in seconds.
 
 mod budget;
+mod calm;
 mod cold_start;
 mod decide;
 mod decision;

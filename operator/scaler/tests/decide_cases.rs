@@ -3,8 +3,8 @@
 mod support;
 
 use scaler::{
-    Claim, Clamp, ColdStarts, Deadline, Decision, Foreseen, History, Hold, Invalid, Mode, Observation, Pods, Reason,
-    Settings, Term, Thresholds, Window, decide, recommend, share, start_by,
+    Claim, Clamp, ColdStart, ColdStarts, Deadline, Decision, Foreseen, History, Hold, Invalid, Mode, Observation, Pods,
+    Reason, Settings, Term, Thresholds, Window, decide, recommend, share, start_by,
 };
 use support::{MONDAY, Pool};
 
@@ -78,7 +78,7 @@ fn a_cooldown_that_is_set_is_kept_to_the_second() {
 fn a_pool_is_started_before_its_first_task_arrives() {
     let settings = settings(5.0);
     let mut observation = Observation::empty_at(MONDAY, 4);
-    observation.cold_start = Some(scaler::ColdStart::constant(20.0));
+    observation.cold_start = Some(ColdStart::constant(20.0));
     let coming = Foreseen { at: MONDAY + 18.0, over: 1.0, tasks: 3.0, probability: 1.0 };
     observation.foreseen = vec![coming];
     let decision = decide(&settings, &mut History::default(), &observation, MONDAY);
@@ -211,6 +211,37 @@ fn counters_that_stand_still_though_tasks_are_in_work_are_stale_whatever_time_th
 }
 
 #[test]
+fn what_came_while_nothing_could_be_read_is_not_taken_for_new() {
+    let settings = settings(90.0);
+    let mut pool = Pool::new(20.0, 5.0, 4);
+    pool.second(&settings, 0);
+    pool.arrivals += 1;
+    pool.waiting.push(pool.now);
+    for _ in 0..60 {
+        pool.now += 1.0;
+        let mut observation = pool.observation();
+        observation.work = None;
+        let decision = decide(&settings, &mut pool.history, &observation, pool.now);
+        assert_eq!((decision.replicas, decision.reason), (0, Reason::Held(Hold::Missing)));
+    }
+    for _ in 0..200 {
+        pool.second(&settings, 0);
+    }
+    assert_eq!((pool.started, pool.late), (1, 0));
+}
+
+#[test]
+fn starts_that_are_not_done_though_they_should_be_lengthen_what_is_reckoned_with() {
+    let measured = ColdStart { quantiles: vec![5.0, 10.0, 15.0], mean: 10.0, count: 3 };
+    let with = |ages: &[f64]| measured.clone().with_overdue(ages);
+    assert_eq!(with(&[2.0, 9.0]), measured, "starts that are young say nothing");
+    let overdue = with(&[60.0, 60.0, 2.0]);
+    assert!(overdue.mean > 30.0 && overdue.quantile(1.0) >= 90.0, "{overdue:?}");
+    let known = ColdStart::constant(10.0);
+    assert_eq!(known.clone().with_overdue(&[60.0]), known, "one slow start of a thousand");
+}
+
+#[test]
 fn a_long_start_is_remembered_when_many_short_ones_followed() {
     let mut starts = ColdStarts::default();
     starts.measured(70.0);
@@ -254,6 +285,7 @@ fn settings_that_contradict_themselves_are_named_and_hold() {
     check(|settings| settings.target.wait = f64::NAN, "target.wait");
     check(|settings| settings.target.wait = -3.0, "target.wait");
     check(|settings| settings.target.utilization = Some(1.2), "target.utilization");
+    check(|settings| settings.terms.calm_share = f64::NAN, "terms.calmShare");
     check(|settings| settings.queue = Some(Thresholds { down_at: 100, ..Thresholds::default() }), "queue.downAt");
     let window = Window { from_minute: 0, to_minute: 100, min_replicas: 0, max_replicas: 5 };
     let overlapping = |settings: &mut Settings| {

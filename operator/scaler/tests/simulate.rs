@@ -43,6 +43,25 @@ fn burst(tasks: usize) -> Trace {
 }
 
 #[test]
+fn a_share_for_calm_turns_less_often_and_costs_no_more_than_that() {
+    let world = world(15.0, 2);
+    let trace = trace(Shape::Sawtooth, 2);
+    let with = |share: f64| {
+        let mut settings = Settings::between(0, world.max_replicas);
+        settings.target.wait = world.slo;
+        settings.terms.calm_share = share;
+        run(&Chain::single(&trace), &world, vec![Box::new(Docket::new(settings))], false).outcome
+    };
+    let (cheapest, calmer, calmest) = (with(0.0), with(0.05), with(0.2));
+    assert!(calmer.reversals_per_hour < cheapest.reversals_per_hour, "{calmer:?}");
+    assert!(calmest.reversals_per_hour < 0.5 * cheapest.reversals_per_hour, "{calmest:?}");
+    // What is kept is learned from as well, so that the share is not exact.
+    assert!(calmest.pod_seconds < 1.3 * cheapest.pod_seconds, "{calmest:?}");
+    assert!(calmest.slo_attainment >= cheapest.slo_attainment - 0.005, "{calmest:?}");
+    assert!(calmest.interrupted == 0.0, "{calmest:?}");
+}
+
+#[test]
 fn a_trace_that_cannot_be_is_refused_with_its_line() {
     let check = |text: &str, expect: &str| {
         let error = parse("t.csv", text, None).expect_err("this cannot be").to_string();

@@ -105,6 +105,8 @@ pub struct Row {
     pub slots: u32,
     /// The trace.
     pub trace: String,
+    /// Its tasks.
+    pub tasks: usize,
     /// Pod-seconds of the clairvoyant plan, over seeds.
     pub clairvoyant: f64,
     /// Rivals, each at its defaults and at its best.
@@ -228,6 +230,7 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
             slo: world.slo,
             slots: world.slots,
             trace: trace.name.clone(),
+            tasks: trace.jobs.len(),
             clairvoyant,
             rivals: Vec::new(),
             ours: Vec::new(),

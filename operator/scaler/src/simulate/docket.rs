@@ -7,6 +7,8 @@ use crate::{Foreseen, History, Observation, Pods, ServiceTime, Settings, Waits, 
 const EPOCH: f64 = 1_767_571_200.0;
 /// The operator decides every second for pools with work.
 const EVERY: f64 = 1.0;
+/// It looks at a pool that sleeps as well, so that nothing that it was not woken for waits for ever.
+const ASLEEP: f64 = 30.0;
 
 /// Docket's autoscaler.
 pub struct Docket {
@@ -32,6 +34,7 @@ impl Policy for Docket {
             && view.foreseen.is_empty();
         let again_at =
             if quiet { decision.next_change_at.map_or(f64::INFINITY, |at| at - EPOCH) } else { view.now + EVERY };
+        let again_at = again_at.min(view.now + ASLEEP);
         Command {
             replicas: decision.replicas,
             pulling: Some(decision.pulling.max(1)),
