@@ -88,16 +88,21 @@ impl Group {
     }
 }
 
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+fn has_device(pod: &Pod) -> bool {
+    let claims = pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_ref());
+    claims.is_some_and(|claims| !claims.is_empty()) || devices(pod).next().is_some()
+}
+
+/// What a pod's status says of one kind of condition.
+pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
 }
 
-/// Whether a pod asks for a device: extended resources alone have a domain in their names.
-fn has_device(pod: &Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let limits = spec.containers.iter().filter_map(|container| container.resources.as_ref()?.limits.as_ref());
-    spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty())
-        || limits.flat_map(|limits| limits.keys()).any(|resource| resource.contains('/'))
+/// The extended resources that a pod asks for: Kubernetes' own have no domain in their names.
+pub(crate) fn devices(pod: &Pod) -> impl Iterator<Item = &str> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let limits = containers.filter_map(|container| container.resources.as_ref()?.limits.as_ref());
+    limits.flat_map(|limits| limits.keys()).map(String::as_str).filter(|resource| resource.contains('/'))
 }
 
 /// Why a pod's container does not run.

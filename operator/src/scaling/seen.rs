@@ -7,15 +7,15 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{Pod, PodCondition},
-    },
+    api::{apps::v1::Deployment, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 
-use crate::names::{DELETION_COST, POOL_LABEL};
+use crate::{
+    agent_pool::pods_seen::{condition, devices},
+    names::{DELETION_COST, POOL_LABEL},
+};
 
 /// A namespace and a pool in it.
 pub type Pool = (String, String);
@@ -61,8 +61,7 @@ impl SeenPod {
         if matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")) {
             return None;
         }
-        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let ready = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let ready = condition(pod, "Ready").filter(|ready| ready.status == "True");
         let created = seconds(pod.metadata.creation_timestamp.as_ref()).unwrap_or_default();
         let seen = Self {
             name: pod.name_any(),
@@ -81,16 +80,9 @@ impl SeenPod {
 
 /// Whether the scheduler says of a pod that a device is what it lacks. It says so in words alone.
 fn lacks_device(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let unplaced = |condition: &&PodCondition| condition.type_ == "PodScheduled" && condition.status == "False";
-    let Some(why) = conditions.iter().find(unplaced).and_then(|condition| condition.message.as_deref()) else {
-        return false;
-    };
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let limits = containers.filter_map(|container| container.resources.as_ref()?.limits.as_ref());
-    // Kubernetes' own resources have no domain in their names.
-    let mut devices = limits.flat_map(|limits| limits.keys()).filter(|resource| resource.contains('/'));
-    devices.any(|device| why.contains(&format!("Insufficient {device}")))
+    let unplaced = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False");
+    let why = unplaced.and_then(|scheduled| scheduled.message.as_deref());
+    why.is_some_and(|why| devices(pod).any(|device| why.contains(&format!("Insufficient {device}"))))
 }
 
 impl SeenDeployment {
