@@ -10,7 +10,7 @@ use operator::scaling::{
     foreseen::{Load, service_of},
     kinds::{Waiting, waiting, work},
     observe::Sight,
-    pool::{Outlook, PoolScaler},
+    pool::{Outlook, PoolScaler, Step},
     seen::{SeenDeployment, SeenPod},
 };
 use queue::{Depth, jetstream::Sampled};
@@ -263,50 +263,67 @@ fn a_pod_lacks_a_device_only_after_the_scheduler_had_its_time() {
     assert_eq!((wish.held, wish.leaving, wish.lacking, wish.priority), (1, 1, 1, 5));
 }
 
+/// A pool of four agents, of which two have found no device.
+struct Scarce {
+    scaler: PoolScaler,
+    sight: Sight,
+}
+
+impl Scarce {
+    fn with(depth: Depth, in_work: u32) -> Self {
+        let pods: Vec<SeenPod> = (0..4)
+            .map(|number| SeenPod {
+                name: format!("pod-{number}"),
+                uid: format!("pod-{number}"),
+                created: 100.0,
+                ready_since: (number < 2).then_some(110.0),
+                has_node: number < 2,
+                lacks_device: number >= 2,
+                ..SeenPod::default()
+            })
+            .collect();
+        let agents = pods[..2]
+            .iter()
+            .map(|pod| PodStatus { name: pod.name.clone(), in_work, ready: true, ..PodStatus::default() })
+            .collect();
+        let sight = Sight { depth: Some(depth), agents: Some(agents), pods: Some(pods), ..Sight::default() };
+        Self { scaler: PoolScaler::default(), sight }
+    }
+
+    fn at(&mut self, settings: &Settings, granted: Option<u32>, now: f64) -> Step {
+        let deployment = SeenDeployment { replicas: 4, ..SeenDeployment::default() };
+        let outlook = Outlook { granted, ..Outlook::default() };
+        self.scaler.step(settings, &self.sight, Some(&deployment), 2, outlook, now)
+    }
+
+    /// The step that takes back what was asked for in vain: not before a step down may follow a step up.
+    fn limited(&mut self, settings: &Settings, granted: u32) -> Step {
+        let mut steps = (1..120).map(|second| self.at(settings, Some(granted), 1_000.0 + f64::from(second)));
+        steps.find(|step| step.decision.replicas < 4).expect("a step down within two minutes")
+    }
+}
+
 #[test]
 fn a_pool_that_may_have_fewer_takes_back_what_finds_no_device_and_says_why() {
     let settings = Settings::between(0, 20);
-    let mut scaler = PoolScaler::default();
-    let pods: Vec<SeenPod> = (0..4)
-        .map(|number| SeenPod {
-            name: format!("pod-{number}"),
-            uid: format!("pod-{number}"),
-            created: 100.0,
-            ready_since: (number < 2).then_some(110.0),
-            has_node: number < 2,
-            lacks_device: number >= 2,
-            ..SeenPod::default()
-        })
-        .collect();
-    let agents = pods[..2].iter().map(|pod| PodStatus {
-        name: pod.name.clone(),
-        in_work: 2,
-        ready: true,
-        ..PodStatus::default()
-    });
-    let sight = Sight {
-        depth: Some(depth(300, 4)),
-        agents: Some(agents.collect()),
-        pods: Some(pods.clone()),
-        ..Sight::default()
-    };
-    let deployment = SeenDeployment { replicas: 4, ..SeenDeployment::default() };
-    let mut at = |granted: Option<u32>, now: f64| {
-        let outlook = Outlook { granted, ..Outlook::default() };
-        scaler.step(&settings, &sight, Some(&deployment), 2, outlook, now)
-    };
-    let free = at(None, 1_000.0);
+    let mut pool = Scarce::with(depth(300, 4), 2);
+    let free = pool.at(&settings, None, 1_000.0);
     assert!(free.decision.replicas > 4 && free.wanted == free.decision.replicas, "{:?}", free.decision);
-    let mut step = at(Some(2), 1_001.0);
-    // Not before a step down may follow a step up.
-    for second in 2..120 {
-        step = at(Some(2), 1_000.0 + f64::from(second));
-        if step.decision.replicas == 2 {
-            break;
-        }
-    }
+    let step = pool.limited(&settings, 2);
     assert_eq!((step.decision.replicas, step.decision.clamp, step.replicas), (2, Some(Clamp::Devices), Some(2)));
     assert_eq!(step.decision.reason, Reason::Down);
     assert!(step.wanted > 4, "what it would have is told all the same: {}", step.wanted);
     assert!(step.choice.going.is_empty(), "nobody at work goes");
+}
+
+#[test]
+fn a_pool_that_has_fewer_than_its_least_for_want_of_devices_says_so() {
+    let settings = Settings::between(4, 4);
+    let mut pool = Scarce::with(depth(0, 0), 0);
+    pool.at(&settings, None, 1_000.0);
+    for granted in [3, 2] {
+        let step = pool.limited(&settings, granted);
+        let told = (step.decision.replicas, step.decision.clamp, step.wanted);
+        assert_eq!(told, (granted, Some(Clamp::Devices), 4), "{:?}", step.decision);
+    }
 }

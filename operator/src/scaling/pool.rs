@@ -124,8 +124,10 @@ impl PoolScaler {
             Some(history) => wanted(&decide(&free, history, &observation, now), &free, now),
             None => wanted(&decision, &free, now),
         };
-        let is_bound = matches!(decision.clamp, None | Some(Clamp::Maximum | Clamp::ScheduledMaximum));
-        if outlook.granted.is_some() && is_bound && decision.replicas < wanted {
+        // Its bounds are no higher than what it may have, so a bound that leaves it with less than it wants is that limit.
+        let waits =
+            matches!(decision.clamp, Some(Clamp::BusyPods | Clamp::Reversal | Clamp::Stabilization | Clamp::Cooldown));
+        if outlook.granted.is_some() && !waits && decision.replicas < wanted {
             decision.clamp = Some(Clamp::Devices);
         }
         let choice = self.choice(sight, deployment, &decision, now);
