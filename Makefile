@@ -62,9 +62,8 @@ cluster: images ## The demonstration on a real Kubernetes, which it brings up on
 cluster-down: ## Ends that Kubernetes and removes everything of it
 	@e2e/cluster/down.sh
 
-# Most of a slow test is waiting, on two cores for the other two as well.
 test: models servers ## Runs everything that passes or fails
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test $(SELECTION)
+	@scripts/test.sh $(SELECTION)
 
 e2e: images ## Runs the user stories on a real Kubernetes of their own (needs root); E2E_KEEP=1 leaves it, E2E_STORY=NAME picks
 	@e2e/cluster/e2e.sh $(SELECTION)

@@ -10,8 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 name=e2e
 selection=("$@")
 reports=.reports/e2e
-# The process that does the rest on clusters of its own, while there is one.
-beside=
+# Processes that tell stories on clusters of their own, while there are some, by what follows the name of the cluster.
+declare -A beside=() said=()
 step() { printf '\n== %s\n' "$*"; }
 
 finish() {
@@ -22,10 +22,9 @@ finish() {
         cp "${XDG_STATE_HOME:-$HOME/.local/state}/docket/clusters/$name/logs/"*.log "$reports/" 2>/dev/null || true
         echo "the logs of the cluster are in $reports"
     fi
-    if [[ -n $beside ]] && kill "$beside" 2>/dev/null; then
-        e2e/cluster/down.sh --name "$name-faults"
-        e2e/cluster/down.sh --name "$name-install"
-    fi
+    for suffix in "${!beside[@]}"; do
+        kill "${beside[$suffix]}" 2>/dev/null && e2e/cluster/down.sh --name "$name-$suffix"
+    done
     if [[ -n ${E2E_KEEP-} ]]; then
         echo "the cluster stays:  e2e/cluster/run.sh --name $name kubectl get pods --all-namespaces"
     else
@@ -33,48 +32,61 @@ finish() {
     fi
 }
 
+# stories CLUSTER TEST THREADS ARGUMENTS…
 stories() {
-    local test=$1 threads=$2 cluster=${3:-$name}
-    step "$test"
+    local cluster=$1 test=$2 threads=$3
+    shift 3
+    step "$test $*"
     e2e/cluster/run.sh --name "$cluster" cargo test "${selection[@]}" --test "$test" -- --ignored --nocapture \
-        --test-threads "$threads" ${E2E_STORY:+"$E2E_STORY"}
+        --test-threads "$threads" "$@"
 }
 
-# on_its_own SUFFIX TEST OPTIONS…: on a cluster that ends with the test.
+# on_its_own SUFFIX "OPTIONS OF THE CLUSTER" TEST ARGUMENTS…: one story after the other, on a cluster that ends with them.
 on_its_own() {
-    local cluster=$name-$1 test=$2 status=0
-    shift 2
+    local cluster=$name-$1 options=$2 test=$3 status=0
+    shift 3
     e2e/cluster/down.sh --name "$cluster"
-    e2e/cluster/up.sh --name "$cluster" "$@"
-    stories "$test" 1 "$cluster" || status=$?
+    # shellcheck disable=SC2086
+    e2e/cluster/up.sh --name "$cluster" $options
+    stories "$cluster" "$test" 1 "$@" || status=$?
     e2e/cluster/down.sh --name "$cluster"
     return $status
 }
 
-# All are run, so that one run names everything that is wrong. Most of a story is waiting, so what needs a cluster of its own
-# takes place beside them, and what it said is shown when it is over: the operator as a process among fake nodes, and the
-# stories of installation, of which each takes Docket away.
-wrong=()
-said=$(mktemp)
-{
-    failed=0
-    [[ -n ${E2E_STORY-} ]] || on_its_own faults e2e_faults --kwok 4 || failed=1
-    on_its_own install e2e_install || failed=1
-    exit $failed
-} >"$said" 2>&1 &
-beside=$!
+# begin SUFFIX …: on_its_own, beside everything else; what it says is shown when it is over.
+begin() {
+    said[$1]=$(mktemp)
+    on_its_own "$@" >"${said[$1]}" 2>&1 &
+    beside[$1]=$!
+}
 
 # A new one each time: the audit log is about these stories alone.
 e2e/cluster/down.sh --name "$name"
 trap finish EXIT
 e2e/cluster/up.sh --name "$name"
-stories e2e_cluster 4 || wrong+=(e2e_cluster)
-stories e2e_stories 4 || wrong+=(e2e_stories)
+
+if [[ -n ${E2E_STORY-} ]]; then
+    stories "$name" e2e_stories 1 "$E2E_STORY"
+    step "the stories of that name passed"
+    exit
+fi
+
+# All are run, so that one run names everything that is wrong. Most of a story is waiting, so they are told side by side; those
+# that must be alone, those of installation, which take Docket away, and the operator as a process among fake nodes have
+# clusters of their own.
+begin alone "" e2e_stories alone::
+begin install "" e2e_install
+wrong=()
+stories "$name" e2e_cluster 4 || wrong+=(e2e_cluster)
+stories "$name" e2e_stories 4 --skip alone:: || wrong+=(e2e_stories)
 # About what the stories made the operator do.
-[[ -n ${E2E_STORY-} ]] || stories e2e_rights 1 || wrong+=(e2e_rights)
-wait "$beside" || wrong+=("e2e_install or e2e_faults")
-beside=
-cat "$said"
-rm -f "$said"
+stories "$name" e2e_rights 1 || wrong+=(e2e_rights)
+begin faults "--kwok 4" e2e_faults
+for suffix in alone install faults; do
+    wait "${beside[$suffix]}" || wrong+=("those on the cluster $name-$suffix")
+    unset "beside[$suffix]"
+    cat "${said[$suffix]}"
+    rm -f "${said[$suffix]}"
+done
 ((${#wrong[@]} == 0)) || { echo "failed: ${wrong[*]}" >&2; exit 1; }
 step "all stories passed after $SECONDS s"

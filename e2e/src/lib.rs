@@ -31,7 +31,7 @@ pub use gateway::{Ended, Gateway};
 pub use installation::{
     DEFINITIONS, HOME, Installation, OPERATOR, RELEASE, helm, helm_charts, helm_rollback, installed, kustomize, remove,
 };
-pub use namespace::{Cluster, alone_with_namespace, with_namespace, with_namespace_only};
+pub use namespace::{Cluster, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
 pub use processes::crash;
 pub use steps::Steps;

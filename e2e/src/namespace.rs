@@ -15,7 +15,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tokio::{sync::RwLock, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     Expectation, Gateway, Kind, command,
@@ -36,21 +36,11 @@ const TOKENS: &str = "docket-gateway-tokens";
 /// Who stories write as.
 const MANAGER: &str = "e2e";
 
-/// Stories that break what all share (the operator, the broker) run while no other does.
-static TURN: RwLock<()> = RwLock::const_new(());
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Runs a story in a namespace of its own, beside others. It enforces restricted Pod Security. Afterwards it is deleted,
 /// which must succeed too; with E2E_KEEP it stays. Docket is installed first where it is not.
 pub async fn with_namespace(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
-    let _turn = TURN.read().await;
-    installed(&connect().await?).await?;
-    tell(story).await
-}
-
-/// As [`with_namespace`], while no other story runs.
-pub async fn alone_with_namespace(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
-    let _turn = TURN.write().await;
     installed(&connect().await?).await?;
     tell(story).await
 }

@@ -1,17 +1,15 @@
 //! What users do with Docket, and what happens to it meanwhile.
 
+#[path = "stories/alone/mod.rs"]
+mod alone;
 #[path = "stories/bad_objects.rs"]
 mod bad_objects;
-#[path = "stories/chains.rs"]
-mod chains;
 #[path = "stories/deletion.rs"]
 mod deletion;
 #[path = "stories/devices.rs"]
 mod devices;
 #[path = "stories/documents.rs"]
 mod documents;
-#[path = "stories/gaps.rs"]
-mod gaps;
 #[path = "stories/kills.rs"]
 mod kills;
 #[path = "stories/letters.rs"]
@@ -26,5 +24,3 @@ mod samples;
 mod scaling;
 #[path = "stories/tampering.rs"]
 mod tampering;
-#[path = "stories/tokens.rs"]
-mod tokens;

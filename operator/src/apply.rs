@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     context::Context,
+    difference::{difference, holds},
     names::{APPLIED_ANNOTATION, FIELD_MANAGER, STATUS_MANAGER, digest},
 };
 
@@ -154,7 +155,7 @@ impl Child {
     }
 
     /// What is sent: with the field that is left to others as it is, under the condition that it still is.
-    fn as_applied(&self, mut wanted: Value, live: Option<&Value>) -> Value {
+    pub fn as_applied(&self, mut wanted: Value, live: Option<&Value>) -> Value {
         let Some(left) = &self.left else { return wanted };
         let value = live.map_or(Some(&left.at_first), |live| live.pointer(left.pointer));
         let (parent, field) = left.pointer.rsplit_once('/').expect("a pointer to a field");
@@ -374,46 +375,12 @@ where
 }
 
 /// A patch of a status. With the uid a successor of the same name is left alone; fields that are gone are removed by null.
-fn status_patch(meta: &ObjectMeta, read: Read, before: &Value, after: &Value) -> Value {
+pub fn status_patch(meta: &ObjectMeta, read: Read, before: &Value, after: &Value) -> Value {
     let mut patch = json!({"metadata": {"uid": meta.uid}, "status": difference(before, after)});
     if read == Read::Before && patch["status"].get("conditions").is_some() {
         patch["metadata"]["resourceVersion"] = json!(meta.resource_version);
     }
     patch
-}
-
-/// A merge patch that makes `before` into `after`.
-fn difference(before: &Value, after: &Value) -> Value {
-    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return after.clone() };
-    let mut patch = serde_json::Map::new();
-    for (field, value) in after {
-        match before.get(field) {
-            Some(same) if same == value => {}
-            Some(old) => {
-                patch.insert(field.clone(), difference(old, value));
-            }
-            None => {
-                patch.insert(field.clone(), value.clone());
-            }
-        }
-    }
-    for field in before.keys().filter(|field| !after.contains_key(*field)) {
-        patch.insert(field.clone(), Value::Null);
-    }
-    Value::Object(patch)
-}
-
-/// Whether everything that is wanted is so; what others have added is theirs.
-fn holds(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => {
-            wanted.iter().all(|(field, wanted)| live.get(field).is_some_and(|live| holds(live, wanted)))
-        }
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| holds(live, wanted))
-        }
-        (live, wanted) => live == wanted,
-    }
 }
 
 /// An answer of the API server, within the deadline.
@@ -431,56 +398,4 @@ pub async fn within<T>(
 
 fn refused(action: &'static str, object: String, source: kube::Error) -> Error {
     Error::Refused { action, object, source: Box::new(Refusal(source)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_others_add_is_no_difference_and_what_is_ours_and_changed_is_one() {
-        let wanted = json!({"metadata": {"labels": {"a": "1"}}, "spec": {"ports": [{"port": 80}]}});
-        let mut live = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "uid": "u"},
-            "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "clusterIP": "10.0.0.1"}});
-        assert!(holds(&live, &wanted));
-        live["spec"]["ports"][0]["port"] = json!(81);
-        assert!(!holds(&live, &wanted));
-        live["spec"]["ports"] = json!([{"port": 80}, {"port": 81}]);
-        assert!(!holds(&live, &wanted), "a further port is not ours to allow");
-    }
-
-    #[test]
-    fn a_field_that_is_left_to_others_is_named_as_it_is_and_is_no_difference() {
-        let object = json!({"metadata": {"name": "a"}, "spec": {"paused": false}});
-        let child = Child::new(ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()), object.clone())
-            .leaving("/spec/replicas", json!(2));
-        assert_eq!(child.as_applied(object.clone(), None)["spec"], json!({"paused": false, "replicas": 2}));
-        let live = json!({"metadata": {"name": "a", "resourceVersion": "7"}, "spec": {"paused": false, "replicas": 5}});
-        let applied = child.as_applied(object.clone(), Some(&live));
-        assert_eq!(applied["spec"]["replicas"], 5);
-        assert_eq!(applied["metadata"]["resourceVersion"], "7", "or a change since would be undone");
-        assert!(holds(&live, &object));
-    }
-
-    #[test]
-    fn a_patch_of_status_holds_what_changed_and_removes_what_is_gone() {
-        let before = json!({"waiting": 3, "replicas": 1, "effective": {"maxBatch": 8}});
-        let after = json!({"replicas": 2, "effective": {"maxBatch": 8}});
-        assert_eq!(difference(&before, &after), json!({"replicas": 2, "waiting": null}));
-        assert_eq!(difference(&Value::Null, &after), after);
-    }
-
-    #[test]
-    fn conditions_that_were_read_before_are_not_written_over_newer_ones() {
-        let meta =
-            ObjectMeta { uid: Some("u".to_owned()), resource_version: Some("7".to_owned()), ..ObjectMeta::default() };
-        let before = json!({"waiting": 3, "conditions": [{"type": "Ready", "observedGeneration": 3}]});
-        let mut after = json!({"waiting": 4, "conditions": [{"type": "Ready", "observedGeneration": 3}]});
-        let version =
-            |read, after: &Value| status_patch(&meta, read, &before, after)["metadata"]["resourceVersion"].clone();
-        assert_eq!(version(Read::Before, &after), Value::Null, "numbers alone are nobody else's");
-        after["conditions"][0]["status"] = json!("True");
-        assert_eq!(version(Read::Before, &after), "7");
-        assert_eq!(version(Read::Anew, &after), Value::Null);
-    }
 }

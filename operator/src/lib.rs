@@ -12,6 +12,7 @@ pub mod condition;
 pub mod config;
 pub mod context;
 pub mod definitions;
+pub mod difference;
 pub mod events;
 pub mod gathering;
 pub mod health;

@@ -14,7 +14,7 @@ pub mod threads;
 mod tokens;
 
 #[cfg(test)]
-#[path = "../tests/engine_support/tiny.rs"]
+#[path = "../tests/engine_tests/engine_support/tiny.rs"]
 mod tiny;
 
 use std::path::PathBuf;

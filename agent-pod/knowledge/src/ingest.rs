@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::{FutureExt as _, future::BoxFuture};
 
 use crate::{
     BoxError, ChunkRow, Digest, DocumentChunks, KnowledgeBase, chunk, content_digest, document_key, text_hash,
@@ -117,24 +118,30 @@ impl Ingestor {
     }
 
     /// Takes one document; commits when enough have gathered.
-    pub async fn add(&mut self, document: DocumentText) -> Result<(), Error> {
-        let (embedder, tokens, overlap) = (Arc::clone(&self.embedder), self.tokens, self.overlap);
-        let id = document.document.clone();
-        let work = tokio::task::spawn_blocking(move || prepare(document, &*embedder, tokens, overlap));
-        let pending = work.await.map_err(|source| Error::Chunk { document: id, source })?;
-        self.counts.documents += 1;
-        self.pending_chunks += pending.chunks.len();
-        self.pending.push(pending);
-        if self.pending.len() >= DOCUMENTS_A_COMMIT || self.pending_chunks >= CHUNKS_A_COMMIT {
-            self.commit().await?;
+    pub fn add<'a>(&'a mut self, document: DocumentText) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let (embedder, tokens, overlap) = (Arc::clone(&self.embedder), self.tokens, self.overlap);
+            let id = document.document.clone();
+            let work = tokio::task::spawn_blocking(move || prepare(document, &*embedder, tokens, overlap));
+            let pending = work.await.map_err(|source| Error::Chunk { document: id, source })?;
+            self.counts.documents += 1;
+            self.pending_chunks += pending.chunks.len();
+            self.pending.push(pending);
+            if self.pending.len() >= DOCUMENTS_A_COMMIT || self.pending_chunks >= CHUNKS_A_COMMIT {
+                self.commit().await?;
+            }
+            Ok(())
         }
-        Ok(())
+        .boxed()
     }
 
     /// Commits the rest. After the last run over a table, [`KnowledgeBase::compact`] makes it fast.
-    pub async fn finish(mut self) -> Result<Counts, Error> {
-        self.commit().await?;
-        Ok(self.counts)
+    pub fn finish(mut self) -> BoxFuture<'static, Result<Counts, Error>> {
+        async move {
+            self.commit().await?;
+            Ok(self.counts)
+        }
+        .boxed()
     }
 
     async fn commit(&mut self) -> Result<(), Error> {

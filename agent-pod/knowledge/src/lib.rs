@@ -1,5 +1,8 @@
 //! From files to searchable chunks: parsing in a child process, token-aware chunking, LanceDB tables, exact vector
 //! and full-text search fused by rank. This crate knows no models: vectors come in through [`Embedder`].
+//!
+//! Its functions return boxed futures. The code of an `async fn` is generated where it is awaited, here with much of LanceDB's
+//! each time; behind a box it is generated once.
 
 mod chunk;
 mod ingest;

@@ -10,7 +10,7 @@
 //! ```
 
 mod broker;
-mod call;
+pub mod call;
 pub mod cases;
 mod http;
 pub mod lab;
@@ -18,9 +18,9 @@ mod process;
 pub mod programs;
 mod proxy;
 pub mod report;
-mod rule;
-mod schema;
-mod state;
+pub mod rule;
+pub mod schema;
+pub mod state;
 mod trial;
 mod upstream;
 mod workload;

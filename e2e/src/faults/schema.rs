@@ -33,7 +33,7 @@ pub async fn fields(plural: &str, spec: &Value) -> Result<Vec<Field>> {
     Ok(fields)
 }
 
-fn leaves(path: &str, schema: &Value, into: &mut Vec<Field>) {
+pub fn leaves(path: &str, schema: &Value, into: &mut Vec<Field>) {
     let dot = if path.is_empty() { "" } else { "." };
     let properties = schema["properties"].as_object().filter(|properties| !properties.is_empty());
     if let Some(properties) = properties {
@@ -49,7 +49,7 @@ fn leaves(path: &str, schema: &Value, into: &mut Vec<Field>) {
     }
 }
 
-fn places(parts: &[&str], value: &Value, pointer: String, into: &mut Vec<String>) {
+pub fn places(parts: &[&str], value: &Value, pointer: String, into: &mut Vec<String>) {
     let Some((first, rest)) = parts.split_first() else { return into.push(pointer) };
     let name = first.trim_end_matches("[]").trim_end_matches("{}");
     let Some(value) = value.get(name) else { return };
@@ -93,24 +93,5 @@ pub fn another(value: &Value, schema: &Value) -> Result<Value> {
             Ok(Value::Object(fields))
         }
         other => bail!("there is no other value for {other}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_found_at_their_last_place() {
-        let schema = json!({"properties": {"stages": {"items": {"properties": {"name": {"type": "string"}}}},
-            "labels": {"additionalProperties": {"type": "string"}}}});
-        let mut fields = Vec::new();
-        leaves("", &schema, &mut fields);
-        let paths: Vec<&str> = fields.iter().map(|field| field.path.as_str()).collect();
-        assert_eq!(paths, ["stages[].name", "labels{}"]);
-        let mut found = Vec::new();
-        places(&["stages[]", "name"], &json!({"stages": [{"name": "a"}, {"name": "b"}]}), String::new(), &mut found);
-        assert_eq!(found, ["/stages/0/name", "/stages/1/name"]);
-        assert_eq!(another(&json!(3), &json!({"type": "integer", "maximum": 3})).ok(), Some(json!(2)));
     }
 }

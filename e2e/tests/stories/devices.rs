@@ -1,7 +1,7 @@
 //! Pools that want more devices than the nodes have.
 
 use anyhow::{Result, ensure};
-use e2e::{Cluster, Expectation, Kind, alone_with_namespace};
+use e2e::{Cluster, Expectation, Kind, with_namespace};
 use serde_json::json;
 
 /// What the nodes have some of.
@@ -10,7 +10,7 @@ const DEVICE: &str = "docket.dev/e2e-device";
 #[tokio::test]
 #[ignore = "needs cluster"]
 async fn pools_that_want_more_devices_than_there_are_share_them() -> Result<()> {
-    alone_with_namespace(async |cluster| {
+    with_namespace(async |cluster| {
         let told = shared(cluster).await;
         devices(cluster, 0).await?;
         told

@@ -1,10 +1,7 @@
 //! Parts die while documents are on their way: none is lost, none is worked to two ends.
 
 use anyhow::{Context, Result};
-use e2e::{
-    Cluster, Expectation, Gateway, HOME, Kind, OPERATOR, PATIENCE, alone_with_namespace, crash, ready_replicas, wait,
-    with_namespace,
-};
+use e2e::{Cluster, Expectation, Gateway, Kind, PATIENCE, crash, ready_replicas, wait, with_namespace};
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject},
@@ -66,51 +63,12 @@ async fn pods_that_are_deleted_lose_no_document() -> Result<()> {
     .await
 }
 
-#[tokio::test]
-#[ignore = "needs cluster"]
-async fn an_operator_that_crashes_is_followed_by_the_other() -> Result<()> {
-    alone_with_namespace(async |cluster| {
-        let gateway = letters(cluster).await?;
-        while_submitting(&gateway, "operator", async || {
-            crash_leader(cluster).await?;
-            // Whoever leads then does what the one that died would have done.
-            cluster.scale("clerks", 2).await?;
-            cluster.wait(Kind::Deployment, "clerks-agents", ready_replicas(2)).await.map(drop)
-        })
-        .await
-    })
-    .await
-}
-
-#[tokio::test]
-#[ignore = "needs cluster"]
-async fn a_broker_that_crashes_loses_no_document() -> Result<()> {
-    alone_with_namespace(async |cluster| {
-        let gateway = letters(cluster).await?;
-        while_submitting(&gateway, "broker", async || {
-            let pods = Kind::Pod.within(&cluster.client, HOME);
-            let broker = pods.get("docket-nats-0").await.context("find the broker")?;
-            crash(&broker)?;
-            runs_again(&pods, &broker).await
-        })
-        .await
-    })
-    .await
-}
-
-/// Crashes the operator that leads.
-pub async fn crash_leader(cluster: &Cluster) -> Result<()> {
-    let leases = Kind::Lease.within(&cluster.client, HOME);
-    let lease = leases.get(OPERATOR).await.context("read the operator's lease")?;
-    // A pod's name, and after it what tells its processes apart.
-    let holder = lease.data["spec"]["holderIdentity"].as_str().and_then(|holder| holder.split('_').next());
-    let pods = Kind::Pod.within(&cluster.client, HOME);
-    let leader = pods.get(holder.context("nobody leads")?).await;
-    crash(&leader.context("the leader is not named as its pod")?)
-}
-
 /// Submits documents while something happens, and checks what became of all of them.
-async fn while_submitting(gateway: &Gateway, prefix: &str, happens: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+pub async fn while_submitting(
+    gateway: &Gateway,
+    prefix: &str,
+    happens: impl AsyncFnOnce() -> Result<()>,
+) -> Result<()> {
     let all = documents(prefix, NUMBER);
     submit_while(gateway, &all, happens).await?;
     all_ended_once(gateway, &all).await

@@ -4,16 +4,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
-    Cluster, Expectation, Gateway, Kind, alone_with_namespace, condition, condition_saying, field, ready_replicas,
-    with_namespace,
-};
+use e2e::{Cluster, Expectation, Gateway, Kind, condition, condition_saying, field, ready_replicas, with_namespace};
 use serde_json::json;
 
-use crate::{
-    documents::{all_ended_once, documents, submit_while},
-    kills::crash_leader,
-};
+use crate::documents::{all_ended_once, documents, submit_while};
 
 pub const DEPLOYMENT: &str = "clerks-agents";
 /// Within this time there are as many agents as are wanted, as far as the node has room.
@@ -60,23 +54,6 @@ async fn a_burst_wakes_a_pool_and_it_sleeps_again() -> Result<()> {
             ensure!(delivered.deliveries == delivered.tasks, "tasks were interrupted: {delivered:?}");
         }
         Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
-#[ignore = "needs cluster"]
-async fn an_operator_that_crashes_while_it_scales_is_followed_by_one_that_goes_on() -> Result<()> {
-    alone_with_namespace(async |cluster| {
-        let gateway = asleep(cluster).await?;
-        let all = documents("crash", 600);
-        submit_while(&gateway, &all, async || {
-            cluster.wait(Kind::Deployment, DEPLOYMENT, asks_for_some()).await?;
-            crash_leader(cluster).await
-        })
-        .await?;
-        all_ended_once(&gateway, &all).await?;
-        sleeps(cluster, "clerks").await
     })
     .await
 }

@@ -11,6 +11,7 @@ use super::{
     dereference::{Claim, Dereferenced},
     fallback::Placement,
     ownership::{self, Replicas},
+    quantity::{canonical, number},
 };
 use crate::{
     config::Config,
@@ -262,46 +263,4 @@ fn amount(
         .or_else(|| usual_limit.map(str::to_owned))
         .map(|limit| if number(&limit) < number(&request) { request.clone() } else { limit });
     Ok(Amount { what, request, limit })
-}
-
-/// A quantity as a number; the schema lets no other text through.
-fn number(quantity: &str) -> f64 {
-    let digits = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &quantity[digits.len()..] {
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1024_f64.powi(2),
-        "Gi" => 1024_f64.powi(3),
-        "Ti" => 1024_f64.powi(4),
-        _ => 1.0,
-    };
-    digits.parse::<f64>().unwrap_or_default() * unit
-}
-
-/// A quantity as the API server writes it, so that it compares equal: `0.5` is `500m`, `1000m` is `1`.
-fn canonical(quantity: String) -> String {
-    let millis = number(&quantity) * 1_000.0;
-    let plain = !quantity.ends_with(|c: char| c.is_ascii_alphabetic()) || quantity.ends_with('m');
-    match plain {
-        false => quantity,
-        true if millis % 1_000.0 == 0.0 => format!("{:.0}", millis / 1_000.0),
-        true => format!("{millis:.0}m"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantities_are_written_as_the_api_server_writes_them() {
-        for (written, expected) in [("0.5", "500m"), ("1000m", "1"), ("2", "2"), ("1500m", "1500m"), ("4Gi", "4Gi")] {
-            assert_eq!(canonical(written.to_owned()), expected);
-        }
-        assert!(number("1Gi") > number("1G") && number("250m") < number("1"));
-    }
 }

@@ -4,7 +4,7 @@
 //! written. KEDA takes an error for "keep what there is", so what is not known is an error and never a number.
 
 mod answers;
-mod pools;
+pub mod pools;
 
 use std::{io, net::SocketAddr};
 

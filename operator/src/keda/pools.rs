@@ -100,7 +100,7 @@ impl std::fmt::Display for Place {
 }
 
 /// What the autoscaler wants for a pool, where it is KEDA that acts on it.
-fn desired_of(pool: &AgentPool) -> Result<u32, Status> {
+pub fn desired_of(pool: &AgentPool) -> Result<u32, Status> {
     let Some(scaling) = &pool.spec.scaling else {
         return Err(Status::failed_precondition("the pool has no spec.scaling: set it, with mode External"));
     };
@@ -116,30 +116,4 @@ fn desired_of(pool: &AgentPool) -> Result<u32, Status> {
     decided
         .and_then(|desired| u32::try_from(desired).ok())
         .ok_or_else(|| Status::unavailable("the autoscaler has not decided about the pool yet"))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pool(spec: Value, status: Value) -> AgentPool {
-        let object = json!({"apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": "readers"},
-            "spec": spec, "status": status});
-        serde_json::from_value(object).expect("a pool")
-    }
-
-    #[test]
-    fn only_what_was_decided_for_an_external_owner_is_a_number() {
-        let external = json!({"scaling": {"maxReplicas": 9, "mode": "External"}});
-        let decided = |mode: &str| json!({"scaling": {"mode": mode, "desired": 4}});
-        assert_eq!(desired_of(&pool(external.clone(), decided("External"))).expect("decided"), 4);
-        let refused = |spec: Value, status: Value| desired_of(&pool(spec, status)).expect_err("no number").code();
-        let (precondition, later) = (tonic::Code::FailedPrecondition, tonic::Code::Unavailable);
-        assert_eq!(refused(json!({}), json!({})), precondition);
-        assert_eq!(refused(json!({"scaling": {"maxReplicas": 9}}), decided("Apply")), precondition);
-        assert_eq!(refused(external.clone(), json!({})), later);
-        assert_eq!(refused(external, decided("Advise")), later);
-    }
 }

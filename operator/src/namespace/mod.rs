@@ -4,7 +4,7 @@
 //! for all who said so.
 
 pub mod build;
-mod gather;
+pub mod gather;
 
 use std::{
     array,

@@ -96,12 +96,13 @@ fn shown(value: f64) -> String {
 
 /// Values of rounds, by what was measured, in the order in which it was first measured.
 #[derive(Default)]
-struct Rounds {
+pub struct Rounds {
     rows: Vec<Row>,
 }
 
 impl Rounds {
-    fn add(&mut self, what: &str, arm: &'static str, unit: &'static str, value: f64) {
+    /// A value of one round.
+    pub fn add(&mut self, what: &str, arm: &'static str, unit: &'static str, value: f64) {
         match self.rows.iter_mut().find(|row| row.what == what && row.arm == arm) {
             Some(row) => row.values.push(value),
             None => {
@@ -112,7 +113,7 @@ impl Rounds {
     }
 
     /// Quantiles of many times of one round, in milliseconds.
-    fn add_times(&mut self, what: &str, arm: &'static str, mut times: Vec<Duration>) {
+    pub fn add_times(&mut self, what: &str, arm: &'static str, mut times: Vec<Duration>) {
         times.sort_unstable();
         for (name, per_cent) in [("p50", 50), ("p95", 95), ("p99", 99)] {
             let at = times.len().saturating_sub(1) * per_cent / 100;
@@ -122,7 +123,8 @@ impl Rounds {
         }
     }
 
-    fn finish(mut self) -> Vec<Row> {
+    /// The rows, each with its median and spread.
+    pub fn finish(mut self) -> Vec<Row> {
         for row in &mut self.rows {
             let mut sorted = row.values.clone();
             sorted.sort_by(f64::total_cmp);
@@ -164,22 +166,4 @@ fn at(folder: &Path, name: &str) -> Result<std::path::PathBuf> {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder).context("make a folder")?;
     Ok(folder)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rounds_become_medians_and_spread_and_times_become_quantiles() {
-        let mut rounds = Rounds::default();
-        for value in [3.0, 1.0, 2.0] {
-            rounds.add("hops", "Docket", "a second", value);
-        }
-        rounds.add_times("a hop", "Docket", (1..=100).map(Duration::from_millis).collect());
-        let rows = rounds.finish();
-        assert_eq!((rows[0].median, rows[0].min, rows[0].max), (2.0, 1.0, 3.0));
-        let quantiles: Vec<(&str, f64)> = rows[1..].iter().map(|row| (row.what.as_str(), row.median)).collect();
-        assert_eq!(quantiles, [("a hop, p50", 50.0), ("a hop, p95", 95.0), ("a hop, p99", 99.0)]);
-    }
 }

@@ -19,6 +19,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use futures::{FutureExt as _, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
@@ -89,58 +90,81 @@ pub struct Parsed {
 }
 
 /// Parses the bytes of the file `name`. The name decides only where the bytes do not.
-pub async fn parse(bytes: &[u8], name: &str, limits: &Limits, child: &ChildCommand) -> Result<Parsed, ParseError> {
-    let size = bytes.len() as u64;
-    if size > limits.max_bytes {
-        return Err(ParseError::TooLarge { bytes: size, limit: limits.max_bytes });
-    }
-    let media_type = detect::media_type(bytes, name)?;
-    let parsed = match media_type {
-        MediaType::Text | MediaType::Markdown | MediaType::JsonLines => {
-            let decoded = decode::decode(bytes)?;
-            Parsed { text: decoded.text, media_type, warnings: decoded.warnings, exact_offsets: decoded.exact_offsets }
+pub fn parse<'a>(
+    bytes: &'a [u8],
+    name: &'a str,
+    limits: &'a Limits,
+    child: &'a ChildCommand,
+) -> BoxFuture<'a, Result<Parsed, ParseError>> {
+    async move {
+        let size = bytes.len() as u64;
+        if size > limits.max_bytes {
+            return Err(ParseError::TooLarge { bytes: size, limit: limits.max_bytes });
         }
-        MediaType::Html | MediaType::Pdf | MediaType::Docx => {
-            let extracted = process::run(bytes, media_type, limits, child).await?;
-            Parsed { text: extracted.text, media_type, warnings: extracted.warnings, exact_offsets: false }
+        let media_type = detect::media_type(bytes, name)?;
+        let parsed = match media_type {
+            MediaType::Text | MediaType::Markdown | MediaType::JsonLines => {
+                let decoded = decode::decode(bytes)?;
+                Parsed {
+                    text: decoded.text,
+                    media_type,
+                    warnings: decoded.warnings,
+                    exact_offsets: decoded.exact_offsets,
+                }
+            }
+            MediaType::Html | MediaType::Pdf | MediaType::Docx => {
+                let extracted = process::run(bytes, media_type, limits, child).await?;
+                Parsed { text: extracted.text, media_type, warnings: extracted.warnings, exact_offsets: false }
+            }
+        };
+        if parsed.text.len() as u64 > limits.max_text_bytes {
+            return Err(ParseError::TextTooLarge { limit: limits.max_text_bytes });
         }
-    };
-    if parsed.text.len() as u64 > limits.max_text_bytes {
-        return Err(ParseError::TextTooLarge { limit: limits.max_text_bytes });
+        if parsed.text.chars().all(crate::chunk::is_blank) {
+            return Err(match media_type {
+                MediaType::Pdf => ParseError::NoText,
+                _ => ParseError::Empty,
+            });
+        }
+        Ok(parsed)
     }
-    if parsed.text.chars().all(crate::chunk::is_blank) {
-        return Err(match media_type {
-            MediaType::Pdf => ParseError::NoText,
-            _ => ParseError::Empty,
-        });
-    }
-    Ok(parsed)
+    .boxed()
 }
 
 /// Reads a file and parses it. A file above the limit is refused by its size, without being read.
-pub async fn parse_file(path: &Path, limits: &Limits, child: &ChildCommand) -> Result<Parsed, ParseError> {
-    let bytes = read_file(path, limits.max_bytes).await?;
-    parse(&bytes, &path.to_string_lossy(), limits, child).await
+pub fn parse_file<'a>(
+    path: &'a Path,
+    limits: &'a Limits,
+    child: &'a ChildCommand,
+) -> BoxFuture<'a, Result<Parsed, ParseError>> {
+    async move {
+        let bytes = read_file(path, limits.max_bytes).await?;
+        parse(&bytes, &path.to_string_lossy(), limits, child).await
+    }
+    .boxed()
 }
 
 /// Reads a regular file of at most `max_bytes`.
-pub async fn read_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ParseError> {
-    let unreadable = |error: std::io::Error| ParseError::Unreadable { detail: error.to_string() };
-    let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(ParseError::Unreadable { detail: "it is not a regular file".to_owned() });
+pub fn read_file<'a>(path: &'a Path, max_bytes: u64) -> BoxFuture<'a, Result<Vec<u8>, ParseError>> {
+    async move {
+        let unreadable = |error: std::io::Error| ParseError::Unreadable { detail: error.to_string() };
+        let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(ParseError::Unreadable { detail: "it is not a regular file".to_owned() });
+        }
+        if metadata.len() > max_bytes {
+            return Err(ParseError::TooLarge { bytes: metadata.len(), limit: max_bytes });
+        }
+        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells a file that grew after its size was looked up.
+        file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).await.map_err(unreadable)?;
+        if bytes.len() as u64 > max_bytes {
+            return Err(ParseError::TooLarge { bytes: bytes.len() as u64, limit: max_bytes });
+        }
+        Ok(bytes)
     }
-    if metadata.len() > max_bytes {
-        return Err(ParseError::TooLarge { bytes: metadata.len(), limit: max_bytes });
-    }
-    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed tells a file that grew after its size was looked up.
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).await.map_err(unreadable)?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(ParseError::TooLarge { bytes: bytes.len() as u64, limit: max_bytes });
-    }
-    Ok(bytes)
+    .boxed()
 }
 
 /// Text taken out of a structured format.

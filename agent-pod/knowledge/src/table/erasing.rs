@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use lancedb::{Connection, Table};
 
 use super::lock::WriterLock;
@@ -35,20 +36,27 @@ pub struct Erased {
 
 /// Erases rows from a table of a folder, or from all where none is named. Nothing is made: a table that is not there holds
 /// nothing.
-pub async fn erase(folder: &Path, table: Option<&str>, rows: &Rows) -> Result<Vec<Erased>, Error> {
-    let folder = std::path::absolute(folder).map_err(|source| Error::Erase { source: source.into() })?;
-    if !folder.is_dir() {
-        return Ok(Vec::new());
+pub fn erase<'a>(
+    folder: &'a Path,
+    table: Option<&'a str>,
+    rows: &'a Rows,
+) -> BoxFuture<'a, Result<Vec<Erased>, Error>> {
+    async move {
+        let folder = std::path::absolute(folder).map_err(|source| Error::Erase { source: source.into() })?;
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let connection = connect(&folder).await?;
+        let failed = |source: lancedb::Error| Error::Erase { source: source.into() };
+        let mut names = connection.table_names().execute().await.map_err(failed)?;
+        names.retain(|name| table.is_none_or(|table| table == name));
+        let mut erased = Vec::new();
+        for name in names {
+            erased.extend(erase_from(&connection, &folder, name, rows).await?);
+        }
+        Ok(erased)
     }
-    let connection = connect(&folder).await?;
-    let failed = |source: lancedb::Error| Error::Erase { source: source.into() };
-    let mut names = connection.table_names().execute().await.map_err(failed)?;
-    names.retain(|name| table.is_none_or(|table| table == name));
-    let mut erased = Vec::new();
-    for name in names {
-        erased.extend(erase_from(&connection, &folder, name, rows).await?);
-    }
-    Ok(erased)
+    .boxed()
 }
 
 async fn erase_from(

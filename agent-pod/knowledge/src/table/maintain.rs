@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::{FutureExt as _, future::BoxFuture};
 use lancedb::Table;
 use lancedb::index::Index;
 use lancedb::index::scalar::{BTreeIndexBuilder, FtsIndexBuilder};
@@ -27,41 +28,47 @@ const INDEXING_MEGABYTES: u64 = 128;
 impl KnowledgeBase {
     /// To be called when an ingest ends: makes the missing indices, takes new rows into them, merges small files and
     /// forgets old versions. Without it everything is found too, only slower. Does nothing when there is nothing to do.
-    pub async fn compact(&self) -> Result<(), Error> {
-        let _writer = self.shared.lock.acquire().await?;
-        let table = &self.shared.table;
-        table.checkout_latest().await.map_err(Error::compact)?;
-        if table.count_rows(None).await.map_err(Error::compact)? == 0 {
-            return Ok(());
-        }
-        let indices = table.list_indices().await.map_err(Error::compact)?;
-        for column in [ID, DOCUMENT_KEY, TEXT_HASH] {
-            if !indices.iter().any(|index| index.columns == [column]) {
-                let index = Index::BTree(BTreeIndexBuilder::default());
-                table.create_index(&[column], index).execute().await.map_err(Error::compact)?;
+    pub fn compact(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            let _writer = self.shared.lock.acquire().await?;
+            let table = &self.shared.table;
+            table.checkout_latest().await.map_err(Error::compact)?;
+            if table.count_rows(None).await.map_err(Error::compact)? == 0 {
+                return Ok(());
             }
-        }
-        let (mut unindexed, mut parts) = (0, 0);
-        for index in &indices {
-            if let Some(statistics) = table.index_stats(&index.name).await.map_err(Error::compact)? {
-                unindexed = unindexed.max(statistics.num_unindexed_rows);
-                parts = parts.max(statistics.num_indices.unwrap_or(1) as usize);
+            let indices = table.list_indices().await.map_err(Error::compact)?;
+            for column in [ID, DOCUMENT_KEY, TEXT_HASH] {
+                if !indices.iter().any(|index| index.columns == [column]) {
+                    let index = Index::BTree(BTreeIndexBuilder::default());
+                    table.create_index(&[column], index).execute().await.map_err(Error::compact)?;
+                }
             }
+            let (mut unindexed, mut parts) = (0, 0);
+            for index in &indices {
+                if let Some(statistics) = table.index_stats(&index.name).await.map_err(Error::compact)? {
+                    unindexed = unindexed.max(statistics.num_unindexed_rows);
+                    parts = parts.max(statistics.num_indices.unwrap_or(1) as usize);
+                }
+            }
+            if parts > MAX_INDEX_PARTS {
+                optimize_indices(table, OptimizeOptions::merge(parts)).await?;
+            } else if unindexed > 0 {
+                optimize_indices(table, OptimizeOptions::append()).await?;
+            }
+            // Last, because only files that the same parts of the indices cover can be merged.
+            merge_files(table, CompactionOptions::default()).await?;
+            prune(table).await
         }
-        if parts > MAX_INDEX_PARTS {
-            optimize_indices(table, OptimizeOptions::merge(parts)).await?;
-        } else if unindexed > 0 {
-            optimize_indices(table, OptimizeOptions::append()).await?;
-        }
-        // Last, because only files that the same parts of the indices cover can be merged.
-        merge_files(table, CompactionOptions::default()).await?;
-        prune(table).await
+        .boxed()
     }
 
     /// The number of files that a search may have to open.
-    pub async fn fragments(&self) -> Result<u64, Error> {
-        let native = self.shared.table.as_native().expect("tables in a folder are native ones");
-        native.count_fragments().await.map(|count| count as u64).map_err(Error::read)
+    pub fn fragments(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        async move {
+            let native = self.shared.table.as_native().expect("tables in a folder are native ones");
+            native.count_fragments().await.map(|count| count as u64).map_err(Error::read)
+        }
+        .boxed()
     }
 
     /// For those who write and search by turns and end nowhere. The caller, who has just written `rows`, holds the lock.

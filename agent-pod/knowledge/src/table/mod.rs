@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use futures::{FutureExt as _, future::BoxFuture};
 use lancedb::{Connection, ObjectStoreRegistry, Session, Table};
 
 pub use digest::{Digest, content_digest, document_key, text_hash};
@@ -67,20 +68,28 @@ impl KnowledgeBase {
     /// Opens the table `name` in `folder`, or creates it for vectors of so many `dimensions` made by the model with the
     /// digest `embedder_digest`. Vectors of different models cannot be compared, so a table made with another is
     /// refused.
-    pub async fn open(folder: &Path, name: &str, dimensions: usize, embedder_digest: &str) -> Result<Self, Error> {
-        let unusable = |source| Error::CreateFolder { folder: folder.to_owned(), source };
-        // An absolute path also keeps a folder whose name begins with "db" from being taken for a remote address.
-        let folder = std::path::absolute(folder).map_err(unusable)?;
-        tokio::fs::create_dir_all(&folder).await.map_err(unusable)?;
-        let lock = WriterLock::new(&folder, name);
-        let connection = connect(&folder).await?;
-        let table = match open_table(&connection, name).await? {
-            Some(table) => table,
-            None => create_table(&connection, name, dimensions, embedder_digest, &lock).await?,
-        };
-        schema::check(&table, name, dimensions, embedder_digest).await?;
-        maintain::ensure_full_text_index(&table, name, &lock).await?;
-        Ok(Self::of(table, dimensions, lock, MAX_ROWS_IN_MEMORY))
+    pub fn open<'a>(
+        folder: &'a Path,
+        name: &'a str,
+        dimensions: usize,
+        embedder_digest: &'a str,
+    ) -> BoxFuture<'a, Result<Self, Error>> {
+        async move {
+            let unusable = |source| Error::CreateFolder { folder: folder.to_owned(), source };
+            // An absolute path also keeps a folder whose name begins with "db" from being taken for a remote address.
+            let folder = std::path::absolute(folder).map_err(unusable)?;
+            tokio::fs::create_dir_all(&folder).await.map_err(unusable)?;
+            let lock = WriterLock::new(&folder, name);
+            let connection = connect(&folder).await?;
+            let table = match open_table(&connection, name).await? {
+                Some(table) => table,
+                None => create_table(&connection, name, dimensions, embedder_digest, &lock).await?,
+            };
+            schema::check(&table, name, dimensions, embedder_digest).await?;
+            maintain::ensure_full_text_index(&table, name, &lock).await?;
+            Ok(Self::of(table, dimensions, lock, MAX_ROWS_IN_MEMORY))
+        }
+        .boxed()
     }
 
     /// The same table with another bound on the rows whose vectors are held in memory.
@@ -102,13 +111,13 @@ impl KnowledgeBase {
     }
 
     /// The number of chunks.
-    pub async fn count(&self) -> Result<u64, Error> {
-        self.shared.table.count_rows(None).await.map(|count| count as u64).map_err(Error::read)
+    pub fn count(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        async move { self.shared.table.count_rows(None).await.map(|count| count as u64).map_err(Error::read) }.boxed()
     }
 
     /// The version of the table; each commit makes a new one.
-    pub async fn version(&self) -> Result<u64, Error> {
-        self.shared.table.version().await.map_err(Error::read)
+    pub fn version(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        async move { self.shared.table.version().await.map_err(Error::read) }.boxed()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow_array::{Array, FixedSizeListArray, Float32Array, RecordBatch, StringArray};
-use futures::TryStreamExt;
+use futures::{FutureExt as _, TryStreamExt, future::BoxFuture};
 use lancedb::Table;
 use lancedb::query::{ExecutableQuery, QueryBase, Select};
 
@@ -15,31 +15,40 @@ const NAMES_A_QUERY: usize = 1_000;
 
 impl KnowledgeBase {
     /// The content digests of those documents that the table holds.
-    pub async fn content_digests(&self, documents: &[Digest]) -> Result<HashMap<Digest, Digest>, Error> {
-        let mut found = HashMap::new();
-        for names in documents.chunks(NAMES_A_QUERY) {
-            let columns = [DOCUMENT_KEY, CONTENT_DIGEST];
-            for batch in select(&self.shared.table, &one_of(DOCUMENT_KEY, names), &columns).await? {
-                let (keys, digests) = (digests(&batch, DOCUMENT_KEY)?, digests(&batch, CONTENT_DIGEST)?);
-                found.extend(keys.into_iter().zip(digests));
+    pub fn content_digests<'a>(
+        &'a self,
+        documents: &'a [Digest],
+    ) -> BoxFuture<'a, Result<HashMap<Digest, Digest>, Error>> {
+        async move {
+            let mut found = HashMap::new();
+            for names in documents.chunks(NAMES_A_QUERY) {
+                let columns = [DOCUMENT_KEY, CONTENT_DIGEST];
+                for batch in select(&self.shared.table, &one_of(DOCUMENT_KEY, names), &columns).await? {
+                    let (keys, digests) = (digests(&batch, DOCUMENT_KEY)?, digests(&batch, CONTENT_DIGEST)?);
+                    found.extend(keys.into_iter().zip(digests));
+                }
             }
+            Ok(found)
         }
-        Ok(found)
+        .boxed()
     }
 
     /// The vectors of those texts that the table holds in any document.
-    pub async fn vectors_of(&self, texts: &[Digest]) -> Result<HashMap<Digest, Vec<f32>>, Error> {
-        let mut found = HashMap::new();
-        for names in texts.chunks(NAMES_A_QUERY) {
-            for batch in select(&self.shared.table, &one_of(TEXT_HASH, names), &[TEXT_HASH, VECTOR]).await? {
-                let hashes = digests(&batch, TEXT_HASH)?;
-                let (values, width) = vectors(&batch)?;
-                for (hash, vector) in hashes.into_iter().zip(values.chunks_exact(width)) {
-                    found.entry(hash).or_insert_with(|| vector.to_vec());
+    pub fn vectors_of<'a>(&'a self, texts: &'a [Digest]) -> BoxFuture<'a, Result<HashMap<Digest, Vec<f32>>, Error>> {
+        async move {
+            let mut found = HashMap::new();
+            for names in texts.chunks(NAMES_A_QUERY) {
+                for batch in select(&self.shared.table, &one_of(TEXT_HASH, names), &[TEXT_HASH, VECTOR]).await? {
+                    let hashes = digests(&batch, TEXT_HASH)?;
+                    let (values, width) = vectors(&batch)?;
+                    for (hash, vector) in hashes.into_iter().zip(values.chunks_exact(width)) {
+                        found.entry(hash).or_insert_with(|| vector.to_vec());
+                    }
                 }
             }
+            Ok(found)
         }
-        Ok(found)
+        .boxed()
     }
 }
 

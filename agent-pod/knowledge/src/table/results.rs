@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arrow_array::builder::{BooleanBuilder, Float64Builder, StringBuilder, UInt64Builder};
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchIterator, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use futures::{FutureExt as _, future::BoxFuture};
 use lancedb::Table;
 use lancedb::index::Index;
 use lancedb::index::scalar::BTreeIndexBuilder;
@@ -76,119 +77,137 @@ fn failed<E: Into<BoxError>>(action: &'static str) -> impl Fn(E) -> Error {
 
 impl ResultsTable {
     /// Opens the table in a folder, making both where they are missing.
-    pub async fn open(folder: &Path) -> Result<Self, Error> {
-        let unusable = |source| Error::CreateFolder { folder: folder.to_owned(), source };
-        // An absolute path also keeps a folder whose name begins with "db" from being taken for a remote address.
-        let folder = std::path::absolute(folder).map_err(unusable)?;
-        tokio::fs::create_dir_all(&folder).await.map_err(unusable)?;
-        let lock = WriterLock::new(&folder, NAME);
-        let connection = connect(&folder).await?;
-        let table = match open_table(&connection, NAME).await? {
-            Some(table) => table,
-            None => {
-                let _writer = lock.acquire().await?;
-                // Another process may have made it while this one waited for the lock.
-                match open_table(&connection, NAME).await? {
-                    Some(table) => table,
-                    None => connection.create_empty_table(NAME, schema()).execute().await.map_err(failed("make"))?,
+    pub fn open<'a>(folder: &'a Path) -> BoxFuture<'a, Result<Self, Error>> {
+        async move {
+            let unusable = |source| Error::CreateFolder { folder: folder.to_owned(), source };
+            // An absolute path also keeps a folder whose name begins with "db" from being taken for a remote address.
+            let folder = std::path::absolute(folder).map_err(unusable)?;
+            tokio::fs::create_dir_all(&folder).await.map_err(unusable)?;
+            let lock = WriterLock::new(&folder, NAME);
+            let connection = connect(&folder).await?;
+            let table = match open_table(&connection, NAME).await? {
+                Some(table) => table,
+                None => {
+                    let _writer = lock.acquire().await?;
+                    // Another process may have made it while this one waited for the lock.
+                    match open_table(&connection, NAME).await? {
+                        Some(table) => table,
+                        None => {
+                            connection.create_empty_table(NAME, schema()).execute().await.map_err(failed("make"))?
+                        }
+                    }
+                }
+            };
+            let found = table.schema().await.map_err(failed("open"))?;
+            for field in schema().fields() {
+                let same =
+                    found.field_with_name(field.name()).is_ok_and(|found| found.data_type() == field.data_type());
+                if !same {
+                    let detail = format!("its column '{}' is missing or of another type", field.name());
+                    return Err(Error::OtherSchema { name: NAME.to_owned(), detail });
                 }
             }
-        };
-        let found = table.schema().await.map_err(failed("open"))?;
-        for field in schema().fields() {
-            let same = found.field_with_name(field.name()).is_ok_and(|found| found.data_type() == field.data_type());
-            if !same {
-                let detail = format!("its column '{}' is missing or of another type", field.name());
-                return Err(Error::OtherSchema { name: NAME.to_owned(), detail });
-            }
+            Ok(Self { table, lock, commits: AtomicU32::new(0) })
         }
-        Ok(Self { table, lock, commits: AtomicU32::new(0) })
+        .boxed()
     }
 
     /// Writes rows in one commit; those that are there already, or are older than what is there, change nothing. How many
     /// were written.
-    pub async fn upsert(&self, rows: &[ResultRow]) -> Result<usize, Error> {
-        let mut latest: HashMap<&str, &ResultRow> = HashMap::new();
-        for row in rows {
-            let known = latest.entry(row.key.as_str()).or_insert(row);
-            if execution(known) < execution(row) {
-                *known = row;
+    pub fn upsert<'a>(&'a self, rows: &'a [ResultRow]) -> BoxFuture<'a, Result<usize, Error>> {
+        async move {
+            let mut latest: HashMap<&str, &ResultRow> = HashMap::new();
+            for row in rows {
+                let known = latest.entry(row.key.as_str()).or_insert(row);
+                if execution(known) < execution(row) {
+                    *known = row;
+                }
             }
+            let _writer = self.lock.acquire().await?;
+            self.table.checkout_latest().await.map_err(failed("read"))?;
+            let present = self.executions(latest.keys().copied()).await?;
+            latest.retain(|key, row| present.get(*key).is_none_or(|present| *present < execution(row)));
+            if latest.is_empty() {
+                return Ok(0);
+            }
+            let mut writes: Vec<&ResultRow> = latest.into_values().collect();
+            // Hash maps have no order; the table's rows should.
+            writes.sort_unstable_by(|left, right| left.key.cmp(&right.key));
+            let batch = batch(&writes)?;
+            let mut merge = self.table.merge_insert(&[KEY]);
+            merge.when_matched_update_all(None).when_not_matched_insert_all();
+            let rows = RecordBatchIterator::new([Ok(batch)], schema());
+            merge.execute(Box::new(rows)).await.map_err(failed("write to"))?;
+            if self.commits.fetch_add(1, Ordering::Relaxed) + 1 >= COMMITS_BETWEEN_MERGES {
+                self.commits.store(0, Ordering::Relaxed);
+                self.maintain().await?;
+            }
+            Ok(writes.len())
         }
-        let _writer = self.lock.acquire().await?;
-        self.table.checkout_latest().await.map_err(failed("read"))?;
-        let present = self.executions(latest.keys().copied()).await?;
-        latest.retain(|key, row| present.get(*key).is_none_or(|present| *present < execution(row)));
-        if latest.is_empty() {
-            return Ok(0);
-        }
-        let mut writes: Vec<&ResultRow> = latest.into_values().collect();
-        // Hash maps have no order; the table's rows should.
-        writes.sort_unstable_by(|left, right| left.key.cmp(&right.key));
-        let batch = batch(&writes)?;
-        let mut merge = self.table.merge_insert(&[KEY]);
-        merge.when_matched_update_all(None).when_not_matched_insert_all();
-        let rows = RecordBatchIterator::new([Ok(batch)], schema());
-        merge.execute(Box::new(rows)).await.map_err(failed("write to"))?;
-        if self.commits.fetch_add(1, Ordering::Relaxed) + 1 >= COMMITS_BETWEEN_MERGES {
-            self.commits.store(0, Ordering::Relaxed);
-            self.maintain().await?;
-        }
-        Ok(writes.len())
+        .boxed()
     }
 
     /// Removes rows, and the versions of the table that still hold them: those of a tenant, or of one key. How many.
-    pub async fn erase(&self, key: Option<&str>, tenant: Option<&str>) -> Result<u64, Error> {
-        let equals = |column: &str, value: &str| format!("{column} = '{}'", value.replace('\'', "''"));
-        let filters: Vec<String> = [key.map(|key| equals(KEY, key)), tenant.map(|tenant| equals("tenant", tenant))]
-            .into_iter()
-            .flatten()
-            .collect();
-        if filters.is_empty() {
-            return Ok(0);
+    pub fn erase<'a>(&'a self, key: Option<&'a str>, tenant: Option<&'a str>) -> BoxFuture<'a, Result<u64, Error>> {
+        async move {
+            let equals = |column: &str, value: &str| format!("{column} = '{}'", value.replace('\'', "''"));
+            let filters: Vec<String> = [key.map(|key| equals(KEY, key)), tenant.map(|tenant| equals("tenant", tenant))]
+                .into_iter()
+                .flatten()
+                .collect();
+            if filters.is_empty() {
+                return Ok(0);
+            }
+            let filter = filters.join(" AND ");
+            let _writer = self.lock.acquire().await?;
+            self.table.checkout_latest().await.map_err(failed("read"))?;
+            let rows = self.table.count_rows(Some(filter.clone())).await.map_err(failed("read"))?;
+            if rows > 0 {
+                self.table.delete(filter.as_str()).await.map_err(failed("erase from"))?;
+            }
+            // Files are written anew without the rows, then all older files go.
+            let options = CompactionOptions { materialize_deletions_threshold: 0.0, ..Default::default() };
+            maintain::merge_files(&self.table, options).await?;
+            let prune = OptimizeAction::Prune {
+                older_than: Some(Duration::zero()),
+                delete_unverified: None,
+                error_if_tagged_old_versions: None,
+            };
+            self.table.optimize(prune).await.map_err(failed("erase from"))?;
+            Ok(rows as u64)
         }
-        let filter = filters.join(" AND ");
-        let _writer = self.lock.acquire().await?;
-        self.table.checkout_latest().await.map_err(failed("read"))?;
-        let rows = self.table.count_rows(Some(filter.clone())).await.map_err(failed("read"))?;
-        if rows > 0 {
-            self.table.delete(filter.as_str()).await.map_err(failed("erase from"))?;
-        }
-        // Files are written anew without the rows, then all older files go.
-        let options = CompactionOptions { materialize_deletions_threshold: 0.0, ..Default::default() };
-        maintain::merge_files(&self.table, options).await?;
-        let prune = OptimizeAction::Prune {
-            older_than: Some(Duration::zero()),
-            delete_unverified: None,
-            error_if_tagged_old_versions: None,
-        };
-        self.table.optimize(prune).await.map_err(failed("erase from"))?;
-        Ok(rows as u64)
+        .boxed()
     }
 
     /// The number of rows.
-    pub async fn count(&self) -> Result<u64, Error> {
-        self.table.checkout_latest().await.map_err(failed("read"))?;
-        self.table.count_rows(None).await.map(|rows| rows as u64).map_err(failed("read"))
+    pub fn count(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        async move {
+            self.table.checkout_latest().await.map_err(failed("read"))?;
+            self.table.count_rows(None).await.map(|rows| rows as u64).map_err(failed("read"))
+        }
+        .boxed()
     }
 
     /// Key, document, outcome and output of all rows, in the order of keys.
-    pub async fn outputs(&self) -> Result<Vec<[String; 4]>, Error> {
-        self.table.checkout_latest().await.map_err(failed("read"))?;
-        let columns = [KEY, "document", "outcome", "output"];
-        let mut rows = Vec::new();
-        for batch in read::select(&self.table, "true", &columns).await? {
-            let mut values = Vec::new();
-            for name in columns {
-                let column: &StringArray = read::column(&batch, name)?;
-                values.push(column);
+    pub fn outputs(&self) -> BoxFuture<'_, Result<Vec<[String; 4]>, Error>> {
+        async move {
+            self.table.checkout_latest().await.map_err(failed("read"))?;
+            let columns = [KEY, "document", "outcome", "output"];
+            let mut rows = Vec::new();
+            for batch in read::select(&self.table, "true", &columns).await? {
+                let mut values = Vec::new();
+                for name in columns {
+                    let column: &StringArray = read::column(&batch, name)?;
+                    values.push(column);
+                }
+                for place in 0..batch.num_rows() {
+                    rows.push([0, 1, 2, 3].map(|column: usize| values[column].value(place).to_owned()));
+                }
             }
-            for place in 0..batch.num_rows() {
-                rows.push([0, 1, 2, 3].map(|column: usize| values[column].value(place).to_owned()));
-            }
+            rows.sort();
+            Ok(rows)
         }
-        rows.sort();
-        Ok(rows)
+        .boxed()
     }
 
     /// Which executions of documents the table holds.

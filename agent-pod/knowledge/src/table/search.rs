@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{Float32Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use futures::TryStreamExt;
+use futures::{FutureExt as _, TryStreamExt, future::BoxFuture};
 use lancedb::DistanceType;
 use lancedb::expr::{col, lit};
 use lancedb::index::scalar::FullTextSearchQuery;
@@ -54,17 +54,23 @@ pub struct Hit {
 
 impl KnowledgeBase {
     /// The best chunks, best first. All of them, and both searches, are of one version of the table: the newest.
-    pub async fn search(&self, query: &Query) -> Result<Vec<Hit>, Error> {
-        self.check_query(query)?;
-        let view = self.shared.views.latest(&self.shared.table).await?;
-        Self::search_in(&view, query).await
+    pub fn search<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Vec<Hit>, Error>> {
+        async move {
+            self.check_query(query)?;
+            let view = self.shared.views.latest(&self.shared.table).await?;
+            Self::search_in(&view, query).await
+        }
+        .boxed()
     }
 
     /// The best chunks of `version`, whatever was written since. A version that maintenance has removed is an error.
-    pub async fn search_version(&self, query: &Query, version: u64) -> Result<Vec<Hit>, Error> {
-        self.check_query(query)?;
-        let view = self.shared.views.at(&self.shared.table, version).await?;
-        Self::search_in(&view, query).await
+    pub fn search_version<'a>(&'a self, query: &'a Query, version: u64) -> BoxFuture<'a, Result<Vec<Hit>, Error>> {
+        async move {
+            self.check_query(query)?;
+            let view = self.shared.views.at(&self.shared.table, version).await?;
+            Self::search_in(&view, query).await
+        }
+        .boxed()
     }
 
     async fn search_in(view: &Arc<View>, query: &Query) -> Result<Vec<Hit>, Error> {

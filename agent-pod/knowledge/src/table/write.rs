@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatchIterator;
+use futures::{FutureExt as _, future::BoxFuture};
 use lancedb::Table;
 
 use super::digest::{self, Digest};
@@ -52,67 +53,73 @@ impl DocumentChunks {
 
 impl KnowledgeBase {
     /// Writes one document; see [`KnowledgeBase::upsert_all`].
-    pub async fn upsert(&self, document: &DocumentChunks) -> Result<Upserted, Error> {
-        self.upsert_all(std::slice::from_ref(document)).await
+    pub fn upsert<'a>(&'a self, document: &'a DocumentChunks) -> BoxFuture<'a, Result<Upserted, Error>> {
+        async move { self.upsert_all(std::slice::from_ref(document)).await }.boxed()
     }
 
     /// Writes documents in one commit. Chunks that a changed document no longer has are removed by the same commit;
     /// when nothing changed there is no commit. Of several versions of a document in one call the last one counts.
-    pub async fn upsert_all(&self, documents: &[DocumentChunks]) -> Result<Upserted, Error> {
-        self.check(documents)?;
-        let _writer = self.shared.lock.acquire().await?;
-        let table = &self.shared.table;
-        table.checkout_latest().await.map_err(Error::read)?;
-        let last: HashMap<Digest, &DocumentChunks> =
-            documents.iter().map(|document| (document.key(), document)).collect();
-        let keys: Vec<Digest> = last.keys().copied().collect();
-        let present = self.content_digests(&keys).await?;
+    pub fn upsert_all<'a>(&'a self, documents: &'a [DocumentChunks]) -> BoxFuture<'a, Result<Upserted, Error>> {
+        async move {
+            self.check(documents)?;
+            let _writer = self.shared.lock.acquire().await?;
+            let table = &self.shared.table;
+            table.checkout_latest().await.map_err(Error::read)?;
+            let last: HashMap<Digest, &DocumentChunks> =
+                documents.iter().map(|document| (document.key(), document)).collect();
+            let keys: Vec<Digest> = last.keys().copied().collect();
+            let present = self.content_digests(&keys).await?;
 
-        let mut outcome = Upserted::default();
-        let mut writes = Vec::new();
-        let mut replaced = Vec::new();
-        for (key, document) in last {
-            let content_digest = document.content_digest();
-            match present.get(&key) {
-                Some(found) if *found == content_digest => {
-                    outcome.unchanged += 1;
-                    continue;
+            let mut outcome = Upserted::default();
+            let mut writes = Vec::new();
+            let mut replaced = Vec::new();
+            for (key, document) in last {
+                let content_digest = document.content_digest();
+                match present.get(&key) {
+                    Some(found) if *found == content_digest => {
+                        outcome.unchanged += 1;
+                        continue;
+                    }
+                    Some(_) => {
+                        outcome.changed += 1;
+                        replaced.push(key);
+                    }
+                    // No rows say that a document is empty, so an empty one is there already.
+                    None if document.chunks.is_empty() => {
+                        outcome.unchanged += 1;
+                        continue;
+                    }
+                    None => outcome.created += 1,
                 }
-                Some(_) => {
-                    outcome.changed += 1;
-                    replaced.push(key);
-                }
-                // No rows say that a document is empty, so an empty one is there already.
-                None if document.chunks.is_empty() => {
-                    outcome.unchanged += 1;
-                    continue;
-                }
-                None => outcome.created += 1,
+                outcome.chunks += document.chunks.len();
+                writes.push((key, content_digest, document));
             }
-            outcome.chunks += document.chunks.len();
-            writes.push((key, content_digest, document));
+            // Hash maps have no order; the table's rows should.
+            writes.sort_unstable_by_key(|(key, ..)| *key);
+            replaced.sort_unstable();
+            if !writes.is_empty() {
+                commit(table, &writes, &replaced).await?;
+                self.maintain_now_and_then(outcome.chunks).await?;
+            }
+            Ok(outcome)
         }
-        // Hash maps have no order; the table's rows should.
-        writes.sort_unstable_by_key(|(key, ..)| *key);
-        replaced.sort_unstable();
-        if !writes.is_empty() {
-            commit(table, &writes, &replaced).await?;
-            self.maintain_now_and_then(outcome.chunks).await?;
-        }
-        Ok(outcome)
+        .boxed()
     }
 
     /// Removes a document; true if there was one.
-    pub async fn delete_document(&self, tenant: &str, document: &str) -> Result<bool, Error> {
-        let _writer = self.shared.lock.acquire().await?;
-        let table = &self.shared.table;
-        table.checkout_latest().await.map_err(Error::read)?;
-        let filter = read::one_of(DOCUMENT_KEY, &[digest::document_key(tenant, document)]);
-        if table.count_rows(Some(filter.clone())).await.map_err(Error::read)? == 0 {
-            return Ok(false);
+    pub fn delete_document<'a>(&'a self, tenant: &'a str, document: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        async move {
+            let _writer = self.shared.lock.acquire().await?;
+            let table = &self.shared.table;
+            table.checkout_latest().await.map_err(Error::read)?;
+            let filter = read::one_of(DOCUMENT_KEY, &[digest::document_key(tenant, document)]);
+            if table.count_rows(Some(filter.clone())).await.map_err(Error::read)? == 0 {
+                return Ok(false);
+            }
+            table.delete(filter.as_str()).await.map_err(Error::write)?;
+            Ok(true)
         }
-        table.delete(filter.as_str()).await.map_err(Error::write)?;
-        Ok(true)
+        .boxed()
     }
 
     fn check(&self, documents: &[DocumentChunks]) -> Result<(), Error> {

@@ -53,6 +53,8 @@ pub use keys::{Account, Keys, KeysError, User};
 pub use settings::{Credentials, Settings};
 pub use woken::Woken;
 
+use futures::{FutureExt as _, future::BoxFuture};
+
 use self::{
     broker::Broker, events::JetStreamEvents, failure::Failure, payloads::JetStreamPayloads, queue::JetStreamQueue,
     records::JetStreamRecords, statuses::JetStreamStatuses, timers::JetStreamTimers,
@@ -74,12 +76,17 @@ pub struct JetStream {
 ///
 /// Fails with [`crate::Error::Store`] where no server answers, the settings make no sense, or what exists is weaker than
 /// they ask.
-pub async fn open(settings: Settings) -> Result<JetStream> {
-    let payloads = match settings.payloads.as_str() {
-        IN_BROKER => None,
-        url => Some(crate::payloads::open(url)?),
-    };
-    open_ports(settings, payloads).await.map_err(|failure| failure.during("open the broker's ports"))
+///
+/// Boxed, so that its code is generated here and not again wherever it is awaited.
+pub fn open(settings: Settings) -> BoxFuture<'static, Result<JetStream>> {
+    async move {
+        let payloads = match settings.payloads.as_str() {
+            IN_BROKER => None,
+            url => Some(crate::payloads::open(url)?),
+        };
+        open_ports(settings, payloads).await.map_err(|failure| failure.during("open the broker's ports"))
+    }
+    .boxed()
 }
 
 async fn open_ports(

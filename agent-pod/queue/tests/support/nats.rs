@@ -43,7 +43,7 @@ macro_rules! on_each_version {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    super::$test(super::nats::Version::$version).await;
+                    super::$test(crate::nats::Version::$version).await;
                 }
             )+
         }

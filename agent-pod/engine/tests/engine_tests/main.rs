@@ -1,0 +1,12 @@
+//! The tests of the engine, as one program: it is linked once, and its tests run side by side.
+
+mod catalogue;
+mod embed;
+mod engine_support;
+mod generate;
+mod generation_support;
+mod gguf;
+mod heads;
+mod memory;
+mod safetensors;
+mod schema;

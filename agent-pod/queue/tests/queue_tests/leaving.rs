@@ -1,0 +1,160 @@
+//! What a broker's server sends to a process whose pulls were given up: nothing more, and what it had sent goes to others
+//! long before a lease ends.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use crate::nats::Version;
+use queue::{
+    Message, Ports, Priority,
+    jetstream::{self, Settings},
+};
+use tokio::{task::JoinSet, time::sleep};
+
+/// What is lost on its way comes again after this time, long after the test has failed.
+const LEASE: Duration = Duration::from_secs(300);
+/// What a broker may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Longer than a given up pull is remembered, and much shorter than its requests would lie at the server.
+const SOON: Duration = Duration::from_millis(400);
+
+/// Two processes of one broker.
+async fn two_processes(version: Version, prefix: &str) -> Option<(Ports, Ports)> {
+    let server = crate::nats::shared(version)?;
+    let settings = Settings {
+        bucket_prefix: prefix.to_owned(),
+        lease: LEASE,
+        timeout: Duration::from_secs(20),
+        ..Settings::new(&server.url)
+    };
+    let open = async || jetstream::open(settings.clone()).await.expect("open the broker's ports").ports;
+    Some((open().await, open().await))
+}
+
+fn message(pool: &str, id: String) -> Message {
+    Message { id, pool: pool.to_owned(), priority: Priority::Normal, body: "work".into() }
+}
+
+async fn pull_one_elsewhere(ports: &Ports) -> u32 {
+    let mut found = ports.queue.pull("readers", 1, PATIENCE).await.expect("pull");
+    let delivery = found.pop().expect("a message");
+    ports.queue.ack(&delivery.receipt).await.expect("acknowledge");
+    delivery.deliveries
+}
+
+on_each_version! {
+    a_pull_that_was_given_up_is_sent_nothing_more
+    a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for
+    pulling_again_after_leaving_finds_what_is_there
+    what_comes_while_pulls_are_given_up_goes_to_others_before_a_lease_ends
+}
+
+async fn a_pull_that_was_given_up_is_sent_nothing_more(version: Version) {
+    let Some((one, two)) = two_processes(version, "given-up").await else { return };
+    for round in 0..5 {
+        let queue = Arc::clone(&one.queue);
+        let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
+        sleep(SOON).await;
+        pull.abort();
+        assert!(pull.await.is_err(), "nothing was there to be pulled");
+        sleep(SOON).await;
+        two.queue.publish(vec![message("readers", round.to_string())]).await.expect("publish");
+        // The server says how often it has sent it to anyone.
+        assert_eq!(pull_one_elsewhere(&two).await, 1, "round {round}");
+        two.queue.leave("readers");
+    }
+}
+
+async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(version: Version) {
+    let Some((one, two)) = two_processes(version, "leaving").await else { return };
+    for round in 0..5 {
+        let queue = Arc::clone(&one.queue);
+        let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
+        sleep(SOON).await;
+        // Its request for another priority lies at the server still.
+        two.queue.publish(vec![message("readers", format!("first-{round}"))]).await.expect("publish");
+        let taken = pull.await.expect("the pull ends well").expect("pull").remove(0);
+        one.queue.ack(&taken.receipt).await.expect("acknowledge");
+        one.queue.leave("readers");
+        sleep(SOON / 2).await;
+        let urgent = Message { priority: Priority::High, ..message("readers", format!("second-{round}")) };
+        two.queue.publish(vec![urgent]).await.expect("publish");
+        assert_eq!(pull_one_elsewhere(&two).await, 1, "round {round}");
+        two.queue.leave("readers");
+    }
+}
+
+async fn pulling_again_after_leaving_finds_what_is_there(version: Version) {
+    let Some((one, two)) = two_processes(version, "coming-back").await else { return };
+    for round in 0..20 {
+        let queue = Arc::clone(&one.queue);
+        let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
+        sleep(Duration::from_millis(round)).await;
+        pull.abort();
+        one.queue.leave("readers");
+        let queue = Arc::clone(&one.queue);
+        let again = tokio::spawn(async move { queue.pull("readers", 1, PATIENCE).await });
+        sleep(Duration::from_millis(round % 5)).await;
+        two.queue.publish(vec![message("readers", round.to_string())]).await.expect("publish");
+        let found = again.await.expect("the pull ends well").expect("pull").pop().expect("a message");
+        assert_eq!(found.message.id, round.to_string());
+        one.queue.ack(&found.receipt).await.expect("acknowledge");
+    }
+}
+
+/// Messages are published before, while and after pulls are given up and their requests withdrawn, at ever other moments.
+async fn what_comes_while_pulls_are_given_up_goes_to_others_before_a_lease_ends(version: Version) {
+    let Some((one, two)) = two_processes(version, "race").await else { return };
+    let mut pools = JoinSet::new();
+    for pool in 0..12 {
+        let (one, two) = (one.clone(), two.clone());
+        pools.spawn(async move { give_up_and_publish(&one, &two, &format!("pool-{pool}"), pool).await });
+    }
+    pools.join_all().await;
+}
+
+async fn give_up_and_publish(one: &Ports, two: &Ports, pool: &str, seed: u64) {
+    for round in 0..12_u64 {
+        // Not random, but different each time.
+        let hash = blake3::hash(&[seed.to_le_bytes(), round.to_le_bytes()].concat());
+        let moments: Vec<Duration> =
+            hash.as_bytes().iter().map(|byte| Duration::from_micros(u64::from(*byte) * 40)).collect();
+        let queue = Arc::clone(&one.queue);
+        let name = pool.to_owned();
+        let pull = tokio::spawn(async move { queue.pull(&name, 1, LEASE).await });
+        sleep(Duration::from_millis(30)).await;
+        let mut wanted = BTreeSet::new();
+        let publisher = {
+            let (queue, name, moments) = (Arc::clone(&two.queue), pool.to_owned(), moments.clone());
+            let ids: Vec<String> = (0..12).map(|number| format!("{round}-{number}")).collect();
+            wanted.extend(ids.iter().cloned());
+            tokio::spawn(async move {
+                for (id, moment) in ids.into_iter().zip(&moments) {
+                    sleep(*moment).await;
+                    queue.publish(vec![message(&name, id)]).await.expect("publish");
+                }
+            })
+        };
+        sleep(moments[20]).await;
+        pull.abort();
+        if round % 2 == 0 {
+            sleep(moments[21]).await;
+            one.queue.leave(pool);
+        }
+        publisher.await.expect("published");
+        if let Ok(found) = pull.await {
+            for delivery in found.expect("pull") {
+                one.queue.ack(&delivery.receipt).await.expect("acknowledge");
+                wanted.remove(&delivery.message.id);
+            }
+        }
+        while !wanted.is_empty() {
+            let found = two.queue.pull(pool, 8, PATIENCE).await.expect("pull");
+            assert!(!found.is_empty(), "{pool}: {wanted:?} did not come");
+            for delivery in found {
+                two.queue.ack(&delivery.receipt).await.expect("acknowledge");
+                assert!(wanted.remove(&delivery.message.id), "{} came twice", delivery.message.id);
+            }
+        }
+        two.queue.leave(pool);
+    }
+}

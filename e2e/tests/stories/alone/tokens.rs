@@ -1,0 +1,83 @@
+//! Who a gateway lets in: ServiceAccounts of its namespace, by what the API server says of their tokens.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Cluster, Kind, condition, connect, helm, present, with_namespace, with_namespace_only};
+
+/// Longest time from the deletion of a ServiceAccount to the refusal of its token.
+const REVOKED: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn service_accounts_of_the_namespace_are_let_in_until_they_are_deleted() -> Result<()> {
+    with_namespace(async |cluster| {
+        let reviews = format!("rbac.tokenReview.namespaces={{{}}}", cluster.namespace);
+        helm(&connect().await?, &["rbac.tokenReview.enabled=true", &reviews]).await?;
+        let told = tell(cluster).await;
+        // As the other stories have it.
+        helm(&connect().await?, &[]).await?;
+        told
+    })
+    .await
+}
+
+async fn tell(cluster: &Cluster) -> Result<()> {
+    cluster.apply_file("e2e/manifests/letters.yaml").await?;
+    cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
+    let service = cluster.wait(Kind::Service, "docket-gateway", present()).await?;
+    let address = service.data["spec"]["clusterIP"].as_str().context("the gateway has no address")?;
+    let door = Door { http: reqwest::Client::new(), address: format!("http://{address}:8080/v1/pipelines") };
+
+    cluster.kubectl(&["create", "serviceaccount", "clerk"], "").await?;
+    let clerk = token(cluster, "clerk", "docket").await?;
+    door.answers(&clerk, 200, REVOKED).await.context("a ServiceAccount of the namespace")?;
+    let elsewhere = token(cluster, "clerk", "another").await?;
+    ensure!(door.ask(&elsewhere).await? == 401, "a token for another audience was let in");
+    ensure!(door.ask("").await? == 401, "nobody's token was let in");
+    with_namespace_only(async |other| {
+        other.kubectl(&["create", "serviceaccount", "clerk"], "").await?;
+        let stranger = token(other, "clerk", "docket").await?;
+        ensure!(door.ask(&stranger).await? == 401, "a ServiceAccount of another namespace was let in");
+        Ok(())
+    })
+    .await?;
+    ensure!(door.ask(&clerk).await? == 200, "it is not let in any more");
+
+    cluster.delete(Kind::ServiceAccount, "clerk").await?;
+    door.answers(&clerk, 401, REVOKED).await.context("the token of a deleted ServiceAccount")
+}
+
+/// A token that the API server makes, as `kubectl create token` asks for it.
+async fn token(cluster: &Cluster, account: &str, audience: &str) -> Result<String> {
+    let made = cluster.kubectl(&["create", "token", account, "--audience", audience], "").await?;
+    Ok(made.trim().to_owned())
+}
+
+/// The gateway, for who stands before it.
+struct Door {
+    http: reqwest::Client,
+    address: String,
+}
+
+impl Door {
+    async fn ask(&self, token: &str) -> Result<u16> {
+        let answer = self.http.get(&self.address).bearer_auth(token).send().await.context("ask the gateway")?;
+        Ok(answer.status().as_u16())
+    }
+
+    /// Waits until a token is answered so, and no longer than this.
+    async fn answers(&self, token: &str, wanted: u16, within: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            // A gateway that is being replaced may not answer.
+            let answered = self.ask(token).await.ok();
+            if answered == Some(wanted) {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < within, "it is answered {answered:?} for {within:?}; {wanted} is expected");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What a gateway serves of a pipeline.
+
+use std::collections::BTreeMap;
+
+use crds::PipelineSpec;
+use operator::namespace::gather::serves;
+use serde_json::json;
+
+#[test]
+fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {
+    let pools = BTreeMap::from([("p".to_owned(), serde_json::from_value(json!({})).expect("a pool"))]);
+    let spec = |pool: &str, text: &str| -> PipelineSpec {
+        let stage = json!({"name": "a", "pool": pool, "transform": {"template": text}});
+        serde_json::from_value(json!({"stages": [stage]})).expect("a pipeline")
+    };
+    let (good, other, bad) = (spec("p", "1"), spec("p", "2"), spec("nobody", "3"));
+    assert_eq!(serves("x", Some(&good), None, &pools), Some(good.clone()));
+    assert_eq!(serves("x", Some(&bad), Some(&other), &pools), Some(other.clone()));
+    assert_eq!(serves("x", None, Some(&other), &pools), Some(other));
+    assert_eq!(serves("x", Some(&bad), None, &pools), None);
+    assert_eq!(serves("x", Some(&good), Some(&good), &BTreeMap::new()), None, "its pool is gone");
+}

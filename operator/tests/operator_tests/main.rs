@@ -1,0 +1,31 @@
+//! The tests of the operator, as one program: it is linked once, and its tests run side by side.
+
+mod api_server;
+mod cluster;
+mod counts;
+mod difference;
+mod election;
+mod events;
+mod fallback;
+mod gateway;
+mod gather;
+mod gathering;
+mod keda;
+mod keda_pools;
+mod lease;
+mod lease_http;
+mod namespace;
+#[allow(unused_macros, reason = "the tests of the queue use it")]
+#[path = "../../../agent-pod/queue/tests/support/nats.rs"]
+mod nats;
+mod pool_objects;
+mod process;
+mod quantity;
+mod scaling_feed;
+mod scaling_loop;
+mod scaling_parts;
+mod scaling_settings;
+mod scaling_steps;
+mod spending;
+mod status;
+mod support;

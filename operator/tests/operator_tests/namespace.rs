@@ -1,0 +1,324 @@
+//! What a namespace has once: the gateway, its files, the Secrets; and what each setting of the operator changes in it.
+
+use std::collections::BTreeMap;
+
+use crate::support::{config, pipeline, pool};
+use crds::{AgentPoolSpec, PipelineSpec, file};
+use k8s_openapi::ByteString;
+use operator::{
+    apply::Child,
+    config::{Config, Credentials},
+    namespace::{Gathered, build, serves},
+};
+use queue::jetstream::Keys;
+use serde_json::{Value, json};
+
+/// A namespace with the pool that stages name, and these pipelines.
+fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
+    let pool = pool(json!({"replicas": 3, "template": {"priorityClassName": "high"}})).spec;
+    Gathered {
+        namespace: "documents".to_owned(),
+        pools: BTreeMap::from([("readers".to_owned(), pool)]),
+        objects: 1 + pipelines.len(),
+        staying: 1 + pipelines.len(),
+        closed: Vec::new(),
+        pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
+    }
+}
+
+fn spec_of(spec: &Value) -> PipelineSpec {
+    pipeline(spec.clone()).spec
+}
+
+fn one() -> Gathered {
+    namespace(&[("letters", stage("readers", "{{ document.text }}"))])
+}
+
+fn stage(pool: &str, template: &str) -> Value {
+    json!({"stages": [{"name": "entry", "pool": pool, "transform": {"template": template}}]})
+}
+
+fn reviewing() -> Config {
+    Config { token_review: vec!["elsewhere".to_owned(), "documents".to_owned()], ..config() }
+}
+
+#[test]
+fn a_gateway_of_another_namespace_than_those_listed_reviews_no_tokens() {
+    let elsewhere = Config { token_review: vec!["elsewhere".to_owned()], ..config() };
+    assert_eq!(objects(&one(), &elsewhere), objects(&one(), &config()));
+}
+
+fn objects(gathered: &Gathered, config: &Config) -> Vec<Value> {
+    build::all(gathered, config).present.iter().map(|child| child.object().clone()).collect()
+}
+
+fn of_kind(gathered: &Gathered, config: &Config, kind: &str) -> Value {
+    objects(gathered, config).into_iter().find(|object| object["kind"] == kind).expect("it is made")
+}
+
+fn pod(config: &Config) -> Value {
+    of_kind(&one(), config, "Deployment")["spec"]["template"]["spec"].clone()
+}
+
+fn files(gathered: &Gathered, config: &Config) -> BTreeMap<String, String> {
+    serde_json::from_value(of_kind(gathered, config, "ConfigMap")["data"].clone()).expect("files")
+}
+
+fn gateway_file(config: &Config) -> Value {
+    serde_json::from_str(&files(&one(), config)["gateway.yaml"]).expect("JSON")
+}
+
+fn shown(children: &[Child]) -> Vec<String> {
+    children.iter().map(Child::shown).collect()
+}
+
+#[test]
+fn the_gateway_has_the_objects_on_file() {
+    insta::assert_yaml_snapshot!(objects(&one(), &config()));
+}
+
+#[test]
+fn building_twice_gives_the_same() {
+    assert_eq!(objects(&one(), &reviewing()), objects(&one(), &reviewing()));
+}
+
+#[test]
+fn a_gateway_is_as_the_restricted_standard_asks_with_all_settings() {
+    let mut all = reviewing();
+    all.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() });
+    all.payloads_keys = Some(BTreeMap::new());
+    for config in [config(), all] {
+        let pod = pod(&config);
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        let container = &pod["containers"][0];
+        let context = &container["securityContext"];
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+        assert!(container["resources"]["limits"]["memory"].is_string());
+        assert_eq!(pod["initContainers"], Value::Null);
+        for volume in pod["volumes"].as_array().expect("volumes") {
+            let kinds = ["configMap", "secret", "emptyDir", "projected"];
+            assert!(kinds.iter().any(|kind| volume.get(kind).is_some()), "{volume}");
+        }
+        for name in ["hostNetwork", "hostPID", "hostIPC"] {
+            assert_eq!(pod[name], Value::Null);
+        }
+    }
+    assert_eq!(of_kind(&one(), &reviewing(), "ServiceAccount")["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn a_gateway_that_reviews_tokens_has_one_of_its_own_for_the_api_server_and_no_other_pod_has() {
+    let pod = pod(&reviewing());
+    let volumes = pod["volumes"].as_array().expect("volumes");
+    let projected: Vec<&Value> = volumes.iter().filter(|volume| volume.get("projected").is_some()).collect();
+    let [volume] = projected[..] else { panic!("{volumes:#?}") };
+    assert_eq!(
+        volume["projected"]["sources"],
+        json!([
+            {"serviceAccountToken": {"expirationSeconds": 3_600, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        ])
+    );
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().expect("mounts");
+    let mounted = mounts.iter().find(|mount| mount["name"] == volume["name"]).expect("it is mounted");
+    assert_eq!(mounted["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
+    assert_eq!(mounted["readOnly"], true);
+    assert_eq!(gateway_file(&reviewing())["kubernetes"], json!({"audience": "docket", "namespace": "documents"}));
+
+    let agents = crate::support::validated(&pool(json!({})));
+    let agents = operator::agent_pool::build::all(&agents).deployment.object().to_string();
+    for without in [pod_text(&config()), agents] {
+        assert!(!without.contains("projected") && !without.contains("kubernetes.io/serviceaccount"), "{without}");
+    }
+    assert_eq!(gateway_file(&config())["kubernetes"], Value::Null);
+}
+
+fn pod_text(config: &Config) -> String {
+    pod(config).to_string()
+}
+
+#[test]
+fn a_gateway_is_reached_by_its_ports_alone_and_reaches_the_api_server_only_to_review() {
+    let ports = |config: &Config, direction: &str| {
+        let policy = of_kind(&one(), config, "NetworkPolicy");
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+        let rules = policy["spec"][direction].as_array().cloned().expect("rules");
+        let ports = rules.iter().flat_map(|rule| rule["ports"].as_array().cloned().expect("every rule names ports"));
+        ports.map(|port| port["port"].as_u64().expect("a number")).collect::<Vec<u64>>()
+    };
+    assert_eq!(ports(&reviewing(), "ingress"), [8080, 8081, 9090]);
+    assert_eq!(ports(&config(), "egress"), [53, 53, 4222, 8080]);
+    assert_eq!(ports(&reviewing(), "egress"), [53, 53, 4222, 8080, 443, 6443]);
+    let stores = Config { payloads: "s3://bucket".to_owned(), ..config() };
+    assert_eq!(ports(&stores, "egress"), [53, 53, 4222, 8080, 443, 80, 9000]);
+}
+
+#[test]
+fn the_files_are_resources_that_docket_reads_and_all_of_them_are_named() {
+    let gathered = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
+    let files = files(&gathered, &config());
+    let gateway: Value = serde_json::from_str(&files["gateway.yaml"]).expect("JSON");
+    assert_eq!(gateway["resources"], json!(["pool-readers.yaml", "pipeline-bills.yaml", "pipeline-letters.yaml"]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = files.iter().filter(|(name, _)| *name != "gateway.yaml").map(|(name, text)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    });
+    let read = file::read(&paths.collect::<Vec<_>>()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let names: Vec<&str> = read.pipelines.iter().map(|pipeline| pipeline.name()).collect();
+    assert_eq!((names, read.pools.len()), (vec!["bills", "letters"], 1));
+    // What is no business of a gateway does not restart it.
+    let pool: &AgentPoolSpec = &read.pools[0].resource.spec;
+    assert_eq!((pool.replicas, pool.template.priority_class_name.as_deref()), (1, None));
+}
+
+#[test]
+fn a_pipeline_that_was_broken_is_served_as_it_last_did_and_a_good_one_beside_it_as_it_is() {
+    let good = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
+    let [broken, changed] = [stage("nobody", "3"), stage("readers", "4")].map(|spec| spec_of(&spec));
+    let served = |name: &str, written: &PipelineSpec| {
+        let served = serves(name, Some(written), good.pipelines.get(name), &good.pools).expect("it is served");
+        (name.to_owned(), served)
+    };
+    let pipelines = BTreeMap::from([served("letters", &broken), served("bills", &changed)]);
+    let after = files(&Gathered { pipelines, ..namespace(&[]) }, &config());
+    let before = files(&good, &config());
+    assert_eq!(after["pipeline-letters.yaml"], before["pipeline-letters.yaml"]);
+    assert!(after["pipeline-bills.yaml"].contains("\"template\": \"4\""));
+}
+
+#[test]
+fn gateways_are_replaced_when_their_files_change_and_not_when_their_number_does() {
+    let digest = |gathered: &Gathered, config: &Config| {
+        let template = of_kind(gathered, config, "Deployment")["spec"]["template"].clone();
+        template["metadata"]["annotations"]["docket.dev/config"].as_str().expect("a digest").to_owned()
+    };
+    let usual = digest(&one(), &config());
+    assert_ne!(usual, digest(&namespace(&[("letters", stage("readers", "other"))]), &config()));
+    assert_ne!(usual, digest(&one(), &reviewing()));
+    let three = Config { gateway_replicas: 3, ..config() };
+    assert_eq!(usual, digest(&one(), &three));
+    assert_eq!(of_kind(&one(), &three, "Deployment")["spec"]["replicas"], 3);
+}
+
+#[test]
+fn a_token_is_made_for_each_namespace_and_nobody_can_guess_it() {
+    let secret = |namespace: &str| build::tokens(namespace).object().clone();
+    let text = |secret: &Value, key: &str| {
+        let bytes: ByteString = serde_json::from_value(secret["data"][key].clone()).expect("base64");
+        String::from_utf8(bytes.0).expect("text")
+    };
+    let (one, two) = (secret("one"), secret("two"));
+    assert_eq!(
+        (one["metadata"]["name"].as_str(), one["metadata"]["namespace"].as_str()),
+        (Some("docket-gateway-tokens"), Some("one"))
+    );
+    assert_ne!(text(&one, "token"), text(&two, "token"));
+    assert_eq!(text(&one, "token").len(), 64);
+    let file: Value = serde_json::from_str(&text(&one, "tokens.yaml")).expect("JSON");
+    // Without pipelines: gateways ask agents with it for ServiceAccounts.
+    assert_eq!(file, json!({"tokens": [{"name": "namespace", "token": text(&one, "token")}]}));
+}
+
+#[test]
+fn credentials_are_mounted_and_copied_only_where_there_are_some() {
+    assert!(
+        build::nats("documents", &config(), [].iter()).is_none() && build::payloads("documents", &config()).is_none()
+    );
+    assert!(!pod_text(&config()).contains("docket-nats\""));
+    let mut with = config();
+    with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "very secret".to_owned() });
+    let key = ("AWS_SECRET_ACCESS_KEY".to_owned(), ByteString(b"also secret".to_vec()));
+    with.payloads_keys = Some(BTreeMap::from([key]));
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
+    let payloads = build::payloads("documents", &with).expect("a Secret");
+    assert_eq!(shown(&[nats, payloads]), ["Secret documents/docket-nats", "Secret documents/docket-payloads"]);
+    assert_eq!(gateway_file(&with)["nats"]["user"], "docket");
+    assert_eq!(gateway_file(&with)["nats"]["passwordFile"], "/etc/docket-nats/password");
+    let pod = pod(&with);
+    assert_eq!(pod["containers"][0]["envFrom"], json!([{"secretRef": {"name": "docket-payloads"}}]));
+    let all = objects(&one(), &with).iter().map(Value::to_string).collect::<String>();
+    assert!(!all.contains("very secret") && !all.contains("also secret"), "only Secrets hold secrets");
+}
+
+#[test]
+fn with_keys_each_process_has_credentials_of_its_own_and_mounts_no_others() {
+    let keys = Keys::generate();
+    let with = Config { nats_credentials: Some(Credentials::Keys(Box::new(keys.clone()))), ..config() };
+    let pools = ["readers", "writers"].map(str::to_owned);
+    let nats = build::nats("documents", &with, pools.iter()).expect("a Secret");
+    assert_eq!(Some(nats.clone()), build::nats("documents", &with, pools.iter()), "an idle operator writes nothing");
+    let data = nats.object()["data"].as_object().expect("keys");
+    let names: Vec<&str> = data.keys().map(String::as_str).collect();
+    assert_eq!(names, ["agents-readers.creds", "agents-writers.creds", "gateway.creds"]);
+    let creds: Vec<&Value> = data.values().collect();
+    assert!(creds[0] != creds[1] && creds[0] != creds[2] && creds[1] != creds[2]);
+    let elsewhere = build::nats("other", &with, pools.iter()).expect("a Secret");
+    assert_ne!(elsewhere.object()["data"]["agents-readers.creds"], *creds[0], "a namespace has an account of its own");
+
+    let agents = crate::support::validated_with(&pool(json!({})), &with);
+    let agents = operator::agent_pool::build::all(&agents);
+    let agents = agents.deployment.object()["spec"]["template"]["spec"].clone();
+    for (pod, key) in [(pod(&with), "gateway.creds"), (agents, "agents-readers.creds")] {
+        let volumes = pod["volumes"].as_array().expect("volumes");
+        let nats = volumes.iter().find(|volume| volume["name"] == "nats").expect("a volume");
+        let items = json!([{"key": key, "path": "nats.creds"}]);
+        assert_eq!(nats["secret"], json!({"secretName": "docket-nats", "items": items}));
+    }
+    let file = gateway_file(&with)["nats"].clone();
+    assert_eq!(file["credentials"], "/etc/docket-nats/nats.creds");
+    assert_eq!((&file["inbox"], &file["makeStreams"]), (&json!("_INBOX_gateway"), &json!(false)));
+
+    let mark = |config: &Config| {
+        let template = of_kind(&one(), config, "Deployment")["spec"]["template"].clone();
+        template["metadata"]["annotations"]["docket.dev/nats-credentials"].clone()
+    };
+    let others = Config { nats_credentials: Some(Credentials::Keys(Box::new(Keys::generate()))), ..config() };
+    assert!(mark(&with).is_string() && mark(&with) != mark(&others), "other keys replace the pods");
+    assert_eq!(mark(&config()), Value::Null);
+    let all = objects(&one(), &with).iter().map(Value::to_string).collect::<String>();
+    assert!(!all.contains("SEED") && !format!("{with:?}").contains(&keys.seed()), "only Secrets hold secrets");
+}
+
+#[test]
+fn one_file_of_credentials_is_mounted_by_all() {
+    let with = Config { nats_credentials: Some(Credentials::Creds("a file".to_owned())), ..config() };
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
+    assert_eq!(nats.object()["data"].as_object().expect("keys").keys().collect::<Vec<_>>(), ["nats.creds"]);
+    let file = gateway_file(&with)["nats"].clone();
+    assert_eq!((&file["credentials"], &file["makeStreams"]), (&json!("/etc/docket-nats/nats.creds"), &Value::Null));
+    assert!(!format!("{with:?}").contains("a file"));
+}
+
+#[test]
+fn the_keys_of_servers_are_made_with_what_they_include_and_can_be_read_again() {
+    let keys = Keys::generate();
+    let secret = operator::nats_keys::secret("docket-system", "docket-nats-keys", &keys);
+    let data = secret.data.expect("keys");
+    let text = |key: &str| String::from_utf8(data[key].0.clone()).expect("text");
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["auth.conf", "operator.nk", "password", "user"]);
+    assert_eq!(Keys::from_seed(&text("operator.nk")).expect("a seed").seed(), keys.seed());
+    assert!(text("auth.conf").starts_with("operator: \"ey") && !text("auth.conf").contains(&keys.seed()));
+}
+
+#[test]
+fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
+    let mut with = config();
+    with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() });
+    let gateway: Vec<String> =
+        ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment"]
+            .map(|kind| format!("{kind} documents/docket-gateway"))
+            .to_vec();
+    let prepared = build::all(&one(), &with);
+    assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (gateway.clone(), Vec::new()));
+    let prepared = build::all(&namespace(&[]), &with);
+    assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), gateway.clone()));
+    let prepared = build::all(&Gathered { objects: 0, pools: BTreeMap::new(), ..namespace(&[]) }, &with);
+    let secrets = ["docket-gateway-tokens", "docket-nats"].map(|name| format!("Secret documents/{name}"));
+    assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), [gateway, secrets.to_vec()].concat()));
+}

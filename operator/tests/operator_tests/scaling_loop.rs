@@ -1,0 +1,184 @@
+//! The autoscaler's loop with a real nats-server and a played cluster: from nothing to work and back, over a change of leaders.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::cluster::{Cluster, NAMESPACE, POOL};
+use flow::keys;
+use operator::{
+    broker::Brokers,
+    client::Clients,
+    condition::State,
+    config::Config,
+    context::Context,
+    events::Events,
+    lease::Leadership,
+    metrics::Metrics,
+    names,
+    namespace::Namespaces,
+    scaling::{self, board::Board},
+    watching::Scope,
+};
+use queue::{
+    Message, Ports, Priority,
+    jetstream::{self, Settings},
+};
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything; generous, because nothing here measures.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+async fn ports(url: &str) -> Ports {
+    let settings = Settings {
+        bucket_prefix: names::broker_prefix(NAMESPACE),
+        scoped: keys::OF_ONE_PIPELINE.to_vec(),
+        ..Settings::new(url)
+    };
+    jetstream::open(settings).await.expect("the broker answers").ports
+}
+
+/// A leader's autoscaler.
+struct Leader {
+    ctx: Arc<Context>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+    leadership: watch::Sender<Leadership>,
+}
+
+impl Leader {
+    async fn start(api: &kube::Config, url: &str, epoch: u32) -> Self {
+        let config = Config {
+            nats_servers: vec![url.to_owned()],
+            nats_replicas: 1,
+            nats_credentials: None,
+            ..crate::support::config()
+        };
+        let clients = Clients::new(api).expect("clients");
+        let metrics = Arc::new(Metrics::default());
+        let until = tokio::time::Instant::now() + Duration::from_secs(3_600);
+        let (leadership, leads) = watch::channel(Leadership::Leading { epoch, until });
+        let ctx = Arc::new(Context {
+            events: Events::new(clients.calls.clone(), "operator-a_1", &metrics),
+            client: clients.calls,
+            watches: clients.watches,
+            metrics,
+            brokers: Brokers::new(config.clone()),
+            config,
+            scaling: Board::default(),
+            namespaces: Namespaces::default(),
+            pod_monitors: false,
+            leadership: leads,
+        });
+        let stop = CancellationToken::new();
+        let running =
+            tokio::spawn(scaling::run(Arc::clone(&ctx), Scope::Namespace(NAMESPACE.to_owned()), stop.clone()));
+        Self { ctx, stop, running, leadership }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(2), self.running)
+            .await
+            .expect("within two seconds")
+            .expect("no panic");
+        drop(self.leadership);
+    }
+
+    fn reason(&self) -> Option<(State, String)> {
+        let report = self.ctx.scaling.of(&(NAMESPACE.to_owned(), POOL.to_owned()), Some("uid-readers"))?;
+        Some((report.active.state, report.active.reason.into_owned()))
+    }
+}
+
+async fn publish(ports: &Ports, tasks: std::ops::Range<usize>) {
+    let messages = tasks.map(|task| Message {
+        id: format!("task-{task}"),
+        pool: POOL.to_owned(),
+        priority: Priority::Normal,
+        body: Vec::new().into(),
+    });
+    ports.queue.publish(messages.collect()).await.expect("the broker takes them");
+}
+
+async fn until(what: &str, cluster: &Cluster, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        let seen = (cluster.replicas(), cluster.pods(), cluster.finished());
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}; (replicas, pods, finished) are {seen:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
+    let Some(server) = crate::nats::shared(crate::nats::Version::Newest) else { return };
+    let ports = ports(&server.url).await;
+    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "3s"}));
+    let api = cluster.serve().await;
+    let leader = Leader::start(&api, &server.url, 7).await;
+    until("the pool was looked at", &cluster, || leader.reason().is_some()).await;
+    assert_eq!(leader.reason(), Some((State::True, "Active".to_owned())));
+    assert_eq!(cluster.replicas(), 0, "nothing is to be done");
+
+    publish(&ports, 0..40).await;
+    until("the first pods come", &cluster, || cluster.pods() > 0).await;
+    until("some of it is done", &cluster, || cluster.finished() > 4).await;
+    // The next leader finds what the first one left, and takes no step of its own accord.
+    let before = cluster.replicas();
+    leader.end().await;
+    let leader = Leader::start(&api, &server.url, 8).await;
+    until("the next leader decided", &cluster, || leader.reason().is_some()).await;
+    assert!(cluster.replicas() >= before.min(1), "from {before} to {}", cluster.replicas());
+    until("all is done", &cluster, || cluster.finished() == 40).await;
+    until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
+    assert_eq!(cluster.interrupted(), 0);
+    assert!(cluster.taken().iter().all(|marked| *marked), "all were ready, so all were chosen: {:?}", cluster.taken());
+    let events = cluster.events();
+    for reason in ["ScaledUp", "ScaledToZero"] {
+        assert!(events.iter().any(|event| event == reason), "{reason} is not among {events:?}");
+    }
+
+    let kept = ports.records.get(&format!("{}{POOL}", keys::DECISIONS)).await.expect("the broker answers");
+    let kept: Value = serde_json::from_slice(&kept.expect("it is kept").bytes).expect("JSON");
+    assert_eq!((&kept["pool"], &kept["mode"], &kept["epoch"]), (&json!(POOL), &json!("Apply"), &json!(8)));
+    let first = &kept["decisions"][0];
+    assert_eq!((&first["to"], &first["reason"]), (&json!(0), &json!("ToZero")), "{kept:#}");
+    assert!(kept["decisions"].as_array().is_some_and(|all| all.len() > 1 && all.len() <= 10));
+    let of_pool = "namespace=\"documents\",pool=\"readers\"";
+    for line in [
+        format!("docket_scaler_desired_replicas{{{of_pool}}} 0"),
+        // Once the last agent has gone.
+        format!("docket_scaler_pulling_replicas{{{of_pool}}} 0"),
+        format!("docket_scaler_held{{{of_pool}}} 0"),
+        format!("docket_scaler_decisions_total{{{of_pool},reason=\"ToZero\"}} "),
+    ] {
+        let is_told = || leader.ctx.metrics.text().is_ok_and(|text| text.contains(&line));
+        until(&line, &cluster, is_told).await;
+    }
+
+    // Another owner: what is wanted is only told.
+    cluster.set_scaling("mode", json!("Advise"));
+    publish(&ports, 40..50).await;
+    until("it is told", &cluster, || leader.reason() == Some((State::False, "Advising".to_owned()))).await;
+    let desired = || {
+        let report = leader.ctx.scaling.of(&(NAMESPACE.to_owned(), POOL.to_owned()), Some("uid-readers"));
+        report.and_then(|report| report.scaling.desired)
+    };
+    until("more are wanted", &cluster, || desired().is_some_and(|desired| desired > 0)).await;
+    assert_eq!(cluster.replicas(), 0);
+    cluster.set_scaling("mode", json!("Apply"));
+    until("the rest is done", &cluster, || cluster.finished() == 50).await;
+    assert_eq!(cluster.interrupted(), 0);
+
+    // One who does not lead any more writes nothing.
+    until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
+    leader.leadership.send_replace(Leadership::Following { holder: None });
+    publish(&ports, 50..60).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(cluster.replicas(), 0);
+    leader.end().await;
+}
