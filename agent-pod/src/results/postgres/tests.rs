@@ -1,6 +1,6 @@
 //! On a real server, where there is one.
 
-#[path = "../../../tests/support/postgres_server.rs"]
+#[path = "../../../tests/docket/support/postgres_server.rs"]
 mod server;
 
 use std::{path::Path, sync::Arc};

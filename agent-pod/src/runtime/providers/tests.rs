@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{Circuits, Error, Meters, Provider, Written};
 use provider_server::{Piece, ProviderServer, head, says, status, streams, vectors};
 
-#[path = "../../../tests/support/provider_server.rs"]
+#[path = "../../../tests/docket/support/provider_server.rs"]
 mod provider_server;
 
 const KEY: &str = "sk-0123456789abcdef";

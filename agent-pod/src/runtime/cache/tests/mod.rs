@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{semantic::shadow::Checked, *};
 
-#[path = "../../../../tests/support/redis_server.rs"]
+#[path = "../../../../tests/docket/support/redis_server.rs"]
 mod redis_server;
 
 use redis_server::RedisServer;
