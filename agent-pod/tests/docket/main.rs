@@ -30,6 +30,7 @@ mod sources;
 mod stages;
 mod support;
 mod token_review;
+mod unit;
 
 /// The gateway's gRPC interface, for clients.
 mod proto {

@@ -2,7 +2,7 @@
 //! latest when its value is dropped.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -208,14 +208,20 @@ impl Nats {
     pub(crate) fn start_with(more: &str) -> Option<Self> {
         let program = nats_program()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let state = folder.path().join("state").display().to_string();
-        let text = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {state:?}, sync_interval: always }}\n{more}\n"
-        );
-        std::fs::write(folder.path().join("nats.conf"), text).expect("written");
-        let child = run_nats(&program, folder.path(), port);
-        Some(Self { url: format!("nats://127.0.0.1:{port}"), program, child, port, folder })
+        // Another process can take the port before the server does.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+            let (state, name) = (folder.path().join("state").display().to_string(), nats_name(folder.path()));
+            let text = format!(
+                "server_name: {name:?}\nlisten: \"127.0.0.1:{port}\"\n\
+                 jetstream {{ store_dir: {state:?}, sync_interval: always }}\n{more}\n"
+            );
+            std::fs::write(folder.path().join("nats.conf"), text).expect("written");
+            if let Some(child) = run_nats(&program, folder.path(), port) {
+                return Some(Self { url: format!("nats://127.0.0.1:{port}"), program, child, port, folder });
+            }
+        }
+        panic!("a NATS server does not start");
     }
 
     /// Where it keeps its files.
@@ -227,22 +233,30 @@ impl Nats {
     pub(crate) fn restart(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it has ended");
-        self.child = run_nats(&self.program, self.folder.path(), self.port);
+        self.child = run_nats(&self.program, self.folder.path(), self.port).expect("the port is free again");
     }
 }
 
-fn run_nats(program: &Path, folder: &Path, port: u16) -> Child {
+/// What a server is called, by its folder: so it is known from another test's that has taken its port.
+fn nats_name(folder: &Path) -> String {
+    folder.file_name().expect("a folder has a name").to_string_lossy().trim_start_matches('.').to_owned()
+}
+
+/// Runs one until it answers; `None` where it ends before.
+fn run_nats(program: &Path, folder: &Path, port: u16) -> Option<Child> {
     let settings = folder.join("nats.conf");
-    let child = Command::new(program).arg("-c").arg(&settings).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut child = Command::new(program).arg("-c").arg(&settings).stderr(Stdio::null()).spawn().expect("it starts");
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    wait_for("the NATS server", || {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    let answers = || {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let mut greeting = [0; 5];
-        stream.read_exact(&mut greeting).ok()?;
-        (greeting == *b"INFO ").then_some(())
-    });
-    child
+        let mut greeting = String::new();
+        BufReader::new(stream).read_line(&mut greeting).ok()?;
+        (greeting.starts_with("INFO ") && greeting.contains(&nats_name(folder))).then_some(true)
+    };
+    let lives =
+        wait_for("the NATS server", || answers().or_else(|| child.try_wait().expect("its state").map(|_ended| false)));
+    lives.then_some(child)
 }
 
 impl Drop for Nats {

@@ -1,15 +1,19 @@
 //! On a real server, where there is one.
 
-#[path = "../../../tests/docket/support/postgres_server.rs"]
-mod server;
-
 use std::{path::Path, sync::Arc};
 
+use agent_pod::results::{
+    Sink as _, Whose,
+    postgres::{
+        Postgres,
+        asking::Happened,
+        connection::{self, check},
+    },
+    row::{Row, key},
+};
 use crds::PostgresSink;
-use server::PostgresServer;
 
-use super::{Happened, Postgres, Row, Sink as _, check, connection};
-use crate::results::{Whose, key};
+use crate::support::postgres_server::PostgresServer;
 
 fn spec(server: &PostgresServer) -> PostgresSink {
     let password_file = Some(server.password_file().display().to_string());

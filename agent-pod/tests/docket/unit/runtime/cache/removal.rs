@@ -1,5 +1,10 @@
 //! What is counted, and what is removed by age, owner or origin.
 
+use agent_pod::runtime::{
+    cache::{ErasedResults, inventory::Holding},
+    now,
+};
+
 use super::*;
 
 #[tokio::test]

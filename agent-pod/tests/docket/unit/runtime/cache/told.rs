@@ -1,7 +1,8 @@
 //! What processes are told to forget.
 
+use agent_pod::runtime::{cache::orders, stop::Stop};
+
 use super::*;
-use crate::runtime::{cache::orders, stop::Stop};
 
 #[tokio::test]
 async fn processes_forget_what_they_are_told_at_once_or_when_they_come_back() {

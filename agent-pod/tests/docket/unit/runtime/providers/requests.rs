@@ -2,16 +2,18 @@
 
 use std::{io::Write as _, sync::Arc, time::Duration};
 
+use agent_pod::runtime::providers::{
+    circuit::Circuits,
+    client::{Provider, Written},
+    error::Error,
+    meters::Meters,
+};
 use crds::{CircuitBreaker, OpenAiSource, Span};
 use engine::generation::{ChatMessage, ChatRole, Finish, GenerateRequest, Sampling};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Circuits, Error, Meters, Provider, Written};
-use provider_server::{Piece, ProviderServer, head, says, status, streams, vectors};
-
-#[path = "../../../tests/docket/support/provider_server.rs"]
-mod provider_server;
+use crate::support::provider_server::{Piece, ProviderServer, head, says, status, streams, vectors};
 
 const KEY: &str = "sk-0123456789abcdef";
 
@@ -65,7 +67,7 @@ async fn ask(server: &ProviderServer) -> Result<Written, Error> {
 /// Reason, whether another attempt may help, and the words.
 async fn fails(server: &ProviderServer) -> (&'static str, bool, String) {
     let error = ask(server).await.expect_err("it fails");
-    let words = crate::error::chain(&error);
+    let words = agent_pod::error::chain(&error);
     assert!(!words.contains(KEY) && !format!("{error:?}").contains(KEY), "{words}");
     (error.reason(), error.is_transient(), words)
 }

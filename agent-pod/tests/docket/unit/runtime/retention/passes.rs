@@ -1,16 +1,24 @@
+//! Passes over the stores: what goes at its time, and what is never removed.
+
 use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use agent_pod::runtime::{
+    driver::Scope,
+    plans::Plans,
+    retention::{Keeper, Rule},
+};
 use bytes::Bytes;
-use crds::Span;
-use flow::{DeadLetter, End, Outcome, Plan, Submission};
-use queue::Priority;
+use crds::{Retention, Span};
+use flow::{DeadLetter, End, Outcome, Plan, Submission, keys::DOCUMENTS};
+use queue::{Ports, Priority};
 use tokio::sync::RwLock;
-
-use super::*;
-use crate::runtime::{driver::DOCUMENTS, plans::Plans};
 
 const HOUR: u64 = 3_600_000;
 
@@ -85,7 +93,7 @@ async fn what_a_document_left_at_queue_and_timers_goes_with_it() {
     let ports = queue::memory::open();
     let plan = Plans::new(Arc::clone(&ports.records)).put(plan(1)).await.expect("stored");
     document(&ports, &plan, "d", Outcome::Cancelled, 0).await;
-    let driver = crate::runtime::driver::Driver::of_pipeline(
+    let driver = agent_pod::runtime::driver::Driver::of_pipeline(
         "p",
         ports.clone(),
         Arc::new(Plans::new(Arc::clone(&ports.records))),

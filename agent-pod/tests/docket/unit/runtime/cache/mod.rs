@@ -1,26 +1,37 @@
 //! Caches of several processes in folders and at a server of their own, and work that counts how often it is done.
 
+mod disk;
+mod erased;
+mod kept;
 mod levels;
+mod link;
 mod nearly_equal;
+mod redis;
 mod removal;
+mod selection;
+mod semantic;
 mod server;
 mod told;
 
 use std::{
     collections::HashSet,
-    sync::atomic::{AtomicBool, AtomicUsize},
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
+use agent_pod::runtime::cache::{
+    Level, Levels, Output, Owner, Question, RedisSettings, Selection, StageCache, Work, inventory,
+    kept::Kept,
+    semantic::{Near, shadow::Checked},
+};
+use async_trait::async_trait;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{semantic::shadow::Checked, *};
-
-#[path = "../../../../tests/docket/support/redis_server.rs"]
-mod redis_server;
-
-use redis_server::RedisServer;
+use crate::support::redis_server::RedisServer;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const NONE: Levels = Levels { memory: false, redis: false, disk: false, ttl: HOUR };
