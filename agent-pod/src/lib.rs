@@ -4,12 +4,12 @@
 //! each stage kind, `results` takes them to where they are kept, `serve` holds the processes of a cluster. This crate must not hold a Kubernetes client.
 
 mod args;
-mod commands;
-mod error;
-mod results;
-mod runtime;
-mod serve;
-mod stages;
+pub mod commands;
+pub mod error;
+pub mod results;
+pub mod runtime;
+pub mod serve;
+pub mod stages;
 
 use std::{ffi::OsString, io, os::unix::process::CommandExt as _, process::ExitCode};
 

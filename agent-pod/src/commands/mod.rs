@@ -3,7 +3,7 @@
 mod approve;
 mod bench;
 pub(crate) mod cache;
-mod client;
+pub mod client;
 pub(crate) mod dlq;
 mod erase;
 pub(crate) mod explain;

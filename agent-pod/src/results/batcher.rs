@@ -18,7 +18,7 @@ const UNIT: usize = 1 << 10;
 
 /// Where rows are handed in.
 #[derive(Clone)]
-pub(super) struct Batcher {
+pub struct Batcher {
     rows: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
 }
@@ -31,14 +31,14 @@ struct Waiting {
 
 impl Batcher {
     /// Starts the task; it ends with the last handle.
-    pub(super) fn start<S: Sink>(sink: Arc<S>, metrics: Arc<Metrics>) -> Self {
+    pub fn start<S: Sink>(sink: Arc<S>, metrics: Arc<Metrics>) -> Self {
         let (rows, received) = mpsc::channel(MAX_ROWS);
         tokio::spawn(write_all(sink, received, metrics));
         Self { rows, room: Arc::new(Semaphore::new(MAX_BYTES / UNIT)) }
     }
 
     /// Writes a row with others; it is durable when this returns.
-    pub(super) async fn write(&self, row: Arc<Row>) -> Result<(), Failure> {
+    pub async fn write(&self, row: Arc<Row>) -> Result<(), Failure> {
         let units = row.bytes().div_ceil(UNIT).clamp(1, MAX_BYTES / UNIT);
         let gone = || Failure::System("the writer of results has ended".to_owned());
         let units = u32::try_from(units).unwrap_or(u32::MAX);
@@ -84,65 +84,5 @@ async fn write_all<S: Sink>(sink: Arc<S>, mut received: mpsc::Receiver<Waiting>,
             // Who waited may have given up; the row is written all the same.
             let _ = waiting.written.send(answer);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{sync::Mutex, time::Duration};
-
-    use async_trait::async_trait;
-
-    use super::*;
-
-    /// Remembers batches; refuses some rows, or is away.
-    #[derive(Default)]
-    struct Fake {
-        batches: Mutex<Vec<usize>>,
-        away: Mutex<bool>,
-    }
-
-    #[async_trait]
-    impl Sink for Fake {
-        const NAME: &'static str = "fake";
-
-        async fn write(&self, rows: &[Arc<Row>]) -> Result<Vec<Result<(), String>>, Unavailable> {
-            if *self.away.lock().expect("no panic") {
-                return Err(Unavailable("it is away".to_owned()));
-            }
-            self.batches.lock().expect("no panic").push(rows.len());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Ok(rows.iter().map(|row| if row.document == "bad" { Err("refused".to_owned()) } else { Ok(()) }).collect())
-        }
-    }
-
-    fn row(document: &str) -> Arc<Row> {
-        Arc::new(Row { document: document.to_owned(), ..Row::default() })
-    }
-
-    #[tokio::test]
-    async fn rows_that_come_while_others_are_written_are_written_together() {
-        let sink = Arc::new(Fake::default());
-        let batcher = Batcher::start(Arc::clone(&sink), Arc::default());
-        let rows = (0..50).map(|n| {
-            let batcher = batcher.clone();
-            async move { batcher.write(row(&n.to_string())).await }
-        });
-        assert!(futures::future::join_all(rows).await.iter().all(Result::is_ok));
-        let batches = sink.batches.lock().expect("no panic").clone();
-        assert_eq!(batches.iter().sum::<usize>(), 50);
-        assert!(batches.len() <= 3, "{batches:?}");
-    }
-
-    #[tokio::test]
-    async fn a_refused_row_fails_alone_and_a_sink_that_is_away_fails_nobody_for_good() {
-        let sink = Arc::new(Fake::default());
-        let batcher = Batcher::start(Arc::clone(&sink), Arc::default());
-        let (good, bad) = tokio::join!(batcher.write(row("good")), batcher.write(row("bad")));
-        assert!(good.is_ok());
-        assert!(matches!(bad, Err(Failure::Document { reason: "ResultRefused", transient: false, .. })), "{bad:?}");
-        *sink.away.lock().expect("no panic") = true;
-        let waits = batcher.write(row("good")).await;
-        assert!(matches!(waits, Err(Failure::Document { reason: "ResultsUnavailable", transient: true, .. })));
     }
 }

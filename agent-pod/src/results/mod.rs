@@ -3,10 +3,10 @@
 //! A sink writes many rows at once; a row that is there already, from a delivery before, is not written twice. A sink that
 //! is away makes its documents wait, others go on; a row that a sink refuses is its document's failure alone.
 
-mod batcher;
+pub mod batcher;
 mod erasing;
-mod postgres;
-mod row;
+pub mod postgres;
+pub mod row;
 mod table;
 
 use std::{
@@ -45,7 +45,7 @@ const AT_ONCE: usize = 64;
 
 /// Where rows are kept.
 #[async_trait]
-trait Sink: Send + Sync + 'static {
+pub trait Sink: Send + Sync + 'static {
     /// For metrics.
     const NAME: &'static str;
 
@@ -56,7 +56,7 @@ trait Sink: Send + Sync + 'static {
 /// A sink cannot be written to now, through no fault of a row.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Unavailable(pub(crate) String);
+pub struct Unavailable(pub String);
 
 /// All sinks that pipelines of this process name, opened when they are first needed.
 pub struct Sinks {
@@ -82,7 +82,7 @@ impl<S> Clone for Opened<S> {
 
 /// Whose results are meant.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Whose<'a> {
+pub enum Whose<'a> {
     /// One document of a tenant.
     Document { pipeline: &'a str, tenant: &'a str, document: &'a str },
     /// All of a tenant.
@@ -107,7 +107,7 @@ pub(crate) fn worker(name: String, drivers: Drivers, sinks: Arc<Sinks>, on_failu
 
 impl Sinks {
     /// Sinks of a process; tables at `default` lie in `folder`.
-    pub(crate) fn new(payloads: Arc<dyn Payloads>, folder: &Path, metrics: Arc<Metrics>) -> Self {
+    pub fn new(payloads: Arc<dyn Payloads>, folder: &Path, metrics: Arc<Metrics>) -> Self {
         Self {
             payloads,
             folder: folder.to_path_buf(),

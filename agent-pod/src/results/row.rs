@@ -17,38 +17,38 @@ const NUL_MARK: &str = "\u{2400}";
 
 /// What is kept of a document.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Row {
+pub struct Row {
     /// Names the document among those of all pipelines and tenants.
-    pub(super) key: String,
+    pub key: String,
     /// Names this end of it.
-    pub(super) ended_key: String,
-    pub(super) pipeline: String,
-    pub(super) tenant: String,
-    pub(super) document: String,
-    pub(super) source: String,
-    pub(super) outcome: &'static str,
+    pub ended_key: String,
+    pub pipeline: String,
+    pub tenant: String,
+    pub document: String,
+    pub source: String,
+    pub outcome: &'static str,
     /// JSON.
-    pub(super) output: String,
+    pub output: String,
     /// A JSON list.
-    pub(super) citations: String,
+    pub citations: String,
     /// A JSON list.
-    pub(super) degraded: String,
-    pub(super) quality: Option<f64>,
-    pub(super) anomaly: Option<f64>,
+    pub degraded: String,
+    pub quality: Option<f64>,
+    pub anomaly: Option<f64>,
     /// Whether a person is to look at it.
-    pub(super) audit: bool,
-    pub(super) prompt_tokens: u64,
-    pub(super) completion_tokens: u64,
-    pub(super) cost: Option<f64>,
-    pub(super) seconds: f64,
-    pub(super) plan: String,
-    pub(super) epoch: u32,
-    pub(super) submitted_at: u64,
-    pub(super) ended_at: u64,
+    pub audit: bool,
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    pub cost: Option<f64>,
+    pub seconds: f64,
+    pub plan: String,
+    pub epoch: u32,
+    pub submitted_at: u64,
+    pub ended_at: u64,
     /// Whether U+0000 was replaced somewhere.
-    pub(super) nul_replaced: bool,
+    pub nul_replaced: bool,
     /// What people answered on the way: a JSON list of objects.
-    pub(super) answers: String,
+    pub answers: String,
 }
 
 impl Row {
@@ -60,7 +60,7 @@ impl Row {
 }
 
 /// A name of fixed length for parts that may hold anything.
-pub(crate) fn key(parts: &[&str]) -> String {
+pub fn key(parts: &[&str]) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         // Lengths keep ("ab", "c") and ("a", "bc") apart.
@@ -198,7 +198,7 @@ fn answers(plan: &Plan, record: &DocumentRecord, line: &Value) -> Value {
 }
 
 /// Replaces U+0000 in all texts and keys; whether there was any.
-fn replace_nul(value: &mut Value) -> bool {
+pub fn replace_nul(value: &mut Value) -> bool {
     match value {
         Value::String(text) if text.contains('\0') => {
             *text = text.replace('\0', NUL_MARK);
@@ -215,24 +215,5 @@ fn replace_nul(value: &mut Value) -> bool {
             found
         }
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nul_is_replaced_wherever_it_stands() {
-        let mut value = json!({"a\u{0}": ["x\u{0}y", {"b": "\u{0}"}], "c": 1});
-        assert!(replace_nul(&mut value));
-        assert_eq!(value, json!({"a␀": ["x␀y", {"b": "␀"}], "c": 1}));
-        assert!(!replace_nul(&mut value));
-    }
-
-    #[test]
-    fn keys_keep_their_parts_apart() {
-        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
-        assert_eq!(key(&["ab", "c"]).len(), 32);
     }
 }

@@ -66,22 +66,23 @@ impl Point {
 
 /// The faults of a process.
 #[derive(Debug, Default)]
-struct Faults {
-    acknowledge_first: bool,
-    deaths: Vec<Death>,
-    documents: Vec<(String, Suffering)>,
+pub struct Faults {
+    pub acknowledge_first: bool,
+    pub deaths: Vec<Death>,
+    pub documents: Vec<(String, Suffering)>,
 }
 
+/// Where a process dies, and which time.
 #[derive(Debug)]
-struct Death {
-    point: Point,
-    after: u64,
+pub struct Death {
+    pub point: Point,
+    pub after: u64,
     passed: AtomicU64,
 }
 
 /// What a document does to who works it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Suffering {
+pub enum Suffering {
     Kill,
     Panic,
     Exhaust,
@@ -149,7 +150,8 @@ fn exhaust(document: &str) -> ! {
     }
 }
 
-fn read(text: &str) -> Result<Faults, String> {
+/// The faults that a text names; what is wrong with it.
+pub fn read(text: &str) -> Result<Faults, String> {
     let mut faults = Faults::default();
     for fault in text.split(',').map(str::trim).filter(|fault| !fault.is_empty()) {
         let (name, value) = fault.split_once('=').unwrap_or((fault, ""));
@@ -183,27 +185,4 @@ fn death(fault: &str, value: &str) -> Result<Death, String> {
     let after = after.parse().ok().filter(|after| *after > 0);
     let after = after.ok_or_else(|| format!("\"{fault}\": write die-at=POINT:N with N from 1"))?;
     Ok(Death { point, after, passed: AtomicU64::new(0) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_are_read_and_wrong_ones_are_named() {
-        let faults = read("die-at=recorded:3, slow=late:250,kill=poison,acknowledge-first").expect("faults");
-        assert!(faults.acknowledge_first);
-        assert_eq!((faults.deaths[0].point, faults.deaths[0].after), (Point::Recorded, 3));
-        let slow = Suffering::Slow(Duration::from_millis(250));
-        assert_eq!(faults.documents, [("late".to_owned(), slow), ("poison".to_owned(), Suffering::Kill)]);
-        for wrong in ["die-at=nowhere", "die-at=pulled:0", "kill=", "slow=late", "explode"] {
-            assert!(read(wrong).is_err_and(|problem| problem.contains(wrong)), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_process_that_was_given_no_faults_has_none() {
-        assert!(!is_due(Point::Pulled));
-        assert!(!acknowledges_first());
-    }
 }

@@ -49,7 +49,7 @@ impl Rest {
     /// Does what the orders of its pool say of this agent until the process is to stop. Without orders, and with ones that
     /// cannot be read, it pulls.
     pub async fn follow(&self, statuses: &dyn Statuses, (pool, name): (&str, &str), stop: &Stop) {
-        let mut orders = Orders { rest: self, pool, name, epoch: 0, hold: STATUS_TTL };
+        let mut orders = Orders::new(self, (pool, name), STATUS_TTL);
         tokio::select! {
             () = stop.cordoned() => {}
             () = orders.hear(statuses) => {}
@@ -58,7 +58,7 @@ impl Rest {
 }
 
 /// The orders of a pool, as one of its agents hears them.
-struct Orders<'a> {
+pub struct Orders<'a> {
     rest: &'a Rest,
     pool: &'a str,
     name: &'a str,
@@ -68,8 +68,14 @@ struct Orders<'a> {
     hold: Duration,
 }
 
-impl Orders<'_> {
-    async fn hear(&mut self, statuses: &dyn Statuses) {
+impl<'a> Orders<'a> {
+    /// For an agent of a pool, by their names; an order that is not said again holds for this long.
+    pub fn new(rest: &'a Rest, (pool, name): (&'a str, &'a str), hold: Duration) -> Self {
+        Self { rest, pool, name, epoch: 0, hold }
+    }
+
+    /// Hears the pool's orders and obeys them, for ever.
+    pub async fn hear(&mut self, statuses: &dyn Statuses) {
         loop {
             match statuses.watch(&format!("{ORDERS}{}", self.pool)).await {
                 Ok(words) => self.obey(words).await,
@@ -116,78 +122,5 @@ impl Orders<'_> {
             tracing::info!(pool = self.pool, "{}", if rests { "told to rest" } else { "told to take tasks again" });
         }
         self.rest.tell(rests);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Says something, and has whoever hears it do what it means.
-    async fn say(statuses: &dyn Statuses, word: Vec<u8>) {
-        statuses.publish("_orders/readers", word.into()).await.expect("said");
-        settle().await;
-    }
-
-    async fn order(statuses: &dyn Statuses, epoch: u64, resting: &[&str]) {
-        let resting = resting.iter().map(|name| (*name).to_owned()).collect();
-        say(statuses, PoolOrders { epoch, resting }.encode()).await;
-    }
-
-    /// On one thread, everybody has had several turns then.
-    async fn settle() {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn an_agent_rests_while_orders_name_it_that_can_be_read_and_are_not_overtaken() {
-        let statuses = queue::memory::open().statuses;
-        let (rest, stop) = (Rest::default(), Stop::default());
-        let following = {
-            let (rest, stop, statuses) = (rest.clone(), stop.clone(), Arc::clone(&statuses));
-            tokio::spawn(async move { rest.follow(statuses.as_ref(), ("readers", "one"), &stop).await })
-        };
-        settle().await;
-        let statuses = statuses.as_ref();
-        order(statuses, 3, &["two"]).await;
-        assert!(!rest.is_told(), "another is meant");
-        order(statuses, 3, &["two", "one"]).await;
-        assert!(rest.is_told());
-        order(statuses, 2, &[]).await;
-        assert!(rest.is_told(), "who is replaced orders nothing");
-        order(statuses, 4, &["two"]).await;
-        assert!(!rest.is_told());
-        order(statuses, 5, &["one"]).await;
-        assert!(rest.is_told());
-        say(statuses, b"nonsense".to_vec()).await;
-        assert!(!rest.is_told(), "they cannot be read");
-        order(statuses, 5, &["one"]).await;
-        assert!(rest.is_told());
-        statuses.remove("_orders/readers").await.expect("taken back");
-        settle().await;
-        assert!(!rest.is_told(), "they were taken back");
-        stop.cordon();
-        following.await.expect("it ends with the process");
-    }
-
-    #[tokio::test]
-    async fn orders_that_nobody_says_again_hold_no_longer() {
-        let statuses = queue::memory::open().statuses;
-        let rest = Rest::default();
-        let mut orders =
-            Orders { rest: &rest, pool: "readers", name: "one", epoch: 0, hold: Duration::from_millis(50) };
-        let ordering = async {
-            settle().await;
-            order(statuses.as_ref(), 1, &["one"]).await;
-            assert!(rest.is_told());
-            tokio::time::timeout(Duration::from_secs(30), rest.told(false)).await
-        };
-        let ended = tokio::select! {
-            ended = ordering => ended,
-            () = orders.hear(statuses.as_ref()) => panic!("it never ends"),
-        };
-        ended.expect("it takes tasks again");
     }
 }

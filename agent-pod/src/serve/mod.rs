@@ -3,15 +3,15 @@
 //! Both read a configuration, open the ports of a store, start their parts and stop in order: nothing new is taken, what is
 //! in hand is finished within the grace period, the rest is handed back.
 
-pub(crate) mod config;
-mod cpu;
-mod gateway;
+pub mod config;
+pub mod cpu;
+pub mod gateway;
 mod health;
-mod inference;
+pub mod inference;
 mod listen;
 mod parts;
-mod reviews;
-mod status;
+pub mod reviews;
+pub mod status;
 mod worker;
 
 pub(crate) use gateway::gateway;

@@ -25,23 +25,23 @@ const EVERY: Duration = Duration::from_secs(1);
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A worker as it speaks of itself.
-pub(super) struct Speaker {
-    pub(super) name: String,
-    pub(super) pool: String,
-    pub(super) slots: u32,
-    pub(super) standing: Arc<Standing>,
-    pub(super) stop: Stop,
-    pub(super) cpu: CpuMeter,
+pub struct Speaker {
+    pub name: String,
+    pub pool: String,
+    pub slots: u32,
+    pub standing: Arc<Standing>,
+    pub stop: Stop,
+    pub cpu: CpuMeter,
     /// When the process began, in milliseconds since the epoch.
-    pub(super) began: u64,
+    pub began: u64,
     /// Where its inference interface is, as others reach it.
-    pub(super) address: Option<String>,
+    pub address: Option<String>,
     /// Known once everything is loaded.
-    pub(super) loaded: OnceLock<Loaded>,
+    pub loaded: OnceLock<Loaded>,
 }
 
 /// What a worker knows of itself once everything is loaded.
-pub(super) struct Loaded {
+pub struct Loaded {
     pub(super) models_took: Duration,
     pub(super) ready_after: Duration,
     pub(super) services: Arc<Services>,
@@ -51,7 +51,7 @@ pub(super) struct Loaded {
 
 impl Speaker {
     /// Says it every second. A word that is lost is made up for by the next one.
-    pub(super) async fn speak(&self, statuses: &dyn Statuses) -> Infallible {
+    pub async fn speak(&self, statuses: &dyn Statuses) -> Infallible {
         loop {
             if let Err(error) = statuses.publish(&self.key(), Bytes::from(self.status().encode())).await {
                 tracing::debug!(error = %chain(&error), pool = %self.pool, "a status was not said");
@@ -61,7 +61,7 @@ impl Speaker {
     }
 
     /// The worker is gone at once for those who look, and not only when its last word is too old.
-    pub(super) async fn fall_silent(&self, statuses: &dyn Statuses) {
+    pub async fn fall_silent(&self, statuses: &dyn Statuses) {
         // A broker that is away must not hold up the end: the last word grows old by itself.
         match tokio::time::timeout(EVERY, statuses.remove(&self.key())).await {
             Ok(Ok(())) => {}
@@ -76,7 +76,8 @@ impl Speaker {
         format!("{}/{}", self.pool, self.name)
     }
 
-    fn status(&self) -> PodStatus {
+    /// What the worker says of itself now.
+    pub fn status(&self) -> PodStatus {
         let (in_work, interrupted) = self.standing.counts();
         let loaded = self.loaded.get();
         let (tokens, cost) = self.standing.consumed();
@@ -133,7 +134,7 @@ pub(super) fn held_models(spec: &AgentPoolSpec, services: &Services) -> Vec<Held
 
 /// The address that others reach a listener by: what was written, or where it listens; a listener on all of the machine's
 /// addresses is reached by the machine's name.
-pub(super) fn advertised(written: Option<&str>, listens_on: SocketAddr) -> String {
+pub fn advertised(written: Option<&str>, listens_on: SocketAddr) -> String {
     match written {
         Some(written) => written.to_owned(),
         None if listens_on.ip().is_unspecified() => {
@@ -145,18 +146,19 @@ pub(super) fn advertised(written: Option<&str>, listens_on: SocketAddr) -> Strin
 }
 
 /// The workers that live, as they last said.
-pub(super) struct Live {
+pub struct Live {
     statuses: Arc<dyn Statuses>,
     seen: Mutex<Option<(Instant, Arc<Vec<PodStatus>>)>>,
 }
 
 impl Live {
-    pub(super) fn new(statuses: Arc<dyn Statuses>) -> Arc<Self> {
+    /// Reads what workers say in this store; nothing is read yet.
+    pub fn new(statuses: Arc<dyn Statuses>) -> Arc<Self> {
         Arc::new(Self { statuses, seen: Mutex::default() })
     }
 
     /// Who lives now. Asks at most once a second, for all who want to know together.
-    pub(super) async fn workers(&self) -> queue::Result<Arc<Vec<PodStatus>>> {
+    pub async fn workers(&self) -> queue::Result<Arc<Vec<PodStatus>>> {
         let mut seen = self.seen.lock().await;
         if let Some((at, workers)) = seen.as_ref()
             && at.elapsed() < FRESH
@@ -176,59 +178,5 @@ impl Live {
         let workers = Arc::new(workers.collect::<Vec<_>>());
         *seen = Some((Instant::now(), Arc::clone(&workers)));
         Ok(workers)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_is_reached_by_what_was_written_or_by_where_it_listens() {
-        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        assert_eq!(advertised(None, at("127.0.0.1:8080")), "127.0.0.1:8080");
-        assert_eq!(advertised(None, at("[::1]:8080")), "[::1]:8080");
-        assert_eq!(advertised(Some("pod-1.pool:80"), at("0.0.0.0:8080")), "pod-1.pool:80");
-        let by_name = advertised(None, at("0.0.0.0:8080"));
-        assert!(by_name.ends_with(":8080") && by_name.len() > ":8080".len() && !by_name.starts_with("0."), "{by_name}");
-    }
-
-    #[tokio::test]
-    async fn the_last_words_of_workers_are_read_and_those_that_make_no_sense_are_left_out() {
-        let ports = queue::memory::open();
-        let speaker = Speaker {
-            name: "w".to_owned(),
-            pool: "readers".to_owned(),
-            slots: 4,
-            standing: Arc::default(),
-            stop: Stop::default(),
-            cpu: CpuMeter::of_this_process(),
-            began: 7,
-            address: None,
-            loaded: OnceLock::new(),
-        };
-        speaker.standing.working(3);
-        speaker.standing.done("p", "a", (0, 0), Duration::from_millis(20));
-        speaker.standing.started(Duration::from_secs(3));
-        let spent = flow::Spent { prompt_tokens: 20, completion_tokens: 10, cost: 250_000_000, ..Default::default() };
-        speaker.standing.spent(&spent);
-        let orders = flow::PoolOrders::default().encode();
-        ports.statuses.publish("_orders/readers", orders.into()).await.expect("published");
-        ports.statuses.publish("readers/broken", Bytes::from("nonsense")).await.expect("published");
-        let said = tokio::time::timeout(Duration::from_millis(300), speaker.speak(ports.statuses.as_ref())).await;
-        assert!(said.is_err(), "it goes on");
-        let workers = Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read");
-        let [worker] = workers.as_slice() else { panic!("one worker: {workers:?}") };
-        assert_eq!((worker.in_work, worker.slots, worker.ready, worker.cordoned), (3, 4, false, false));
-        assert_eq!(worker.service_times[0].stage, "a");
-        assert_eq!((worker.began, worker.tokens, worker.cost), (7, 30, 0.25));
-        let waits = worker.waits.as_ref().expect("it counts them");
-        assert_eq!((waits.started, flow::late(waits, 2.0), flow::late(waits, 5.0)), (1, 1, 0));
-        speaker.standing.rests(true);
-        assert!(speaker.status().cordoned && speaker.status().resting);
-        speaker.stop.cordon();
-        assert!(speaker.status().cordoned && !speaker.status().resting, "it stops, and does not come back");
-        speaker.fall_silent(ports.statuses.as_ref()).await;
-        assert!(Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read").is_empty());
     }
 }

@@ -154,7 +154,7 @@ async fn prompt_parts(services: &Services, stage: &PlannedStage, context: &Conte
 
 /// The values of the scope's fields; `None` where one is not there. A name and its value are told apart from others by being
 /// JSON.
-fn scope_values(names: &[String], metadata: &Value) -> Option<Vec<String>> {
+pub fn scope_values(names: &[String], metadata: &Value) -> Option<Vec<String>> {
     let value = |name: &String| {
         let value = metadata.get(name).filter(|value| !value.is_null())?;
         Some(Value::Array(vec![Value::String(name.clone()), value.clone()]).to_string())
@@ -167,30 +167,4 @@ fn unit(mut vector: Vec<f32>) -> Vec<f32> {
     let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     vector.iter_mut().for_each(|value| *value /= length);
     vector
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_document_that_lacks_a_field_is_in_no_scope() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let metadata = json!({"jurisdiction": "DE", "version": 2, "draft": null});
-        assert_eq!(scope_values(&[], &metadata), Some(Vec::new()));
-        assert_eq!(
-            scope_values(&names(&["version", "jurisdiction"]), &metadata),
-            Some(names(&[r#"["version",2]"#, r#"["jurisdiction","DE"]"#]))
-        );
-        for missing in ["draft", "other", ""] {
-            assert_eq!(scope_values(&names(&["version", missing]), &metadata), None, "{missing}");
-        }
-        // 2 and "2" are two values.
-        assert_ne!(
-            scope_values(&names(&["version"]), &metadata),
-            scope_values(&names(&["version"]), &json!({"version": "2"}))
-        );
-    }
 }

@@ -41,13 +41,13 @@ pub(in crate::commands) async fn watch(arguments: WatchArguments) -> Result<Exit
 
 /// What of a stream of events has come.
 #[derive(Default)]
-struct Lines {
+pub struct Lines {
     pending: Vec<u8>,
 }
 
 impl Lines {
     /// The events that are whole with these bytes: name and data.
-    fn take(&mut self, chunk: &Bytes) -> Result<Vec<(String, Value)>> {
+    pub fn take(&mut self, chunk: &Bytes) -> Result<Vec<(String, Value)>> {
         self.pending.extend_from_slice(chunk);
         if self.pending.len() > MAX_EVENT {
             return Err(Error::system("follow the document")("an event is too large"));
@@ -119,23 +119,6 @@ impl Shown {
     fn end_text(&mut self) {
         if self.writing.take().is_some() {
             print("");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_are_read_wherever_the_network_cuts_them() {
-        let text = ":\n\nevent: progress\ndata: {\"stages\":{}}\n\nevent: end\ndata: {\"outcome\":\"succeeded\"}\n\n";
-        for cut in 0..text.len() {
-            let mut lines = Lines::default();
-            let mut events = lines.take(&Bytes::copy_from_slice(text[..cut].as_bytes())).expect("small");
-            events.extend(lines.take(&Bytes::copy_from_slice(text[cut..].as_bytes())).expect("small"));
-            let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
-            assert_eq!(names, ["progress", "end"], "cut at {cut}");
         }
     }
 }

@@ -5,11 +5,11 @@ mod connection;
 mod dead_letters;
 mod erasing;
 mod feedback;
-mod following;
+pub mod following;
 mod people;
 mod reading;
-mod scaling;
-mod stats;
+pub mod scaling;
+pub mod stats;
 mod submit;
 
 use serde_json::Value;

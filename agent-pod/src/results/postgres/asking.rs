@@ -15,27 +15,27 @@ use crate::{
 
 /// Something that a person did, for the log.
 #[derive(Clone, Debug)]
-pub(crate) struct Happened {
+pub struct Happened {
     /// Names it, so that it is written down once.
-    pub(crate) key: String,
+    pub key: String,
     /// When, milliseconds since the epoch.
-    pub(crate) at: u64,
+    pub at: u64,
     /// What: `approved`, `rejected` or `feedback`.
-    pub(crate) event: &'static str,
+    pub event: &'static str,
     /// Where.
-    pub(crate) pipeline: String,
+    pub pipeline: String,
     /// Whose document.
-    pub(crate) tenant: String,
+    pub tenant: String,
     /// Which document.
-    pub(crate) document: String,
+    pub document: String,
     /// At which stage, or by which head.
-    pub(crate) stage: Option<String>,
+    pub stage: Option<String>,
     /// Who did it.
-    pub(crate) who: String,
+    pub who: String,
     /// What they said.
-    pub(crate) comment: Option<String>,
+    pub comment: Option<String>,
     /// Further facts, as JSON.
-    pub(crate) detail: Value,
+    pub detail: Value,
 }
 
 const NOTE: &str = "INSERT INTO docket_audit_log
@@ -50,7 +50,7 @@ WHERE key = $1 AND audit = 'pending'";
 
 impl Postgres {
     /// Writes something into the log, once.
-    pub(in crate::results) async fn note(&self, happened: &Happened) -> Result<(), Unavailable> {
+    pub async fn note(&self, happened: &Happened) -> Result<(), Unavailable> {
         let client = self.client().await?;
         let values = Values::of(happened);
         let answer = timeout(ANSWER, client.execute(NOTE, &values.all())).await;
@@ -79,7 +79,7 @@ impl Postgres {
     }
 
     /// Removes rows and what the log says of them; how many rows that were.
-    pub(in crate::results) async fn erase(&self, whose: Whose<'_>) -> Result<u64, Unavailable> {
+    pub async fn erase(&self, whose: Whose<'_>) -> Result<u64, Unavailable> {
         let mut client = self.client().await?;
         let answer = timeout(ANSWER, erase(&mut client, whose)).await;
         self.answered(client, answer).await.map_err(Problem::unavailable)

@@ -16,7 +16,7 @@ use crate::error::chain;
 const CONNECTIONS: usize = 4;
 
 /// Says what is wrong with how a database is written, without reaching for it.
-pub(crate) fn check(spec: &PostgresSink) -> Result<(), String> {
+pub fn check(spec: &PostgresSink) -> Result<(), String> {
     config(spec).map(drop)
 }
 
@@ -53,7 +53,7 @@ fn config(spec: &PostgresSink) -> Result<Config, String> {
 }
 
 /// A pool of connections, none of them open yet. Reads the password and the certificates; `variable` reads the environment.
-pub(super) fn pool(spec: &PostgresSink, variable: impl Fn(&str) -> Option<String>) -> Result<Pool, String> {
+pub fn pool(spec: &PostgresSink, variable: impl Fn(&str) -> Option<String>) -> Result<Pool, String> {
     let mut config = config(spec)?;
     if let Some(name) = &spec.password_env {
         let password = variable(name).filter(|password| !password.is_empty());
@@ -69,28 +69,4 @@ pub(super) fn pool(spec: &PostgresSink, variable: impl Fn(&str) -> Option<String
         None => Manager::from_config(config, NoTls, settings),
     };
     Pool::builder(manager).max_size(CONNECTIONS).build().map_err(|error| chain(&error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problem(url: &str, ca_file: Option<&str>) -> String {
-        let ca_file = ca_file.map(str::to_owned);
-        check(&PostgresSink { url: url.to_owned(), password_env: None, password_file: None, ca_file })
-            .err()
-            .unwrap_or_default()
-    }
-
-    #[test]
-    fn an_address_that_cannot_be_used_is_named() {
-        assert_eq!(problem("postgres://docket@db:5432/results", None), "");
-        assert_eq!(problem("postgres://docket@db/results?sslmode=require", Some("ca.pem")), "");
-        assert!(problem("postgres://docket:secret@db/results", None).contains("passwordFile"));
-        assert!(problem("db/results", None).starts_with("url: "));
-        assert!(problem("postgres:///results", None).contains("names no host"));
-        assert!(problem("postgres://db/results?sslmode=require", None).contains("caFile"));
-        assert!(problem("postgres://db/results?sslmode=sometimes", None).starts_with("url: "));
-        assert!(problem("postgres://db/results?sslmode=disable", Some("ca.pem")).contains("no use"));
-    }
 }

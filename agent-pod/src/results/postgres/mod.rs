@@ -4,12 +4,10 @@
 //! already and stays; one of a later execution of the document replaces it. Where the server refuses a batch because of a
 //! row, its rows are written one by one, so that one document's fault is its own.
 
-mod asking;
-mod connection;
-mod copy;
+pub mod asking;
+pub mod connection;
+pub mod copy;
 mod migrations;
-#[cfg(test)]
-mod tests;
 mod tls;
 
 use std::{error::Error as _, sync::Arc, time::Duration};
@@ -33,7 +31,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// A database.
-pub(crate) struct Postgres {
+pub struct Postgres {
     spec: PostgresSink,
     /// Made when it is first needed and again after it could not connect: the password may have changed.
     pool: Mutex<Option<Pool>>,
@@ -41,7 +39,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// A database that is not connected to yet; what is wrong with how it is written is said at once.
-    pub(super) fn new(spec: &PostgresSink) -> Result<Self, String> {
+    pub fn new(spec: &PostgresSink) -> Result<Self, String> {
         check(spec)?;
         Ok(Self { spec: spec.clone(), pool: Mutex::default() })
     }

@@ -8,12 +8,12 @@ use super::semantic::SemanticStatistics;
 
 /// Counts of one level, as they grow.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) hits: AtomicU64,
-    pub(super) misses: AtomicU64,
-    pub(super) errors: AtomicU64,
-    pub(super) stores: AtomicU64,
-    pub(super) skipped: AtomicU64,
+pub struct Counts {
+    pub hits: AtomicU64,
+    pub misses: AtomicU64,
+    pub errors: AtomicU64,
+    pub stores: AtomicU64,
+    pub skipped: AtomicU64,
 }
 
 /// One more.

@@ -20,18 +20,18 @@ const MOST_BYTES: u64 = 1 << 30;
 
 /// A part of the bound, one in so many, that may be written before the folder is looked through again, and that is then
 /// made free.
-const SLACK: u64 = 16;
+pub const SLACK: u64 = 16;
 
 /// Results in a folder.
-pub(super) struct Disk {
+pub struct Disk {
     folder: PathBuf,
     bound: Bound,
-    pub(super) counts: Counts,
+    pub counts: Counts,
 }
 
 /// How much a folder may hold, also while it is written.
 #[derive(Clone)]
-pub(super) struct Bound {
+pub struct Bound {
     most: u64,
     /// Bytes that were written since the folder was last looked through.
     written: Arc<AtomicU64>,
@@ -39,7 +39,7 @@ pub(super) struct Bound {
 
 impl Bound {
     /// So many bytes.
-    pub(super) fn new(most: u64) -> Self {
+    pub fn new(most: u64) -> Self {
         Self { most, written: Arc::default() }
     }
 
@@ -65,7 +65,8 @@ impl Disk {
         Self::open_bounded(folder, Bound::new(MOST_BYTES))
     }
 
-    fn open_bounded(folder: &Path, bound: Bound) -> io::Result<Self> {
+    /// Opens the level in a folder with a bound of one's own. Fails where the folder cannot be made.
+    pub fn open_bounded(folder: &Path, bound: Bound) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         bound.enforce(folder)?;
         Ok(Self { folder: folder.to_path_buf(), bound, counts: Counts::default() })
@@ -77,7 +78,7 @@ impl Disk {
     }
 
     /// What is kept under a key. Misses and errors are counted; whether it is a hit, the caller decides.
-    pub(super) async fn get(&self, key: &str) -> Option<Kept> {
+    pub async fn get(&self, key: &str) -> Option<Kept> {
         let (path, name) = (self.path(key), key.to_owned());
         let read = tokio::task::spawn_blocking(move || match std::fs::read(path) {
             Ok(bytes) => Ok(Kept::decode(&name, &bytes)),
@@ -100,7 +101,7 @@ impl Disk {
     }
 
     /// Keeps a result. That it cannot be kept costs only time later.
-    pub(super) async fn put(&self, key: &str, kept: Arc<Kept>) {
+    pub async fn put(&self, key: &str, kept: Arc<Kept>) {
         let (path, name) = (self.path(key), key.to_owned());
         let (folder, bound) = (self.folder.clone(), self.bound.clone());
         let written = tokio::task::spawn_blocking(move || {
@@ -140,7 +141,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// All files in the folders of a cache folder, and what is half-written; none where there is no such folder.
-pub(super) fn files(folder: &Path) -> io::Result<Vec<(PathBuf, std::fs::Metadata)>> {
+pub fn files(folder: &Path) -> io::Result<Vec<(PathBuf, std::fs::Metadata)>> {
     let mut files = Vec::new();
     if !folder.is_dir() {
         return Ok(files);
@@ -165,7 +166,7 @@ pub(super) fn files(folder: &Path) -> io::Result<Vec<(PathBuf, std::fs::Metadata
 }
 
 /// Removes the files that were written longest ago until the rest fits.
-fn prune(folder: &Path, limit: u64) -> io::Result<()> {
+pub fn prune(folder: &Path, limit: u64) -> io::Result<()> {
     let mut files = files(folder)?;
     let mut total: u64 = files.iter().map(|(_, metadata)| metadata.len()).sum();
     if total <= limit {
@@ -183,52 +184,4 @@ fn prune(folder: &Path, limit: u64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, SystemTime};
-
-    use super::*;
-
-    #[test]
-    fn the_oldest_files_go_until_the_rest_fits() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for (name, age) in [("aa/old", 300), ("bb/older", 400), ("aa/new", 100)] {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-            std::fs::write(&path, [0; 10]).expect("a file");
-            let written_at = SystemTime::now() - Duration::from_secs(age);
-            std::fs::File::options().append(true).open(&path).expect("open").set_modified(written_at).expect("a time");
-        }
-        prune(folder.path(), 30).expect("pruned");
-        assert_eq!(files(folder.path()).expect("files").len(), 3);
-        prune(folder.path(), 15).expect("pruned");
-        let left = files(folder.path()).expect("files");
-        assert_eq!(left.len(), 1);
-        assert!(left[0].0.ends_with("aa/new"));
-    }
-
-    #[tokio::test]
-    async fn the_folder_stays_within_its_bound_while_it_is_written() {
-        const BOUND: u64 = 64 << 10;
-        let folder = tempfile::tempdir().expect("a folder");
-        let disk = Disk::open_bounded(folder.path(), Bound::new(BOUND)).expect("it opens");
-        let held = || files(folder.path()).expect("files").iter().map(|(_, file)| file.len()).sum::<u64>();
-        let mut written = 0;
-        for n in 0..200_u64 {
-            // Digits of a digest cannot be compressed to nothing.
-            let text: String =
-                (0..40).map(|part| blake3::hash(&(n * 100 + part).to_le_bytes()).to_hex().to_string()).collect();
-            let kept = Arc::new(super::super::tests::kept(n, &text));
-            written += kept.encode("any key").expect("bytes").len() as u64;
-            disk.put(&format!("{n:04}"), kept).await;
-            assert!(held() <= BOUND + BOUND / SLACK, "after {n}");
-        }
-        assert!(written > 3 * BOUND, "{written}");
-        assert!(held() > BOUND / 2);
-        assert_eq!(disk.counts.errors.load(Ordering::Relaxed), 0);
-        assert!(disk.get("0199").await.is_some(), "the newest is there");
-        assert!(disk.get("0000").await.is_none(), "the oldest has gone");
-    }
 }

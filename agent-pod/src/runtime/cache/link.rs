@@ -33,8 +33,8 @@ const TICK: Duration = Duration::from_millis(1);
 /// Where the server is, and how long a lookup waits for it.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub(super) info: ConnectionInfo,
-    pub(super) answer: Duration,
+    pub info: ConnectionInfo,
+    pub answer: Duration,
 }
 
 impl Settings {
@@ -190,21 +190,4 @@ pub(super) async fn within<T>(
     // The timer rounds up to its next tick.
     let wait = longest.saturating_sub(TICK).max(longest.min(TICK));
     timeout(wait, call).await.map_err(|_| Failure::Late)?.map_err(Failure::Redis)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3_600);
-
-    #[test]
-    fn a_url_is_read_and_the_address_hides_its_password() {
-        let settings = Settings::new("redis://user:secret@localhost:7000/2", HOUR).expect("a URL");
-        assert_eq!(settings.address(), "localhost:7000");
-        assert!(settings.info.tcp_settings().nodelay());
-        for url in ["", "localhost", "http://localhost", "rediss://localhost"] {
-            assert!(Settings::new(url, HOUR).is_err(), "{url}");
-        }
-    }
 }

@@ -8,18 +8,16 @@
 //! Beside it, and only where a pipeline asks for it, [`semantic`] answers prompts that are nearly the same; what it gives is
 //! never kept under the exact key.
 
-mod counts;
-mod disk;
-mod erased;
+pub mod counts;
+pub mod disk;
+pub mod erased;
 pub mod inventory;
-mod kept;
-mod link;
+pub mod kept;
+pub mod link;
 pub mod orders;
-mod redis;
-mod selection;
+pub mod redis;
+pub mod selection;
 pub mod semantic;
-#[cfg(test)]
-mod tests;
 
 use std::{
     io,

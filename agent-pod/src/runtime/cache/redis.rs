@@ -187,36 +187,10 @@ pub(super) fn milliseconds(span: Duration) -> u64 {
 }
 
 /// Milliseconds for which Redis is to keep a result, `None` where it counts no more.
-fn lifetime(key: &str, made_at: u64, ttl: Duration, now: u64) -> Option<u64> {
+pub fn lifetime(key: &str, made_at: u64, ttl: Duration, now: u64) -> Option<u64> {
     let left = milliseconds(ttl).saturating_sub(now.saturating_sub(made_at));
     // Keys are digests: any part of one is as good as a random number.
     let random = u64::from(key.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)));
     let lost = left / JITTER * random / 255;
     Some(left - lost).filter(|&left| left > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3_600);
-
-    #[test]
-    fn results_that_were_made_at_once_expire_at_different_times_within_their_time() {
-        let mut lifetimes: Vec<u64> =
-            (0..100_u8).filter_map(|n| lifetime(&blake3::hash(&[n]).to_hex(), 5_000, HOUR, 5_000)).collect();
-        assert!(lifetimes.iter().all(|lifetime| (3_240_000..=3_600_000).contains(lifetime)), "{lifetimes:?}");
-        lifetimes.sort_unstable();
-        lifetimes.dedup();
-        assert!(lifetimes.len() > 50, "{lifetimes:?}");
-    }
-
-    #[test]
-    fn a_result_from_another_level_keeps_its_age() {
-        let whole = lifetime("key", 0, HOUR, 0).expect("a time");
-        let half = lifetime("key", 0, HOUR, 1_800_000).expect("a time");
-        assert!(half <= 1_800_000 && half < whole, "{half} of {whole}");
-        assert_eq!(lifetime("key", 0, HOUR, 3_600_000), None);
-        assert_eq!(lifetime("key", 0, Duration::ZERO, 0), None);
-    }
 }

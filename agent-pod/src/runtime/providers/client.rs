@@ -37,7 +37,7 @@ const LARGEST_COMPLAINT: usize = 64 << 10;
 /// Bytes of a number of a vector, written out; and of what is around the numbers.
 const NUMBER: usize = 32;
 /// Longest wait that a provider can ask for.
-const LONGEST_AFTER: Duration = Duration::from_secs(300);
+pub const LONGEST_AFTER: Duration = Duration::from_secs(300);
 
 /// A model at a provider.
 pub struct Provider {
@@ -339,7 +339,7 @@ impl Provider {
 }
 
 /// When to come again: `Retry-After`, in seconds or as a date.
-fn after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub fn after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match said.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -350,25 +350,4 @@ fn after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         }
     };
     Some(wait.min(LONGEST_AFTER))
-}
-
-#[cfg(test)]
-mod header_tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_both_forms_and_bounded() {
-        let now: Timestamp = "2027-01-10T10:00:00Z".parse().expect("a time");
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().expect("a header"));
-            after(&headers, now)
-        };
-        assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        assert_eq!(read(" 86400 "), Some(LONGEST_AFTER));
-        assert_eq!(read("Sun, 10 Jan 2027 10:00:20 GMT"), Some(Duration::from_secs(20)));
-        assert_eq!(read("Sun, 10 Jan 2027 09:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("soon"), None);
-        assert_eq!(after(&HeaderMap::new(), now), None);
-    }
 }

@@ -38,7 +38,8 @@ impl Meters {
         self.seconds.with_label_values(&[provider]).observe(took.as_secs_f64());
     }
 
-    pub(super) fn circuit(&self, target: &str) -> IntGauge {
+    /// The gauge of a target's circuit.
+    pub fn circuit(&self, target: &str) -> IntGauge {
         self.circuits.with_label_values(&[target])
     }
 }

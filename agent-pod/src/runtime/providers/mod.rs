@@ -7,16 +7,14 @@
 //! A provider is somebody else's server: every wait has an end, every answer a largest size, and nothing that it says is
 //! believed before it was checked. The key goes into one header of one host and nowhere else. Knows nothing of documents.
 
-mod circuit;
-mod client;
-mod error;
+pub mod circuit;
+pub mod client;
+pub mod error;
 mod key;
-mod messages;
-mod meters;
-mod pieces;
-mod sse;
-#[cfg(test)]
-mod tests;
+pub mod messages;
+pub mod meters;
+pub mod pieces;
+pub mod sse;
 
 pub use self::{
     circuit::{Asked, Circuits, Guard},

@@ -6,7 +6,7 @@
 //! named is safe, see [`queue::Condemned`].
 
 mod ended;
-mod marks;
+pub mod marks;
 mod sweep;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -111,6 +111,3 @@ impl Keeper {
         Ok(removed)
     }
 }
-
-#[cfg(test)]
-mod tests;

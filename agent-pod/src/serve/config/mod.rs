@@ -3,8 +3,8 @@
 //! Files are read as strictly as resources are: an unknown field is an error with its line. Paths in a file are seen from
 //! the file's folder.
 
-mod file;
-mod kubernetes;
+pub mod file;
+pub mod kubernetes;
 mod resolve;
 
 use std::{

@@ -53,53 +53,53 @@ const PAGE: usize = 500;
 const OUTCOMES: [&str; 5] = ["succeeded", "partial", "dead-lettered", "cancelled", "unfinished"];
 
 /// Everything that requests need.
-pub(super) struct Api {
-    pub(super) drivers: Drivers,
-    pub(super) ports: Ports,
-    pub(super) plans: BTreeMap<String, Arc<Plan>>,
+pub struct Api {
+    pub drivers: Drivers,
+    pub ports: Ports,
+    pub plans: BTreeMap<String, Arc<Plan>>,
     /// Names of pipelines that take no further documents.
-    pub(super) closed: BTreeSet<String>,
-    pub(super) credits: Arc<Credits>,
-    pub(super) tokens: Arc<Tokens>,
-    pub(super) limits: Limits,
-    pub(super) watchers: Arc<Semaphore>,
-    pub(super) intake: Intake,
-    pub(super) eraser: Eraser,
-    pub(super) passes: Passes,
-    pub(super) live: Arc<Live>,
-    pub(super) loads: Loads,
-    pub(super) tallies: Tallies,
-    pub(super) stop: Stop,
-    pub(super) sinks: Arc<Sinks>,
+    pub closed: BTreeSet<String>,
+    pub credits: Arc<Credits>,
+    pub tokens: Arc<Tokens>,
+    pub limits: Limits,
+    pub watchers: Arc<Semaphore>,
+    pub intake: Intake,
+    pub eraser: Eraser,
+    pub passes: Passes,
+    pub live: Arc<Live>,
+    pub loads: Loads,
+    pub tallies: Tallies,
+    pub stop: Stop,
+    pub sinks: Arc<Sinks>,
     /// Whether this gateway works all pools itself, those of earlier plans too.
-    pub(super) works_alone: bool,
+    pub works_alone: bool,
     /// The server of the cache that processes share.
-    pub(super) redis: Option<RedisSettings>,
+    pub redis: Option<RedisSettings>,
 }
 
 /// What is said of a document before its bytes come.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Head {
-    pub(super) pipeline: String,
-    pub(super) id: Option<String>,
-    pub(super) idempotency_key: Option<String>,
-    pub(super) source: Option<String>,
-    pub(super) tenant: Option<String>,
-    pub(super) priority: Option<Priority>,
-    pub(super) deadline: Option<Duration>,
-    pub(super) metadata: Map<String, Value>,
+pub struct Head {
+    pub pipeline: String,
+    pub id: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub source: Option<String>,
+    pub tenant: Option<String>,
+    pub priority: Option<Priority>,
+    pub deadline: Option<Duration>,
+    pub metadata: Map<String, Value>,
     /// How many bytes are announced.
-    pub(super) length: Option<u64>,
+    pub length: Option<u64>,
 }
 
 /// A document that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Accepted {
-    pub(super) document: String,
+pub struct Accepted {
+    pub document: String,
     /// Whether an earlier submission brought it.
-    pub(super) repeated: bool,
+    pub repeated: bool,
     /// When it will have ended, as RFC 3339 writes times, where that can be said.
-    pub(super) expected_finish: Option<String>,
+    pub expected_finish: Option<String>,
 }
 
 /// A part of a list.
@@ -142,7 +142,7 @@ impl Api {
     /// Takes a document: payload, record, first tasks, in this order; only then the caller gets its id.
     ///
     /// `room` is what the bytes have been given in memory before they came.
-    pub(super) async fn submit(
+    pub async fn submit(
         &self,
         caller: &Caller,
         head: Head,
@@ -255,7 +255,7 @@ impl Api {
     }
 
     /// A document's record, if it is the caller's.
-    pub(super) async fn record(
+    pub async fn record(
         &self,
         caller: &Caller,
         pipeline: &str,
@@ -272,7 +272,7 @@ impl Api {
     }
 
     /// A document as `docket run` prints it.
-    pub(super) async fn result(&self, driver: &Driver, record: &DocumentRecord) -> Result<Value, Refusal> {
+    pub async fn result(&self, driver: &Driver, record: &DocumentRecord) -> Result<Value, Refusal> {
         let plan = driver.plan(record).await?;
         let mut result = report::result(self.ports.payloads.as_ref(), &plan, record).await?;
         if record.end.is_none()

@@ -17,7 +17,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 type Account = (String, String);
 
 /// Who has how many documents in flight.
-pub(super) struct Credits {
+pub struct Credits {
     limit: usize,
     accounts: Mutex<HashMap<Account, Open>>,
 }
@@ -31,31 +31,27 @@ struct Open {
 
 /// All credits are spent; one may come free after this time, by how often documents ended so far.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Spent {
-    pub(super) retry_after: Duration,
+pub struct Spent {
+    pub retry_after: Duration,
     /// How many there are.
-    pub(super) in_flight: usize,
+    pub in_flight: usize,
 }
 
 /// A credit that comes back when it is dropped without having been kept.
-pub(super) struct Reservation {
+pub struct Reservation {
     credits: Arc<Credits>,
     account: Account,
     document: Option<String>,
 }
 
 impl Credits {
-    pub(super) fn new(limit: u32) -> Arc<Self> {
+    /// So many documents may be in flight for each tenant of a pipeline.
+    pub fn new(limit: u32) -> Arc<Self> {
         Arc::new(Self { limit: limit as usize, accounts: Mutex::default() })
     }
 
     /// Takes a credit for a document; one that is in flight already needs none.
-    pub(super) fn reserve(
-        self: &Arc<Self>,
-        pipeline: &str,
-        tenant: &str,
-        document: &str,
-    ) -> Result<Reservation, Spent> {
+    pub fn reserve(self: &Arc<Self>, pipeline: &str, tenant: &str, document: &str) -> Result<Reservation, Spent> {
         let account = (pipeline.to_owned(), tenant.to_owned());
         let mut accounts = self.lock();
         let open = accounts.entry(account.clone()).or_default();
@@ -76,7 +72,7 @@ impl Credits {
     }
 
     /// A document has ended.
-    pub(super) fn ended(&self, pipeline: &str, tenant: &str, document: &str) {
+    pub fn ended(&self, pipeline: &str, tenant: &str, document: &str) {
         let mut accounts = self.lock();
         let Some(open) = accounts.get_mut(&(pipeline.to_owned(), tenant.to_owned())) else { return };
         if open.documents.remove(document).is_some() {
@@ -91,7 +87,7 @@ impl Credits {
 
     /// A sweep that began at `began` found these documents of a pipeline unfinished, as (tenant, document). How many are in
     /// flight now.
-    pub(super) fn recount(&self, pipeline: &str, began: Instant, unfinished: HashSet<(String, String)>) -> usize {
+    pub fn recount(&self, pipeline: &str, began: Instant, unfinished: HashSet<(String, String)>) -> usize {
         let mut accounts = self.lock();
         for ((_, tenant), open) in accounts.iter_mut().filter(|((name, _), _)| name == pipeline) {
             // What was let in while the sweep ran may have been behind it.
@@ -106,7 +102,7 @@ impl Credits {
     }
 
     /// How many documents of a pipeline are in flight: one tenant's, or all.
-    pub(super) fn open(&self, pipeline: &str, tenant: Option<&str>) -> usize {
+    pub fn open(&self, pipeline: &str, tenant: Option<&str>) -> usize {
         let accounts = self.lock();
         let meant = accounts
             .iter()
@@ -121,7 +117,7 @@ impl Credits {
 
 impl Reservation {
     /// The document was accepted: its end gives the credit back.
-    pub(super) fn keep(mut self) {
+    pub fn keep(mut self) {
         self.document = None;
     }
 }
@@ -134,47 +130,5 @@ impl Drop for Reservation {
                 open.documents.remove(&document);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_credit_is_spent_until_its_document_ends_and_tenants_do_not_share() {
-        let credits = Credits::new(1);
-        credits.reserve("p", "a", "one").expect("a credit").keep();
-        assert!(credits.reserve("p", "a", "two").is_err());
-        credits.reserve("p", "a", "one").expect("the same document needs no second one").keep();
-        credits.reserve("p", "b", "two").expect("another tenant's").keep();
-        credits.reserve("q", "a", "two").expect("another pipeline's").keep();
-        assert_eq!((credits.open("p", None), credits.open("p", Some("a")), credits.open("p", Some("c"))), (2, 1, 0));
-        credits.ended("p", "a", "one");
-        credits.ended("p", "a", "one");
-        assert!(credits.reserve("p", "a", "two").is_ok());
-    }
-
-    #[test]
-    fn a_submission_that_fails_gives_its_credit_back() {
-        let credits = Credits::new(1);
-        drop(credits.reserve("p", "a", "one").expect("a credit"));
-        credits.reserve("p", "a", "two").expect("it came back").keep();
-        // A repeat that fails must not give back what the first submission holds.
-        drop(credits.reserve("p", "a", "two").expect("the same document"));
-        assert!(credits.reserve("p", "a", "three").is_err());
-    }
-
-    #[test]
-    fn the_sweep_puts_the_numbers_right() {
-        let credits = Credits::new(2);
-        credits.reserve("p", "a", "lost its end").expect("a credit").keep();
-        let began = Instant::now();
-        credits.reserve("p", "a", "new").expect("a credit").keep();
-        let unfinished = HashSet::from([("a".to_owned(), "of another gateway".to_owned())]);
-        assert_eq!(credits.recount("p", began, unfinished), 2);
-        assert!(credits.reserve("p", "a", "more").is_err());
-        assert_eq!(credits.recount("p", Instant::now(), HashSet::new()), 0);
-        assert!(credits.reserve("p", "a", "more").is_ok());
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn places(
 }
 
 /// What erases from the store and from these places.
-pub(super) fn eraser(drivers: &Drivers, ports: &Ports, places: Vec<Arc<dyn Place>>) -> Eraser {
+pub fn eraser(drivers: &Drivers, ports: &Ports, places: Vec<Arc<dyn Place>>) -> Eraser {
     let (plans, metrics) = (Arc::clone(drivers.plans()), Arc::clone(drivers.metrics()));
     Eraser { ports: ports.clone(), plans, metrics, places, wait: WAIT, settle: SETTLE, turn: Mutex::default() }
 }

@@ -22,7 +22,7 @@ const MOST: u64 = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes the bytes of documents.
-pub(super) struct Intake {
+pub struct Intake {
     room: Arc<Semaphore>,
     units: u32,
     time: crds::Span,
@@ -30,7 +30,7 @@ pub(super) struct Intake {
 
 /// What a document may take up in memory; given back when it is dropped.
 #[derive(Default)]
-pub(super) struct Room {
+pub struct Room {
     permit: Option<OwnedSemaphorePermit>,
     units: u32,
 }
@@ -45,7 +45,8 @@ struct Coming<'a> {
 }
 
 impl Intake {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// With the bounds of these limits.
+    pub fn new(limits: &Limits) -> Self {
         let units = u32::try_from((limits.buffered_bytes / UNIT).max(1)).unwrap_or(u32::MAX);
         Self { room: Arc::new(Semaphore::new(units as usize)), units, time: limits.request_time }
     }

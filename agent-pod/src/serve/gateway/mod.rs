@@ -1,25 +1,25 @@
 //! `docket gateway`: takes documents over HTTP and gRPC, tells what becomes of them, and does what must happen although no
 //! worker may run: timers, and the sweep of documents that do not move.
 
-mod api;
+pub mod api;
 mod approvals;
 mod caches;
-mod credits;
-mod erasing;
-mod estimate;
+pub mod credits;
+pub mod erasing;
+pub mod estimate;
 mod feedback;
 mod gate;
 mod http;
 mod in_flight;
-mod intake;
+pub mod intake;
 mod keeping;
-mod refusal;
+pub mod refusal;
 mod retaining;
 mod rpc;
 mod scaling;
-mod stats;
-mod tally;
-pub(super) mod tokens;
+pub mod stats;
+pub mod tally;
+pub mod tokens;
 mod watch;
 
 use std::{

@@ -15,7 +15,7 @@ use crate::{error::chain, runtime::driver};
 
 /// Why a request is refused. The message is for people: what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// No token, or one that counts nothing.
     Unauthenticated,
     /// The token does not allow it.

@@ -23,7 +23,7 @@ const NEWEST: usize = 512;
 const MINUTE: Millis = 60_000;
 
 /// What is counted during one sweep of one pipeline.
-pub(super) struct Tally {
+pub struct Tally {
     at: Millis,
     done: u64,
     dead_letters: u64,
@@ -32,11 +32,13 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn at(at: Millis) -> Self {
+    /// Nothing is counted yet; `at` is now.
+    pub fn at(at: Millis) -> Self {
         Self { at, done: 0, dead_letters: 0, newest: VecDeque::new() }
     }
 
-    pub(super) fn count(&mut self, record: &DocumentRecord) {
+    /// Counts a document.
+    pub fn count(&mut self, record: &DocumentRecord) {
         let Some(end) = &record.end else { return };
         self.done += u64::from(end.at + MINUTE > self.at);
         self.dead_letters += u64::from(end.outcome == Outcome::DeadLettered);
@@ -50,7 +52,8 @@ impl Tally {
         }
     }
 
-    pub(super) fn finish(self, pipeline: &str) -> PipelineTally {
+    /// What the gateway says of a pipeline by all that was counted.
+    pub fn finish(self, pipeline: &str) -> PipelineTally {
         let mut took: Vec<Millis> = self.newest.iter().map(|(_, took)| *took).collect();
         took.sort_unstable();
         let at = |share: f64| {
@@ -70,7 +73,7 @@ impl Tally {
 
 /// The last counts, by pipeline.
 #[derive(Default)]
-pub(super) struct Tallies(Mutex<BTreeMap<String, PipelineTally>>);
+pub struct Tallies(Mutex<BTreeMap<String, PipelineTally>>);
 
 impl Tallies {
     pub(super) fn set(&self, tally: PipelineTally) {
@@ -100,47 +103,4 @@ pub(super) async fn speak(api: &Api, name: &str) {
         }
     }
     drop(api.ports.statuses.remove(&key).await);
-}
-
-#[cfg(test)]
-mod tests {
-    use crds::Priority;
-    use flow::{End, Submission};
-
-    use super::*;
-
-    fn ended(at: Millis, took: Millis, outcome: Outcome) -> DocumentRecord {
-        let submission = Submission {
-            document: "d".to_owned(),
-            tenant: "t".to_owned(),
-            source: "d".to_owned(),
-            payload: "00".to_owned(),
-            metadata: None,
-            priority: Priority::Normal,
-            deadline: None,
-            bytes: None,
-        };
-        let spec = serde_json::json!({"stages": [{"name": "a", "pool": "p", "parse": {}}]});
-        let pools = BTreeMap::from([("p".to_owned(), serde_json::from_str("{}").expect("a pool"))]);
-        let plan = flow::compile("x", 1, &serde_json::from_value(spec).expect("a pipeline"), &pools).expect("a plan");
-        let mut record = flow::submit(&plan, submission, at - took).record;
-        record.end = Some(End { outcome, at, dead_letter: None });
-        record
-    }
-
-    #[test]
-    fn ends_are_counted_by_age_and_outcome_and_percentiles_are_of_the_newest() {
-        let now = 10_000_000;
-        let mut tally = Tally::at(now);
-        for number in 0..1_000 {
-            // The older half took long; only a few of it are among the newest.
-            let (age, took) = if number % 2 == 0 { (90_000 + number, 50_000) } else { (number, 2_000) };
-            tally.count(&ended(now - age, took, if number == 2 { Outcome::DeadLettered } else { Outcome::Succeeded }));
-        }
-        let tally = tally.finish("x");
-        assert_eq!((tally.done_per_minute, tally.dead_letters), (500, 1));
-        assert_eq!((tally.p50, tally.p95), (Some(2.0), Some(2.0)));
-        let nothing = Tally::at(now).finish("x");
-        assert_eq!((nothing.done_per_minute, nothing.p50), (0, None));
-    }
 }

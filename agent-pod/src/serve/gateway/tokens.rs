@@ -52,18 +52,18 @@ struct Entry {
 
 /// A client that was let in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::serve) struct Caller {
+pub struct Caller {
     /// Who, for logs.
-    pub(in crate::serve) name: String,
+    pub name: String,
     /// The only tenant that it acts for; `None`: any.
-    pub(in crate::serve) tenant: Option<String>,
+    pub tenant: Option<String>,
     /// The only pipelines that it may use; `None`: all.
-    pub(in crate::serve) pipelines: Option<Vec<String>>,
+    pub pipelines: Option<Vec<String>>,
 }
 
 /// Why nobody is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::serve) enum Refused {
+pub enum Refused {
     /// There is no token, or one that counts nothing.
     Unknown,
     /// It is not known now whose it is.
@@ -85,18 +85,14 @@ struct Known {
 }
 
 /// The tokens that count now.
-pub(in crate::serve) struct Tokens {
+pub struct Tokens {
     file: Option<(PathBuf, RwLock<Arc<Known>>)>,
     reviews: Option<Reviews>,
 }
 
 impl Tokens {
     /// Reads the file, and knows ServiceAccounts where reviews say so; without both everybody is let in.
-    pub(in crate::serve) fn open(
-        path: Option<&Path>,
-        reviews: Option<ReviewSettings>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self> {
+    pub fn open(path: Option<&Path>, reviews: Option<ReviewSettings>, metrics: &Arc<Metrics>) -> Result<Self> {
         let read = |path: &Path| Ok::<_, Error>((path.to_path_buf(), RwLock::new(Arc::new(read(path)?))));
         let reviews = reviews.map(|settings| Reviews::open(settings, Arc::clone(metrics))).transpose();
         let reviews = reviews.map_err(|error| Error::usage(format!("kubernetes: {}", chain(&error))))?;
@@ -104,7 +100,7 @@ impl Tokens {
     }
 
     /// Who a token belongs to.
-    pub(in crate::serve) async fn caller(&self, token: Option<&str>) -> std::result::Result<Caller, Refused> {
+    pub async fn caller(&self, token: Option<&str>) -> std::result::Result<Caller, Refused> {
         if self.file.is_none() && self.reviews.is_none() {
             return Ok(Caller { name: "anyone".to_owned(), ..Caller::default() });
         }
@@ -194,42 +190,4 @@ fn read(path: &Path) -> Result<Known> {
         }
     }
     Ok(known)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TWO: &str = "tokens:\n- {name: a, token: aaaaaaaaaaaaaaaa, tenant: acme, pipelines: [p]}\n- {name: b, token: bbbbbbbbbbbbbbbb}\n";
-
-    fn open(path: Option<&Path>) -> Result<Tokens> {
-        Tokens::open(path, None, &Arc::default())
-    }
-
-    #[tokio::test]
-    async fn a_token_names_its_client_and_another_one_names_none() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("tokens.yaml");
-        std::fs::write(&path, TWO).expect("written");
-        let tokens = open(Some(&path)).expect("read");
-        let acme = tokens.caller(Some("aaaaaaaaaaaaaaaa")).await.expect("a client");
-        assert_eq!((acme.tenant.as_deref(), acme.pipelines), (Some("acme"), Some(vec!["p".to_owned()])));
-        assert_eq!(tokens.caller(Some("bbbbbbbbbbbbbbbb")).await.expect("a client").tenant, None);
-        assert_eq!(tokens.caller(Some("aaaaaaaaaaaaaaab")).await, Err(Refused::Unknown));
-        assert_eq!(tokens.caller(None).await, Err(Refused::Unknown));
-        assert_eq!(open(None).expect("none").caller(None).await.expect("anyone").name, "anyone");
-    }
-
-    #[test]
-    fn a_file_with_an_unknown_field_a_short_token_or_one_token_twice_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("tokens.yaml");
-        let refused = |text: &str| {
-            std::fs::write(&path, text).expect("written");
-            open(Some(&path)).map(drop).expect_err("it is wrong").to_string()
-        };
-        assert!(refused(&TWO.replace("tenant:", "tenent:")).contains("tokens.yaml:2:"));
-        assert!(refused("tokens: [{name: a, token: short}]").contains("tokens[0].token"));
-        assert!(refused(&TWO.replace('b', "a")).contains("another client"));
-    }
 }

@@ -18,14 +18,14 @@ use crate::runtime::metrics::Metrics;
 const LEFT: &str = "left";
 
 /// The places.
-pub(super) struct Admission {
+pub struct Admission {
     places: Arc<Semaphore>,
     working: BTreeMap<String, Arc<AtomicU32>>,
     metrics: Arc<Metrics>,
 }
 
 /// A request that has a place, until its answer has gone out or its client has left.
-pub(super) struct Admitted {
+pub struct Admitted {
     _place: OwnedSemaphorePermit,
     metrics: Arc<Metrics>,
     route: Route,
@@ -36,12 +36,13 @@ pub(super) struct Admitted {
 
 impl Admission {
     /// So many places, for models of these pools.
-    pub(super) fn new(places: u32, pools: impl Iterator<Item = String>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(places: u32, pools: impl Iterator<Item = String>, metrics: Arc<Metrics>) -> Self {
         let working = pools.map(|pool| (pool, Arc::default())).collect();
         Self { places: Arc::new(Semaphore::new(places as usize)), working, metrics }
     }
 
-    pub(super) fn admit(&self, route: Route) -> Result<Arc<Admitted>, Refusal> {
+    /// A place for a request, until the answer has gone out. Fails where there is none.
+    pub fn admit(&self, route: Route) -> Result<Arc<Admitted>, Refusal> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let refusal = Refusal::Busy("as many requests are being answered as may at once".to_owned());
             self.metrics.inference("", route.word(), refusal.reason(), 0.0);
@@ -58,7 +59,7 @@ impl Admission {
     }
 
     /// It is for a model of this pool.
-    pub(super) fn of_pool(&self, admitted: &Admitted, pool: &str) {
+    pub fn of_pool(&self, admitted: &Admitted, pool: &str) {
         let Some(working) = self.working.get(pool) else { return };
         if admitted.pool.set((pool.to_owned(), Arc::clone(working))).is_ok() {
             working.fetch_add(1, Ordering::Relaxed);
@@ -66,14 +67,14 @@ impl Admission {
     }
 
     /// Requests that are being answered by models of this pool.
-    pub(super) fn working(&self, pool: &str) -> u32 {
+    pub fn working(&self, pool: &str) -> u32 {
         self.working.get(pool).map_or(0, |working| working.load(Ordering::Relaxed))
     }
 }
 
 impl Admitted {
     /// What became of it; the first word counts.
-    pub(super) fn ended(&self, outcome: &'static str) {
+    pub fn ended(&self, outcome: &'static str) {
         let _ = self.outcome.set(outcome);
     }
 }
@@ -86,36 +87,5 @@ impl Drop for Admitted {
         });
         let outcome = self.outcome.get().copied().unwrap_or(LEFT);
         self.metrics.inference(pool, self.route.word(), outcome, self.begun.elapsed().as_secs_f64());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_taken_until_the_answer_has_gone_out_and_every_end_is_counted() {
-        let metrics = Arc::new(Metrics::default());
-        let admission = Admission::new(1, ["readers".to_owned()].into_iter(), Arc::clone(&metrics));
-        let admitted = admission.admit(Route::Chat).unwrap_or_else(|_| panic!("there is a place"));
-        admission.of_pool(&admitted, "readers");
-        assert_eq!(admission.working("readers"), 1);
-        assert!(matches!(admission.admit(Route::Chat), Err(Refusal::Busy(_))));
-        let answer = Arc::clone(&admitted);
-        drop(admitted);
-        assert_eq!(admission.working("readers"), 1, "the answer is still going out");
-        drop(answer);
-        assert_eq!(admission.working("readers"), 0);
-        let admitted = admission.admit(Route::Chat).unwrap_or_else(|_| panic!("the place is free again"));
-        admission.of_pool(&admitted, "readers");
-        admitted.ended("ok");
-        admitted.ended("Failed");
-        drop(admitted);
-        let text = metrics.text().unwrap_or_default();
-        for (pool, outcome) in [("readers", "left"), ("readers", "ok"), ("", "Busy")] {
-            let line =
-                format!("docket_inference_requests_total{{outcome=\"{outcome}\",pool=\"{pool}\",route=\"chat\"}} 1");
-            assert!(text.contains(&line), "{line} is not in:\n{text}");
-        }
     }
 }

@@ -8,14 +8,14 @@ use super::refusal::Refusal;
 
 /// Values of one body. As text a value may be two bytes long, in memory it takes some dozens: without a bound, a body
 /// would need many times its size.
-const MOST_VALUES: usize = 100_000;
+pub const MOST_VALUES: usize = 100_000;
 
 /// The fields of a body.
-pub(super) struct Fields(Map<String, Value>);
+pub struct Fields(Map<String, Value>);
 
 impl Fields {
     /// Reads a body.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
+    pub fn read(body: &[u8]) -> Result<Self, Refusal> {
         let invalid = |message: String| Refusal::Invalid { message, param: None, code: None };
         if values(body) > MOST_VALUES {
             return Err(invalid(format!("the body holds more than {MOST_VALUES} values")));
@@ -31,24 +31,29 @@ impl Fields {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+    /// A text.
+    pub fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
         self.typed(name, "a text", Value::as_str)
     }
 
-    pub(super) fn needed_text(&self, name: &'static str) -> Result<&str, Refusal> {
+    /// A text that must be there.
+    pub fn needed_text(&self, name: &'static str) -> Result<&str, Refusal> {
         let text = self.text(name)?.filter(|text| !text.is_empty());
         text.ok_or_else(|| Refusal::of_field(name, format!("{name} is missing or empty")))
     }
 
-    pub(super) fn flag(&self, name: &'static str) -> Result<bool, Refusal> {
+    /// True or false; false where it is left out.
+    pub fn flag(&self, name: &'static str) -> Result<bool, Refusal> {
         Ok(self.typed(name, "true or false", Value::as_bool)?.unwrap_or(false))
     }
 
-    pub(super) fn whole(&self, name: &'static str) -> Result<Option<u64>, Refusal> {
+    /// A whole number.
+    pub fn whole(&self, name: &'static str) -> Result<Option<u64>, Refusal> {
         self.typed(name, "a whole number of 0 or more", Value::as_u64)
     }
 
-    pub(super) fn number(&self, name: &'static str, range: RangeInclusive<f64>) -> Result<Option<f64>, Refusal> {
+    /// A number within a range.
+    pub fn number(&self, name: &'static str, range: RangeInclusive<f64>) -> Result<Option<f64>, Refusal> {
         let number = self.typed(name, "a number", Value::as_f64)?;
         match number.filter(|number| !range.contains(number)) {
             Some(_) => Err(Refusal::of_field(name, format!("{name} is not from {} to {}", range.start(), range.end()))),
@@ -56,7 +61,8 @@ impl Fields {
         }
     }
 
-    pub(super) fn list(&self, name: &'static str) -> Result<Option<&[Value]>, Refusal> {
+    /// A list.
+    pub fn list(&self, name: &'static str) -> Result<Option<&[Value]>, Refusal> {
         self.typed(name, "a list", |value| value.as_array().map(Vec::as_slice))
     }
 
@@ -84,47 +90,4 @@ fn values(text: &[u8]) -> usize {
         }
     }
     count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fields(body: &str) -> Result<Fields, Refusal> {
-        Fields::read(body.as_bytes())
-    }
-
-    fn param(refusal: Refusal) -> String {
-        refusal.body()["error"]["param"].as_str().unwrap_or_default().to_owned()
-    }
-
-    #[test]
-    fn a_field_of_another_kind_is_named() {
-        let fields = fields(r#"{"model": 1, "stream": "yes", "seed": -1, "top_p": 2, "stop": {}}"#)
-            .unwrap_or_else(|_| panic!("JSON"));
-        assert_eq!(param(fields.text("model").unwrap_err()), "model");
-        assert_eq!(param(fields.flag("stream").unwrap_err()), "stream");
-        assert_eq!(param(fields.whole("seed").unwrap_err()), "seed");
-        assert_eq!(param(fields.number("top_p", 0.0..=1.0).unwrap_err()), "top_p");
-        assert_eq!(param(fields.list("stop").unwrap_err()), "stop");
-        assert_eq!(param(fields.needed_text("query").unwrap_err()), "query");
-    }
-
-    #[test]
-    fn null_is_left_out() {
-        let fields = fields(r#"{"user": null, "stream": null}"#).unwrap_or_else(|_| panic!("JSON"));
-        assert_eq!(fields.text("user"), Ok(None));
-        assert_eq!(fields.flag("stream"), Ok(false));
-    }
-
-    #[test]
-    fn a_body_that_is_no_object_or_too_many_values_is_refused() {
-        for body in ["", "[]", "{", "\"text\"", "{\"a\": 1} x"] {
-            assert!(fields(body).is_err(), "{body}");
-        }
-        let commas_in_text = format!("{{\"text\": \"{}\"}}", ",\\\"[".repeat(MOST_VALUES));
-        assert!(fields(&commas_in_text).is_ok());
-        assert!(fields(&format!("{{\"input\": [{}1]}}", "1,".repeat(MOST_VALUES))).is_err());
-        assert!(fields(&format!("{{\"input\": {}", "[".repeat(2 * MOST_VALUES))).is_err());
-    }
 }

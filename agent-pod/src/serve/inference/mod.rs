@@ -7,17 +7,17 @@
 //! A worker answers itself, and so does a gateway that works its pools itself; a gateway with a broker passes requests on.
 //! Nothing here is kept or tried again by us: whoever asks waits for the answer. Knows nothing of documents and plans.
 
-mod admission;
-mod base64;
-mod chat;
-mod directory;
-mod embeddings;
-mod fields;
+pub mod admission;
+pub mod base64;
+pub mod chat;
+pub mod directory;
+pub mod embeddings;
+pub mod fields;
 mod job;
-mod limits;
-mod refusal;
-mod rerank;
-mod workers;
+pub mod limits;
+pub mod refusal;
+pub mod rerank;
+pub mod workers;
 
 use std::{
     sync::Arc,
@@ -81,7 +81,7 @@ pub(super) enum Backend {
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
+pub enum Route {
     Embeddings,
     Chat,
     Rerank,

@@ -17,7 +17,7 @@ pub(super) const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a request is refused. The message is for people: what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// No token, or one that counts nothing.
     Unauthenticated,
     /// The request makes no sense.
@@ -128,7 +128,7 @@ impl Refusal {
     }
 
     /// The error as OpenAI writes it.
-    pub(super) fn body(&self) -> Value {
+    pub fn body(&self) -> Value {
         let (kind, param, code) = match self {
             Self::Unauthenticated => ("invalid_request_error", None, Some("invalid_api_key")),
             Self::Invalid { param, code, .. } => ("invalid_request_error", *param, *code),
@@ -221,33 +221,4 @@ fn failed(error: &dyn std::error::Error) -> Refusal {
     let message = chain(error);
     tracing::error!(error = %message, "a request failed");
     Refusal::Failed(message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_names_its_field_in_the_form_that_clients_read() {
-        let exceeded = generation::Error::ContextExceeded { prompt: 90, max_tokens: 20, context: 100 };
-        let refusal = Refusal::from(engine::Error::Generate(exceeded));
-        let body = refusal.body();
-        assert_eq!(body["error"]["type"], "invalid_request_error");
-        assert_eq!(
-            (&body["error"]["param"], &body["error"]["code"]),
-            (&json!("messages"), &json!("context_length_exceeded"))
-        );
-        assert!(body["error"]["message"].as_str().is_some_and(|message| message.contains("100 tokens")), "{body}");
-        assert_eq!(refusal.into_response().status(), 400);
-    }
-
-    #[test]
-    fn what_may_succeed_later_says_when() {
-        let busy = Refusal::from(engine::Error::Overloaded).into_response();
-        assert_eq!((busy.status().as_u16(), busy.headers()["retry-after"].as_bytes()), (429, &b"1"[..]));
-        let waiting = Duration::from_secs(7);
-        let away = Refusal::Unavailable { message: String::new(), retry_after: waiting }.into_response();
-        assert_eq!((away.status().as_u16(), away.headers()["retry-after"].as_bytes()), (503, &b"7"[..]));
-        assert!(!Refusal::UnknownPath.into_response().headers().contains_key("retry-after"));
-    }
 }

@@ -66,7 +66,7 @@ pub(super) async fn answer(job: &Job, fields: &Fields) -> Result<Response, Refus
 }
 
 /// Index and score of the nearest vectors, the nearest first; of equal ones the one that was sent first.
-fn ranked(query: &[f32], vectors: &[Vec<f32>], top_n: usize) -> Vec<(usize, f32)> {
+pub fn ranked(query: &[f32], vectors: &[Vec<f32>], top_n: usize) -> Vec<(usize, f32)> {
     // The vectors have length 1, so their product is the cosine.
     let cosine = |vector: &Vec<f32>| query.iter().zip(vector).map(|(a, b)| a * b).sum::<f32>();
     let mut ranked: Vec<(usize, f32)> = vectors.iter().map(cosine).enumerate().collect();
@@ -76,7 +76,7 @@ fn ranked(query: &[f32], vectors: &[Vec<f32>], top_n: usize) -> Vec<(usize, f32)
 }
 
 /// Texts, or objects with a text.
-fn documents(fields: &Fields, most: usize) -> Result<Vec<String>, Refusal> {
+pub fn documents(fields: &Fields, most: usize) -> Result<Vec<String>, Refusal> {
     let invalid = |message: String| Refusal::of_field("documents", message);
     let documents = fields.list("documents")?.unwrap_or_default();
     if documents.is_empty() {
@@ -92,33 +92,4 @@ fn documents(fields: &Fields, most: usize) -> Result<Vec<String>, Refusal> {
         })
     };
     documents.iter().enumerate().map(text).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_comes_first_and_of_equals_the_earlier() {
-        let vectors = vec![vec![0.0, 1.0], vec![1.0, 0.0], vec![-1.0, 0.0], vec![0.0, 1.0]];
-        assert_eq!(ranked(&[0.0, 1.0], &vectors, usize::MAX), [(0, 1.0), (3, 1.0), (1, 0.0), (2, 0.0)]);
-        assert_eq!(ranked(&[1.0, 0.0], &vectors, 2), [(1, 1.0), (0, 0.0)]);
-        assert!(ranked(&[1.0, 0.0], &[], 2).is_empty());
-    }
-
-    #[test]
-    fn documents_are_texts_or_objects_with_a_text() {
-        let read = |body: &str| documents(&Fields::read(body.as_bytes()).unwrap_or_else(|_| panic!("JSON")), 2);
-        assert_eq!(read(r#"{"documents": ["a", {"text": "b"}]}"#), Ok(vec!["a".to_owned(), "b".to_owned()]));
-        for body in [
-            r#"{}"#,
-            r#"{"documents": []}"#,
-            r#"{"documents": [1]}"#,
-            r#"{"documents": [""]}"#,
-            r#"{"documents": "a"}"#,
-        ] {
-            assert!(read(body).is_err(), "{body}");
-        }
-        assert!(read(r#"{"documents": ["a", "b", "c"]}"#).is_err());
-    }
 }

@@ -41,10 +41,10 @@ pub(in crate::serve) struct Workers {
 
 /// Requests of this process at each address: more recent than what workers say of themselves.
 #[derive(Default)]
-struct Sent(Mutex<HashMap<String, u32>>);
+pub struct Sent(Mutex<HashMap<String, u32>>);
 
 /// A request that was sent to an address, until its answer has been passed on.
-struct Sending {
+pub struct Sending {
     sent: Arc<Sent>,
     address: String,
 }
@@ -112,7 +112,7 @@ fn is_full(status: StatusCode) -> bool {
 
 /// The workers that hold one of these models and take requests. Those that rest, which may be about to go, are asked where all
 /// rest that could be: a client that waits for an answer is better served by them than refused.
-fn candidates<'a>(living: &'a [PodStatus], held: &[&Held]) -> Vec<(&'a str, &'a PodStatus)> {
+pub fn candidates<'a>(living: &'a [PodStatus], held: &[&Held]) -> Vec<(&'a str, &'a PodStatus)> {
     let holds = |status: &PodStatus| {
         held.iter().any(|held| held.pool == status.pool && status.models.iter().any(|model| model.name == held.name))
     };
@@ -127,7 +127,7 @@ fn candidates<'a>(living: &'a [PodStatus], held: &[&Held]) -> Vec<(&'a str, &'a 
 
 impl Sent {
     /// Addresses, the least loaded first: what a worker has in work for each of its slots.
-    fn in_order(&self, candidates: Vec<(&str, &PodStatus)>) -> Vec<String> {
+    pub fn in_order(&self, candidates: Vec<(&str, &PodStatus)>) -> Vec<String> {
         let sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let load = |(address, status): &(&str, &PodStatus)| {
             let interactive = status.interactive.max(sent.get(*address).copied().unwrap_or(0));
@@ -138,7 +138,8 @@ impl Sent {
         loads.into_iter().map(|(_, address)| address.to_owned()).collect()
     }
 
-    fn begin(self: &Arc<Self>, address: String) -> Sending {
+    /// Counts a request to a worker until the value is dropped.
+    pub fn begin(self: &Arc<Self>, address: String) -> Sending {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(address.clone()).or_default() += 1;
         Sending { sent: Arc::clone(self), address }
     }
@@ -206,63 +207,4 @@ fn passed_on(answer: reqwest::Response, sending: Sending, admitted: &Arc<Admitte
         }
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use flow::HeldModel;
-
-    use super::*;
-
-    fn worker(name: &str, in_work: u32, slots: u32) -> PodStatus {
-        PodStatus {
-            name: name.to_owned(),
-            pool: "readers".to_owned(),
-            slots,
-            in_work,
-            ready: true,
-            models: vec![HeldModel { name: "mini".to_owned(), digest: String::new() }],
-            address: Some(format!("{name}:80")),
-            ..PodStatus::default()
-        }
-    }
-
-    #[test]
-    fn the_least_loaded_worker_comes_first_and_what_was_just_sent_counts() {
-        let living = [worker("a", 4, 8), worker("b", 1, 8), worker("c", 1, 2)];
-        let all = || living.iter().filter_map(|status| Some((status.address.as_deref()?, status))).collect();
-        let sent = Arc::new(Sent::default());
-        assert_eq!(sent.in_order(all()), ["b:80", "a:80", "c:80"]);
-        let sending: Vec<Sending> = (0..5).map(|_| sent.begin("b:80".to_owned())).collect();
-        assert_eq!(sent.in_order(all()), ["a:80", "c:80", "b:80"]);
-        drop(sending);
-        assert_eq!(sent.in_order(all()), ["b:80", "a:80", "c:80"]);
-    }
-
-    fn asked<'a>(living: &'a [PodStatus], held: &[&Held]) -> Vec<&'a str> {
-        candidates(living, held).into_iter().map(|(address, _)| address).collect()
-    }
-
-    #[test]
-    fn only_workers_that_take_requests_for_the_model_are_asked() {
-        let mut directory = super::super::Directory::default();
-        let models =
-            serde_json::json!({"models": [{"name": "mini", "task": "Embed", "source": {"catalog": "minilm"}}]});
-        directory.add("readers", &serde_json::from_value(models).expect("a pool"), [], None);
-        let caller = super::super::Caller::default();
-        let held = directory.find(&caller, "mini", crds::ModelTask::Embed).unwrap_or_else(|_| panic!("it is there"));
-        let of_another_pool = PodStatus { pool: "writers".to_owned(), ..worker("other", 0, 1) };
-        let without_model = PodStatus { models: Vec::new(), ..worker("empty", 0, 1) };
-        let living = [
-            worker("good", 0, 1),
-            PodStatus { ready: false, ..worker("loading", 0, 1) },
-            PodStatus { cordoned: true, ..worker("stopping", 0, 1) },
-            PodStatus { cordoned: true, resting: true, ..worker("resting", 0, 1) },
-            PodStatus { address: None, ..worker("closed", 0, 1) },
-            of_another_pool,
-            without_model,
-        ];
-        assert_eq!(asked(&living, &held), ["good:80"]);
-        assert_eq!(asked(&living[1..], &held), ["resting:80"], "nobody else could answer");
-    }
 }

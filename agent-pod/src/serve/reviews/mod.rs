@@ -7,7 +7,7 @@
 //! asked for; where the API server does not answer nobody is let in, and nothing is kept. Knows no other kind of token.
 
 mod server;
-mod verdict;
+pub mod verdict;
 
 use std::{
     path::PathBuf,
@@ -34,21 +34,21 @@ const KEPT: u64 = 10_000;
 /// Reviews at once: strangers with invented tokens cannot have us flood the API server.
 const AT_ONCE: usize = 32;
 /// Longest token that is reviewed; those of ServiceAccounts have about a thousand bytes.
-const LONGEST: usize = 8 << 10;
+pub const LONGEST: usize = 8 << 10;
 
 /// Where tokens are reviewed, and whose are let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::serve) struct ReviewSettings {
+pub struct ReviewSettings {
     /// What a token must be made for.
-    pub(in crate::serve) audience: String,
+    pub audience: String,
     /// Whose ServiceAccounts are let in.
-    pub(in crate::serve) namespace: String,
+    pub namespace: String,
     /// The API server.
-    pub(in crate::serve) server: Url,
+    pub server: Url,
     /// Folder with our own `token` and with `ca.crt`, which vouches for the server.
-    pub(in crate::serve) account: PathBuf,
+    pub account: PathBuf,
     /// Longest time for which a word counts.
-    pub(in crate::serve) keep: Duration,
+    pub keep: Duration,
 }
 
 /// The tokens that were reviewed of late.
@@ -75,7 +75,7 @@ struct Word {
 /// It is not known whose a token is, because the API server does not say. May pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the Kubernetes API server does not say whose token this is; tokens of the file still count")]
-pub(in crate::serve) struct Unsaid;
+pub struct Unsaid;
 
 impl Reviews {
     /// Fails where our own files cannot be used.
@@ -145,23 +145,9 @@ impl Expiry<blake3::Hash, Word> for UntilItsEnd {
 }
 
 /// Whether a text has the form of a ServiceAccount's token: nothing else is worth a review.
-fn is_jwt(token: &str) -> bool {
+pub fn is_jwt(token: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     token.len() <= LONGEST && token.split('.').count() == 3 && token.split('.').all(is_part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_has_the_form_of_a_token_is_worth_a_review() {
-        assert!(is_jwt("eyJhbGciOi.eyJhdWQi.c2ln-_"));
-        let long = format!("a.{}.c", "b".repeat(LONGEST));
-        for other in ["", "token-of-a-000001", "a.b", "a..c", "a.b.c.d", "a.b.c ", "a.b.ü", &long] {
-            assert!(!is_jwt(other), "{other}");
-        }
-    }
 }

@@ -11,7 +11,7 @@
 //! ```
 
 pub mod guard;
-mod index;
+pub mod index;
 pub(super) mod redis;
 pub mod shadow;
 
@@ -241,7 +241,7 @@ impl Semantic {
     pub(super) fn in_memory(&self) -> (u64, u64) {
         let scopes = self.lock();
         scopes.by_name.values().fold((0, 0), |(entries, bytes), scope| {
-            (entries + scope.index.len() as u64, bytes + scope.index.weight() as u64)
+            (entries + scope.index.count() as u64, bytes + scope.index.weight() as u64)
         })
     }
 

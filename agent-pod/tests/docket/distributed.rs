@@ -1,0 +1,296 @@
+//! A broker, a gateway and workers as processes of their own: killed, stopped, and compared with one process.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    PLAIN, Place, Ran,
+    processes::{GatewayProcess, Nats, Process, client, metrics, sum, wait_for, worker},
+    redis_server::RedisServer,
+};
+
+/// A pipeline whose second stage takes a while and whose results depend on nothing but the text.
+fn pipeline() -> String {
+    let slow =
+        "{% for a in range(60) %}{% for b in range(1000) %}{% endfor %}{% endfor %}{{ document.text | head(20) }}";
+    PLAIN
+        .replace("{{ document.text | head(20) }}", slow)
+        .replace("spec:\n  stages:", "spec:\n  cache: {levels: []}\n  stages:")
+}
+
+/// A cluster in a test's folder.
+struct Cluster {
+    place: Place,
+    nats: Nats,
+    gateway: GatewayProcess,
+}
+
+impl Cluster {
+    fn start() -> Option<Self> {
+        let nats = Nats::start()?;
+        let place = Place::new();
+        place.write("pipeline.yaml", pipeline());
+        let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+        Some(Self { place, nats, gateway })
+    }
+
+    fn worker(&self, name: &str, config: &str) -> Process {
+        let mut worker = worker(&self.place, name, &format!("pool: readers\n{}", common(&self.nats, config)));
+        worker.says(&format!("worker {name} takes tasks"));
+        worker
+    }
+
+    fn write_documents(&self, count: usize) {
+        for n in 0..count {
+            self.place.write(&format!("in/{}/{n:03}.txt", n % 3), format!("document number {n} says {}", n * n));
+        }
+    }
+
+    fn count(&self, outcome: &str) -> usize {
+        count(&self.gateway.http, outcome)
+    }
+
+    fn submit(&self, more: &[&str]) -> Ran {
+        let submit = ["submit", "--gateway", &self.gateway.http, "--input", "in", "--format", "jsonl"];
+        self.place.docket(&[&submit[..], more].concat())
+    }
+}
+
+fn count(gateway: &str, outcome: &str) -> usize {
+    let address = format!("{gateway}/v1/pipelines/plain/documents?limit=1000&outcome={outcome}");
+    let listed: Value = client().get(address).send().expect("it answers").json().expect("JSON");
+    listed["documents"].as_array().expect("documents").len()
+}
+
+/// A lease that is short enough for a test and long enough for a busy machine.
+fn common(nats: &Nats, more: &str) -> String {
+    format!("resources: [pipeline.yaml]\nnats: {{servers: ['{}'], lease: 3s}}\n{more}", nats.url)
+}
+
+/// What must not depend on where a document was worked: outcome, outputs and the outcome of every stage.
+fn essence(lines: &[Value]) -> BTreeMap<String, Value> {
+    let stage = |(name, stage): (&String, &Value)| (name.clone(), json!([stage["outcome"], stage["output"]]));
+    let of = |line: &Value| {
+        let stages: BTreeMap<String, Value> = line["stages"].as_object().expect("stages").iter().map(stage).collect();
+        json!({"outcome": line["outcome"], "output": line["output"], "plan": line["plan"], "stages": stages})
+    };
+    lines.iter().map(|line| (line["document"].as_str().expect("an id").to_owned(), of(line))).collect()
+}
+
+#[test]
+fn every_document_ends_once_as_in_one_process_although_a_worker_is_killed() {
+    let Some(cluster) = Cluster::start() else { return };
+    let documents = 120;
+    cluster.write_documents(documents);
+    let mut killed = cluster.worker("killed", "");
+    let _other = cluster.worker("other", "");
+    let ran = std::thread::scope(|scope| {
+        let submitting = scope.spawn(|| cluster.submit(&["--output", "out"]));
+        wait_for("some documents to end", || (cluster.count("succeeded") >= documents / 10).then_some(()));
+        killed.kill();
+        assert!(cluster.count("unfinished") > 0, "it was killed in the middle");
+        submitting.join().expect("it has ended")
+    });
+    let lines = ran.code(0).lines();
+    assert_eq!(lines.len(), documents, "one line a document");
+    assert_eq!(cluster.place.results("out/results.jsonl").len(), documents);
+    assert_eq!(cluster.count("unfinished"), 0);
+    assert_eq!(cluster.count("succeeded"), documents);
+    let run = ["run", "-f", "pipeline.yaml", "--input", "in", "--format", "jsonl"];
+    let alone = cluster.place.docket(&run).code(0).lines();
+    assert_eq!(essence(&lines), essence(&alone));
+    let again = cluster.submit(&[]).code(0).lines();
+    assert_eq!(essence(&again), essence(&lines), "a second submission is the first one");
+}
+
+#[test]
+fn a_worker_that_is_stopped_finishes_what_it_has_and_another_goes_on() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.write_documents(60);
+    cluster.submit(&["--detach"]).code(0);
+    let mut stopped = cluster.worker("stopped", "");
+    let health = stopped.says("health listens on ");
+    for path in ["livez", "readyz"] {
+        assert_eq!(client().get(format!("http://{health}/{path}")).send().expect("it answers").status(), 200);
+    }
+    wait_for("some documents to end", || (cluster.count("succeeded") >= 3).then_some(()));
+    stopped.terminate();
+    assert_eq!(stopped.ends().code(), Some(0), "{}", stopped.said());
+    assert!(cluster.count("unfinished") > 0, "it was stopped in the middle");
+    let _next = cluster.worker("next", "");
+    let lines = cluster.submit(&[]).code(0).lines();
+    assert_eq!(lines.len(), 60);
+    let stages = lines.iter().flat_map(|line| line["stages"].as_object().expect("stages").values());
+    assert!(stages.into_iter().all(|stage| stage["attempts"] == 1), "nothing was tried twice");
+}
+
+#[test]
+fn what_cannot_be_finished_is_handed_back_and_counts_against_no_document() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.write_documents(12);
+    cluster.submit(&["--detach"]).code(0);
+    let mut handed_back = 0;
+    // As many interruptions as would quarantine a document three times over.
+    for n in 0..9 {
+        let name = format!("hasty-{n}");
+        let mut hasty = cluster.worker(&name, "grace: 0ms\n");
+        // It pulls as soon as it is ready; on a fast machine it may have done some work by now.
+        wait_for("work", || {
+            let metrics = metrics(&mut hasty);
+            let busy = sum(&metrics, "docket_agent_utilization_ratio") > 0.0;
+            (busy || cluster.count("unfinished") == 0).then_some(())
+        });
+        hasty.terminate();
+        assert_eq!(hasty.ends().code(), Some(0), "{}", hasty.said());
+        handed_back += hasty.said().matches("handed back unfinished").count();
+    }
+    assert!(handed_back > 0, "nothing was interrupted");
+    let _patient = cluster.worker("patient", "");
+    let lines = cluster.submit(&[]).code(0).lines();
+    assert!(lines.iter().all(|line| line["outcome"] == "succeeded"), "{lines:#?}");
+}
+
+#[test]
+fn a_broker_that_is_killed_and_started_again_loses_nothing() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    cluster.write_documents(60);
+    let _workers = [cluster.worker("one", ""), cluster.worker("two", "")];
+    let place = &cluster.place;
+    let http = cluster.gateway.http.clone();
+    let submit = ["submit", "--gateway", &http, "--input", "in", "--format", "jsonl"];
+    let ran = std::thread::scope(|scope| {
+        let submitting = scope.spawn(|| place.docket(&submit));
+        wait_for("some documents to end", || (count(&http, "succeeded") >= 5).then_some(()));
+        cluster.nats.restart();
+        submitting.join().expect("it has ended")
+    });
+    let lines = ran.code(0).lines();
+    assert_eq!(lines.len(), 60);
+    assert!(lines.iter().all(|line| line["outcome"] == "succeeded"), "{lines:#?}");
+}
+
+#[test]
+fn clients_read_and_follow_documents_in_the_formats_of_a_run() {
+    let Some(cluster) = Cluster::start() else { return };
+    let _worker = cluster.worker("only", "");
+    cluster.place.write("in/good.txt", "Alpha is the first of the letters.");
+    cluster.place.write("in/empty.txt", "");
+    let http = cluster.gateway.http.clone();
+    let ran = cluster.place.docket(&["submit", "--gateway", &http, "--input", "in", "--output", "out"]).code(1);
+    assert!(ran.stdout.contains("1 dead-lettered, 1 succeeded"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("DocumentEmpty"), "{}", ran.stdout);
+    let got = cluster.place.docket(&["get", "--gateway", &http, "good.txt", "--format", "jsonl"]).code(0).lines();
+    assert_eq!(got[0]["output"]["head"], "Alpha is the first");
+    let watched = cluster.place.docket(&["watch", "--gateway", &http, "empty.txt", "--format", "jsonl"]).code(1);
+    assert_eq!(watched.lines().last().expect("an end")["data"]["outcome"], "dead-lettered");
+    let listed = cluster.place.docket(&["list", "--gateway", &http, "--format", "jsonl"]).code(0).lines();
+    assert_eq!(listed.len(), 2);
+    let letters = cluster.place.docket(&["dlq", "list", "--gateway", &http, "--format", "jsonl"]).code(0).lines();
+    assert_eq!((letters.len(), &letters[0]["stage"]), (1, &json!("parse")));
+    cluster.place.docket(&["dlq", "replay", "--all", "--gateway", &http]).code(1);
+    let cancelled = cluster.place.docket(&["cancel", "--gateway", &http, "good.txt", "--format", "jsonl"]).code(0);
+    assert_eq!(cancelled.lines()[0]["outcome"], "succeeded", "what has ended stays as it is");
+    cluster.place.docket(&["get", "--gateway", &http, "nothing"]).code(2).says("NotFound");
+}
+
+#[test]
+fn caches_of_all_processes_are_seen_and_cleared_also_of_one_that_is_away() {
+    let (Some(nats), Some(redis)) = (Nats::start(), RedisServer::start()) else { return };
+    let place = Place::new();
+    let shared = "spec:\n  cache: {levels: [Memory, Redis, Disk]}\n  stages:";
+    place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", shared));
+    let config = common(&nats, &format!("redis: {{url: '{}', timeout: 20s}}\n", redis.url()));
+    let gateway = GatewayProcess::start(&place, &config);
+    let start = |name: &str| {
+        let mut started = worker(&place, name, &format!("pool: readers\n{config}"));
+        started.says(&format!("worker {name} takes tasks"));
+        started
+    };
+    let docket = |arguments: &[&str]| {
+        let ran = place.docket(&[arguments, &["--gateway", &gateway.http]].concat()).code(0);
+        ran.lines()
+    };
+    let submit = |prefix: &str| docket(&["submit", "--input", "in", "--prefix", prefix, "--format", "jsonl"]);
+    let levels = |lines: Vec<Value>| -> Vec<Value> {
+        lines.iter().map(|line| line["stages"]["parse"]["cacheLevel"].clone()).collect()
+    };
+    let entries = |answer: &Value| -> BTreeMap<String, Value> {
+        let processes = answer["processes"].as_array().expect("processes").iter();
+        let of = |process: &Value| {
+            (process["process"].as_str().expect("a name").to_owned(), process["disk"]["entries"].clone())
+        };
+        processes.map(of).collect()
+    };
+    let wait_for_entries = |count: u64| {
+        wait_for("what is kept on Redis", || {
+            let found = docket(&["cache", "stats", "--format", "json"]).remove(0);
+            (found["redis"]["entries"] == count).then_some(found)
+        })
+    };
+    place.write("in/a.txt", "the same text");
+    let mut first = start("first");
+    assert_eq!(levels(submit("1-")), [Value::Null]);
+    let found = wait_for_entries(1);
+    assert_eq!(entries(&found), BTreeMap::from([("first".to_owned(), json!(1))]));
+    first.terminate();
+    assert_eq!(first.ends().code(), Some(0));
+    // Another one has nothing of its own, and the server has.
+    let second = start("second");
+    assert_eq!(levels(submit("2-")), ["redis"]);
+    assert_eq!(levels(submit("3-")), ["memory"]);
+    let cleared = docket(&["cache", "clear", "--format", "json"]).remove(0);
+    assert_eq!(cleared["redis"]["entries"], 1, "{cleared}");
+    assert_eq!(
+        entries(&cleared),
+        BTreeMap::from([("second".to_owned(), json!(0))]),
+        "it took it from the server: {cleared}"
+    );
+    assert_eq!(levels(submit("4-")), [Value::Null]);
+    let found = wait_for_entries(1);
+    assert_eq!(entries(&found)["second"], 1);
+    drop(second);
+    // The first one was away when all was cleared: it must not answer from what it had, nor give it to the server.
+    redis.command("FLUSHALL").expect("an answer");
+    let _first = start("first");
+    assert_eq!(levels(submit("5-")), [Value::Null]);
+}
+
+#[test]
+fn documents_of_a_suspended_pipeline_wait_and_go_on_when_it_is_not_any_more() {
+    let Some(nats) = Nats::start() else { return };
+    let place = Place::new();
+    let suspended =
+        |suspend: bool| PLAIN.replace("spec:\n  stages:", &format!("spec:\n  suspend: {suspend}\n  stages:"));
+    place.write("pipeline.yaml", suspended(true));
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    let mut worker = worker(&place, "only", &format!("pool: readers\n{}", common(&nats, "")));
+    worker.says("worker only takes tasks");
+    for number in 0..5 {
+        place.write(&format!("in/{number}.txt"), format!("document {number}"));
+    }
+    place.docket(&["submit", "--gateway", &gateway.http, "--input", "in", "--detach"]).code(0);
+    assert_eq!((count(&gateway.http, "unfinished"), count(&gateway.http, "succeeded")), (5, 0));
+    drop(gateway);
+    place.write("pipeline.yaml", suspended(false));
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    wait_for("all documents to end", || (count(&gateway.http, "succeeded") == 5).then_some(()));
+}
+
+#[test]
+fn a_closed_pipeline_takes_no_further_documents_and_knows_those_that_it_has() {
+    let Some(nats) = Nats::start() else { return };
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    place.write("in/one.txt", "the first document");
+    place.docket(&["submit", "--gateway", &gateway.http, "--input", "in", "--detach"]).code(0);
+    drop(gateway);
+    let gateway = GatewayProcess::start(&place, &common(&nats, "closed: [plain]\n"));
+    place.docket(&["submit", "--gateway", &gateway.http, "--input", "in", "--detach"]).code(0);
+    let further = client().post(format!("{}/v1/pipelines/plain/documents?id=two", gateway.http)).body("another").send();
+    let further = further.expect("it answers");
+    assert_eq!(further.status(), 409);
+    assert!(further.text().expect("a text").contains("takes no further documents"));
+    assert_eq!(count(&gateway.http, "unfinished"), 1);
+}

@@ -1,0 +1,5 @@
+//! Of the commands against a gateway.
+
+mod following;
+mod scaling;
+mod stats;

@@ -1,0 +1,3 @@
+//! Of commands: what they read and what they print.
+
+mod client;

@@ -1,0 +1,7 @@
+//! The parts of the data plane, each on its own: what is too fine to be seen from a command.
+
+mod commands;
+mod results;
+mod runtime;
+mod serve;
+mod stages;

@@ -1,0 +1,5 @@
+//! Results on their way into sinks.
+
+mod batcher;
+mod postgres;
+mod row;

@@ -1,0 +1,5 @@
+//! PostgreSQL as a sink.
+
+mod connection;
+mod copy;
+mod server;

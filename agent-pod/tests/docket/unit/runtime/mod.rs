@@ -1,0 +1,16 @@
+//! What carries documents: drivers, workers, timers, caches, providers.
+
+mod adaptive;
+mod breaker;
+mod cache;
+mod devices;
+mod faults;
+mod feedback;
+mod metrics;
+mod progress;
+mod providers;
+mod rest;
+mod retention;
+mod service_times;
+mod sweeper;
+mod templates;

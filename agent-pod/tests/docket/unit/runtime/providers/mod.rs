@@ -1,0 +1,7 @@
+//! Models of others.
+
+mod client;
+mod messages;
+mod pieces;
+mod requests;
+mod sse;

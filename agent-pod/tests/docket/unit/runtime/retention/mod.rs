@@ -1,0 +1,4 @@
+//! What is removed by itself, and what stays.
+
+mod marks;
+mod passes;

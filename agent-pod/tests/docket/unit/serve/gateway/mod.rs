@@ -1,0 +1,7 @@
+//! The gateway.
+
+mod credits;
+mod estimate;
+mod stats;
+mod tally;
+mod tokens;

@@ -1,0 +1,8 @@
+//! The processes of a cluster: gateways and workers.
+
+mod config;
+mod cpu;
+mod gateway;
+mod inference;
+mod reviews;
+mod status;

@@ -1,0 +1,4 @@
+//! Tokens of ServiceAccounts.
+
+mod form;
+mod verdict;

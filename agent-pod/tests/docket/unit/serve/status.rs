@@ -1,0 +1,65 @@
+//! What workers say of themselves, and who reads it.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use agent_pod::{
+    runtime::stop::Stop,
+    serve::{
+        cpu::CpuMeter,
+        status::{Live, Speaker, advertised},
+    },
+};
+use bytes::Bytes;
+
+#[test]
+fn a_listener_is_reached_by_what_was_written_or_by_where_it_listens() {
+    let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    assert_eq!(advertised(None, at("127.0.0.1:8080")), "127.0.0.1:8080");
+    assert_eq!(advertised(None, at("[::1]:8080")), "[::1]:8080");
+    assert_eq!(advertised(Some("pod-1.pool:80"), at("0.0.0.0:8080")), "pod-1.pool:80");
+    let by_name = advertised(None, at("0.0.0.0:8080"));
+    assert!(by_name.ends_with(":8080") && by_name.len() > ":8080".len() && !by_name.starts_with("0."), "{by_name}");
+}
+
+#[tokio::test]
+async fn the_last_words_of_workers_are_read_and_those_that_make_no_sense_are_left_out() {
+    let ports = queue::memory::open();
+    let speaker = Speaker {
+        name: "w".to_owned(),
+        pool: "readers".to_owned(),
+        slots: 4,
+        standing: Arc::default(),
+        stop: Stop::default(),
+        cpu: CpuMeter::of_this_process(),
+        began: 7,
+        address: None,
+        loaded: OnceLock::new(),
+    };
+    speaker.standing.working(3);
+    speaker.standing.done("p", "a", (0, 0), Duration::from_millis(20));
+    speaker.standing.started(Duration::from_secs(3));
+    let spent = flow::Spent { prompt_tokens: 20, completion_tokens: 10, cost: 250_000_000, ..Default::default() };
+    speaker.standing.spent(&spent);
+    let orders = flow::PoolOrders::default().encode();
+    ports.statuses.publish("_orders/readers", orders.into()).await.expect("published");
+    ports.statuses.publish("readers/broken", Bytes::from("nonsense")).await.expect("published");
+    let said = tokio::time::timeout(Duration::from_millis(300), speaker.speak(ports.statuses.as_ref())).await;
+    assert!(said.is_err(), "it goes on");
+    let workers = Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read");
+    let [worker] = workers.as_slice() else { panic!("one worker: {workers:?}") };
+    assert_eq!((worker.in_work, worker.slots, worker.ready, worker.cordoned), (3, 4, false, false));
+    assert_eq!(worker.service_times[0].stage, "a");
+    assert_eq!((worker.began, worker.tokens, worker.cost), (7, 30, 0.25));
+    let waits = worker.waits.as_ref().expect("it counts them");
+    assert_eq!((waits.started, flow::late(waits, 2.0), flow::late(waits, 5.0)), (1, 1, 0));
+    speaker.standing.rests(true);
+    assert!(speaker.status().cordoned && speaker.status().resting);
+    speaker.stop.cordon();
+    assert!(speaker.status().cordoned && !speaker.status().resting, "it stops, and does not come back");
+    speaker.fall_silent(ports.statuses.as_ref()).await;
+    assert!(Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read").is_empty());
+}

@@ -1,0 +1,5 @@
+//! The work of stages.
+
+mod generate;
+mod keys;
+mod semantic;
