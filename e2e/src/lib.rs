@@ -19,6 +19,7 @@ mod installation;
 mod namespace;
 mod objects;
 mod processes;
+mod servers;
 mod steps;
 
 pub use audit::{AuditLog, Right, granted_to};
@@ -34,4 +35,5 @@ pub use installation::{
 pub use namespace::{Cluster, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
 pub use processes::crash;
+pub use servers::Leaders;
 pub use steps::Steps;

@@ -2,6 +2,8 @@
 
 #[path = "stories/documents.rs"]
 mod documents;
+#[path = "install/servers.rs"]
+mod servers;
 #[path = "install/upgrade.rs"]
 mod upgrade;
 

@@ -22,6 +22,11 @@ use crate::{
 
 /// Pods that one answer of the API server holds.
 const PAGE: u32 = 500;
+/// A list of pods is begun so often: the API server keeps the state that it began with for minutes, so that a second one is read
+/// to its end unless more is wrong than time.
+const LISTS: u32 = 3;
+/// The API server's answer to whoever asks for the next page of a state that it keeps no longer.
+const EXPIRED: u16 = 410;
 
 /// What a pool refers to, as it was found.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +101,18 @@ pub async fn draining(ctx: &Context, namespace: &str, pool: &str) -> Result<Vec<
 
 /// What the pods of a pool lack. They are read page by page, so that no more of them than a page is ever held.
 pub async fn pods(ctx: &Context, pool: &ValidatedPool) -> Result<PodsSeen, Error> {
+    for _ in 1..LISTS {
+        match listed(ctx, pool).await {
+            // The state that was being read is kept no longer. What was counted of it is of no use to another one: a pod that is
+            // in both would count twice.
+            Err(Error::Refused { source, .. }) if source.code() == Some(EXPIRED) => {}
+            seen => return seen,
+        }
+    }
+    listed(ctx, pool).await
+}
+
+async fn listed(ctx: &Context, pool: &ValidatedPool) -> Result<PodsSeen, Error> {
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &pool.namespace);
     let mut params = ListParams::default().labels(&pool.selector_text()).limit(PAGE);
     let mut seen = PodsSeen::default();

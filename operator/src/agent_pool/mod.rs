@@ -13,10 +13,15 @@ pub mod pods_seen;
 pub mod quantity;
 pub mod spending;
 pub mod status;
+pub mod unwritten;
 pub mod validate;
 pub mod want;
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crds::{AgentPool, FallbackStatus, Pipeline};
 use futures::{FutureExt, StreamExt};
@@ -46,7 +51,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use self::{ownership::Replicas, pods_seen::PodsSeen};
+use self::{ownership::Replicas, pods_seen::PodsSeen, unwritten::Unwritten};
 use crate::{
     apply,
     context::Context,
@@ -145,8 +150,9 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
     ]);
     let counting = counts::run(Arc::clone(&ctx), pools.clone(), stop.clone());
+    let unwritten = Arc::new(Unwritten::default());
     let passes = applier(
-        |pool, ctx| reconcile(pool, ctx).boxed(),
+        move |pool, ctx| reconcile(pool, ctx, Arc::clone(&unwritten)).boxed(),
         on_error,
         ctx,
         pools.clone(),
@@ -168,11 +174,11 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
 }
 
 /// Brings one AgentPool to its desired state and reports in its status what came of it.
-async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
-    ctx.metrics.timed("AgentPool", pass(&object, &ctx)).await
+async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>, unwritten: Arc<Unwritten>) -> Result<Action, Error> {
+    ctx.metrics.timed("AgentPool", pass(&object, &ctx, &unwritten)).await
 }
 
-async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
+async fn pass(object: &Guarded, ctx: &Context, unwritten: &Unwritten) -> Result<Action, Error> {
     let pool = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
     let namespace = namespace_of(pool);
     let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -180,8 +186,11 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let _turn = if leaves { Some(ctx.namespaces.turn(&namespace).await) } else { None };
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
         match event {
-            finalizer::Event::Apply(pool) => bring(ctx, &pool).await.map_err(Held::Failed),
-            finalizer::Event::Cleanup(pool) => clean_up(ctx, &pool).await,
+            finalizer::Event::Apply(pool) => bring(ctx, &pool, unwritten).await.map_err(Held::Failed),
+            finalizer::Event::Cleanup(pool) => {
+                unwritten.forget(&pool);
+                clean_up(ctx, &pool).await
+            }
         }
     });
     match pass.await {
@@ -197,13 +206,17 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     }
 }
 
-async fn bring(ctx: &Context, pool: &AgentPool) -> Result<Action, Error> {
+async fn bring(ctx: &Context, pool: &AgentPool, unwritten: &Unwritten) -> Result<Action, Error> {
     let Some(pool) = &apply::live(ctx, pool).await.map_err(Error::Dereference)? else {
         return Ok(Action::await_change());
     };
     let outcome = converge(ctx, pool).await;
     let now = Timestamp::now();
     let status = status::after(pool, &outcome, now);
+    let is_settled = outcome.as_ref().map_or(true, status::Applied::is_settled);
+    if let Some(left) = unwritten.wait(pool, &status, is_settled, Instant::now()) {
+        return Ok(Action::requeue(left));
+    }
     apply::status(ctx, pool, apply::Read::Anew, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
     tell_of_fallback(ctx, pool, status.fallback.as_ref()).await;
     if let Err(error) = &outcome

@@ -5,10 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crds::{AgentPool, ScalingMode};
+use kube::ResourceExt;
 use queue::{Depth, Priority};
 use scaler::{Claim, share};
 
-use super::seen::{Pool, SeenPod};
+use super::{
+    foreseen::UNKNOWN_SERVICE,
+    observe::{Sight, service_time},
+    seen::{Pool, SeenPod},
+};
+use crate::watching::namespace_of;
 
 /// A pod that lacks a device for so long, in seconds, does not only wait for the scheduler's next round.
 const LACKING: f64 = 10.0;
@@ -38,6 +45,22 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// What a pool wants of which this was seen, and that would have `wanted` agents. Nothing where somebody else owns their
+    /// number, where they ask for no device, and where they have fallen back and do without it. `now` is in seconds since 1970.
+    pub fn of_pool(pool: &AgentPool, sight: &Sight, wanted: u32, now: f64) -> Option<Self> {
+        let applies = pool.spec.scaling.as_ref().is_some_and(|scaling| scaling.mode == ScalingMode::Apply);
+        let fell_back = pool.status.as_ref().is_some_and(|status| status.fallback.is_some());
+        let resource = pool.spec.device.of_each_agent().filter(|_| applies && !fell_back)?;
+        let pods = sight.pods.as_deref().unwrap_or_default();
+        let service =
+            service_time(sight.agents.as_deref().unwrap_or_default()).map_or(UNKNOWN_SERVICE, |time| time.mean);
+        Some(Self {
+            wanted,
+            benefit: sight.depth.as_ref().map_or(0.0, |depth| benefit(depth, service)),
+            ..Self::of((namespace_of(pool), pool.name_any()), resource.to_owned(), pods, now)
+        })
+    }
+
     /// What a pool wants whose pods are these. `now` is in seconds since 1970.
     pub fn of(pool: Pool, resource: String, pods: &[SeenPod], now: f64) -> Self {
         let number = |is: &dyn Fn(&&SeenPod) -> bool| pods.iter().filter(is).count() as u32;

@@ -156,7 +156,7 @@ impl Scaling {
         let looks = work.into_iter().map(|(name, mut namespace, has)| async move {
             let pools = has.pools.clone();
             let asleep = namespace.look(ctx, &name, has, now).await;
-            let wishes = namespace.wishes(&name, &pools, now);
+            let wishes = namespace.wishes(&pools, now);
             (name, namespace, asleep, wishes)
         });
         let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;

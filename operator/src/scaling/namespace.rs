@@ -6,17 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use crds::{AgentPool, Pipeline, PipelineSpec, ScalingMode, Stage};
+use crds::{AgentPool, Pipeline, PipelineSpec, Stage};
 use futures::{StreamExt, stream};
 use kube::{ResourceExt, core::DeserializeGuard};
 
 use super::{
     deadlines::deadlines,
-    devices::{Wish, benefit},
+    devices::Wish,
     follower::Follower,
-    foreseen::{Branches, Load, UNKNOWN_SERVICE, foreseen, handed_on, service_of, upstream},
+    foreseen::{Branches, Load, foreseen, handed_on, service_of, upstream},
     kinds::{by_stage, waiting},
-    observe::{Sight, service_time},
+    observe::Sight,
     pool::Outlook,
     seen::{SeenDeployment, SeenPod},
 };
@@ -133,24 +133,11 @@ impl Namespace {
     }
 
     /// What the pools want of devices that others may want as well. `now` is in seconds since 1970.
-    pub fn wishes(&self, namespace: &str, pools: &[Arc<DeserializeGuard<AgentPool>>], now: f64) -> Vec<Wish> {
-        let pools = pools.iter().filter_map(|pool| pool.0.as_ref().ok());
-        let wishes = pools.filter_map(|pool| {
-            let applies = pool.spec.scaling.as_ref().is_some_and(|scaling| scaling.mode == ScalingMode::Apply);
-            // Agents that do without the device hold none.
-            let fell_back = pool.status.as_ref().is_some_and(|status| status.fallback.is_some());
-            let resource = pool.spec.device.of_each_agent().filter(|_| applies && !fell_back)?;
-            let name = pool.name_any();
-            let watched = self.watched.get(&name)?;
-            let sight = &watched.sight;
-            let pods = sight.pods.as_deref().unwrap_or_default();
-            let service =
-                service_time(sight.agents.as_deref().unwrap_or_default()).map_or(UNKNOWN_SERVICE, |time| time.mean);
-            Some(Wish {
-                wanted: watched.follower.as_ref().map_or(0, |follower| follower.wanted),
-                benefit: sight.depth.as_ref().map_or(0.0, |depth| benefit(depth, service)),
-                ..Wish::of((namespace.to_owned(), name), resource.to_owned(), pods, now)
-            })
+    pub fn wishes(&self, pools: &[Arc<DeserializeGuard<AgentPool>>], now: f64) -> Vec<Wish> {
+        let wishes = pools.iter().filter_map(|pool| pool.0.as_ref().ok()).filter_map(|pool| {
+            let watched = self.watched.get(&pool.name_any())?;
+            let wanted = watched.follower.as_ref().map_or(0, |follower| follower.wanted);
+            Wish::of_pool(pool, &watched.sight, wanted, now)
         });
         wishes.collect()
     }

@@ -10,6 +10,7 @@ mod fallback;
 mod gateway;
 mod gather;
 mod gathering;
+mod guarded;
 mod keda;
 mod keda_pools;
 mod lease;
@@ -18,9 +19,11 @@ mod namespace;
 #[allow(unused_macros, reason = "the tests of the queue use it")]
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
+mod pods_pages;
 mod pool_objects;
 mod process;
 mod quantity;
+mod scaling_devices;
 mod scaling_feed;
 mod scaling_loop;
 mod scaling_parts;
@@ -28,4 +31,5 @@ mod scaling_settings;
 mod scaling_steps;
 mod spending;
 mod status;
+mod status_writes;
 mod support;

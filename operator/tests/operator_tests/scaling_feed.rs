@@ -1,4 +1,4 @@
-//! What the decision is fed with: work by stage and size, deadlines, and the devices that several pools want. Pure.
+//! What the decision is fed with: work by stage and size, and deadlines. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,10 @@ use crds::{PipelineSpec, Priority, Stage};
 use flow::{PodStatus, ServiceTime, Task};
 use operator::scaling::{
     deadlines::deadlines,
-    devices::{Wish, benefit, grants},
     foreseen::{Load, service_of},
     kinds::{Waiting, waiting, work},
-    observe::Sight,
-    pool::{Outlook, PoolScaler, Step},
-    seen::{SeenDeployment, SeenPod},
 };
 use queue::{Depth, jetstream::Sampled};
-use scaler::{Clamp, Reason, Settings};
 use serde_json::{Value, json};
 
 fn depth(pending: u64, in_work: u64) -> Depth {
@@ -180,150 +175,4 @@ fn a_stage_that_was_never_measured_takes_as_long_as_the_others() {
     let of = |position: usize, loads| service_of("review", &spec.stages[position], &pipelines, loads);
     assert_eq!((of(0, &loads), of(2, &loads), of(3, &loads)), (2.0, 4.0, 3.0));
     assert_eq!(of(3, &BTreeMap::new()), 10.0);
-}
-
-// Devices.
-
-fn wish(pool: &str, held: u32, lacking: u32, wanted: u32) -> Wish {
-    let resource = "nvidia.com/gpu".to_owned();
-    let pool = ("documents".to_owned(), pool.to_owned());
-    Wish { pool, resource, held, leaving: 0, lacking, priority: 0, wanted, benefit: f64::from(wanted) }
-}
-
-fn granted(wishes: &[Wish], pool: &str) -> Option<u32> {
-    grants(wishes).get(&("documents".to_owned(), pool.to_owned())).copied()
-}
-
-#[test]
-fn pools_are_free_while_no_device_is_missing() {
-    assert!(grants(&[wish("a", 2, 0, 5), wish("b", 1, 0, 9)]).is_empty());
-    assert!(
-        grants(&[wish("a", 2, 3, 5)]).is_empty(),
-        "a pool alone takes what there is, and its pods wait for the rest"
-    );
-    let other = Wish { resource: "amd.com/gpu".to_owned(), ..wish("b", 1, 0, 9) };
-    assert!(grants(&[wish("a", 2, 3, 5), other]).is_empty());
-}
-
-#[test]
-fn the_next_device_is_for_the_pool_that_it_helps_most_and_the_others_do_not_ask_for_it() {
-    let few = wish("few", 2, 2, 4);
-    let many = Wish { benefit: 1_000.0, ..wish("many", 2, 2, 4) };
-    let both = [few.clone(), many.clone()];
-    assert_eq!((granted(&both, "few"), granted(&both, "many")), (Some(2), Some(3)));
-    let urgent = [Wish { priority: 100, ..few }, many];
-    assert_eq!((granted(&urgent, "few"), granted(&urgent, "many")), (Some(3), Some(2)));
-}
-
-#[test]
-fn who_asks_for_the_next_device_goes_on_asking_while_others_need_it_about_as_much() {
-    let asks = |benefit: f64| Wish { benefit, ..wish("asks", 2, 1, 4) };
-    let other = Wish { benefit: 100.0, ..wish("other", 2, 0, 4) };
-    assert_eq!(granted(&[asks(90.0), other.clone()], "asks"), Some(3));
-    assert_eq!(granted(&[other.clone(), asks(90.0)], "asks"), Some(3));
-    assert_eq!(granted(&[asks(50.0), other.clone()], "asks"), Some(2));
-    let alike = |pool: &str| wish(pool, 2, 1, 4);
-    for pools in [["a", "b"], ["b", "a"]] {
-        assert_eq!(granted(&pools.map(alike), "a"), Some(3), "whoever is looked at first");
-    }
-}
-
-#[test]
-fn what_a_pool_holds_it_keeps_and_one_without_any_goes_on_asking() {
-    let holder = wish("holder", 4, 0, 4);
-    let urgent = Wish { priority: 100, ..wish("urgent", 0, 3, 3) };
-    let idle = wish("idle", 0, 1, 2);
-    let all = [holder, urgent, idle];
-    assert_eq!(granted(&all, "holder"), None, "it has what it wants");
-    assert_eq!((granted(&all, "urgent"), granted(&all, "idle")), (Some(1), Some(1)));
-    let leaving = [Wish { held: 2, leaving: 2, wanted: 2, ..all[0].clone() }, all[1].clone()];
-    assert_eq!(granted(&leaving, "urgent"), None, "what becomes free is enough");
-}
-
-#[test]
-fn urgent_documents_count_for_more() {
-    let pending = |pending: [u64; 4]| Depth { pending, ..Depth::default() };
-    assert_eq!(benefit(&pending([0, 0, 10, 0]), 3.0), 30.0);
-    assert_eq!(benefit(&pending([10, 0, 0, 10]), 3.0), 135.0);
-}
-
-#[test]
-fn a_pod_lacks_a_device_only_after_the_scheduler_had_its_time() {
-    let pod = |created: f64, has_node: bool| SeenPod {
-        name: created.to_string(),
-        created,
-        has_node,
-        lacks_device: !has_node,
-        priority: 5,
-        ..SeenPod::default()
-    };
-    let pods = [pod(900.0, true), pod(980.0, false), pod(995.0, false), SeenPod { leaving: true, ..pod(800.0, true) }];
-    let pool = ("documents".to_owned(), "readers".to_owned());
-    let wish = Wish::of(pool, "nvidia.com/gpu".to_owned(), &pods, 1_000.0);
-    assert_eq!((wish.held, wish.leaving, wish.lacking, wish.priority), (1, 1, 1, 5));
-}
-
-/// A pool of four agents, of which two have found no device.
-struct Scarce {
-    scaler: PoolScaler,
-    sight: Sight,
-}
-
-impl Scarce {
-    fn with(depth: Depth, in_work: u32) -> Self {
-        let pods: Vec<SeenPod> = (0..4)
-            .map(|number| SeenPod {
-                name: format!("pod-{number}"),
-                uid: format!("pod-{number}"),
-                created: 100.0,
-                ready_since: (number < 2).then_some(110.0),
-                has_node: number < 2,
-                lacks_device: number >= 2,
-                ..SeenPod::default()
-            })
-            .collect();
-        let agents = pods[..2]
-            .iter()
-            .map(|pod| PodStatus { name: pod.name.clone(), in_work, ready: true, ..PodStatus::default() })
-            .collect();
-        let sight = Sight { depth: Some(depth), agents: Some(agents), pods: Some(pods), ..Sight::default() };
-        Self { scaler: PoolScaler::default(), sight }
-    }
-
-    fn at(&mut self, settings: &Settings, granted: Option<u32>, now: f64) -> Step {
-        let deployment = SeenDeployment { replicas: 4, ..SeenDeployment::default() };
-        let outlook = Outlook { granted, ..Outlook::default() };
-        self.scaler.step(settings, &self.sight, Some(&deployment), 2, outlook, now)
-    }
-
-    /// The step that takes back what was asked for in vain: not before a step down may follow a step up.
-    fn limited(&mut self, settings: &Settings, granted: u32) -> Step {
-        let mut steps = (1..120).map(|second| self.at(settings, Some(granted), 1_000.0 + f64::from(second)));
-        steps.find(|step| step.decision.replicas < 4).expect("a step down within two minutes")
-    }
-}
-
-#[test]
-fn a_pool_that_may_have_fewer_takes_back_what_finds_no_device_and_says_why() {
-    let settings = Settings::between(0, 20);
-    let mut pool = Scarce::with(depth(300, 4), 2);
-    let free = pool.at(&settings, None, 1_000.0);
-    assert!(free.decision.replicas > 4 && free.wanted == free.decision.replicas, "{:?}", free.decision);
-    let step = pool.limited(&settings, 2);
-    assert_eq!((step.decision.replicas, step.decision.clamp, step.replicas), (2, Some(Clamp::Devices), Some(2)));
-    assert_eq!(step.decision.reason, Reason::Down);
-    assert!(step.wanted > 4, "what it would have is told all the same: {}", step.wanted);
-    assert!(step.choice.going.is_empty(), "nobody at work goes");
-}
-
-#[test]
-fn a_pool_that_has_fewer_than_its_least_for_want_of_devices_says_so() {
-    let settings = Settings::between(4, 4);
-    let mut pool = Scarce::with(depth(0, 0), 0);
-    pool.at(&settings, None, 1_000.0);
-    for granted in [3, 2] {
-        let step = pool.limited(&settings, granted);
-        let told = (step.decision.replicas, step.decision.clamp, step.wanted);
-        assert_eq!(told, (granted, Some(Clamp::Devices), 4), "{:?}", step.decision);
-    }
 }

@@ -6,12 +6,13 @@ use std::{
 };
 
 use crate::cluster::{Cluster, NAMESPACE, POOL};
+use crate::guarded::Guarded;
 use flow::keys;
 use operator::{
     broker::Brokers,
     client::Clients,
     condition::State,
-    config::Config,
+    config::{Config, Credentials},
     context::Context,
     events::Events,
     lease::Leadership,
@@ -33,9 +34,15 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 async fn ports(url: &str) -> Ports {
+    ports_as(None, url).await
+}
+
+/// The same, as a user of the broker.
+async fn ports_as(credentials: Option<jetstream::Credentials>, url: &str) -> Ports {
     let settings = Settings {
         bucket_prefix: names::broker_prefix(NAMESPACE),
         scoped: keys::OF_ONE_PIPELINE.to_vec(),
+        credentials,
         ..Settings::new(url)
     };
     jetstream::open(settings).await.expect("the broker answers").ports
@@ -51,10 +58,15 @@ struct Leader {
 
 impl Leader {
     async fn start(api: &kube::Config, url: &str, epoch: u32) -> Self {
+        Self::start_as(None, api, url, epoch).await
+    }
+
+    /// The same, as a user of the broker.
+    async fn start_as(credentials: Option<Credentials>, api: &kube::Config, url: &str, epoch: u32) -> Self {
         let config = Config {
             nats_servers: vec![url.to_owned()],
             nats_replicas: 1,
-            nats_credentials: None,
+            nats_credentials: credentials,
             ..crate::support::config()
         };
         let clients = Clients::new(api).expect("clients");
@@ -180,5 +192,52 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
     publish(&ports, 50..60).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(cluster.replicas(), 0);
+    leader.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_agents_are_not_heard_the_number_stays_and_they_work_on() {
+    let Some(broker) = Guarded::start() else { return };
+    let url = &broker.server.url;
+    let agents = jetstream::Credentials::User {
+        name: crate::guarded::AGENTS.to_owned(),
+        password: crate::guarded::PASSWORD.to_owned(),
+    };
+    let ports = ports_as(Some(agents), url).await;
+    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
+    let api = cluster.serve().await;
+    let operator =
+        Credentials::User { user: crate::guarded::OPERATOR.to_owned(), password: crate::guarded::PASSWORD.to_owned() };
+    let leader = Leader::start_as(Some(operator), &api, url, 7).await;
+    let active = || leader.reason() == Some((State::True, "Active".to_owned()));
+    until("the pool was looked at", &cluster, active).await;
+    publish(&ports, 0..80).await;
+    until("some of it is done", &cluster, || cluster.finished() > 0).await;
+
+    // What waits is in another stream, which it still reads.
+    broker.deny(&["$JS.API.STREAM.INFO.docket-documents-status"]);
+    until("it holds", &cluster, || leader.reason() == Some((State::False, "Held:Missing".to_owned()))).await;
+    let held = cluster.replicas();
+    assert!(held > 0, "there was work for some");
+    publish(&ports, 80..100).await;
+    let stays = || assert_eq!(cluster.replicas(), held, "without agents' words");
+    until("all is done", &cluster, || {
+        stays();
+        cluster.finished() == 100
+    })
+    .await;
+    // Several looks, and much longer than an idle pool keeps its agents.
+    let done = Instant::now();
+    until("it was looked at again", &cluster, || {
+        stays();
+        done.elapsed() > Duration::from_secs(12)
+    })
+    .await;
+    assert_eq!(leader.reason(), Some((State::False, "Held:Missing".to_owned())));
+
+    broker.deny(&[]);
+    until("it acts again", &cluster, active).await;
+    until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
+    assert_eq!(cluster.interrupted(), 0);
     leader.end().await;
 }

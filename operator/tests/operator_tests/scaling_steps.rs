@@ -13,7 +13,7 @@ use operator::scaling::{
     seen::{SeenDeployment, SeenPod},
 };
 use queue::Depth;
-use scaler::{Reason, Settings, Thresholds};
+use scaler::{Hold, Reason, Settings, Thresholds};
 
 /// Seconds from a pod's creation to ready, and in work a task.
 const START: u64 = 4;
@@ -45,8 +45,10 @@ struct World {
     interrupted: usize,
     /// Pods that find a node.
     room: usize,
-    /// Whether the broker answers.
-    broker: bool,
+    /// Whether the broker says how much waits.
+    depth: bool,
+    /// Whether it says what agents say.
+    statuses: bool,
     ordered: BTreeSet<String>,
     most: u32,
 }
@@ -63,7 +65,8 @@ impl World {
             made: 0,
             interrupted: 0,
             room: 1_000,
-            broker: true,
+            depth: true,
+            statuses: true,
             ordered: BTreeSet::new(),
             most: 0,
         }
@@ -135,9 +138,6 @@ impl World {
             ..SeenPod::default()
         });
         let pods = Some(pods.collect());
-        if !self.broker {
-            return Sight { pods, ..Sight::default() };
-        }
         let service = vec![ServiceTime { count: 5, mean: SERVICE as f64, p95: SERVICE as f64, ..Default::default() }];
         let agents = self.agents.iter().filter(|agent| self.is_ready(agent)).map(|agent| PodStatus {
             name: agent.name.clone(),
@@ -158,7 +158,12 @@ impl World {
             arrived: self.arrived,
             finished: self.finished,
         };
-        Sight { depth: Some(depth), agents: Some(agents.collect()), pods, ..Sight::default() }
+        Sight {
+            depth: self.depth.then_some(depth),
+            agents: self.statuses.then(|| agents.collect()),
+            pods,
+            ..Sight::default()
+        }
     }
 
     fn deployment(&self) -> SeenDeployment {
@@ -273,24 +278,40 @@ fn a_leader_that_follows_goes_on_where_the_one_before_stopped() {
     assert_eq!(world.interrupted, 0);
 }
 
-#[test]
-fn a_broker_that_does_not_answer_changes_nothing_and_lets_all_pull() {
+/// For a minute the broker does not say how much waits, or what agents say, or neither.
+fn holds_without(depth: bool, statuses: bool) {
     let (mut world, mut scaler) = (World::new(), PoolScaler::default());
     world.arrive(60);
     for _ in 0..12 {
         world.second(&mut scaler, &settings());
     }
     let before = world.replicas;
-    world.broker = false;
+    (world.depth, world.statuses) = (depth, statuses);
     for second in 0..60 {
         let step = world.second(&mut scaler, &settings());
-        assert!(matches!(step.decision.reason, Reason::Held(_)), "{:?}", step.decision.reason);
+        assert_eq!(step.decision.reason, Reason::Held(Hold::Missing));
         assert_eq!((world.replicas, step.choice.resting.len()), (before, 0));
         assert_eq!(step.is_news, second == 0, "a hold is told once");
     }
-    world.broker = true;
+    assert_eq!(world.finished, 60, "all pull");
+    (world.depth, world.statuses) = (true, true);
     world.until(&mut scaler, &settings(), 600, "falling asleep", |world, _| world.agents.is_empty());
-    assert_eq!((world.interrupted, world.finished), (0, 60));
+    assert_eq!(world.interrupted, 0);
+}
+
+#[test]
+fn a_broker_that_does_not_answer_changes_nothing_and_lets_all_pull() {
+    holds_without(false, false);
+}
+
+#[test]
+fn agents_that_are_not_heard_change_nothing_though_the_work_is_seen() {
+    holds_without(true, false);
+}
+
+#[test]
+fn work_that_is_not_seen_changes_nothing_though_agents_are_heard() {
+    holds_without(false, true);
 }
 
 #[test]
@@ -338,5 +359,5 @@ fn while_pods_are_replaced_none_are_taken_away() {
 fn a_deployment_that_is_not_there_holds() {
     let (world, mut scaler) = (World::new(), PoolScaler::default());
     let step = scaler.step(&settings(), &world.sight(), None, SLOTS, Outlook::default(), world.now as f64);
-    assert_eq!((step.replicas, step.decision.reason), (None, Reason::Held(scaler::Hold::Missing)));
+    assert_eq!((step.replicas, step.decision.reason), (None, Reason::Held(Hold::Missing)));
 }
