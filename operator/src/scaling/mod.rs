@@ -23,6 +23,7 @@ pub mod seen;
 pub mod settings;
 pub mod starts;
 pub mod told;
+pub mod undisturbed;
 pub mod waits;
 
 use std::{

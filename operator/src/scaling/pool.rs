@@ -13,6 +13,7 @@ use super::{
     seen::SeenDeployment,
     starts::Starts,
     told::{self, Told},
+    undisturbed::Undisturbed,
     waits::WaitSums,
 };
 
@@ -46,6 +47,8 @@ pub struct PoolScaler {
     quiet_since: Option<f64>,
     /// Why the last decision held, if it did.
     held: Option<String>,
+    /// How long tasks take, but for what a gap in the numbers did to it.
+    undisturbed: Undisturbed,
 }
 
 /// What is known of a pool from elsewhere: its pipelines, and the other pools.
@@ -111,6 +114,7 @@ impl PoolScaler {
             is_limited: outlook.granted.is_some(),
         };
         let mut observation = observation(sight, known, now);
+        self.undisturbed.correct(&mut observation);
         if deployment.is_none() {
             // The number that is asked for is not known, so nothing can be said of it.
             observation.pods = None;
