@@ -29,6 +29,7 @@ mod scaling_loop;
 mod scaling_parts;
 mod scaling_settings;
 mod scaling_steps;
+mod scaling_undisturbed;
 mod spending;
 mod status;
 mod status_writes;
