@@ -1,6 +1,6 @@
 //! Tokens that watchers see while a model writes.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use agent_pod::{
     runtime::{models, progress, services::Services, state::State},
@@ -9,6 +9,8 @@ use agent_pod::{
 use bytes::Bytes;
 use flow::{Effect, Submission};
 use serde_json::Value;
+
+use crate::support;
 
 const PIPELINE: &str = "
 apiVersion: docket.dev/v1alpha1
@@ -25,14 +27,8 @@ spec:
 ";
 
 /// The answer of a stage and the pieces that a watcher of its tokens got; `None` where there is no model.
-#[allow(clippy::print_stderr, reason = "a test that skips says so")]
 async fn answer_and_pieces(pipeline: &str) -> Option<(String, Vec<Value>)> {
-    let cache = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/docket/models"));
-    let models = std::env::var_os("DOCKET_MODELS").map(PathBuf::from).or_else(cache)?;
-    if !models.join("smollm2-135m-instruct").is_dir() {
-        eprintln!("skipped: get the model with docket model pull smollm2-135m-instruct");
-        return None;
-    }
+    let models = support::models(&["smollm2-135m-instruct"])?;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("pipeline.yaml");
     std::fs::write(&file, pipeline).expect("a file");

@@ -36,7 +36,7 @@ async fn answers_again(cache: &StageCache, levels: Levels, work: &Counted) {
 #[tokio::test]
 async fn a_server_that_hangs_is_waited_for_five_times() {
     let Some(place) = Place::with_redis() else { return };
-    let place = Place { answer: Duration::from_millis(200), ..place };
+    let place = Place { answer: Duration::from_secs(1), ..place };
     let levels = Levels { redis: true, ..NONE };
     let (cache, work) = (place.open().await, Counted::new(Ok("text ")));
     assert_eq!(cache.statistics().redis.expect("the level").breaker, Some("closed"));
