@@ -140,19 +140,24 @@ async fn changes(world: &World<'_>) -> Result<Findings> {
 }
 
 fn told(writes: &[Done]) -> String {
-    let status = writes.iter().filter(|done| done.call.subresource == "status").count();
-    format!("{} writes of objects, {status} of status", writes.len() - status)
+    let status =
+        |resource: &str| writes.iter().filter(|done| is_of_status(done) && done.call.resource == resource).count();
+    let (pools, pipelines) = (status("agentpools"), status("pipelines"));
+    let objects = writes.iter().filter(|done| !is_of_status(done)).count();
+    format!("{objects} writes of objects, {pools} of the pool's status, {pipelines} of the pipeline's")
 }
 
-/// One write a child at most; of status one more while agents come up, and one for the numbers.
+fn is_of_status(done: &Done) -> bool {
+    done.call.subresource == "status"
+}
+
+/// One write a child at most. Of a status it is told, not judged: one that the change was seen, one that all is as it should be,
+/// one for the numbers, and one for each second in which agents come and go, of which a busy machine has more.
 fn is_modest(writes: &[Done]) -> bool {
-    let mut children: Vec<String> = writes
-        .iter()
-        .filter(|done| {
-            done.call.subresource.is_empty() && !matches!(done.call.resource.as_str(), "agentpools" | "pipelines")
-        })
-        .map(|done| format!("{} {}", done.call.resource, done.call.name))
-        .collect();
+    let named = |done: &Done| format!("{} {}", done.call.resource, done.call.name);
+    let is_ours = |done: &Done| matches!(done.call.resource.as_str(), "agentpools" | "pipelines");
+    let mut children: Vec<String> =
+        writes.iter().filter(|done| done.call.subresource.is_empty() && !is_ours(done)).map(named).collect();
     let count = children.len();
     children.sort_unstable();
     children.dedup();
