@@ -4,6 +4,8 @@
 mod bad_objects;
 #[path = "stories/chains.rs"]
 mod chains;
+#[path = "stories/credentials.rs"]
+mod credentials;
 #[path = "stories/deletion.rs"]
 mod deletion;
 #[path = "stories/devices.rs"]
