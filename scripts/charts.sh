@@ -13,8 +13,7 @@ rendered() {
         show+=(--show-only "templates/$template.yaml")
     done
     printf '# Written by scripts/charts.sh from charts/docket; change the templates there.\n'
-    "$helm" template docket charts/docket --namespace docket-system --kube-version 1.34.0 \
-        --set nats.auth.existingSecret=docket-nats-auth "${show[@]}" |
+    "$helm" template docket charts/docket --namespace docket-system --kube-version 1.34.0 "${show[@]}" |
         sed -e '/^# Source: /d' -e '/^    app.kubernetes.io\/managed-by: Helm$/d'
 }
 

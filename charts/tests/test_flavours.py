@@ -85,6 +85,8 @@ class Charts(unittest.TestCase):
         self.assertIn("for trying out", notes("nats.storage.type=EmptyDir"))
         self.assertIn("whoever reaches", notes("nats.enabled=false", "nats.url=nats://n"))
         self.assertIn("monitoring port", notes("networkPolicy.enabled=false"))
+        self.assertIn("copy of the Secret docket-nats-keys", notes())
+        self.assertNotIn("Keep a copy", notes("nats.auth.mode=Password"))
 
 
 def notes(*settings):
@@ -112,7 +114,7 @@ class Operator(unittest.TestCase):
                 "DOCKET_IMAGE_PULL_POLICY": "IfNotPresent",
                 "DOCKET_NATS": "nats://docket-nats.$(POD_NAMESPACE).svc:4222",
                 "DOCKET_NATS_REPLICAS": "3",
-                "DOCKET_NATS_CREDENTIALS_SECRET": "docket-nats-auth",
+                "DOCKET_NATS_KEYS_SECRET": "docket-nats-keys",
                 "DOCKET_PAYLOADS": "nats:",
                 "DOCKET_MODELS_IN_IMAGE": "false",
                 "DOCKET_GATEWAY_REPLICAS": "1",

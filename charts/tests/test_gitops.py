@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import unittest
 
-from support import HELM, KUBERNETES, ROOT, built, one, read, run
+from support import HELM, KUBERNETES, ROOT, built, one, read, run, template
 
 FOLDER = ROOT / "config/argocd/docket.dev"
 STATUSES = {"Healthy", "Progressing", "Degraded", "Suspended"}
@@ -104,6 +104,11 @@ class ArgoCd(unittest.TestCase):
     def test_the_applications_set_values_that_there_are(self):
         applications = {o["metadata"]["name"]: o for o in read("config/argocd/applications.yaml")}
         values_fit(applications["docket"]["spec"]["source"]["helm"]["valuesObject"])
+
+    def test_each_rendering_is_the_same(self):
+        # Argo CD sees a difference otherwise, for ever.
+        first, second = (template("docket").stdout for _ in range(2))
+        self.assertEqual(first, second)
 
 
 class Flux(unittest.TestCase):

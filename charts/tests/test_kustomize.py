@@ -9,10 +9,9 @@ def by_name(objects):
 
 
 class Kustomize(unittest.TestCase):
-    def test_it_makes_what_the_chart_makes_but_for_the_password(self):
+    def test_it_makes_what_the_chart_makes(self):
         ours = by_name(built("config/default"))
         charts = by_name(rendered("default"))
-        charts.pop(("Secret", "docket-nats-auth"))
         extra = {("Namespace", NAMESPACE)}
         extra |= {("CustomResourceDefinition", f"{kind}.docket.dev") for kind in ["agentpools", "pipelines"]}
         self.assertEqual(set(ours), set(charts) | extra)

@@ -49,17 +49,17 @@ class Nats(unittest.TestCase):
         self.assertEqual(mark(rendered("default")), mark(rendered("monitored")))
 
     def test_the_password_is_in_a_secret_and_nowhere_else(self):
-        objects = rendered("default")
+        objects = rendered("password")
         secret = one(objects, "Secret", "docket-nats-auth")
         self.assertEqual(set(secret["data"]), {"user", "password"})
         for o in objects:
             if o is not secret:
                 self.assertNotIn(secret["data"]["password"], str(o))
-        self.assertEqual(of_kind(rendered("existing-secret"), "Secret"), [])
-        self.assertIn("'name': 'mine'", str(container("existing-secret")["env"]))
+        self.assertEqual(of_kind(rendered("password-existing"), "Secret"), [])
+        self.assertIn("'name': 'mine'", str(container("password-existing")["env"]))
 
     def test_with_accounts_servers_mount_whom_they_trust_and_not_the_keys_of_it(self):
-        for flavour, secret in [("accounts", "docket-nats-keys"), ("accounts-one-server", "my-keys")]:
+        for flavour, secret in [("default", "docket-nats-keys"), ("existing-keys", "my-keys")]:
             objects = rendered(flavour)
             self.assertEqual(of_kind(objects, "Secret"), [], "the operator makes it")
             self.assertIn('include "auth.conf"', configuration(flavour))
@@ -72,8 +72,19 @@ class Nats(unittest.TestCase):
             self.assertEqual(environment(operator)["DOCKET_NATS_KEYS_SECRET"], secret)
             self.assertNotIn("DOCKET_NATS_CREDENTIALS_SECRET", environment(operator))
         # Servers are users of each other only where there are several.
-        self.assertNotIn("SECRET_PASSWORD", environment(container("accounts-one-server")))
-        self.assertIn("SECRET_PASSWORD", environment(container("accounts")))
+        self.assertNotIn("SECRET_PASSWORD", environment(container("one-server")))
+        self.assertIn("SECRET_PASSWORD", environment(container("default")))
+
+    def test_servers_of_somebody_else_are_reached_by_a_password_unless_it_is_said_otherwise(self):
+        for flavour, kind, secret in [("external-nats", "CREDENTIALS", "nats-user"), ("accounts-external", "KEYS", "docket-nats-keys")]:
+            operator = pod_template(one(rendered(flavour), "Deployment", "docket-operator"))["spec"]["containers"][0]
+            told = {name: value for name, value in environment(operator).items() if name.endswith("_SECRET")}
+            self.assertEqual(told, {f"DOCKET_NATS_{kind}_SECRET": secret})
+
+    def test_what_cannot_be_changed_of_the_servers_says_how_they_know_their_clients(self):
+        for flavour, mode in [("default", "Accounts"), ("one-server", "Accounts"), ("password", "Password")]:
+            selector = one(rendered(flavour), "StatefulSet", "docket-nats")["spec"]["selector"]["matchLabels"]
+            self.assertEqual(selector["docket.dev/auth"], mode)
 
     def test_storage_lasts_unless_it_is_said_otherwise(self):
         claims = one(rendered("default"), "StatefulSet", "docket-nats")["spec"]["volumeClaimTemplates"]
@@ -84,7 +95,7 @@ class Nats(unittest.TestCase):
         servers = sorted(CACHE.glob("servers/nats-server-*"))
         if not servers:
             self.skipTest("nats-server is not here; scripts/nats-server.sh fetches it")
-        for flavour in ["default", "one-server", "accounts", "accounts-one-server"]:
+        for flavour in ["default", "one-server", "password", "password-one-server"]:
             # Like a number with a unit, which nats-server would read as one.
             known = {"SECRET_USER": "docket", "SECRET_PASSWORD": "12k"}
             given = {"POD_NAME": "docket-nats-0"}

@@ -32,7 +32,9 @@ SERVED = {
 OWN = {
     ("coordination.k8s.io", "leases", None): {"create"},
     ("coordination.k8s.io", "leases", "docket-operator"): {"get", "update"},
-    ("", "secrets", "docket-nats-auth"): {"get"},
+    # The keys of NATS, which the operator makes once.
+    ("", "secrets", None): {"create"},
+    ("", "secrets", "docket-nats-keys"): {"get"},
 }
 FORBIDDEN_VERBS = {"*", "escalate", "bind", "impersonate", "approve", "sign", "attest", "deletecollection"}
 FORBIDDEN_RESOURCES = {
@@ -95,15 +97,19 @@ class Rbac(unittest.TestCase):
         self.assertEqual(own, OWN | {("", "secrets", "s3-keys"): {"get"}})
 
     def test_a_secret_that_is_named_is_the_one_that_is_read(self):
-        own = grants(one(rendered("existing-secret"), "Role", "docket-operator-own"))
-        self.assertIn(("", "secrets", "mine"), own)
-        self.assertNotIn(("", "secrets", "docket-nats-auth"), own)
-
-    def test_who_makes_the_keys_of_nats_may_make_secrets_of_its_own_namespace_and_read_that_one(self):
-        for flavour, name in [("accounts", "docket-nats-keys"), ("accounts-one-server", "my-keys")]:
+        leads = {right: verbs for right, verbs in OWN.items() if right[1] == "leases"}
+        makes = {("", "secrets", None): {"create"}}
+        named = [
+            ("existing-keys", "my-keys", makes),
+            ("accounts-external", "docket-nats-keys", makes),
+            # What it does not make it may only read.
+            ("password", "docket-nats-auth", {}),
+            ("password-existing", "mine", {}),
+            ("external-nats", "nats-user", {}),
+        ]
+        for flavour, name, more in named:
             own = grants(one(rendered(flavour), "Role", "docket-operator-own"))
-            leads = {right: verbs for right, verbs in OWN.items() if right[1] == "leases"}
-            self.assertEqual(own, leads | {("", "secrets", None): {"create"}, ("", "secrets", name): {"get"}})
+            self.assertEqual(own, leads | more | {("", "secrets", name): {"get"}}, flavour)
             # Credentials of pools are keys of the one Secret that each namespace has: no further Secret of it may be read.
             self.assertEqual(grants(one(rendered(flavour), "ClusterRole", f"docket-operator-{NAMESPACE}")), SERVED)
 

@@ -29,8 +29,8 @@ pub const RELEASE: &str = "docket";
 const CHARTS: [&str; 2] = ["charts/docket-crds", "charts/docket"];
 /// Values of the charts that fit a cluster of one small node.
 const VALUES: &str = "e2e/cluster/values.yaml";
-/// The same for the kustomization.
-const OVERLAY: &str = "e2e/cluster/kustomize";
+/// The kustomization, as it is.
+const KUSTOMIZATION: &str = "config/default";
 /// Longest wait until everything is up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -69,6 +69,11 @@ pub async fn helm_charts(client: &Client, [definitions, operator]: [&str; 2], va
     available(client).await
 }
 
+/// Whether all are one user of the broker, because `E2E_SET` says so.
+pub fn is_one_user() -> bool {
+    std::env::var("E2E_SET").is_ok_and(|values| values.contains("nats.auth.mode=Password"))
+}
+
 /// Takes both releases back to their revisions before, and waits until everything is available.
 pub async fn helm_rollback(client: &Client) -> Result<()> {
     for release in [RELEASE, DEFINITIONS] {
@@ -80,7 +85,7 @@ pub async fn helm_rollback(client: &Client) -> Result<()> {
 
 /// Installs by `kubectl apply --kustomize`, and waits until everything is available.
 pub async fn kustomize(client: &Client) -> Result<()> {
-    run(&["kubectl", "apply", "--server-side", "--kustomize", OVERLAY], "")
+    run(&["kubectl", "apply", "--server-side", "--kustomize", KUSTOMIZATION], "")
         .await?
         .or_fail("apply the kustomization")?;
     available(client).await
@@ -106,7 +111,7 @@ pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
             }
         }
         Installation::Kustomize => {
-            let delete = ["kubectl", "delete", "--kustomize", OVERLAY, "--ignore-not-found", "--wait=false"];
+            let delete = ["kubectl", "delete", "--kustomize", KUSTOMIZATION, "--ignore-not-found", "--wait=false"];
             run(&delete, "").await?.or_fail("delete the kustomization")?;
         }
     }

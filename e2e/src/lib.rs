@@ -23,14 +23,15 @@ mod servers;
 mod steps;
 
 pub use audit::{AuditLog, Right, granted_to};
-pub use broker::Delivered;
+pub use broker::{Broker, Delivered};
 pub use command::{Output, run};
 pub use connection::connect;
 pub use essence::essence;
 pub use expectation::*;
 pub use gateway::{Ended, Gateway};
 pub use installation::{
-    DEFINITIONS, HOME, Installation, OPERATOR, RELEASE, helm, helm_charts, helm_rollback, installed, kustomize, remove,
+    DEFINITIONS, HOME, Installation, OPERATOR, RELEASE, helm, helm_charts, helm_rollback, installed, is_one_user,
+    kustomize, remove,
 };
 pub use namespace::{Cluster, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};

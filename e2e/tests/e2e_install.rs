@@ -10,7 +10,9 @@ mod upgrade;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use e2e::{Installation, Kind, condition, connect, helm, kustomize, remove, run, with_namespace_only};
+use e2e::{
+    Installation, Kind, RELEASE, condition, connect, helm, is_one_user, kustomize, remove, run, with_namespace_only,
+};
 use kube::api::ListParams;
 
 use documents::{all_ended_once, documents, letters};
@@ -23,6 +25,7 @@ async fn helm_installs_tests_and_removes_everything() -> Result<()> {
     let began = Instant::now();
     helm(&client, &[]).await?;
     works(began).await?;
+    keeps_its_credentials().await?;
     run(&["helm", "test", "docket", "--namespace", e2e::HOME, "--timeout", "3m"], "").await?.or_fail("helm test")?;
     remove(&client, Installation::Helm).await?;
     nothing_is_left().await
@@ -93,6 +96,23 @@ async fn works(began: Instant) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Neither Helm nor whoever applies what it renders gives the broker another kind of credentials, by which no document is found.
+async fn keeps_its_credentials() -> Result<()> {
+    let (there, other) = if is_one_user() { ("Password", "Accounts") } else { ("Accounts", "Password") };
+    let set = format!("nats.auth.mode={other}");
+    let changed = [RELEASE, "charts/docket", "--namespace", e2e::HOME, "--set", "nats.replicas=1", "--set", &set];
+    let upgraded = run(&[&["helm", "upgrade"], &changed[..]].concat(), "").await?;
+    let reason = format!("nats.auth.mode: {there} is installed");
+    ensure!(!upgraded.succeeded && upgraded.errors.contains(&reason), "helm upgrade says {}", upgraded.errors);
+    let rendering = [&["helm", "template", "--kube-version", "1.34.0"], &changed[..]].concat();
+    let rendered = run(&rendering, "").await?.or_fail("helm template")?;
+    let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename", "-"];
+    let applied = run(&[&["kubectl"], &apply[..]].concat(), &rendered).await?;
+    let reason = "spec: Forbidden: updates to statefulset spec";
+    ensure!(!applied.succeeded && applied.errors.contains(reason), "kubectl apply says {}", applied.errors);
+    Ok(())
 }
 
 async fn nothing_is_left() -> Result<()> {

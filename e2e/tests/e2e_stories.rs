@@ -4,6 +4,8 @@
 mod alone;
 #[path = "stories/bad_objects.rs"]
 mod bad_objects;
+#[path = "stories/credentials.rs"]
+mod credentials;
 #[path = "stories/deletion.rs"]
 mod deletion;
 #[path = "stories/devices.rs"]

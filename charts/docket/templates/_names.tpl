@@ -47,11 +47,16 @@ labels:
 {{ .Values.rbac.tokenReview.namespaces | default (include "docket.watchNamespaces" . | fromJsonArray) | toJson }}
 {{- end }}
 
+{{/* How NATS knows its clients. Servers of somebody else do not trust Docket's keys unless they are told to. */}}
+{{- define "docket.natsMode" -}}
+{{ .Values.nats.auth.mode | default (.Values.nats.enabled | ternary "Accounts" "Password") }}
+{{- end }}
+
 {{/* Name of the Secret with what NATS asks for: its keys, or user and password, or nothing. */}}
 {{- define "docket.natsSecret" -}}
 {{- if .Values.nats.auth.existingSecret -}}
 {{ .Values.nats.auth.existingSecret }}
-{{- else if eq .Values.nats.auth.mode "Accounts" -}}
+{{- else if eq (include "docket.natsMode" .) "Accounts" -}}
 docket-nats-keys
 {{- else if .Values.nats.enabled -}}
 docket-nats-auth

@@ -17,7 +17,7 @@ jetstream: {
   sync_interval: always
 }
 
-{{ if eq .Values.nats.auth.mode "Accounts" -}}
+{{ if eq (include "docket.natsMode" .) "Accounts" -}}
 # Of the Secret with the keys, which the operator makes: whom the server trusts.
 include "auth.conf"
 {{- else -}}

@@ -6,7 +6,7 @@ DOCKET_IMAGE_PULL_POLICY: {{ .Values.image.agents.pullPolicy }}
 DOCKET_NATS: {{ .Values.nats.enabled | ternary "nats://docket-nats.$(POD_NAMESPACE).svc:4222" .Values.nats.url | quote }}
 DOCKET_NATS_REPLICAS: {{ .Values.nats.replicas | quote }}
 {{- with include "docket.natsSecret" . }}
-DOCKET_NATS_{{ eq $.Values.nats.auth.mode "Accounts" | ternary "KEYS" "CREDENTIALS" }}_SECRET: {{ . }}
+DOCKET_NATS_{{ eq (include "docket.natsMode" $) "Accounts" | ternary "KEYS" "CREDENTIALS" }}_SECRET: {{ . }}
 {{- end }}
 DOCKET_PAYLOADS: {{ .Values.payloads.url | quote }}
 {{- with .Values.payloads.secret }}

@@ -40,7 +40,7 @@ async fn chain(cluster: &Cluster) -> Result<()> {
     gateway.submit_all("letters", &all).await?;
     cluster.wait(Kind::Deployment, "readers-agents", asks_for_some()).await?;
     cluster.wait(Kind::Deployment, "clerks-agents", takes_work()).await?;
-    let came = cluster.delivered("clerks").await?.map_or(0, |delivered| delivered.tasks);
+    let came = cluster.delivered("clerks").await?.tasks;
     ensure!(came == 0, "{came} tasks had come to the second pool when its first agent was ready");
     // The first decision is the last that is told.
     let foreseen = Expectation::new("to have been started for work that is foreseen", |pool| {
