@@ -81,7 +81,7 @@ fn python() -> Option<PathBuf> {
 /// Runs the script against an interface; what it prints.
 #[track_caller]
 fn ask_by_python(python: &Path, http: &str) -> Value {
-    let script = Path::new("tests/docket/openai_client.py");
+    let script = Path::new("tests/pod_tests/openai_client.py");
     let mut command = Command::new(python);
     command.arg(script).args([&format!("{http}/v1"), TOKEN]).env("NO_PROXY", "127.0.0.1");
     let ran = command.output().expect("Python starts");
