@@ -58,12 +58,12 @@ impl ColdStart {
         Self { quantiles, mean, count: 1_000 }
     }
 
-    /// A time that the mean does not exceed but for bad luck: what was measured, two standard errors above it, and a guess for
+    /// A time that the mean does not exceed but for bad luck: what was measured, three standard errors above it, and a guess for
     /// as long as little was.
     pub fn mean_at_most(&self) -> f64 {
         let count = self.count as f64;
         let mean = (self.mean * count + GUESS_MEAN * GUESSED) / (count + GUESSED);
-        mean + 2.0 * SPREAD * mean / (count + GUESSED).sqrt()
+        mean + 3.0 * SPREAD * mean / (count + GUESSED).sqrt()
     }
 
     /// What is to be reckoned with: what was measured, and while that is little, a guess as well.
@@ -80,26 +80,6 @@ impl ColdStart {
         }
         quantiles.sort_by(f64::total_cmp);
         Self { quantiles, ..measured.clone() }
-    }
-
-    /// The same with what is known of starts that are not done yet.
-    ///
-    /// While few were measured, those that were are the quick ones: a start that takes longer than the mean counts with its age
-    /// and half of that again.
-    pub fn with_overdue(mut self, ages: &[f64]) -> Self {
-        if self.count >= FEW {
-            return self;
-        }
-        let overdue: Vec<f64> = ages.iter().copied().filter(|age| *age > self.mean).map(|age| age * 1.5).collect();
-        if overdue.is_empty() {
-            return self;
-        }
-        let known = (self.count as f64).max(GUESSED);
-        let all = known + overdue.len() as f64;
-        self.mean = (self.mean * known + overdue.iter().sum::<f64>()) / all;
-        self.quantiles.extend(overdue);
-        self.quantiles.sort_by(f64::total_cmp);
-        self
     }
 
     /// Seconds until a pod of that age is ready with probability `q`.

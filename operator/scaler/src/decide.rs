@@ -27,6 +27,8 @@ const TURNS_DOWN_AN_HOUR: f64 = 2.0;
 const LIKELY_TASKS: f64 = 0.5;
 /// Quantiles by which starts are reckoned with.
 const STARTS: usize = 40;
+/// Parts of the last of them.
+const TAIL: usize = 8;
 /// The longest of some dozen starts is not the longest that there is.
 const UNSEEN: f64 = 1.3;
 
@@ -82,6 +84,8 @@ struct Seen<'a> {
     busy: f64,
     slots: f64,
     service: f64,
+    /// Square of the standard deviation over the mean of services.
+    spread: f64,
     now: f64,
 }
 
@@ -91,11 +95,12 @@ impl<'a> Seen<'a> {
             settings,
             observation,
             pods,
-            cold_start: ColdStart::with_guess(observation.cold_start.as_ref()).with_overdue(&pods.starting),
+            cold_start: ColdStart::with_guess(observation.cold_start.as_ref()),
             pending: observation.pending() as f64,
             busy: observation.in_work() as f64 + observation.interactive,
             slots: f64::from(observation.slots_per_pod),
-            service: history.service(observation),
+            service: history.service(observation) * history.lengthened(observation),
+            spread: history.spread(observation),
             now,
         }
     }
@@ -163,7 +168,8 @@ impl<'a> Seen<'a> {
         let ready = self.pods.ready();
         // Tasks may queue for slots that become free in time; the less so the longer a pod that proves missing takes to come.
         let wait = self.settings.target.wait;
-        let share = wait / (wait + self.cold_start.mean) * (1.0 - 0.5 * history.care);
+        let share =
+            wait / (wait + self.cold_start.mean * (1.0 + history.care.min(0.0))) * (1.0 - 0.5 * history.care.max(0.0));
         let patient = (wait - REACTION).max(0.0) * share;
         let mut backlog = self.demand(history, Term::Backlog);
         backlog
@@ -225,6 +231,7 @@ impl<'a> Seen<'a> {
         let here = self.pods.ready() + self.pods.starting();
         Weights {
             late: history.price(self.cold_start.mean, self.settings.target.attainment),
+            allowed: 1.0 - self.settings.target.attainment,
             start: mean,
             hold: self.cold_start.mean_at_most(),
             drain: self.settings.target.wait.max(mean),
@@ -241,19 +248,23 @@ impl<'a> Seen<'a> {
             free: capacity - busy,
             busy,
             service: self.service,
+            spread: self.spread,
             slots: self.slots,
             starting: self.pods.starting.clone(),
             starts: self.starts(),
         }
     }
 
-    /// Evenly spaced quantiles of starts; the last stands for those that are longer than any that was measured of late.
-    fn starts(&self) -> Vec<f64> {
-        let of = |part: usize| self.cold_start.quantile((part as f64 + 0.5) / STARTS as f64);
-        let mut starts: Vec<f64> = (0..STARTS).map(of).collect();
-        if let Some(last) = starts.last_mut() {
-            *last = self.cold_start.quantile(1.0) * UNSEEN;
-        }
+    /// Evenly spaced quantiles of starts, and in place of the last of them some that reach beyond what was measured: promises
+    /// of more than 99 of 100 hang on those.
+    fn starts(&self) -> Vec<(f64, f64)> {
+        let chance = 1.0 / STARTS as f64;
+        let of = |part: usize| (self.cold_start.quantile((part as f64 + 0.5) * chance), chance);
+        let mut starts: Vec<(f64, f64)> = (0..STARTS - 1).map(of).collect();
+        let from = self.cold_start.quantile(1.0 - chance);
+        let longest = self.cold_start.quantile(1.0) * UNSEEN;
+        let tail = |part: usize| from + (longest - from) * (part as f64 + 0.5) / TAIL as f64;
+        starts.extend((0..TAIL).map(|part| (tail(part), chance / TAIL as f64)));
         starts
     }
 
@@ -334,9 +345,10 @@ impl<'a> Seen<'a> {
         let within = |since: Option<f64>, seconds: f64| since.map(|since| since + seconds).filter(|until| *until > now);
         if replicas > before && before >= min {
             let until = within(history.wanted_up, self.settings.stabilization.up);
-            return until
-                .map(|until| (Clamp::Stabilization, Some(until)))
-                .or_else(|| within(history.last_down, pause).map(|until| (Clamp::Reversal, Some(until))));
+            return until.map(|until| (Clamp::Stabilization, Some(until))).or_else(|| {
+                let until = within(history.last_down, pause)?;
+                (before > 0 || !self.hurried(until)).then_some((Clamp::Reversal, Some(until)))
+            });
         }
         if replicas >= before {
             return None;
@@ -363,6 +375,15 @@ impl<'a> Seen<'a> {
             return held;
         }
         history.calm.put_off(f64::from(before - replicas) * since_last).then_some((Clamp::Reversal, None))
+    }
+
+    /// Whether nobody is there for the task that has waited longest, and it would be late more often than is promised, and
+    /// twice as often as now, were a start put off until then.
+    fn hurried(&self, until: f64) -> bool {
+        let left = self.settings.target.wait - REACTION - self.observation.oldest_wait.unwrap_or(0.0);
+        let late = |left: f64| 1.0 - self.cold_start.share_within(left.max(0.0));
+        let allowed = 1.0 - self.settings.target.attainment;
+        self.pending > 0.0 && late(left - (until - self.now)) > allowed.max(2.0 * late(left))
     }
 }
 

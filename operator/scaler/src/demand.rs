@@ -44,8 +44,10 @@ pub(crate) struct Supply {
     pub(crate) slots: f64,
     /// Ages of pods that are starting.
     pub(crate) starting: Vec<f64>,
-    /// Evenly spaced quantiles of the time that pods take to start.
-    pub(crate) starts: Vec<f64>,
+    /// Square of the standard deviation over the mean of that time.
+    pub(crate) spread: f64,
+    /// (seconds, chance) of the time that pods take to start, the shortest first.
+    pub(crate) starts: Vec<(f64, f64)>,
 }
 
 /// What is weighed.
@@ -53,6 +55,8 @@ pub(crate) struct Supply {
 pub(crate) struct Weights {
     /// Pod-seconds that a task may cost to be in time rather than late.
     pub(crate) late: f64,
+    /// Share of tasks that may be late because a start was put off.
+    pub(crate) allowed: f64,
     /// Pod-seconds that a start costs.
     pub(crate) start: f64,
     /// Seconds over which a backlog that is late already is to be worked off.
@@ -113,8 +117,10 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
         // Waiting saves little, so it is for tasks that are nearly sure not to be late by it, however cheap late tasks are.
         let dear = (weights.start / weights.late).max(1.0);
         let loss = (late(pods, &later) - late(pods, &now)) * dear;
+        let tasks: f64 = points.iter().map(|point| point.worth / weights.late).sum();
+        let allowed = weights.allowed * tasks;
         // Started later, the pods cost as much less as they start later.
-        if loss < f64::from(pods) * TICK {
+        if loss < f64::from(pods) * TICK && late(pods, &later) <= allowed * weights.late {
             return 0;
         }
     }
@@ -168,23 +174,24 @@ impl Supply {
         let done = t / self.service;
         let first = done.min(1.0);
         let certain = self.free * (1.0 + (done - 1.0).max(0.0)) + self.busy * done;
-        let variance = self.busy * (first * (1.0 - first) + 0.3 * (done - first));
+        let variance = self.busy * (first * (1.0 - first) + self.spread * (done - first));
         let mut likely = Likely { mean: certain, variance, certain, none: 1.0 };
         for &age in &self.starting {
-            let left: Vec<f64> = self.starts.iter().filter(|&&start| start > age).map(|start| start - age).collect();
+            let longer = self.starts.iter().filter(|start| start.0 > age);
+            let left: Vec<(f64, f64)> = longer.map(|&(start, chance)| (start - age, chance)).collect();
             // Longer than ever seen: as if it began anew.
             likely = likely.and(&self.of(if left.is_empty() { &self.starts } else { &left }, t), 1);
         }
         likely
     }
 
-    /// What one pod adds by then, whose remaining times to ready are as likely as each other.
-    fn of(&self, starts: &[f64], t: f64) -> Likely {
+    /// What one pod adds by then, whose remaining times to ready are those.
+    fn of(&self, starts: &[(f64, f64)], t: f64) -> Likely {
         let tasks = |start: f64| if start <= t { self.slots * (1.0 + (t - start) / self.service) } else { 0.0 };
-        let count = starts.len().max(1) as f64;
-        let mean = starts.iter().map(|&start| tasks(start)).sum::<f64>() / count;
-        let square = starts.iter().map(|&start| tasks(start).powi(2)).sum::<f64>() / count;
-        let none = starts.iter().filter(|&&start| start > t).count() as f64 / count;
+        let all = starts.iter().map(|start| start.1).sum::<f64>().max(f64::MIN_POSITIVE);
+        let mean = starts.iter().map(|&(start, chance)| chance * tasks(start)).sum::<f64>() / all;
+        let square = starts.iter().map(|&(start, chance)| chance * tasks(start).powi(2)).sum::<f64>() / all;
+        let none = starts.iter().filter(|start| start.0 > t).map(|start| start.1).sum::<f64>() / all;
         Likely { mean, variance: (square - mean * mean).max(0.0), certain: 0.0, none }
     }
 }
@@ -217,7 +224,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
     let mut rank = 0.0;
     let mut overdue = 0.0;
     // Before the quickest start, further pods help nobody.
-    let first = supply.starts.first().copied().unwrap_or(0.0);
+    let first = supply.starts.first().map_or(0.0, |start| start.0);
     for &(due, tasks) in &demand.due {
         if due <= first + TICK && due <= weights.likely {
             rank += tasks;
@@ -267,7 +274,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         rank += tasks;
     }
     // Arrivals that may wait until pods are ready that are asked for when they come need none now.
-    let horizon = (supply.starts.last().copied().unwrap_or(0.0) - demand.wait).max(0.0);
+    let horizon = (supply.starts.last().map_or(0.0, |start| start.0) - demand.wait).max(0.0);
     for part in 1..=AHEAD {
         let expected = demand.rate * horizon * part as f64 / AHEAD as f64;
         if expected > 0.0 {

@@ -22,6 +22,14 @@ const ENOUGH: u64 = 20;
 const SURE: u64 = 10;
 /// Assumed of a task before the first was measured, in seconds.
 const UNKNOWN_SERVICE: f64 = 10.0;
+/// Tasks that should have been done and of which none is: up to so many it is chance, beyond each says as much as one of those
+/// that services were measured on.
+const SELDOM_UNFINISHED: f64 = 3.0;
+const LIKE_ALL_OTHERS: f64 = 8.0;
+/// Square of the standard deviation over the mean of services: before enough were measured, and what is believed of measurements.
+const SPREAD: f64 = 0.5;
+const LEAST_SPREAD: f64 = 0.1;
+const MOST_SPREAD: f64 = 2.0;
 /// The present rate follows arrivals within about a minute: as fast as pods can follow it.
 const RATE_SECONDS: f64 = 60.0;
 /// At a constant load, a step up is not taken back for ten minutes, and for longer where that proved wrong.
@@ -43,6 +51,10 @@ const LESSONS: f64 = 10.0;
 /// What a task in time may cost, in cold starts: at least, for a promise of 99 of 100, and at most.
 const LEAST_PRICE: f64 = 0.2;
 const MOST_PRICE: f64 = 200.0;
+/// How far below 0 the care may fall where targets are shorter than a cold start, and what a late task costs there at a care of
+/// -1, as a part of what it costs at 0. Further down, a burst would find the pool too careless.
+const CREDIT: f64 = 0.3;
+const CHEAPEST: f64 = 0.03;
 /// Tasks that a missing pod makes late, at least: that few were says that others stood in.
 const LEAST_LATE: f64 = 0.2;
 
@@ -65,10 +77,12 @@ pub struct History {
     /// How much more the arrivals of a second vary than those of a Poisson process.
     pub(crate) dispersion: f64,
     service: Vec<Learned>,
+    /// Seconds in work, over all tasks, since one was done.
+    unfinished: f64,
     pub(crate) idle: Idle,
     pub(crate) calm: Calm,
     pub(crate) season: Season,
-    /// From 0 to 1: how dear late tasks are, see [`History::price`].
+    /// Up to 1: how dear late tasks are, see [`History::price`].
     pub(crate) care: f64,
     /// Late tasks that may still teach something.
     lessons: f64,
@@ -119,6 +133,7 @@ impl Default for History {
             rate: 0.0,
             dispersion: 1.0,
             service: Vec::new(),
+            unfinished: 0.0,
             idle: Idle::default(),
             calm: Calm::default(),
             season: Season::default(),
@@ -148,12 +163,19 @@ impl History {
             let over = self.arrived_over(observation, new, now - before.at);
             self.note_arrivals(settings, new, over, now);
             self.learn_arrivals(new, now - before.at);
+            let passed = observation.in_work() as f64 * (now - before.at).max(0.0);
+            let done =
+                observation.in_work() == 0 || observation.finished.is_none() || observation.finished != before.finished;
+            self.unfinished = if done { 0.0 } else { hundredths(self.unfinished + passed).into() };
             self.idle.passed((now - before.at).max(0.0), new);
             self.season.learn(now, new, now - before.at);
             if settings.terms.feedback {
                 let late = waits.late.saturating_sub(before.late);
+                // With a target longer than a cold start, what may be late is spent on putting off starts.
+                let quick = observation.cold_start.as_ref().is_none_or(|start| start.mean < settings.target.wait);
                 self.learn_care(
                     settings,
+                    if quick { 0.0 } else { -CREDIT },
                     waits.started.saturating_sub(before.started),
                     late,
                     (now - before.at).max(0.0),
@@ -221,6 +243,26 @@ impl History {
             most = most.max(f64::from(known.deviation));
         }
         Some((self.service(observation), most))
+    }
+
+    /// By how much tasks in work take longer than measured, as a factor, if none of them was done for too long.
+    pub(crate) fn lengthened(&self, observation: &Observation) -> f64 {
+        let expected = self.unfinished / self.service(observation);
+        1.0 + (expected - SELDOM_UNFINISHED).max(0.0) / LIKE_ALL_OTHERS
+    }
+
+    /// Square of the standard deviation over the mean of services, of what waits and runs.
+    pub(crate) fn spread(&self, observation: &Observation) -> f64 {
+        let (mut tasks, mut sum) = (0.0, 0.0);
+        for work in observation.work.iter().flatten() {
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter().find(|known| known.key == key && known.count >= SURE && known.mean > 0.0);
+            let Some(known) = known else { continue };
+            let weight = (work.pending as f64) + work.in_work as f64;
+            tasks += weight;
+            sum += weight * f64::from(known.deviation / known.mean).powi(2);
+        }
+        if tasks > 0.0 { (sum / tasks).clamp(LEAST_SPREAD, MOST_SPREAD) } else { SPREAD }
     }
 
     fn service_of(&self, stage: &str, size: u8, measured: Option<ServiceTime>) -> f64 {
@@ -298,7 +340,7 @@ impl History {
         self.rate += weight * (new as f64 / passed - self.rate);
     }
 
-    fn learn_care(&mut self, settings: &Settings, started: u64, late: u64, passed: f64) {
+    fn learn_care(&mut self, settings: &Settings, least: f64, started: u64, late: u64, passed: f64) {
         // Aimed a little above the promise: what is learned comes after the first tasks were late.
         let allowed = 0.75 * (1.0 - settings.target.attainment);
         let on_time = started.saturating_sub(late) as f64;
@@ -307,7 +349,7 @@ impl History {
         let late_counted = self.lessons.min(late as f64);
         self.lessons -= late_counted;
         let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
-        self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(0.0, 1.0);
+        self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(least, 1.0);
         self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
         self.late_starts *= 0.9995_f64.powf(started as f64);
     }
@@ -316,7 +358,8 @@ impl History {
     pub(crate) fn price(&self, cold_start: f64, promise: f64) -> f64 {
         // The rarer late tasks are to be, the less cheap they get while all goes well.
         let least = LEAST_PRICE * (0.01 / (1.0 - promise).max(1e-6)).powf(0.7);
-        cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care)
+        let dear = cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care.max(0.0));
+        dear * CHEAPEST.powf(-self.care.min(0.0))
     }
 
     /// Tasks that are late for each start that takes longer than they may wait: at most as many as a pod would have taken at

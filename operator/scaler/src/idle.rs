@@ -179,7 +179,9 @@ impl Idle {
 
     fn best(&self, of: usize, prices: &Prices, calm: f64) -> f64 {
         let slow = prices.cold_start + calm + prices.late * prices.late_per_return;
-        let quick = prices.cold_start + calm + prices.late * prices.late_per_quick_return;
+        // Nobody waits for the end of a pause where no pod is there.
+        let quick =
+            if of < FIRST { slow } else { prices.cold_start + calm + prices.late * prices.late_per_quick_return };
         let candidates = std::iter::once(0.0).chain(ENDS);
         let costs = candidates.map(|keep| (keep, self.cost(of, keep, slow, keep + prices.pause, quick)));
         costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)

@@ -231,17 +231,6 @@ fn what_came_while_nothing_could_be_read_is_not_taken_for_new() {
 }
 
 #[test]
-fn starts_that_are_not_done_though_they_should_be_lengthen_what_is_reckoned_with() {
-    let measured = ColdStart { quantiles: vec![5.0, 10.0, 15.0], mean: 10.0, count: 3 };
-    let with = |ages: &[f64]| measured.clone().with_overdue(ages);
-    assert_eq!(with(&[2.0, 9.0]), measured, "starts that are young say nothing");
-    let overdue = with(&[60.0, 60.0, 2.0]);
-    assert!(overdue.mean > 30.0 && overdue.quantile(1.0) >= 90.0, "{overdue:?}");
-    let known = ColdStart::constant(10.0);
-    assert_eq!(known.clone().with_overdue(&[60.0]), known, "one slow start of a thousand");
-}
-
-#[test]
 fn a_long_start_is_remembered_when_many_short_ones_followed() {
     let mut starts = ColdStarts::default();
     starts.measured(70.0);
@@ -358,4 +347,69 @@ fn the_state_of_a_pool_with_many_stages_and_weeks_behind_it_is_below_four_kibiby
         }
     }
     assert!(most < 4_096, "{most} bytes");
+}
+
+/// A pool that has been to zero a few times, a few seconds after it went there again.
+fn just_gone_to_zero(settings: &Settings) -> Pool {
+    let mut pool = Pool::new(30.0, 5.0, 4);
+    for _ in 0..4 {
+        pool.second(settings, 1);
+        while pool.replicas > 0 || pool.finished < pool.arrivals {
+            pool.second(settings, 0);
+        }
+    }
+    pool.second(settings, 0);
+    pool
+}
+
+#[test]
+fn a_task_that_finds_nobody_is_not_made_late_by_the_pause_after_a_step_down() {
+    let settings = settings(45.0);
+    let mut pool = just_gone_to_zero(&settings);
+    let (started, gone) = (pool.started, pool.now);
+    pool.second(&settings, 1);
+    while pool.started == started {
+        pool.second(&settings, 0);
+    }
+    assert_eq!(pool.late, 0);
+    assert!(pool.now - gone < 30.0 + 30.0, "{} s", pool.now - gone);
+}
+
+#[test]
+fn a_start_is_put_off_the_less_the_rarer_late_tasks_are_to_be() {
+    let quantiles: Vec<f64> = (0..=20).map(|step| 5.0 + 2.0 * f64::from(step)).collect();
+    let age_at_start = |attainment: f64| {
+        let mut settings = settings(180.0);
+        settings.target.attainment = attainment;
+        let mut history = History::default();
+        (0..180).find(|&age| {
+            let now = MONDAY + f64::from(age);
+            let mut observation = Pool::new(25.0, 5.0, 4).observation();
+            observation.at = now;
+            observation.cold_start = Some(ColdStart::known(quantiles.clone()));
+            observation.arrivals = Some(1);
+            observation.oldest_wait = Some(f64::from(age));
+            observation.work.iter_mut().flatten().for_each(|work| work.pending = 1);
+            decide(&settings, &mut history, &observation, now).replicas > 0
+        })
+    };
+    let (seldom, hardly_ever) = (age_at_start(0.9).expect("it starts"), age_at_start(0.9999).expect("it starts"));
+    assert!(seldom > hardly_ever + 3, "{seldom} s and {hardly_ever} s");
+    // The longest start that was measured is in time.
+    assert!(f64::from(hardly_ever) + 45.0 < 180.0, "{hardly_ever} s");
+}
+
+#[test]
+fn tasks_that_are_not_done_though_they_should_be_are_longer_than_those_before() {
+    // Two of two slots are in work, two tasks wait: at ten seconds each there is time enough.
+    let replicas_after = |seconds: u32| {
+        let settings = settings(180.0);
+        let mut pool = Pool::new(20.0, 10.0, 2);
+        pool.working = vec![vec![f64::MAX, f64::MAX]];
+        (pool.replicas, pool.finished, pool.arrivals, pool.started) = (1, 50, 54, 52);
+        pool.waiting = vec![pool.now, pool.now];
+        (0..seconds).map(|_| pool.second(&settings, 0).replicas).last()
+    };
+    assert_eq!(replicas_after(20), Some(1));
+    assert!(replicas_after(160) > Some(1), "those that wait would be late");
 }

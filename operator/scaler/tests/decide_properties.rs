@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn no_step_is_taken_back_within_a_cold_start(
+    fn no_step_is_taken_back_within_a_cold_start_but_for_a_task_that_nobody_is_there_for(
         arrivals in arrivals(),
         cold_start in 2.0f64..60.0,
         service in 0.5f64..30.0,
@@ -150,12 +150,15 @@ proptest! {
         let mut pool = Pool::new(cold_start, service, slots);
         let mut last: Option<(f64, bool)> = None;
         for new in arrivals {
-            let before = pool.replicas;
+            let (before, first) = (pool.replicas, pool.waiting.first().copied());
             let decision = pool.second(&settings, new);
             if decision.replicas != before {
                 let up = decision.replicas > before;
                 if let Some((at, was_up)) = last {
-                    prop_assert!(was_up == up || pool.now - at >= cold_start, "{} s after the step before", pool.now - at);
+                    let passed = pool.now - at;
+                    // Where nobody is there, a task that can still be in time, and could not be after the pause, is waited for.
+                    let saved = up && before == 0 && pool.now - first.unwrap_or(pool.now) + cold_start <= wait;
+                    prop_assert!(was_up == up || passed >= cold_start || saved, "{passed} s after the step before");
                 }
                 last = Some((pool.now, up));
             }
