@@ -6,7 +6,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
-export INSTA_WORKSPACE_ROOT=$PWD
 said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
 
