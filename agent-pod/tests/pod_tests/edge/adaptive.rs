@@ -25,10 +25,13 @@ fn children(process: u32) -> Vec<u32> {
     listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// Stops the first process that `process` starts, where it is; gives up when told.
+/// Stops the first process that `process` starts, where it is; gives up when told. One that is not yet another program is left
+/// alone: until then who starts it waits for it, and nothing could cut that.
 fn stop_a_child(process: u32, is_over: &AtomicBool) {
+    let words = |process: u32| fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let before = words(process);
     while !is_over.load(Ordering::Relaxed) {
-        for child in children(process) {
+        for child in children(process).into_iter().filter(|child| words(*child) != before) {
             let stopped = Command::new("kill").args(["-STOP", &child.to_string()]).output();
             if stopped.is_ok_and(|kill| kill.status.success()) {
                 return;
