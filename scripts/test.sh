@@ -9,9 +9,9 @@ export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 said=$(mktemp -d)
 trap 'rm -rf "$said"' EXIT
 
-# A line each: the folder of the crate, and the program.
+# A line each: the folder of the crate, a tab, and the program.
 cargo test "$@" --no-run --message-format=json-render-diagnostics |
-    sed -nE 's/.*"manifest_path":"([^"]*)\/Cargo.toml".*"profile":\{[^}]*"test":true.*"executable":"([^"]*)".*/\1 \2/p' >"$said/all"
+    sed -nE 's/.*"manifest_path":"([^"]*)\/Cargo.toml".*"profile":\{[^}]*"test":true.*"executable":"([^"]*)".*/\1\t\2/p' >"$said/all"
 [[ -s $said/all ]] || { echo "cargo named no test program" >&2; exit 1; }
 
 # The longest first, so that none of them is left for the end.
@@ -20,7 +20,7 @@ slow='/(pod_tests|queue_tests|operator_tests|engine_tests)-'
 
 # As cargo runs it: in the folder of its crate.
 run() {
-    local folder=$1 program=$2 said=$3 name status=0
+    local said=$1 folder=${2%%$'\t'*} program=${2#*$'\t'} name status=0
     name=$(basename "$program")
     cd "$folder"
     CARGO_MANIFEST_DIR=$folder "$program" >"$said/$name.txt" 2>&1 || status=$?
@@ -28,7 +28,7 @@ run() {
     ((status == 0)) || echo "$name" >>"$said/failed"
 }
 export -f run
-xargs -P 2 -n 2 bash -c 'run "$1" "$2" "$0"' "$said" <"$said/order"
+xargs -d '\n' -P 2 -n 1 bash -c 'run "$0" "$1"' "$said" <"$said/order"
 
 awk '/^test result:/ { passed += $4; failed += $6; programs++ }
     END { printf "\n%d tests passed in %d programs, %d failed\n", passed, programs, failed }' "$said"/*.txt

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{pool, validated};
+use crate::support::{config, context, pool, validated};
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -17,14 +17,8 @@ use axum::{
 use operator::{
     agent_pool::{dereference, pods_seen::PodsSeen},
     apply,
-    broker::Brokers,
     client::Clients,
-    context::Context,
-    events::Events,
     lease::Leadership,
-    metrics::Metrics,
-    namespace::Namespaces,
-    scaling::board::Board,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -57,21 +51,9 @@ impl ApiServer {
         let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
         let api = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
         let clients = Clients::new(&api).expect("clients");
-        let (metrics, config) = (Arc::new(Metrics::default()), crate::support::config());
         let until = tokio::time::Instant::now() + Duration::from_secs(60);
         let (_leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until });
-        let ctx = Context {
-            events: Events::new(clients.calls.clone(), "operator-a_1", &metrics),
-            client: clients.calls,
-            watches: clients.watches,
-            metrics,
-            brokers: Brokers::new(config.clone()),
-            config,
-            scaling: Board::default(),
-            namespaces: Namespaces::default(),
-            pod_monitors: false,
-            leadership,
-        };
+        let ctx = context(clients, config(), leadership);
         let seen = dereference::pods(&ctx, &validated(&pool(json!({"replicas": 1})))).await;
         serving.abort();
         seen

@@ -9,17 +9,12 @@ use crate::cluster::{Cluster, NAMESPACE, POOL};
 use crate::guarded::Guarded;
 use flow::keys;
 use operator::{
-    broker::Brokers,
     client::Clients,
     condition::State,
     config::{Config, Credentials},
     context::Context,
-    events::Events,
     lease::Leadership,
-    metrics::Metrics,
-    names,
-    namespace::Namespaces,
-    scaling::{self, board::Board},
+    names, scaling,
     watching::Scope,
 };
 use queue::{
@@ -70,21 +65,9 @@ impl Leader {
             ..crate::support::config()
         };
         let clients = Clients::new(api).expect("clients");
-        let metrics = Arc::new(Metrics::default());
         let until = tokio::time::Instant::now() + Duration::from_secs(3_600);
         let (leadership, leads) = watch::channel(Leadership::Leading { epoch, until });
-        let ctx = Arc::new(Context {
-            events: Events::new(clients.calls.clone(), "operator-a_1", &metrics),
-            client: clients.calls,
-            watches: clients.watches,
-            metrics,
-            brokers: Brokers::new(config.clone()),
-            config,
-            scaling: Board::default(),
-            namespaces: Namespaces::default(),
-            pod_monitors: false,
-            leadership: leads,
-        });
+        let ctx = Arc::new(crate::support::context(clients, config, leads));
         let stop = CancellationToken::new();
         let running =
             tokio::spawn(scaling::run(Arc::clone(&ctx), Scope::Namespace(NAMESPACE.to_owned()), stop.clone()));

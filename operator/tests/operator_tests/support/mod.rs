@@ -1,7 +1,6 @@
 //! What the operator's tests share: a configuration, and objects as an API server gives them.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use clap::Parser;
 use crds::{AgentPool, Pipeline, file};
@@ -11,8 +10,17 @@ use operator::{
         validate::{self, ValidatedPool},
     },
     args::{Arguments, Command},
+    broker::Brokers,
+    client::Clients,
     config::Config,
+    context::Context,
+    events::Events,
+    lease::Leadership,
+    metrics::Metrics,
+    namespace::Namespaces,
+    scaling::board::Board,
 };
+use tokio::sync::watch;
 
 /// A configuration like that of a small cluster.
 pub(crate) fn config() -> Config {
@@ -22,6 +30,23 @@ pub(crate) fn config() -> Config {
         panic!("it is the command run");
     };
     Config::resolve(&arguments).expect("a configuration")
+}
+
+/// What an operator works with that may lead.
+pub(crate) fn context(clients: Clients, config: Config, leadership: watch::Receiver<Leadership>) -> Context {
+    let metrics = Arc::new(Metrics::default());
+    Context {
+        events: Events::new(clients.calls.clone(), "operator-a_1", &metrics),
+        client: clients.calls,
+        watches: clients.watches,
+        metrics,
+        brokers: Brokers::new(config.clone()),
+        config,
+        scaling: Board::default(),
+        namespaces: Namespaces::default(),
+        pod_monitors: false,
+        leadership,
+    }
 }
 
 /// The pools of a sample, as an API server gives them.

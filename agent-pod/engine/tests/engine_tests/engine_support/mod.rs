@@ -1,5 +1,4 @@
 //! What tests run on: a tiny encoder, and the real models where they are installed.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 mod tiny;
 

@@ -1,7 +1,5 @@
 //! Models and requests for the tests of generation.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
-
 use std::path::PathBuf;
 
 use engine::ModelFiles;

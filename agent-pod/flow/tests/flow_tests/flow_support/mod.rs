@@ -1,5 +1,4 @@
 //! Plans and submissions for tests.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 
