@@ -29,7 +29,7 @@ pub struct Scaling {
     /// Scales by these thresholds alone, with nothing learned. Default: by the work that waits and how long it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueThresholds>,
-    /// How long another number must have been wanted before it is acted upon.
+    /// How much the number of agents may go to and fro.
     #[serde(default)]
     pub stabilization: Stabilization,
     /// Time without work after which the last agents go, at most a day. Default: learned from the gaps between bursts of work.
@@ -194,21 +194,26 @@ fn step_down() -> u32 {
     1
 }
 
-/// How long another number of agents must have been wanted before it is acted upon, each at most an hour.
+/// How much the number of agents may go to and fro.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stabilization {
-    /// Before agents are added.
+    /// How long more agents must have been wanted before they are added, at most an hour.
     #[serde(default = "none")]
     pub up: Span,
-    /// Before agents are taken away; what is learned may be longer.
+    /// How long fewer agents must have been wanted before any are taken away, at most an hour; what is learned may be longer.
     #[serde(default = "none")]
     pub down: Span,
+    /// Share of what the agents cost, in their seconds, that may be spent on changing direction less often than is cheapest:
+    /// beyond two an hour, agents that were added stay for as long as the share pays for it.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub cost_share: f64,
 }
 
 impl Default for Stabilization {
     fn default() -> Self {
-        Self { up: none(), down: none() }
+        Self { up: none(), down: none(), cost_share: 0.0 }
     }
 }
 

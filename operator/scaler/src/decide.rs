@@ -50,7 +50,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     }
     let since_last = history.reading.map_or(0.0, |reading| now - reading.at);
     history.learn(settings, observation, now);
-    let purse = f64::from(observation.replicas) * settings.terms.calm_share;
+    let purse = f64::from(observation.replicas) * settings.stabilization.cost_share;
     history.calm.earn(purse, TURNS_DOWN_AN_HOUR / 3_600.0, since_last);
     let nothing = Pods::default();
     let seen = Seen::new(settings, history, observation, observation.pods.as_ref().unwrap_or(&nothing), now);

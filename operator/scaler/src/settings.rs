@@ -102,14 +102,17 @@ impl Default for Target {
     }
 }
 
-/// Seconds for which a number of replicas must have been wanted before it is acted upon.
+/// How much the number of replicas may go to and fro.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Stabilization {
-    /// Before replicas are added.
+    /// Seconds for which more replicas must have been wanted before they are added.
     pub up: f64,
-    /// Before replicas are taken away; what is learned may be longer.
+    /// Seconds for which fewer replicas must have been wanted before any are taken away; what is learned may be longer.
     pub down: f64,
+    /// Share of the pool's pod-seconds, 0 to 1, that may be spent on going down less often than is cheapest: beyond twice an
+    /// hour, going down after going up is put off for as long as the share pays for the pods that are not needed.
+    pub cost_share: f64,
 }
 
 /// Bounds at certain times of the week, in UTC.
@@ -138,7 +141,7 @@ pub enum Mode {
     External,
 }
 
-/// Parts of the decision that may be turned off, to measure what each is worth, or up.
+/// Parts of the decision that may be turned off, to measure what each is worth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Terms {
@@ -158,9 +161,6 @@ pub struct Terms {
     pub damping: bool,
     /// Use the shape of days and weeks where it has been right.
     pub season: bool,
-    /// Share of the pool's pod-seconds, 0 to 1, that may be spent on going down less often than is cheapest: beyond twice an
-    /// hour, going down after going up is put off for as long as the share pays for the pods that are not needed.
-    pub calm_share: f64,
 }
 
 impl Default for Terms {
@@ -174,7 +174,6 @@ impl Default for Terms {
             feedback: true,
             damping: true,
             season: true,
-            calm_share: 0.0,
         }
     }
 }
@@ -248,7 +247,7 @@ impl Settings {
         }
         within("stabilization.up", self.stabilization.up, 0.0, 3_600.0, "seconds from 0 to 3600")?;
         within("stabilization.down", self.stabilization.down, 0.0, 3_600.0, "seconds from 0 to 3600")?;
-        within("terms.calmShare", self.terms.calm_share, 0.0, 1.0, "from 0 to 1")?;
+        within("stabilization.costShare", self.stabilization.cost_share, 0.0, 1.0, "from 0 to 1")?;
         if let Some(cooldown) = self.cooldown_to_zero {
             within("cooldownToZero", cooldown, 0.0, LONGEST_WAIT, "seconds from 0 to a day")?;
         }

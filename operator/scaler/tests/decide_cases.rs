@@ -274,7 +274,7 @@ fn settings_that_contradict_themselves_are_named_and_hold() {
     check(|settings| settings.target.wait = f64::NAN, "target.wait");
     check(|settings| settings.target.wait = -3.0, "target.wait");
     check(|settings| settings.target.utilization = Some(1.2), "target.utilization");
-    check(|settings| settings.terms.calm_share = f64::NAN, "terms.calmShare");
+    check(|settings| settings.stabilization.cost_share = f64::NAN, "stabilization.costShare");
     check(|settings| settings.queue = Some(Thresholds { down_at: 100, ..Thresholds::default() }), "queue.downAt");
     let window = Window { from_minute: 0, to_minute: 100, min_replicas: 0, max_replicas: 5 };
     let overlapping = |settings: &mut Settings| {

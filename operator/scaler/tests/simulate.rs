@@ -49,7 +49,7 @@ fn a_share_for_calm_turns_less_often_and_costs_no_more_than_that() {
     let with = |share: f64| {
         let mut settings = Settings::between(0, world.max_replicas);
         settings.target.wait = world.slo;
-        settings.terms.calm_share = share;
+        settings.stabilization.cost_share = share;
         run(&Chain::single(&trace), &world, vec![Box::new(Docket::new(settings))], false).outcome
     };
     let (cheapest, calmer, calmest) = (with(0.0), with(0.05), with(0.2));

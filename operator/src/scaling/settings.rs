@@ -38,6 +38,7 @@ pub fn of(scaling: &Scaling) -> Result<Settings, Invalid> {
         stabilization: Stabilization {
             up: seconds(scaling.stabilization.up),
             down: seconds(scaling.stabilization.down),
+            cost_share: scaling.stabilization.cost_share,
         },
         cooldown_to_zero: scaling.cooldown_to_zero.map(seconds),
         pre_warm: scaling.pre_warm,

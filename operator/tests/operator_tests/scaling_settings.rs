@@ -45,6 +45,7 @@ fn each_field_changes_its_setting_alone() {
     let stabilization = |written: Value| with("stabilization", written).stabilization;
     assert_eq!(stabilization(json!({"up": "3s"})).up, 3.0);
     assert_eq!(stabilization(json!({"down": "1m"})).down, 60.0);
+    assert_eq!(stabilization(json!({"costShare": 0.2})).cost_share, 0.2);
 
     let queue = |written: Value| with("queue", written).queue.expect("thresholds");
     let plain = Thresholds::default();
