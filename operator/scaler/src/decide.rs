@@ -120,7 +120,8 @@ impl<'a> Seen<'a> {
         };
         let backlog = self.demand(history, Term::Backlog);
         ask(Term::Backlog, &backlog);
-        if terms.arrivals && history.rate > 1e-6 && self.pending + self.busy > 0.0 {
+        // Before any task was done, what a rate is in work would be a guess times a guess: what waits alone counts.
+        if terms.arrivals && history.has_measured() && history.rate > 1e-6 && self.pending + self.busy > 0.0 {
             ask(Term::Arrivals, &self.demand(history, Term::Arrivals));
         }
         if self.settings.pre_warm && !self.observation.foreseen.is_empty() {

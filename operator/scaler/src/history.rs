@@ -222,6 +222,11 @@ impl History {
         }
     }
 
+    /// Whether any task was measured.
+    pub(crate) fn has_measured(&self) -> bool {
+        !self.service.is_empty()
+    }
+
     /// Expected seconds in work of a task of what waits and runs, with one standard error on top.
     pub(crate) fn service(&self, observation: &Observation) -> f64 {
         let (mut tasks, mut seconds) = (0.0, 0.0);

@@ -44,6 +44,18 @@ fn a_thousand_tasks_start_many_pods_in_one_step() {
 }
 
 #[test]
+fn the_first_burst_of_a_pool_starts_no_more_pods_than_it_has_tasks() {
+    // Nothing is known of how long tasks take, and sixteen within two seconds say nothing of the next minute.
+    let settings = settings(2.0);
+    let mut pool = Pool::new(2.0, 0.2, 1);
+    let mut most = 0;
+    for arrivals in [4, 12, 0, 0, 0] {
+        most = most.max(pool.second(&settings, arrivals).replicas);
+    }
+    assert!((1..=16).contains(&most), "{most} pods");
+}
+
+#[test]
 fn idle_pods_go_to_zero_after_work_and_say_so() {
     let settings = settings(60.0);
     let mut pool = Pool::new(10.0, 5.0, 4);
