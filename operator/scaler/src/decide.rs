@@ -177,7 +177,14 @@ impl<'a> Seen<'a> {
             .due
             .iter_mut()
             .for_each(|due| due.0 = (due.0 + REACTION - self.settings.target.wait + patient).max(0.0));
-        let needed = fewest(&backlog, self.busy, self.service, self.slots);
+        // Full pods waste nothing, so those that a queue needed work for as long as it fills them: rested, they would be needed
+        // again.
+        let filled = if self.pending > 0.0 { ((self.pending + self.busy) / self.slots).ceil() as u32 } else { 0 };
+        let queued = fewest(&backlog, self.busy, self.service, self.slots).max(filled.min(history.needed));
+        history.needed = queued.min(self.settings.max_replicas);
+        // What keeps coming fills so many pods anyway: to let tasks gather for fewer would only be to start them again.
+        let steady = if self.pending + self.busy > 0.0 { (history.steady_load() / self.slots) as u32 } else { 0 };
+        let needed = queued.max(steady);
         wanted.pulling = if terms.packing { needed.max(1).min(ready) } else { ready };
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
@@ -201,7 +208,9 @@ impl<'a> Seen<'a> {
             (needed, None)
         };
         let here = ready + self.pods.starting();
-        let kept = kept.min(here);
+        // A cool-down that is set is the user's word on the last of them.
+        let cooled = |cooldown: f64| history.without_work.is_some_and(|since| self.now >= since + cooldown);
+        let kept = if self.settings.cooldown_to_zero.is_some_and(cooled) { 0 } else { kept.min(here) };
         let awaited = if self.settings.pre_warm { self.awaited().min(here) } else { 0 };
         if awaited > 0 {
             wanted.terms.push(TermValue { term: Term::Foreseen, replicas: awaited });

@@ -94,6 +94,8 @@ pub struct History {
     /// Since when more replicas are wanted than there are, and fewer.
     pub(crate) wanted_up: Option<f64>,
     pub(crate) wanted_down: Option<f64>,
+    /// Pods that the work needed at the last reading.
+    pub(crate) needed: u32,
     /// Since when nothing waits and nothing is in work.
     pub(crate) without_work: Option<f64>,
     /// Late tasks of late, and steps up weighed by the chance that a start took too long: what a missing pod costs.
@@ -145,6 +147,7 @@ impl Default for History {
             settled_for: SETTLED,
             wanted_up: None,
             wanted_down: None,
+            needed: 0,
             without_work: None,
             late_tasks: 0.0,
             late_starts: 0.0,
@@ -236,6 +239,11 @@ impl History {
             seconds += weight * self.service_of(&work.stage, work.size, work.service);
         }
         if tasks > 0.0 { (seconds / tasks).max(0.001) } else { self.mean_service() }
+    }
+
+    /// Slots in use on average at the arrivals of late, or of the last minutes if these are fewer; 0 before any task was measured.
+    pub(crate) fn steady_load(&self) -> f64 {
+        if self.has_measured() { self.rate.min(self.idle.rate()) * self.mean_service() } else { 0.0 }
     }
 
     /// Expected seconds in work of the tasks in work, and by how much they deviate at most; `None` before enough tasks like

@@ -87,6 +87,24 @@ fn a_cooldown_that_is_set_is_kept_to_the_second() {
 }
 
 #[test]
+fn a_cooldown_that_is_set_holds_whatever_the_gaps_have_taught() {
+    // With a target of 5 s and starts of 20 s it would pay to keep the pod from one task to the next.
+    let mut settings = settings(5.0);
+    settings.cooldown_to_zero = Some(10.0);
+    let mut pool = Pool::new(20.0, 15.0, 4);
+    for _ in 0..40 {
+        pool.second(&settings, 1);
+        let (mut done, mut quiet) = (pool.finished, 0);
+        for _ in 1..60 {
+            pool.second(&settings, 0);
+            quiet = if pool.finished > done { 0 } else { quiet + 1 };
+            done = pool.finished;
+        }
+        assert!(pool.replicas == 0 || quiet < 12, "{} pods after {quiet} s without work", pool.replicas);
+    }
+}
+
+#[test]
 fn a_pool_is_started_before_its_first_task_arrives() {
     let settings = settings(5.0);
     let mut observation = Observation::empty_at(MONDAY, 4);

@@ -62,6 +62,17 @@ fn a_share_for_calm_turns_less_often_and_costs_no_more_than_that() {
 }
 
 #[test]
+fn a_steady_load_keeps_the_pods_that_it_fills() {
+    // Fifteen tasks in work on average fill seven pods; before, tasks gathered for two pods, and then ten were needed.
+    let world = world(60.0, 2);
+    let trace = trace(Shape::Poisson, 7);
+    let last = trace.jobs.last().map_or(0.0, |job| job.arrival);
+    let course = run(&Chain::single(&trace), &world, docket(&world), true).course;
+    let least = course.iter().filter(|seen| (900.0..last).contains(&seen.0)).map(|seen| seen.2).min();
+    assert!(least.is_some_and(|pods| pods >= 6), "{least:?} pods");
+}
+
+#[test]
 fn a_trace_that_cannot_be_is_refused_with_its_line() {
     let check = |text: &str, expect: &str| {
         let error = parse("t.csv", text, None).expect_err("this cannot be").to_string();

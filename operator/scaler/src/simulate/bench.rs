@@ -1,7 +1,13 @@
 //! The comparison: a fixed grid of targets, slots and traces; rivals at their defaults and at the best settings found on the
 //! other traces; ours without any setting fitted to a trace. Knows not how it is written down.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::{
+    fs,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use serde::Deserialize;
 
@@ -20,7 +26,7 @@ use super::{
 };
 use crate::{ColdStart, Settings};
 
-/// The attainment from which on a rival counts.
+/// The attainment from which on a rival counts; what parts are worth and what faults cost is measured at this promise.
 const ATTAINED: f64 = 0.99;
 
 /// What is compared, fixed in a file before the comparison.
@@ -113,7 +119,7 @@ pub struct Row {
     pub rivals: Vec<Entry>,
     /// Ours, by promise.
     pub ours: Vec<Entry>,
-    /// Ours with a part turned off, at the first promise.
+    /// Ours with a part turned off, at a promise of 0.99.
     pub without: Vec<Entry>,
     /// (fault, misses of ours with it and without, the cheapest rival's), as shares of tasks.
     pub faults: Vec<(String, f64, f64, f64)>,
@@ -171,35 +177,54 @@ pub fn read(file: &Path) -> Result<Grid, Error> {
     serde_json::from_str(&text).map_err(|source| Error::Parse { file: name, source })
 }
 
-/// Runs the comparison; `told` hears of each row as it is done.
+/// Runs the comparison, as many cells at once as there are processors; `told` hears of each row as its cell is done.
 ///
 /// # Errors
 /// Names the trace or formula that is not sound.
-pub fn compare(grid: &Grid, mut told: impl FnMut(&Row)) -> Result<Comparison, Error> {
+pub fn compare(grid: &Grid, told: impl Fn(&Row) + Sync) -> Result<Comparison, Error> {
     let (traces, missing) = traces(grid)?;
     let cold_start = if grid.cold_start.exists() {
         trace::read_cold_start(&grid.cold_start).map_err(Error::Trace)?
     } else {
         ColdStart::known((0..=50).map(|step| 4.0 + 36.0 * f64::from(step) / 50.0).collect())
     };
-    let mut comparison = Comparison { missing, rows: Vec::new() };
-    for &slo in &grid.slo {
-        for &slots in &grid.concurrency {
-            let world = World {
-                slo,
-                max_replicas: grid.max_replicas,
-                slots,
-                cold_start: cold_start.clone(),
-                faults: Vec::new(),
-                seed: 1,
-            };
-            for row in cell(grid, &traces, &world) {
-                told(&row);
-                comparison.rows.push(row);
-            }
+    let world = |slo: f64, slots: u32| World {
+        slo,
+        max_replicas: grid.max_replicas,
+        slots,
+        cold_start: cold_start.clone(),
+        faults: Vec::new(),
+        seed: 1,
+    };
+    let worlds: Vec<World> = grid
+        .slo
+        .iter()
+        .flat_map(|&slo| grid.concurrency.iter().map(move |&slots| (slo, slots)))
+        .map(|(slo, slots)| world(slo, slots))
+        .collect();
+    let next = AtomicUsize::new(0);
+    // Each takes the next cell, and all are put back in order: the tables do not depend on who was quick.
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((place, world)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, worlds.get(at)?)))
+        {
+            let rows = cell(grid, &traces, world);
+            rows.iter().for_each(&told);
+            done.push((place, rows));
         }
-    }
-    Ok(comparison)
+        done
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(worlds.len());
+    let mut cells: Vec<(usize, Vec<Row>)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let done = |worker: thread::ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().flat_map(done).collect()
+    });
+    cells.sort_by_key(|cell| cell.0);
+    Ok(Comparison { missing, rows: cells.into_iter().flat_map(|cell| cell.1).collect() })
 }
 
 fn traces(grid: &Grid) -> Result<(Vec<Trace>, Vec<String>), Error> {
@@ -263,7 +288,7 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
         row.ours =
             grid.attainments.iter().map(|&promise| ours(grid, world, chain, promise, |_| {}, "docket")).collect();
         row.without = without(grid, world, chain);
-        row.faults = faults(grid, world, chain, row);
+        row.faults = faults(world, chain, row);
     }
     rows
 }
@@ -317,20 +342,18 @@ fn without(grid: &Grid, world: &World, chain: &Chain) -> Vec<Entry> {
         ("damping", |settings| settings.terms.damping = false),
         ("season", |settings| settings.terms.season = false),
     ];
-    let promise = grid.attainments.first().copied().unwrap_or(ATTAINED);
     // What a part is worth shows on one seed; ours with all parts is run with the same.
     let once = Grid { seeds: 1, ..grid.clone() };
-    let mut entries = vec![ours(&once, world, chain, promise, |_| {}, "all parts")];
-    entries.extend(parts.iter().map(|&(name, off)| ours(&once, world, chain, promise, off, name)));
+    let mut entries = vec![ours(&once, world, chain, ATTAINED, |_| {}, "all parts")];
+    entries.extend(parts.iter().map(|&(name, off)| ours(&once, world, chain, ATTAINED, off, name)));
     entries
 }
 
 /// Shares of late tasks under each fault and without, ours and the cheapest attaining rival's, with cold starts three times as
 /// long as a further fault.
-fn faults(grid: &Grid, world: &World, chain: &Chain, row: &Row) -> Vec<(String, f64, f64, f64)> {
-    let promise = grid.attainments.first().copied().unwrap_or(ATTAINED);
+fn faults(world: &World, chain: &Chain, row: &Row) -> Vec<(String, f64, f64, f64)> {
     let mine = |world: &World| -> f64 {
-        let policies: Vec<Box<dyn super::policy::Policy>> = vec![Box::new(Docket::new(settings(world, promise)))];
+        let policies: Vec<Box<dyn super::policy::Policy>> = vec![Box::new(Docket::new(settings(world, ATTAINED)))];
         1.0 - run(chain, world, policies, false).outcome.slo_attainment
     };
     let rivals = 1.0 - row.rival().map_or(0.0, |rival| rival.outcome.slo_attainment);
