@@ -45,14 +45,20 @@ fn a_thousand_tasks_start_many_pods_in_one_step() {
 
 #[test]
 fn the_first_burst_of_a_pool_starts_no_more_pods_than_it_has_tasks() {
-    // Nothing is known of how long tasks take, and sixteen within two seconds say nothing of the next minute.
+    // Nothing is known of how long tasks take nor of how long pods start, and sixteen within two seconds say nothing of the next
+    // minute.
     let settings = settings(2.0);
-    let mut pool = Pool::new(2.0, 0.2, 1);
-    let mut most = 0;
+    let mut pool = Pool::new(20.0, 0.2, 1);
     for arrivals in [4, 12, 0, 0, 0] {
-        most = most.max(pool.second(&settings, arrivals).replicas);
+        pool.now += 1.0;
+        pool.arrivals += arrivals;
+        pool.waiting.extend((0..arrivals).map(|_| pool.now));
+        let observation = Observation { cold_start: None, ..pool.observation() };
+        let replicas = decide(&settings, &mut pool.history, &observation, pool.now).replicas;
+        pool.starting.resize(replicas as usize, pool.now);
+        pool.replicas = replicas;
     }
-    assert!((1..=16).contains(&most), "{most} pods");
+    assert!((1..=16).contains(&pool.replicas), "{} pods", pool.replicas);
 }
 
 #[test]
