@@ -208,9 +208,7 @@ impl<'a> Seen<'a> {
             (needed, None)
         };
         let here = ready + self.pods.starting();
-        // A cool-down that is set is the user's word on the last of them.
-        let cooled = |cooldown: f64| history.without_work.is_some_and(|since| self.now >= since + cooldown);
-        let kept = if self.settings.cooldown_to_zero.is_some_and(cooled) { 0 } else { kept.min(here) };
+        let kept = if self.cooled(history) { 0 } else { kept.min(here) };
         let awaited = if self.settings.pre_warm { self.awaited().min(here) } else { 0 };
         if awaited > 0 {
             wanted.terms.push(TermValue { term: Term::Foreseen, replicas: awaited });
@@ -339,6 +337,12 @@ impl<'a> Seen<'a> {
         Decision { replicas, pulling: wanted.pulling, reason, terms, clamp, next_change_at: again_at }
     }
 
+    /// Whether a cool-down that is set is over: the user's word on the last pods, whatever was learned.
+    fn cooled(&self, history: &History) -> bool {
+        let over = |cooldown: f64| history.without_work.is_some_and(|since| self.now >= since + cooldown);
+        self.settings.cooldown_to_zero.is_some_and(over)
+    }
+
     /// Why a change must wait, and until when if that is known.
     fn damped(
         &self,
@@ -380,6 +384,8 @@ impl<'a> Seen<'a> {
         let turn = history.last_up.filter(|up| history.last_down.is_none_or(|down| down < *up));
         let settled =
             turn.and(history.settled_until()).filter(|until| self.settings.terms.damping && busy && *until > now);
+        // How long starts may take that were never seen is no reason to be slower than the user's word.
+        let pause = if replicas == 0 && self.cooled(history) { self.cold_start.mean } else { pause };
         let held = within(turn, pause).or(settled).map(|until| (Clamp::Reversal, Some(until)));
         if held.is_some() || turn.is_none() || replicas == 0 || !self.settings.terms.damping {
             return held;

@@ -111,6 +111,22 @@ fn a_cooldown_that_is_set_holds_whatever_the_gaps_have_taught() {
 }
 
 #[test]
+fn a_cooldown_that_is_set_does_not_wait_for_longer_starts_than_were_seen() {
+    let mut settings = settings(5.0);
+    settings.cooldown_to_zero = Some(10.0);
+    let mut pool = Pool { measured: 3, ..Pool::new(2.0, 0.5, 4) };
+    pool.second(&settings, 8);
+    while pool.finished < 8 {
+        pool.second(&settings, 0);
+    }
+    let done = pool.now;
+    while pool.replicas > 0 {
+        pool.second(&settings, 0);
+    }
+    assert!((10.0..=12.0).contains(&(pool.now - done)), "{} s", pool.now - done);
+}
+
+#[test]
 fn a_pool_is_started_before_its_first_task_arrives() {
     let settings = settings(5.0);
     let mut observation = Observation::empty_at(MONDAY, 4);

@@ -10,6 +10,8 @@ pub const MONDAY: f64 = 1_767_571_200.0;
 pub struct Pool {
     pub now: f64,
     pub cold_start: f64,
+    /// Starts that were measured.
+    pub measured: u64,
     pub service: f64,
     pub slots: u32,
     pub history: History,
@@ -29,6 +31,7 @@ impl Pool {
         Self {
             now: MONDAY,
             cold_start,
+            measured: 1_000,
             service,
             slots,
             history: History::default(),
@@ -68,7 +71,7 @@ impl Pool {
             draining: 0,
         });
         observation.replicas = self.replicas;
-        observation.cold_start = Some(ColdStart::constant(self.cold_start));
+        observation.cold_start = Some(ColdStart { count: self.measured, ..ColdStart::constant(self.cold_start) });
         observation
     }
 
