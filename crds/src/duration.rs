@@ -87,11 +87,11 @@ fn write_nanoseconds(f: &mut fmt::Formatter<'_>, nanos: u128) -> fmt::Result {
     if nanos == 0 {
         return f.write_str("0ms");
     }
-    let (unit, length) = UNITS.into_iter().find(|(_, length)| nanos % length == 0).unwrap_or(("ms", MILLI));
+    let (unit, length) = UNITS.into_iter().find(|(_, length)| nanos.is_multiple_of(*length)).unwrap_or(("ms", MILLI));
     let (day_unit, day) = UNITS[0];
     if nanos / length >= TOO_LARGE && length < day {
         write!(f, "{}{day_unit}", nanos / day)?;
-        return if nanos % day == 0 { Ok(()) } else { write_nanoseconds(f, nanos % day) };
+        return if nanos.is_multiple_of(day) { Ok(()) } else { write_nanoseconds(f, nanos % day) };
     }
     match nanos % length {
         0 => write!(f, "{}{unit}", nanos / length),

@@ -195,10 +195,9 @@ fn nats_server(server: &str) -> Result<(), String> {
     };
     if authority.contains('@') {
         // It would stand in every ConfigMap.
-        return Err(format!(
-            "--nats (DOCKET_NATS) holds a password: put user and password into a Secret and name it with \
+        return Err("--nats (DOCKET_NATS) holds a password: put user and password into a Secret and name it with \
              --nats-credentials-secret"
-        ));
+            .to_string());
     }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),

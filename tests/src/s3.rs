@@ -149,7 +149,7 @@ async fn serve(mut client: TcpStream, target: &str, shared: &Shared) -> Result<(
     let number = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let trouble = *shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
     tokio::time::sleep(trouble.delay).await;
-    if trouble.refused > 0 && number % trouble.refused == 0 {
+    if trouble.refused > 0 && number.is_multiple_of(trouble.refused) {
         shared.refused.fetch_add(1, Ordering::Relaxed);
         let answer = b"HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         client.write_all(answer).await?;

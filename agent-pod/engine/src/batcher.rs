@@ -64,7 +64,7 @@ pub(crate) struct Waiting {
 
 impl EmbedRequest {
     /// A request for one vector for each of `ids`, in their order, and where the vectors will arrive.
-    pub(crate) fn new(
+    pub(crate) fn sequences(
         ids: Vec<Vec<u32>>,
         deadline: Option<Instant>,
     ) -> (Vec<Sequence>, oneshot::Receiver<Result<Vec<Vec<f32>>, Error>>) {
@@ -254,7 +254,8 @@ mod tests {
     const LANE: Lane = Lane { model: 0, class: Class::Normal };
 
     fn push(waiting: &mut Waiting, lane: Lane, lengths: &[usize]) -> oneshot::Receiver<Result<Vec<Vec<f32>>, Error>> {
-        let (sequences, receiver) = EmbedRequest::new(lengths.iter().map(|&length| vec![0; length]).collect(), None);
+        let (sequences, receiver) =
+            EmbedRequest::sequences(lengths.iter().map(|&length| vec![0; length]).collect(), None);
         waiting.push(lane, sequences).expect("there is room");
         receiver
     }
@@ -292,7 +293,7 @@ mod tests {
         let mut receivers = Vec::new();
         let mut refused = 0;
         for _ in 0..100 {
-            let (sequences, receiver) = EmbedRequest::new(vec![vec![0; 1000]; 200], None);
+            let (sequences, receiver) = EmbedRequest::sequences(vec![vec![0; 1000]; 200], None);
             match waiting.push(LANE, sequences) {
                 Ok(()) => receivers.push(receiver),
                 Err(error) => {
@@ -322,7 +323,7 @@ mod tests {
     #[test]
     fn a_request_past_its_deadline_is_told_so() {
         let now = Instant::now();
-        let (sequences, mut receiver) = EmbedRequest::new(vec![vec![0; 10]], Some(now));
+        let (sequences, mut receiver) = EmbedRequest::sequences(vec![vec![0; 10]], Some(now));
         let mut waiting = Waiting::default();
         waiting.push(LANE, sequences).expect("there is room");
         assert!(waiting.take(LANE, 32, 100, now).is_empty());

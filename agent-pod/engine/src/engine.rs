@@ -123,7 +123,7 @@ impl Engine {
             embedded.tokens += tokenised.iter().map(|tokens| tokens.ids.len()).sum::<usize>();
             embedded.truncated += tokenised.iter().filter(|tokens| tokens.truncated).count();
             let ids = tokenised.into_iter().map(|tokens| tokens.ids).collect();
-            let (sequences, reply) = EmbedRequest::new(ids, deadline);
+            let (sequences, reply) = EmbedRequest::sequences(ids, deadline);
             self.shared.inbox.push_embed(lane, sequences)?;
             // The next slice is tokenised while this one is embedded.
             let (vectors, next) =
@@ -289,7 +289,7 @@ mod tests {
         let (engine, _folder) = tiny();
         let lane = Lane { model: 0, class: Class::Normal };
         // An id beyond the vocabulary cannot come from the tokenizer; here it stands for any mistake in a model.
-        let (sequences, reply) = EmbedRequest::new(vec![vec![u32::MAX]], None);
+        let (sequences, reply) = EmbedRequest::sequences(vec![vec![u32::MAX]], None);
         engine.shared.inbox.push_embed(lane, sequences).expect("the engine works");
         assert!(matches!(engine.answer(reply, None).await, Err(Error::EngineStopped { .. })));
         while engine.stopped().is_none() {

@@ -1,6 +1,8 @@
 //! What only the durable implementation can show: restarts, kills, damage, a full disk, and that it behaves like the one
 //! in memory.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 #[path = "embedded/crash.rs"]
 mod crash;
 #[path = "embedded/damage.rs"]

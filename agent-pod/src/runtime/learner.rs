@@ -109,7 +109,7 @@ impl Learner {
     ) -> Result<(TrainedHead, usize), String> {
         let model = self.services.models.stage_model(plan, pool, Some(&head.embedder), ModelTask::Embed);
         let model = model.map_err(message)?;
-        examples.sort_by(|left, right| right.at.cmp(&left.at));
+        examples.sort_by_key(|example| std::cmp::Reverse(example.at));
         examples.truncate(MOST_EXAMPLES);
         // The same order everywhere, and the kinds mixed.
         examples.sort_by_cached_key(|example| blake3::hash(example.document.as_bytes()).to_hex().to_string());

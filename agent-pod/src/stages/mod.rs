@@ -235,7 +235,7 @@ async fn run_cached(
         Some(semantic) => run_near(&semantic, &work, (plan, stage), (&key, levels, &inputs)).await?,
         None => {
             let answer = services.cache.get_or_compute(&key, levels, &work).await;
-            answer.map_err(|failure| Arc::unwrap_or_clone(failure))?
+            answer.map_err(Arc::unwrap_or_clone)?
         }
     };
     Ok((output, level, Some(key)))
@@ -275,7 +275,7 @@ async fn run_near(
         doubted = Some(output);
     }
     let made = cache.compute(key, levels, work).await;
-    let (output, level) = made.map_err(|failure| Arc::unwrap_or_clone(failure))?;
+    let (output, level) = made.map_err(Arc::unwrap_or_clone)?;
     if let Some(doubted) = doubted {
         match semantic.is_wrong(services, &doubted.value, &output.value).await {
             Ok(wrong) => cache.checked(wrong, levels).await,

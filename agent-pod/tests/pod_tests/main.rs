@@ -1,6 +1,8 @@
 //! What the built command does with real files, and what the parts of the data plane do on their own: one program, so that
 //! the crate is compiled once for all of its tests.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod access;
 mod bad_input;
 mod batching;
@@ -35,5 +37,6 @@ mod unit;
 /// The gateway's gRPC interface, for clients.
 mod proto {
     #![allow(clippy::all, missing_docs, unreachable_pub, dead_code, reason = "generated code")]
+    #![allow(clippy::clone_on_ref_ptr, reason = "generated")]
     tonic::include_proto!("docket.gateway.v1");
 }

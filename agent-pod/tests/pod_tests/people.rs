@@ -315,7 +315,7 @@ fn say_from_a_file(place: &Place, http: &str, taught: &[(&str, &str, &str)]) {
     lines.push(json!({"document": "i2", "head": "kind", "label": "lease", "split": "test"}));
     lines.push(json!({"document": "missing", "head": "kind", "label": "lease"}));
     let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-    place.write("labels.jsonl", &lines.join("\n"));
+    place.write("labels.jsonl", lines.join("\n"));
     let from = |format: &str| {
         place.docket(&["feedback", "--gateway", http, "--from", "labels.jsonl", "--format", format]).code(1)
     };

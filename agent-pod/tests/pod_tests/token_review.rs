@@ -160,6 +160,7 @@ fn it_may_submit_and_ask_for_models_and_use_grpc_like_a_token_of_the_file() {
 
 mod proto {
     #![allow(clippy::all, missing_docs, unreachable_pub, dead_code, reason = "generated code")]
+    #![allow(clippy::clone_on_ref_ptr, reason = "generated")]
     tonic::include_proto!("docket.gateway.v1");
 }
 

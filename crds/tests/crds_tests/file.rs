@@ -422,7 +422,7 @@ fn maps(value: &Value, path: &str, found: &mut Vec<String>) {
 }
 
 fn at<'a>(value: &'a mut Value, path: &str) -> &'a mut Value {
-    let pointer = path.replace('.', "/").replace('[', "/").replace(']', "");
+    let pointer = path.replace(['.', '['], "/").replace(']', "");
     value.pointer_mut(&pointer).expect("the path exists")
 }
 

@@ -333,7 +333,7 @@ fn forbidden(schema: &Value, value: &Value) -> Vec<(Value, &'static str)> {
 }
 
 fn pointer(path: &str) -> String {
-    format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""))
+    format!("/{}", path.replace(['.', '['], "/").replace(']', ""))
 }
 
 #[test]

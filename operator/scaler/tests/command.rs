@@ -1,5 +1,7 @@
 //! The command `docket-simulate`: what it prints, and how it refuses.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 use std::process::{Command, Output};
 
 fn simulate(arguments: &[&str]) -> Output {

@@ -1,5 +1,7 @@
 //! The simulator: what it reads and refuses, that it is deterministic, and that each autoscaler does what it is described to do.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 use scaler::{
     ColdStart, Settings,
     simulate::{

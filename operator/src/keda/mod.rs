@@ -19,6 +19,7 @@ use pools::Pools;
 /// The types of the protocol.
 pub mod protocol {
     #![allow(missing_docs, unreachable_pub, reason = "generated from proto/external_scaler.proto")]
+    #![allow(clippy::clone_on_ref_ptr, reason = "generated")]
     tonic::include_proto!("externalscaler");
 }
 

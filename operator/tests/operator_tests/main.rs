@@ -1,5 +1,7 @@
 //! The tests of the operator, as one program: it is linked once, and its tests run side by side.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod api_server;
 mod cluster;
 mod counts;

@@ -47,7 +47,7 @@ pub(super) fn is_there(folder: &Path, expected: Expected<'_>) -> bool {
     if note.0.get(expected.path) == Some(&found) {
         return true;
     }
-    let digest = File::open(folder.join(expected.path)).and_then(|file| digest_of(file));
+    let digest = File::open(folder.join(expected.path)).and_then(digest_of);
     let is_right = digest.is_ok_and(|digest| digest == expected.sha256);
     if is_right {
         note.0.insert(expected.path.to_owned(), found);

@@ -20,15 +20,8 @@ pub(crate) fn gelu(x: f32) -> f32 {
 /// The error function to a few units in the last place: the rational approximation that Eigen uses for f32.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
-    const NUMERATOR: [f32; 7] = [
-        -2.726_142_2e-10,
-        2.770_681_4e-8,
-        -2.101_024_1e-6,
-        -5.692_506_6e-5,
-        -7.349_906e-4,
-        -2.954_599_8e-3,
-        -1.609_603_3e-2,
-    ];
+    const NUMERATOR: [f32; 7] =
+        [-2.726_142e-10, 2.770_681_4e-8, -2.101_024_1e-6, -5.692_506_6e-5, -7.349_906e-4, -2.954_6e-3, -1.609_603_3e-2];
     const DENOMINATOR: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_2e-3, -1.426_473_9e-2];
     let x = x.clamp(-4.0, 4.0);
     let square = x * x;
@@ -42,8 +35,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const COEFFICIENTS: [f32; 6] =
-        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const COEFFICIENTS: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let x = x.clamp(-126.0 * LN_2, 127.0 * LN_2);
     let shifted = multiply_add(x, LOG2_E, ROUND);
     let power = shifted - ROUND;

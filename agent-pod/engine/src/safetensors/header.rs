@@ -114,7 +114,7 @@ fn parse(json: &[u8], data_bytes: u64) -> Result<Vec<TensorEntry>, HeaderError> 
     }
     drop(names);
     let mut tensors = described.tensors.into_iter().map(checked_entry).collect::<Result<Vec<_>, _>>()?;
-    tensors.sort_by(|left, right| (left.start, left.end).cmp(&(right.start, right.end)));
+    tensors.sort_by_key(|left| (left.start, left.end));
     check_cover(&tensors, data_bytes)?;
     Ok(tensors)
 }

@@ -162,7 +162,7 @@ fn a_text_does_not_depend_on_its_companions() {
     ];
     let with_sampling = |index: usize, text: &str| GenerateRequest {
         sampling: Sampling {
-            temperature: if index % 2 == 0 { 0.0 } else { 0.9 },
+            temperature: if index.is_multiple_of(2) { 0.0 } else { 0.9 },
             seed: index as u64,
             ..Sampling::greedy()
         },

@@ -1,5 +1,7 @@
 //! From files to texts to chunks: formats, hostile input, cutting, JSON lines.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod chunking;
 mod fixtures;
 mod formats;

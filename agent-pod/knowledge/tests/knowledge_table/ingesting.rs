@@ -23,7 +23,7 @@ fn licence(author: usize) -> DocumentText {
 }
 
 async fn ingest(knowledge: &KnowledgeBase, embedder: &Arc<FakeEmbedder>, documents: Vec<DocumentText>) -> Counts {
-    let mut ingestor = Ingestor::new(knowledge.clone(), embedder.clone(), TOKENS, OVERLAP);
+    let mut ingestor = Ingestor::new(knowledge.clone(), Arc::<FakeEmbedder>::clone(embedder), TOKENS, OVERLAP);
     for document in documents {
         ingestor.add(document).await.expect("add");
     }

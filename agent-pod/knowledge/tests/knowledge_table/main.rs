@@ -1,5 +1,7 @@
 //! Knowledge bases on a real LanceDB table: writing, searching, ingesting, opening again after a crash.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod erasing;
 mod fake;
 mod ingesting;

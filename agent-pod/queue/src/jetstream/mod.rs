@@ -100,14 +100,14 @@ async fn open_ports(
         None => Arc::new(JetStreamPayloads::open(Arc::clone(&broker)).await?),
     };
     let own_records = Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings).await?);
-    let records: Arc<dyn Records> = own_records.clone();
+    let records: Arc<dyn Records> = Arc::<JetStreamRecords>::clone(&own_records);
     let (redelivery, status_ttl) = (settings.redelivery, settings.status_ttl);
     let queue = Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings));
     let ports = Ports {
         timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), redelivery).await?),
         events: Arc::new(JetStreamEvents::new(Arc::clone(&broker))),
         statuses: Arc::new(JetStreamStatuses::open(broker, status_ttl).await?),
-        queue: queue.clone(),
+        queue: Arc::<JetStreamQueue>::clone(&queue),
         payloads: GuardedPayloads::over(payloads, &records),
         records,
     };

@@ -122,7 +122,7 @@ impl JetStreamPayloads {
         let mut check = Check::default();
         let Some((upload, pieces)) = pieces(head) else {
             check.write(&head.payload);
-            return Ok(check.is_payload(digest));
+            return Ok(check.matches(digest));
         };
         for piece in 0..pieces {
             let subject = format!("{}.{upload}.{piece}", self.head_subject(digest));
@@ -133,7 +133,7 @@ impl JetStreamPayloads {
             });
             check = checked.await?;
         }
-        Ok(check.is_payload(digest))
+        Ok(check.matches(digest))
     }
 
     /// Stores what was written to a temporary file, unless it is there.

@@ -28,7 +28,7 @@ impl PayloadFiles {
     /// Opens the folder; the caller makes sure that no other process uses it.
     pub(crate) fn open_alone(folder: &Path) -> io::Result<Self> {
         match fs::remove_dir_all(folder.join(INCOMING_FOLDER)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Self::open(folder),
         }
     }

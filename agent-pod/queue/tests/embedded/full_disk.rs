@@ -112,7 +112,7 @@ async fn leases_and_waiting_pulls_survive_a_refused_write() {
     let ports = open(&folder, &faults);
     ports.queue.publish(vec![message("a")]).await.expect("publish");
     let delivery = pull(&ports, 1).await.remove(0);
-    let queue = ports.queue.clone();
+    let queue = Arc::clone(&ports.queue);
     let waiting = tokio::spawn(async move { queue.pull("readers", 1, Duration::from_secs(60)).await });
     tokio::task::yield_now().await;
 

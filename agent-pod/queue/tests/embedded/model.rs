@@ -65,7 +65,7 @@ struct Side {
 impl Side {
     fn new(open: impl FnOnce(Arc<ManualClock>) -> Ports) -> Self {
         let clock = Arc::new(ManualClock::at(START));
-        let ports = open(clock.clone());
+        let ports = open(Arc::clone(&clock));
         Self { ports, clock, receipts: Vec::new(), revisions: [0; 4], alarms: Vec::new() }
     }
 

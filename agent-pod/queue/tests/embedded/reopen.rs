@@ -108,7 +108,9 @@ async fn acknowledged_ids_take_no_room_for_ever() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let clock = Arc::new(ManualClock::at(1_000_000));
     {
-        let ports = embedded::open_at(folder.path(), clock.clone(), LEASE, Faults::default()).expect("open").ports;
+        let ports = embedded::open_at(folder.path(), Arc::<ManualClock>::clone(&clock), LEASE, Faults::default())
+            .expect("open")
+            .ports;
         for round in 0..4 {
             let ids: Vec<String> = (0..20).map(|number| format!("{round}-{number}")).collect();
             ports.queue.publish(ids.iter().map(|id| message(id)).collect()).await.expect("publish");

@@ -1,5 +1,6 @@
 //! How fast group commit is on this disk: printed for people, asserted by nobody.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue::{Message, embedded};
@@ -16,7 +17,7 @@ async fn every_worker_publishes_pulls_and_acknowledges() {
     let started = Instant::now();
     let mut workers = tokio::task::JoinSet::new();
     for worker in 0..WORKERS {
-        let queue = ports.queue.clone();
+        let queue = Arc::clone(&ports.queue);
         workers.spawn(async move {
             for number in 0..MESSAGES_EACH {
                 let message = Message { id: format!("{worker}-{number}"), ..message("") };

@@ -182,7 +182,7 @@ async fn what_was_under_way_when_the_server_died_does_not_wait_for_an_answer(ver
 async fn a_waiting_pull_outlives_the_server(version: Version) {
     let Some(mut broker) = Broker::start(version) else { return };
     let ports = open(broker.settings()).await;
-    let queue = ports.queue.clone();
+    let queue = Arc::clone(&ports.queue);
     let pull = tokio::spawn(async move {
         loop {
             match queue.pull("readers", 1, Duration::from_secs(60)).await {
@@ -260,7 +260,7 @@ async fn processes_share_what_they_publish_and_work_each_message_once(version: V
 async fn a_blocked_pull_takes_no_more_than_it_may(version: Version) {
     let Some(broker) = Broker::start(version) else { return };
     let (one, two) = (open(broker.settings()).await, open(broker.settings()).await);
-    let queue = one.queue.clone();
+    let queue = Arc::clone(&one.queue);
     let blocked = tokio::spawn(async move { queue.pull("readers", 2, PATIENCE).await.expect("pull") });
     let all = Priority::ALL.map(|priority| Message { priority, ..message(&format!("{priority:?}")) });
     let mut wanted: BTreeSet<String> = all.iter().map(|message| message.id.clone()).collect();
@@ -325,7 +325,7 @@ async fn alarms_outlive_the_server_and_are_ended_by_another_process(version: Ver
             }
         }
     });
-    assert_eq!(due.await.expect("in time"), [alarm.clone()]);
+    assert_eq!(due.await.expect("in time"), std::slice::from_ref(&alarm));
     two.timers.done(&alarm).await.expect("done elsewhere");
     let client = async_nats::connect(format!("nats://127.0.0.1:{}", broker.port)).await.expect("connect");
     let info = client.request("$JS.API.STREAM.INFO.docket-timers", "".into()).await.expect("info");

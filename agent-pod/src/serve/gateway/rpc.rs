@@ -33,6 +33,7 @@ use crate::{Error, Result, runtime::feedback::Opinion};
 /// The generated types.
 mod proto {
     #![allow(clippy::all, missing_docs, reason = "generated code")]
+    #![allow(clippy::clone_on_ref_ptr, reason = "generated")]
     tonic::include_proto!("docket.gateway.v1");
     pub(super) const DESCRIPTION: &[u8] = tonic::include_file_descriptor_set!("gateway");
 }

@@ -99,6 +99,7 @@ impl PostgresServer {
             thread::sleep(Duration::from_millis(50));
         }
         let _ = child.kill();
+        let _ = child.wait();
         panic!("the PostgreSQL server at port {} does not answer", self.port);
     }
 

@@ -89,7 +89,7 @@ impl Config {
 
     /// Whether a layer sees only the window before it.
     pub(super) fn is_local(&self, layer: usize) -> bool {
-        self.window.is_some() && (layer + 1) % GEMMA_GLOBAL_EVERY != 0
+        self.window.is_some() && !(layer + 1).is_multiple_of(GEMMA_GLOBAL_EVERY)
     }
 
     fn check(&self, fields: &Fields<'_>) -> Result<(), Error> {
@@ -97,13 +97,13 @@ impl Config {
         if self.kv_heads == 0 || self.head_width == 0 || self.rope_width == 0 {
             return refuse("there are no key heads, or heads without width or rotation".to_owned());
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return refuse(format!("{} heads do not share {} key heads evenly", self.heads, self.kv_heads));
         }
-        if self.head_width % LANES != 0 {
+        if !self.head_width.is_multiple_of(LANES) {
             return refuse(format!("heads are {} wide, no multiple of {LANES}", self.head_width));
         }
-        if self.rope_width % 2 != 0 || self.rope_width > self.head_width {
+        if !self.rope_width.is_multiple_of(2) || self.rope_width > self.head_width {
             return refuse(format!("{} of {} dimensions of a head are rotated", self.rope_width, self.head_width));
         }
         if self.context == 0 {

@@ -45,7 +45,7 @@ impl Check {
     }
 
     /// Whether it was all of a payload with this digest.
-    pub(crate) fn is_payload(self, digest: &Hash) -> bool {
+    pub(crate) fn matches(self, digest: &Hash) -> bool {
         let hashed = match self.how {
             Some(How::Raw(hashed)) => Some(hashed),
             Some(How::Zstd(0, decoder)) => decoder.finish().ok(),
@@ -107,7 +107,7 @@ mod tests {
     fn is_payload(stored: &[u8], digest: &Hash, part: usize) -> bool {
         let mut check = Check::default();
         stored.chunks(part).for_each(|part| check.write(part));
-        check.is_payload(digest)
+        check.matches(digest)
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
                 }
             }
         }
-        assert!(!Check::default().is_payload(&blake3::hash(b"")));
+        assert!(!Check::default().matches(&blake3::hash(b"")));
         assert!(!is_payload(&[9, 1, 2], &blake3::hash(b""), 1));
     }
 }

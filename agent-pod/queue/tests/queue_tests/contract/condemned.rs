@@ -1,5 +1,6 @@
 //! Names that are condemned: of keeping and removing one wins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use queue::{Condemned, Error, payloads::condemned_name};
@@ -7,7 +8,7 @@ use queue::{Condemned, Error, payloads::condemned_name};
 use super::{Fixture, soon};
 
 pub async fn what_is_kept_is_not_removed(fixture: &Fixture) {
-    let condemned = Condemned::new(fixture.ports.records.clone());
+    let condemned = Condemned::new(Arc::clone(&fixture.ports.records));
     assert!(condemned.condemn("plans/a", 1_000).await.expect("condemn"));
     assert!(!condemned.condemn("plans/a", 2_000).await.expect("condemn again"), "it is marked already");
     let marks = condemned.page("plans/", None, 10).await.expect("marks");
@@ -18,7 +19,7 @@ pub async fn what_is_kept_is_not_removed(fixture: &Fixture) {
 }
 
 pub async fn who_keeps_what_is_being_removed_waits_for_its_end(fixture: &Fixture) {
-    let condemned = Condemned::new(fixture.ports.records.clone());
+    let condemned = Condemned::new(Arc::clone(&fixture.ports.records));
     condemned.condemn("a", 1_000).await.expect("condemn");
     let mark = condemned.page("", None, 10).await.expect("marks").remove(0);
     let removal = condemned.begin_removal(&mark, 2_000).await.expect("begin").expect("nobody keeps it");
@@ -35,7 +36,7 @@ pub async fn who_keeps_what_is_being_removed_waits_for_its_end(fixture: &Fixture
 }
 
 pub async fn a_removal_whose_process_died_is_ended_by_another(fixture: &Fixture) {
-    let condemned = Condemned::new(fixture.ports.records.clone());
+    let condemned = Condemned::new(Arc::clone(&fixture.ports.records));
     drop(condemned.seize("a", 1_000).await.expect("seize"));
     let mark = condemned.page("", None, 10).await.expect("marks").remove(0);
     assert!(!mark.is_waiting() && !mark.is_abandoned(900_999) && mark.is_abandoned(901_000));
@@ -47,7 +48,7 @@ pub async fn a_removal_whose_process_died_is_ended_by_another(fixture: &Fixture)
 
 pub async fn a_payload_that_is_asked_for_or_put_again_is_kept(fixture: &Fixture) {
     let payloads = &fixture.ports.payloads;
-    let condemned = Condemned::new(fixture.ports.records.clone());
+    let condemned = Condemned::new(Arc::clone(&fixture.ports.records));
     let digest = payloads.put("hello".into()).await.expect("put");
     for ask in [true, false] {
         condemned.condemn(&condemned_name(&digest), 1_000).await.expect("condemn");
@@ -63,7 +64,7 @@ pub async fn a_payload_that_is_asked_for_or_put_again_is_kept(fixture: &Fixture)
     assert!(!payloads.contains(&digest).await.expect("contains"), "it is on its way out");
     payloads.delete(&digest).await.expect("delete");
     let putting = tokio::spawn({
-        let payloads = payloads.clone();
+        let payloads = Arc::clone(payloads);
         async move { payloads.put("hello".into()).await }
     });
     condemned.end_removal(removal).await.expect("end");

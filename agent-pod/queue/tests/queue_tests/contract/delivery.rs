@@ -1,6 +1,6 @@
 //! Publish, pull, acknowledge; pools; depth.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use queue::{Depth, Discarded, Message, Priority};
 
@@ -57,7 +57,7 @@ pub async fn every_waiting_pull_gets_its_message(fixture: &Fixture) {
 
 pub async fn a_waiting_pull_ends_when_its_time_is_over(fixture: &Fixture) {
     const WAIT: Duration = Duration::from_secs(5);
-    let queue = fixture.ports.queue.clone();
+    let queue = Arc::clone(&fixture.ports.queue);
     let pull = tokio::spawn(async move { queue.pull("readers", 1, WAIT).await });
     fixture.sleepers(1).await;
     fixture.almost_pass(WAIT).await;
@@ -192,7 +192,7 @@ pub async fn workers_in_parallel_deliver_each_message_once(fixture: &Fixture) {
     const MESSAGES: usize = 200;
     let mut workers = tokio::task::JoinSet::new();
     for publisher in 0..4 {
-        let queue = fixture.ports.queue.clone();
+        let queue = Arc::clone(&fixture.ports.queue);
         workers.spawn(async move {
             for number in 0..MESSAGES / 4 {
                 let message = Message { id: format!("{publisher}-{number}"), ..message("") };
@@ -202,7 +202,7 @@ pub async fn workers_in_parallel_deliver_each_message_once(fixture: &Fixture) {
         });
     }
     for _ in 0..8 {
-        let queue = fixture.ports.queue.clone();
+        let queue = Arc::clone(&fixture.ports.queue);
         workers.spawn(async move {
             let mut worked = Vec::new();
             while worked.len() < MESSAGES / 8 {

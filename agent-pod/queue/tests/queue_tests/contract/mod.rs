@@ -74,7 +74,7 @@ impl Fixture {
     fn manual(open: impl FnOnce(Arc<dyn Clock>) -> Ports, folder: Option<TempDir>) -> Self {
         let clock = Arc::new(ManualClock::at(START));
         Self {
-            ports: open(clock.clone()),
+            ports: open(Arc::<ManualClock>::clone(&clock)),
             lease: LEASE,
             window: DEDUPLICATION_WINDOW,
             redelivery: Duration::from_secs(30),
@@ -265,7 +265,7 @@ impl Fixture {
 
     /// Pulls one message, waiting until there is one.
     pub fn spawn_pull(&self) -> JoinHandle<Delivery> {
-        let queue = self.ports.queue.clone();
+        let queue = Arc::clone(&self.ports.queue);
         tokio::spawn(async move {
             let mut deliveries = queue.pull("readers", 1, LONG).await.expect("pull");
             deliveries.pop().expect("a message before the time is over")

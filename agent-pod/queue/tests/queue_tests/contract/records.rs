@@ -1,5 +1,7 @@
 //! Small state, compare-and-set.
 
+use std::sync::Arc;
+
 use queue::{Error, Versioned};
 
 use super::{Fixture, soon};
@@ -127,11 +129,11 @@ pub async fn records_of_several_names_are_seen_as_one_order(fixture: &Fixture) {
 }
 
 pub async fn writers_in_parallel_lose_no_increment(fixture: &Fixture) {
-    let records = fixture.ports.records.clone();
+    let records = Arc::clone(&fixture.ports.records);
     records.create("count", "0".into()).await.expect("create");
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let records = records.clone();
+        let records = Arc::clone(&records);
         writers.spawn(async move {
             for _ in 0..20 {
                 loop {

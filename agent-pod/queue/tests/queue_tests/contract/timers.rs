@@ -1,6 +1,6 @@
 //! Deliver this at that time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use queue::{Alarm, Millis};
 
@@ -37,7 +37,7 @@ fn moment(fixture: &Fixture, number: u64) -> Millis {
 }
 
 fn spawn_due(fixture: &Fixture) -> tokio::task::JoinHandle<Vec<Alarm>> {
-    let (timers, now) = (fixture.ports.timers.clone(), fixture.now());
+    let (timers, now) = (Arc::clone(&fixture.ports.timers), fixture.now());
     tokio::spawn(async move { timers.due(now, 100, LONG).await.expect("due") })
 }
 
@@ -70,7 +70,7 @@ pub async fn a_waiting_call_wakes_when_a_due_alarm_is_set(fixture: &Fixture) {
         fixture.sleepers(1).await;
         let set_now = alarm(&format!("a{round}"), fixture.now());
         fixture.ports.timers.set(vec![set_now.clone()]).await.expect("set");
-        assert_eq!(soon(waiting).await.expect("the call ends well"), [set_now.clone()]);
+        assert_eq!(soon(waiting).await.expect("the call ends well"), std::slice::from_ref(&set_now));
         fixture.ports.timers.done(&set_now).await.expect("done");
     }
 }

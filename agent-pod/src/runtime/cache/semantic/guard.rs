@@ -96,7 +96,7 @@ fn end_of_word(text: &str) -> usize {
     let mut characters = text.char_indices().skip(1).peekable();
     while let Some((place, character)) = characters.next() {
         let goes_on = characters.peek().is_some_and(|(_, next)| next.is_alphanumeric());
-        if !character.is_alphanumeric() && !(JOINING.contains(character) && goes_on) {
+        if !(character.is_alphanumeric() || JOINING.contains(character) && goes_on) {
             return place;
         }
     }

@@ -136,7 +136,7 @@ async fn a_password_from_a_variable_is_asked_for_by_its_name() {
     let wrong = connection::pool(&by_variable, |_| Some("wrong".to_owned())).expect("it can be tried");
     assert!(wrong.get().await.is_err());
     for nothing in [None, Some(String::new())] {
-        let problem = connection::pool(&by_variable, |_| nothing.clone()).err().expect("there is no password");
+        let problem = connection::pool(&by_variable, |_| nothing.clone()).expect_err("there is no password");
         assert_eq!(problem, "passwordEnv: the variable DB is not set");
     }
 }
