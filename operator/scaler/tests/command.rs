@@ -52,6 +52,25 @@ fn the_table_and_the_page_name_the_policies() {
 }
 
 #[test]
+fn what_settings_do_not_say_is_as_the_flags_say() {
+    let folder = std::env::temp_dir().join(format!("docket-simulate-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let with = |settings: &str| {
+        let file = folder.join("settings.json");
+        std::fs::write(&file, settings).expect("a file");
+        let file = file.display().to_string();
+        let flags = ["--slo", "60", "--max-replicas", "7", "--format", "json"];
+        let output = simulate(&[&["--generate", "on-off:3", "--settings", &file][..], &flags].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let all = with(r#"{"maxReplicas": 7, "preWarm": true, "target": {"wait": 60}}"#);
+    assert_eq!(with(r#"{"preWarm": true}"#), all);
+    assert_ne!(with(r#"{"target": {"wait": 5}}"#), all);
+    std::fs::remove_dir_all(&folder).expect("its end");
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_code_2_and_its_name() {
     let check = |arguments: &[&str], expect: &str| {
         let output = simulate(arguments);

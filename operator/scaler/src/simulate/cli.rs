@@ -3,6 +3,7 @@
 use std::{fs, io::Write, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
 
 use super::{
     bench,
@@ -288,20 +289,35 @@ fn traces(flags: &Flags) -> Result<Vec<Trace>, Error> {
 }
 
 fn settings(flags: &Flags) -> Result<Settings, Error> {
-    let mut settings = match &flags.settings {
-        None => Settings::between(0, flags.max_replicas),
+    let settings = match &flags.settings {
+        None => {
+            let mut settings = Settings::between(0, flags.max_replicas);
+            settings.target.wait = flags.slo;
+            settings.target.attainment = flags.attainment.unwrap_or(settings.target.attainment);
+            settings
+        }
         Some(path) => {
             let file = path.display().to_string();
             let text = fs::read_to_string(path).map_err(|source| Error::ReadSettings { file: file.clone(), source })?;
-            serde_json::from_str(&text).map_err(|source| Error::ParseSettings { file, source })?
+            let written = serde_json::from_str(&text);
+            written
+                .and_then(|written| with_flags(written, flags))
+                .map_err(|source| Error::ParseSettings { file, source })?
         }
     };
-    if flags.settings.is_none() {
-        settings.target.wait = flags.slo;
-        settings.target.attainment = flags.attainment.unwrap_or(settings.target.attainment);
-    }
     settings.check().map_err(Error::Settings)?;
     Ok(settings)
+}
+
+/// What is written, and the flags where nothing is.
+fn with_flags(mut written: Value, flags: &Flags) -> Result<Settings, serde_json::Error> {
+    if let Some(written) = written.as_object_mut() {
+        written.entry("maxReplicas").or_insert_with(|| json!(flags.max_replicas));
+        if let Some(target) = written.entry("target").or_insert_with(|| json!({})).as_object_mut() {
+            target.entry("wait").or_insert_with(|| json!(flags.slo));
+        }
+    }
+    serde_json::from_value(written)
 }
 
 fn compare(flags: &Flags, grid: &std::path::Path, out: &mut impl Write) -> Result<(), Error> {
