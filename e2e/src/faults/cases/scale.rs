@@ -1,12 +1,15 @@
-//! LD-04: one pool with very many agents, and none again.
+//! LD-04: one pool with very many agents beside very many pools, and none again.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use futures::FutureExt;
+use futures::{FutureExt, future::try_join_all};
 use kube::api::{DynamicObject, ListParams};
 
-use super::{Case, World, manners::quiet};
+use super::{
+    Case, World,
+    manners::{make_pools, quiet},
+};
 use crate::{
     Kind,
     faults::{Operator, Start, Step, lab::until, report::Findings, workload},
@@ -14,8 +17,8 @@ use crate::{
 
 pub const CASE: Case = Case {
     id: "LD-04",
-    fault: "one pool is scaled from 0 to 10,000 agents and back to 0; in between the operator starts anew (LD-08)",
-    scaled: "4 fake nodes of 2,500 agents instead of 1,000 nodes",
+    fault: "beside 1,000 pools one is scaled from 0 to 10,000 agents and back to 0; in between the operator starts anew (LD-08)",
+    scaled: "4 fake nodes of 2,500 agents instead of 1,000 nodes; the other pools have no agents",
     run: |world| run(world).boxed_local(),
 };
 
@@ -24,27 +27,38 @@ const LONGEST: Duration = Duration::from_secs(1_200);
 /// The number of agents that the operator is to hold within.
 const MEMORY_MIB: u64 = 256;
 const POOL: &str = "crowd";
+/// Namespaces of the other pools.
+const NAMESPACES: usize = 10;
 
 async fn run(world: &World<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
     let number: u32 = if world.short { 100 } else { 10_000 };
+    let others: usize = if world.short { 10 } else { 1_000 };
     let namespace = world.lab.namespace("crowd").await?;
-    let start = Start::new(&namespace);
+    let beside = try_join_all((0..NAMESPACES).map(|_| world.lab.namespace("beside"))).await?;
+    let all = [std::slice::from_ref(&namespace), &beside].concat();
+    let start = Start::new(&all.join(","));
     let mut operator = world.lab.start(&start).await?;
     world.lab.leader(&start.lease, std::slice::from_ref(&operator)).await?;
     let none = workload::pool(POOL, 0);
     none.take(&world.lab.client, &namespace).await?;
     none.wait(&world.lab.client, &namespace).await?;
+    make_pools(world, &beside, others).await?;
+    quiet(&operator).await?;
     let empty = operator.process.memory().0;
 
     let up = scale(world, &namespace, number).await?;
     tell(&mut findings, &format!("from 0 to {number} agents"), number, up);
     quiet(&operator).await?;
-    judge_memory(&mut findings, &format!("memory with {number} agents, {empty} MiB without"), &operator);
+    judge_memory(
+        &mut findings,
+        &format!("memory with {others} other pools and {number} agents, {empty} MiB without agents"),
+        &operator,
+    );
     operator.process.kill()?;
     drop(operator);
     let began = Instant::now();
-    let start = Start::new(&namespace);
+    let start = Start::new(&all.join(","));
     let operator = world.lab.start(&start).await?;
     world.lab.leader(&start.lease, std::slice::from_ref(&operator)).await?;
     quiet(&operator).await?;
@@ -57,7 +71,9 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let left = agents(world, &namespace).await?;
     findings.check("agents that are left", left, left == 0);
     drop(operator);
-    world.lab.release(&namespace).await?;
+    for namespace in &all {
+        world.lab.release(namespace).await?;
+    }
     Ok(findings)
 }
 
