@@ -1,13 +1,15 @@
 //! The data plane: runs pipelines on a laptop; the only crate that names concrete queues, models and tables.
 //!
 //! `commands` is what a person calls, `runtime` carries documents (driver, workers, timers), `stages` does the work of
-//! each stage kind, `results` takes them to where they are kept, `serve` holds the processes of a cluster. This crate must not hold a Kubernetes client.
+//! each stage kind, `results` takes them to where they are kept, `serve` holds the processes of a cluster, `secrets` reads those that
+//! resources name. This crate must not hold a Kubernetes client.
 
 mod args;
 pub mod commands;
 pub mod error;
 pub mod results;
 pub mod runtime;
+pub mod secrets;
 pub mod serve;
 pub mod stages;
 

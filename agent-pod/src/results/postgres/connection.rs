@@ -10,7 +10,7 @@ use tokio_postgres::{
 };
 
 use super::{CONNECT, tls::Tls};
-use crate::error::chain;
+use crate::{error::chain, secrets};
 
 /// Connections a database: one for batches, the others for questions.
 const CONNECTIONS: usize = 4;
@@ -56,11 +56,15 @@ fn config(spec: &PostgresSink) -> Result<Config, String> {
 pub fn pool(spec: &PostgresSink, variable: impl Fn(&str) -> Option<String>) -> Result<Pool, String> {
     let mut config = config(spec)?;
     if let Some(name) = &spec.password_env {
-        let password = variable(name).filter(|password| !password.is_empty());
-        config.password(password.ok_or_else(|| format!("passwordEnv: the variable {name} is not set"))?);
+        let password = secrets::variable(name, variable).map_err(|problem| format!("passwordEnv: {problem}"))?;
+        if password.is_empty() {
+            return Err(format!("passwordEnv: the variable {name} is not set"));
+        }
+        config.password(password);
     }
     if let Some(path) = &spec.password_file {
-        let read = std::fs::read_to_string(path).map_err(|error| format!("passwordFile {path}: {error}"))?;
+        let read = secrets::file(path.as_ref()).map_err(|error| format!("passwordFile {path}: {error}"))?;
+        let read = String::from_utf8(read).map_err(|error| format!("passwordFile {path}: {error}"))?;
         config.password(read.trim_end_matches(['\r', '\n']));
     }
     let settings = ManagerConfig { recycling_method: RecyclingMethod::Fast };

@@ -5,6 +5,8 @@ use std::{fmt, io, path::PathBuf};
 use crds::OpenAiSource;
 use reqwest::header::HeaderValue;
 
+use crate::secrets;
+
 /// Longest key; a file that is longer is something else.
 const LONGEST: usize = 16 << 10;
 /// Shorter texts are not looked for in messages: they would be found everywhere.
@@ -36,12 +38,13 @@ impl Key {
     /// environment.
     pub(super) fn find(source: &OpenAiSource, variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         if let Some(name) = &source.api_key_env {
-            let text = variable(name).ok_or_else(|| format!("apiKeyEnv: the variable {name} is not set"))?;
+            let text = secrets::variable(name, variable).map_err(|problem| format!("apiKeyEnv: {problem}"))?;
             let secret = Secret::new(&text);
             return secret.map(Self::Known).ok_or_else(|| format!("apiKeyEnv: what {name} holds cannot be a key"));
         }
         let Some(path) = &source.api_key_file else { return Ok(Self::None) };
-        let text = std::fs::read(path).map_err(|error| format!("apiKeyFile: failed to read {path}: {error}"))?;
+        let text =
+            secrets::file(path.as_ref()).map_err(|error| format!("apiKeyFile: failed to read {path}: {error}"))?;
         Secret::of_bytes(&text).ok_or_else(|| format!("apiKeyFile: what {path} holds cannot be a key"))?;
         Ok(Self::File(PathBuf::from(path)))
     }
@@ -52,7 +55,9 @@ impl Key {
             Self::None => Ok(None),
             Self::Known(secret) => Ok(Some(secret.clone())),
             Self::File(path) => {
-                let secret = Secret::of_bytes(&tokio::fs::read(path).await?);
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || secrets::file(&path)).await;
+                let secret = Secret::of_bytes(&read.map_err(io::Error::other)??);
                 secret.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no key"))
             }
         }

@@ -3,5 +3,6 @@
 mod commands;
 mod results;
 mod runtime;
+mod secrets;
 mod serve;
 mod stages;
