@@ -10,7 +10,9 @@ use crate::config::Config;
 /// Port of NATS, where an address names none.
 const NATS: u16 = 4222;
 /// Addresses that are not of the internet: clusters, machines and their metadata services use them.
-const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", LINK_LOCAL, "172.16.0.0/12", "192.168.0.0/16"];
+/// Of these, those of the machine alone: its metadata service has one.
+const LINK_LOCAL: &str = "169.254.0.0/16";
 
 /// A TCP port.
 pub fn tcp(port: u16) -> NetworkPolicyPort {
@@ -40,12 +42,13 @@ pub fn servers(config: &Config) -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { to: None, ports: Some(ports.into_iter().map(tcp).collect()) }
 }
 
-/// To the store of payloads, where that is not the broker.
+/// To the store of payloads, where that is not the broker: in the cluster, beside it or on the internet, but not at the
+/// address of the machines' metadata services, which listen on the same port.
 pub fn stores(config: &Config) -> Option<NetworkPolicyEgressRule> {
-    config
-        .payloads
-        .starts_with("s3:")
-        .then(|| NetworkPolicyEgressRule { to: None, ports: Some(vec![tcp(443), tcp(80), tcp(9000)]) })
+    config.payloads.starts_with("s3:").then(|| NetworkPolicyEgressRule {
+        to: Some(vec![cluster(), addresses(&[LINK_LOCAL])]),
+        ports: Some(vec![tcp(443), tcp(80), tcp(9000)]),
+    })
 }
 
 /// To the API server, whose address a policy cannot know: at the ports that it has as a Service and by itself.
@@ -55,11 +58,14 @@ pub fn api_server() -> NetworkPolicyEgressRule {
 
 /// To addresses outside the cluster: never to its own, nor to the machines' metadata services.
 pub fn outside() -> NetworkPolicyEgressRule {
-    let block = IPBlock { cidr: "0.0.0.0/0".to_owned(), except: Some(INSIDE.map(str::to_owned).to_vec()) };
-    NetworkPolicyEgressRule {
-        to: Some(vec![NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }]),
-        ports: Some(vec![tcp(443), tcp(80)]),
-    }
+    NetworkPolicyEgressRule { to: Some(vec![addresses(&INSIDE)]), ports: Some(vec![tcp(443), tcp(80)]) }
+}
+
+/// All addresses but these.
+fn addresses(except: &[&str]) -> NetworkPolicyPeer {
+    let except = except.iter().map(|&range| range.to_owned()).collect();
+    let block = IPBlock { cidr: "0.0.0.0/0".to_owned(), except: Some(except) };
+    NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }
 }
 
 fn port_of(server: &str) -> u16 {

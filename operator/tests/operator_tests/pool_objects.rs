@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::support::{config, pool, pools_of, validated};
 use crds::AgentPool;
-use operator::agent_pool::{
-    build,
-    dereference::{Claim, Dereferenced},
-    validate,
+use operator::{
+    agent_pool::{
+        build,
+        dereference::{Claim, Dereferenced},
+        validate,
+    },
+    config::Config,
 };
 use serde_json::{Value, json};
 
@@ -161,6 +164,13 @@ fn a_pool_is_closed_and_opens_as_far_as_its_models_need() {
         "source": {"openai": {"baseUrl": "https://models.example/v1", "model": "m"}}});
     let others = pool(json!({"models": [theirs]}));
     assert!(egress(&others).contains("169.254.0.0/16"), "the metadata service stays closed");
+    // A store may be anywhere but at the metadata service, which has its port.
+    let stored = Config { payloads: "s3://bucket".to_owned(), ..config() };
+    let stored = validate::pool(&held, &Dereferenced::default(), &stored).expect("a pool");
+    let before = build::all(&stored).before;
+    let policy = before.iter().map(|child| child.object()).find(|object| object["kind"] == "NetworkPolicy");
+    let policy = policy.expect("a policy").to_string();
+    assert!(policy.contains("9000") && policy.contains(r#""except":["169.254.0.0/16"]"#), "{policy}");
     held.spec.network_policy.enabled = false;
     assert_eq!(of_kind(&held, "NetworkPolicy"), Value::Null);
     let absent = build::all(&validated(&held)).absent;
