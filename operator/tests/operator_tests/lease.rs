@@ -188,6 +188,12 @@ proptest! {
     }
 }
 
+/// With losses to the very end, nobody led for half a minute with this seed: what must be is a leader once nothing is lost.
+#[test]
+fn somebody_leads_once_nothing_is_lost_any_more() {
+    assert!(scenario(2_761_768_469_674_093_830, USUAL).1);
+}
+
 /// The first of many seeds that shows two leaders.
 fn seed_with_two_leaders(faults: Faults, deadline_counts: bool) -> Option<u64> {
     (0..60).find(|&seed| {
