@@ -13,6 +13,8 @@ const NATS: u16 = 4222;
 const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", LINK_LOCAL, "172.16.0.0/12", "192.168.0.0/16"];
 /// Of these, those of the machine alone: its metadata service has one.
 const LINK_LOCAL: &str = "169.254.0.0/16";
+/// That of Amazon's metadata service where machines have IPv6.
+const METADATA_V6: &str = "fd00:ec2::254/128";
 
 /// A TCP port.
 pub fn tcp(port: u16) -> NetworkPolicyPort {
@@ -46,7 +48,7 @@ pub fn servers(config: &Config) -> NetworkPolicyEgressRule {
 /// address of the machines' metadata services, which listen on the same port.
 pub fn stores(config: &Config) -> Option<NetworkPolicyEgressRule> {
     config.payloads.starts_with("s3:").then(|| NetworkPolicyEgressRule {
-        to: Some(vec![cluster(), addresses(&[LINK_LOCAL])]),
+        to: Some(vec![cluster(), addresses("0.0.0.0/0", &[LINK_LOCAL]), addresses("::/0", &[METADATA_V6])]),
         ports: Some(vec![tcp(443), tcp(80), tcp(9000)]),
     })
 }
@@ -58,13 +60,13 @@ pub fn api_server() -> NetworkPolicyEgressRule {
 
 /// To addresses outside the cluster: never to its own, nor to the machines' metadata services.
 pub fn outside() -> NetworkPolicyEgressRule {
-    NetworkPolicyEgressRule { to: Some(vec![addresses(&INSIDE)]), ports: Some(vec![tcp(443), tcp(80)]) }
+    NetworkPolicyEgressRule { to: Some(vec![addresses("0.0.0.0/0", &INSIDE)]), ports: Some(vec![tcp(443), tcp(80)]) }
 }
 
-/// All addresses but these.
-fn addresses(except: &[&str]) -> NetworkPolicyPeer {
+/// All addresses of a range but these.
+fn addresses(all: &str, except: &[&str]) -> NetworkPolicyPeer {
     let except = except.iter().map(|&range| range.to_owned()).collect();
-    let block = IPBlock { cidr: "0.0.0.0/0".to_owned(), except: Some(except) };
+    let block = IPBlock { cidr: all.to_owned(), except: Some(except) };
     NetworkPolicyPeer { ip_block: Some(block), ..NetworkPolicyPeer::default() }
 }
 
