@@ -3,10 +3,12 @@
 //! Flow: what is wanted is compared with what is there; only a difference is written, so that an idle operator writes nothing
 //! and a child that somebody changed is put right. Each object is applied whole, by one field manager, with force: what a
 //! field of ours says is ours to say.
-//! Guarantees: nothing is written by one who no longer leads; no object is removed that is not the one that was looked at.
+//! Guarantees: nothing is written by one who no longer leads; no object is changed or removed that is not as it was when it was
+//! looked at, so what a leader of before has sent does not undo what its successor did.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource,
@@ -31,6 +33,12 @@ pub enum Error {
     /// Another process leads now: it writes. Nobody has to do anything.
     #[error("this process does not lead any more")]
     NotLeading,
+    /// Somebody else was quicker, who may have acted on newer knowledge: everything is to be read again. Nobody has to do anything.
+    #[error("{object} was changed by somebody else meanwhile")]
+    Overtaken {
+        /// What was to be written.
+        object: String,
+    },
     /// The API server did not answer in time; its operator can fix it.
     #[error("the API server did not answer within {} s when asked to {action} {object}", DEADLINE.as_secs())]
     Deadline {
@@ -154,18 +162,33 @@ impl Child {
         object
     }
 
-    /// What is sent: with the field that is left to others as it is, under the condition that it still is.
+    /// What is sent: under the condition that the object still is as it was looked at, and with the field that is left to others
+    /// as it is.
     pub fn as_applied(&self, mut wanted: Value, live: Option<&Value>) -> Value {
+        if let Some(live) = live {
+            for field in ["uid", "resourceVersion"] {
+                wanted["metadata"][field] = live["metadata"][field].clone();
+            }
+        }
         let Some(left) = &self.left else { return wanted };
         let value = live.map_or(Some(&left.at_first), |live| live.pointer(left.pointer));
         let (parent, field) = left.pointer.rsplit_once('/').expect("a pointer to a field");
         if let (Some(value), Some(parent)) = (value, wanted.pointer_mut(parent)) {
             parent[field] = value.clone();
         }
-        if let Some(live) = live {
-            wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
-        }
         wanted
+    }
+
+    /// What others, who write a status and the field that is left to them, do not change of an object.
+    fn ours_of(&self, live: Option<Value>) -> Option<Value> {
+        let mut live = live?;
+        let left = self.left.as_ref().and_then(|left| live.pointer_mut(left.pointer));
+        if let Some(left) = left {
+            *left = Value::Null;
+        }
+        live["metadata"] = json!({"uid": live["metadata"]["uid"]});
+        live["status"] = Value::Null;
+        Some(live)
     }
 
     fn api(&self, client: &Client) -> Api<DynamicObject> {
@@ -173,42 +196,64 @@ impl Child {
     }
 }
 
-/// Brings a child to what it should be and returns it as it is then, typed.
-pub async fn child<K: DeserializeOwned>(ctx: &Context, child: &Child) -> Result<K, Error> {
-    let live = converge(ctx, child).await?;
-    serde_json::from_value(live).map_err(|error| refused("read", child.shown(), kube::Error::SerdeError(error)))
+/// Says whether what a child is made from is still what it was when that was read.
+pub type IsCurrent<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<bool, Error>> + Sync);
+
+/// Brings a child to what it should be. Where somebody else was quicker it is read again and written if that was about what is
+/// theirs to say, such as its status; otherwise it fails with [`Error::Overtaken`].
+pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
+    converge_while(ctx, child, &|| ready(Ok(true)).boxed()).await
 }
 
-/// Brings a child to what it should be. One with a field that is left to others is read again where they were quicker.
-pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
+/// The same for what is made from an object: `is_current` says whether that still asks for this child. It is asked after the child
+/// was read and before it is changed. Whoever changes the child for a newer specification does it before, and then the answer is
+/// no, or after, and then this change is refused: an older specification never undoes a newer one.
+pub async fn converge_while(ctx: &Context, child: &Child, is_current: IsCurrent<'_>) -> Result<Value, Error> {
     const TRIES: usize = 4;
-    for _ in 1..TRIES {
-        match converge_once(ctx, child).await {
-            Err(Error::Refused { source, .. }) if child.left.is_some() && source.code() == Some(409) => {}
+    let mut seen = look(ctx, child).await?;
+    for _ in 0..TRIES {
+        match converge_from(ctx, child, seen.as_ref(), is_current).await {
+            Err(Error::Refused { source, .. }) if source.code() == Some(409) => {}
             converged => return converged,
         }
+        let now = look(ctx, child).await?;
+        if child.ours_of(seen) != child.ours_of(now.clone()) {
+            break;
+        }
+        seen = now;
     }
-    converge_once(ctx, child).await
+    Err(Error::Overtaken { object: child.shown() })
 }
 
-async fn converge_once(ctx: &Context, child: &Child) -> Result<Value, Error> {
+async fn look(ctx: &Context, child: &Child) -> Result<Option<Value>, Error> {
+    let live = within("get", child.shown(), child.api(&ctx.client).get_opt(&child.name)).await?;
+    Ok(live.map(|live| serde_json::to_value(live).expect("an object is plain data")))
+}
+
+async fn converge_from(
+    ctx: &Context,
+    child: &Child,
+    live: Option<&Value>,
+    is_current: IsCurrent<'_>,
+) -> Result<Value, Error> {
     let api = child.api(&ctx.client);
     let wanted = child.with_digest();
-    let live = within("get", child.shown(), api.get_opt(&child.name)).await?;
-    let live = live.map(|live| serde_json::to_value(live).expect("an object is plain data"));
-    if let Some(live) = &live
+    if let Some(live) = live
         && live["metadata"]["deletionTimestamp"].is_null()
         && holds(live, &wanted)
     {
         return Ok(live.clone());
     }
-    let wanted = child.as_applied(wanted, live.as_ref());
+    if live.is_some() && !is_current().await? {
+        return Err(Error::Overtaken { object: child.shown() });
+    }
+    let wanted = child.as_applied(wanted, live);
     ctx.may_write()?;
     let applied = match apply(&api, child, &wanted).await {
         Err(error) if live.is_some() && is_stuck(child, &error) => {
             absent(ctx, child, |_| true).await?;
             ctx.may_write()?;
-            apply(&api, child, &wanted).await?
+            apply(&api, child, &child.as_applied(child.with_digest(), None)).await?
         }
         applied => applied?,
     };

@@ -1,6 +1,9 @@
 //! The broker, as far as the operator has to do with it: how much waits, what agents say of themselves, and the removal of
 //! what belonged to objects that are gone. Where each pool has credentials of its own, also the making of accounts, streams and
 //! buckets, which nobody else may then. The only file here that talks to NATS.
+//!
+//! Guarantees: nothing is removed and nothing is made by one who no longer leads. The broker cannot put a condition on a removal, so
+//! each is announced in a record that leaders change by compare-and-set: docs/adr/0019.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,10 +16,15 @@ use queue::{
     Depth, Error, Records,
     jetstream::{self, JetStream, Role, Sampled, Settings},
 };
-use tokio::sync::Mutex;
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 
 use crate::{
+    announced::{Announced, NotAnnounced},
     config::{Config, Credentials},
+    lease::{Leadership, NotLeading},
     names,
 };
 
@@ -28,6 +36,7 @@ const SAMPLED: usize = 16;
 /// Connections to the broker, one a namespace, made on first use.
 pub struct Brokers {
     config: Config,
+    leadership: watch::Receiver<Leadership>,
     open: Mutex<HashMap<String, Arc<Open>>>,
     /// What was removed, by namespace: only a pass over an object that is there makes it again, not a look at numbers, which may
     /// be about what was there a moment ago.
@@ -38,6 +47,21 @@ pub struct Brokers {
 struct Open {
     broker: JetStream,
     made: Lock<HashSet<Made>>,
+    announced: Mutex<Announced>,
+}
+
+/// Why nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// Another process leads now: it removes. Nobody has to do anything.
+    #[error("this process does not lead any more")]
+    NotLeading,
+    /// See the source.
+    #[error("failed to announce the removal")]
+    Announce(#[source] NotAnnounced),
+    /// The broker did not do it. Retried.
+    #[error(transparent)]
+    Broker(queue::Error),
 }
 
 /// What the operator makes at the broker.
@@ -49,8 +73,23 @@ enum Made {
 
 impl Brokers {
     /// No connection yet.
-    pub fn new(config: Config) -> Self {
-        Self { config, open: Mutex::default(), removed: Lock::default() }
+    pub fn new(config: Config, leadership: watch::Receiver<Leadership>) -> Self {
+        Self { config, leadership, open: Mutex::default(), removed: Lock::default() }
+    }
+
+    /// The epoch to write under.
+    fn epoch(&self) -> Result<u32, NotLeading> {
+        self.leadership.borrow().epoch_at(Instant::now())
+    }
+
+    /// Begins a removal: after this it may be done, at once.
+    async fn announce(&self, open: &Open, removal: String) -> Result<(), RemoveError> {
+        let epoch = self.epoch().map_err(|_| RemoveError::NotLeading)?;
+        let records = &open.broker.ports.records;
+        let announced = open.announced.lock().await.say(records, epoch, &self.config.identity, removal).await;
+        announced.map_err(RemoveError::Announce)?;
+        // The answer may have taken its time.
+        self.epoch().map(drop).map_err(|_| RemoveError::NotLeading)
     }
 
     /// The broker's part of a namespace.
@@ -62,7 +101,7 @@ impl Brokers {
         }
         self.make_account(namespace).await?;
         let broker = jetstream::open(self.settings(namespace)).await?;
-        let opened = Arc::new(Open { broker, made: Lock::default() });
+        let opened = Arc::new(Open { broker, made: Lock::default(), announced: Mutex::default() });
         open.insert(namespace.to_owned(), Arc::clone(&opened));
         Ok(opened)
     }
@@ -82,7 +121,7 @@ impl Brokers {
             }
         };
         Settings {
-            name: "docket-operator".to_owned(),
+            name: format!("docket-operator {}", self.config.identity),
             bucket_prefix: prefix,
             replicas: self.config.nats_replicas as usize,
             credentials,
@@ -136,7 +175,8 @@ impl Brokers {
             return Ok(());
         }
         let open = self.of(namespace).await?;
-        if locked(&open.made).contains(&wanted) {
+        // Of what is made late by one who leads no longer, nobody would know any more that it is to be removed.
+        if locked(&open.made).contains(&wanted) || self.epoch().is_err() {
             return Ok(());
         }
         let made = match &wanted {
@@ -225,28 +265,31 @@ impl Brokers {
     }
 
     /// Removes what scaling has learned and told of a pool.
-    pub async fn forget_scaling(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        let records = self.records(namespace).await?;
-        records.delete(&format!("{}{pool}", keys::SCALING)).await?;
-        records.delete(&format!("{}{pool}", keys::DECISIONS)).await
+    pub async fn forget_scaling(&self, namespace: &str, pool: &str) -> Result<(), RemoveError> {
+        let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
+        self.announce(&open, format!("what scaling has learned of pool {pool}")).await?;
+        forget_scaling(&open, pool).await.map_err(RemoveError::Broker)
     }
 
     /// Removes the tasks of a pool that is gone, and what was learned of it.
-    pub async fn remove_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        self.withdraw_orders(namespace, pool).await?;
-        self.forget_scaling(namespace, pool).await?;
-        let open = self.of(namespace).await?;
+    pub async fn remove_pool(&self, namespace: &str, pool: &str) -> Result<(), RemoveError> {
+        let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
+        self.announce(&open, format!("the orders to pool {pool}, and what scaling has learned of it")).await?;
+        self.withdraw_orders(namespace, pool).await.map_err(RemoveError::Broker)?;
+        forget_scaling(&open, pool).await.map_err(RemoveError::Broker)?;
         self.remove(namespace, &open, Made::Pool(pool.to_owned()));
+        self.announce(&open, format!("the tasks of pool {pool}")).await?;
         let removed = open.broker.remove_pool(pool).await;
-        self.noted(namespace, removed).await
+        self.noted(namespace, removed).await.map_err(RemoveError::Broker)
     }
 
     /// Removes the records of a pipeline that is gone.
-    pub async fn remove_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
-        let open = self.of(namespace).await?;
+    pub async fn remove_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), RemoveError> {
+        let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
         self.remove(namespace, &open, Made::Pipeline(pipeline.to_owned()));
+        self.announce(&open, format!("the records of pipeline {pipeline}")).await?;
         let removed = open.broker.remove_scope(pipeline).await;
-        self.noted(namespace, removed).await
+        self.noted(namespace, removed).await.map_err(RemoveError::Broker)
     }
 
     /// Documents of a pipeline that have not ended.
@@ -264,6 +307,12 @@ impl Brokers {
             open += page.iter().filter(|(_, record)| is_open(&record.bytes)).count() as u64;
         }
     }
+}
+
+async fn forget_scaling(open: &Open, pool: &str) -> Result<(), Error> {
+    let records = &open.broker.ports.records;
+    records.delete(&format!("{}{pool}", keys::SCALING)).await?;
+    records.delete(&format!("{}{pool}", keys::DECISIONS)).await
 }
 
 fn locked<T>(lock: &Lock<T>) -> MutexGuard<'_, T> {

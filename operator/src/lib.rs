@@ -3,6 +3,7 @@
 //! It must not know how documents are worked: it makes the pods that do, and tells how they stand.
 
 pub mod agent_pool;
+pub mod announced;
 pub mod apply;
 pub mod args;
 pub mod broker;
@@ -18,6 +19,7 @@ pub mod gathering;
 pub mod health;
 pub mod held;
 pub mod keda;
+pub mod kept;
 pub mod lease;
 pub mod log;
 pub mod metrics;

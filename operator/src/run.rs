@@ -178,7 +178,7 @@ impl Process {
             watches: self.clients.watches.clone(),
             events: Events::new(self.clients.calls.clone(), identity.as_str(), &self.metrics),
             metrics: self.metrics,
-            brokers: Brokers::new(self.config.clone()),
+            brokers: Brokers::new(self.config.clone(), leadership.clone()),
             scaling: Board::default(),
             config: self.config,
             namespaces: Namespaces::default(),

@@ -16,6 +16,10 @@ pub const SCALING: &str = "scaling/";
 /// Begins the keys of what scaling has decided for a pool of late, `decisions/POOL`, among the records.
 pub const DECISIONS: &str = "decisions/";
 
+/// What the operator that leads has said last before it removed something, among the records: one of before sees by it that it has
+/// a successor.
+pub const LEADER: &str = "leader";
+
 /// Whether a status is an agent's: other keys begin with a `_`.
 pub fn is_of_an_agent(key: &str) -> bool {
     !key.starts_with('_')

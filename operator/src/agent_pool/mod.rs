@@ -24,7 +24,7 @@ use std::{
 };
 
 use crds::{AgentPool, FallbackStatus, Pipeline};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -53,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{ownership::Replicas, pods_seen::PodsSeen, unwritten::Unwritten};
 use crate::{
-    apply,
+    apply, broker,
     context::Context,
     gathering::gathered,
     held::{self, Held},
@@ -90,6 +90,9 @@ pub enum Error {
     /// A child could not be written.
     #[error("failed to make the pool's objects")]
     Apply(#[source] apply::Error),
+    /// The API server's answer is not what it should be. Retried.
+    #[error("failed to read the Deployment as it was written")]
+    Deployment(#[source] serde_json::Error),
     /// Somebody else changed the pool at the same time. Retried.
     #[error("the pool was changed while its `replicas` were handed back")]
     Overtaken,
@@ -98,7 +101,7 @@ pub enum Error {
     Status(#[source] apply::Error),
     /// The broker did not let go of the pool's tasks. Retried.
     #[error("failed to remove the pool's tasks from the broker")]
-    Cleanup(#[source] queue::Error),
+    Cleanup(#[source] broker::RemoveError),
     /// What the namespace has for all its pools and pipelines could not be removed with the last of them. Retried.
     #[error("failed to remove the namespace's objects")]
     Leave(#[source] namespace::Error),
@@ -115,8 +118,9 @@ impl Error {
             Self::Dereference(_) => "ReadFailed",
             Self::Validate(error) => error.reason(),
             Self::Apply(apply::Error::NotLeading) | Self::Status(_) => "NotLeading",
-            Self::Apply(_) => "ApplyFailed",
+            Self::Apply(_) | Self::Deployment(_) => "ApplyFailed",
             Self::Overtaken => "Overtaken",
+            Self::Cleanup(broker::RemoveError::NotLeading) => "NotLeading",
             Self::Cleanup(_) => "BrokerUnavailable",
             Self::Leave(error) => error.reason(),
             Self::Finalizer(_) => "FinalizerFailed",
@@ -211,6 +215,10 @@ async fn bring(ctx: &Context, pool: &AgentPool, unwritten: &Unwritten) -> Result
         return Ok(Action::await_change());
     };
     let outcome = converge(ctx, pool).await;
+    // What is read next is nearer to the truth than whatever this pass could say.
+    if let Err(Error::Overtaken | Error::Apply(apply::Error::Overtaken { .. })) = &outcome {
+        return Ok(Action::requeue(CHANGED));
+    }
     let now = Timestamp::now();
     let status = status::after(pool, &outcome, now);
     let is_settled = outcome.as_ref().map_or(true, status::Applied::is_settled);
@@ -256,14 +264,19 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     validated.placement = fallback::placement(pool, Timestamp::now());
     namespace::prepare(ctx, &validated.namespace).await.map_err(Error::Apply)?;
     let prepared = build::all(&validated);
+    let is_current = || {
+        let now = apply::live(ctx, pool);
+        now.map_ok(|now| now.is_some_and(|now| now.metadata.generation == pool.metadata.generation)).boxed()
+    };
     for child in &prepared.before {
-        apply::converge(ctx, child).await.map_err(Error::Apply)?;
+        apply::converge_while(ctx, child, &is_current).await.map_err(Error::Apply)?;
     }
     // Agents that come before their streams wait for them, and the next look at the numbers makes what this does not.
     if let Err(error) = ctx.brokers.make_pool(&validated.namespace, &validated.name).await {
         ctx.events.failed(pool, "BrokerUnavailable", &error).await;
     }
-    let deployment = apply::child(ctx, &prepared.deployment).await.map_err(Error::Apply)?;
+    let deployment = apply::converge_while(ctx, &prepared.deployment, &is_current).await.map_err(Error::Apply)?;
+    let deployment = serde_json::from_value(deployment).map_err(Error::Deployment)?;
     for child in &prepared.absent {
         let uid = pool.uid();
         let is_ours = |live: &serde_json::Value| {
@@ -304,7 +317,7 @@ async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>
     let draining = dereference::draining(ctx, &namespace, &name).await;
     for pipeline in draining.map_err(|error| Held::Failed(Error::Dereference(error)))? {
         let open = ctx.brokers.open_documents(&namespace, &pipeline).await;
-        if open.map_err(|error| Held::Failed(Error::Cleanup(error)))? > 0 {
+        if open.map_err(|error| Held::Failed(Error::Cleanup(broker::RemoveError::Broker(error))))? > 0 {
             return Err(Held::Draining);
         }
     }

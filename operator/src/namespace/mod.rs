@@ -27,6 +27,8 @@ pub use gather::{Gathered, serves};
 const TOGETHER: Duration = Duration::from_millis(150);
 /// After a failure that may pass.
 const RETRY: Duration = Duration::from_secs(10);
+/// The same where somebody else was quicker.
+const CHANGED: Duration = Duration::from_secs(1);
 /// Namespaces that are looked at once.
 const AT_ONCE: usize = 8;
 /// Turns that all namespaces share: two that meet wait for each other, which is seldom and harmless.
@@ -77,20 +79,21 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
             .for_each_concurrent(AT_ONCE, async |namespace| {
                 if let Err(error) = ctx.metrics.timed("Namespace", converge(ctx, &namespace)).await {
                     ctx.metrics.failed("Namespace", error.reason());
-                    if !error.is_of_a_leaving_namespace() {
+                    let overtaken = matches!(error, Error::Apply(apply::Error::Overtaken { .. }));
+                    if !overtaken && !error.is_of_a_leaving_namespace() {
                         tracing::warn!(%namespace, error = %chain(&error), "failed to bring a namespace to its state, trying again");
                     }
-                    again(ctx, namespace);
+                    again(ctx, namespace, if overtaken { CHANGED } else { RETRY });
                 }
             })
             .await;
     }
 }
 
-fn again(ctx: &Arc<Context>, namespace: String) {
+fn again(ctx: &Arc<Context>, namespace: String, after: Duration) {
     let ctx = Arc::clone(ctx);
     tokio::spawn(async move {
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(after).await;
         ctx.namespaces.look_at(namespace);
     });
 }

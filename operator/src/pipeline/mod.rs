@@ -29,7 +29,7 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apply, chain,
+    apply, broker, chain,
     context::Context,
     held::{self, Held},
     names::{FINALIZER, GATEWAY},
@@ -62,7 +62,7 @@ pub enum Error {
     Status(#[source] apply::Error),
     /// The broker did not let go of the pipeline's records. Retried.
     #[error("failed to remove the pipeline's records from the broker")]
-    Cleanup(#[source] queue::Error),
+    Cleanup(#[source] broker::RemoveError),
     /// What the namespace has for all its pools and pipelines could not be removed with the last of them. Retried.
     #[error("failed to remove the namespace's objects")]
     Leave(#[source] namespace::Error),
@@ -78,6 +78,7 @@ impl Error {
             Self::Unreadable(_) => "Unreadable",
             Self::Dereference(_) => "ReadFailed",
             Self::Status(_) => "StatusFailed",
+            Self::Cleanup(broker::RemoveError::NotLeading) => "NotLeading",
             Self::Cleanup(_) => "BrokerUnavailable",
             Self::Leave(error) => error.reason(),
             Self::Finalizer(_) => "FinalizerFailed",
@@ -197,7 +198,8 @@ async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Err
     let (namespace, name) = (namespace_of(pipeline), pipeline.name_any());
     let failed = |error| Held::Failed(Error::Cleanup(error));
     if pipeline.spec.deletion_policy == DeletionPolicy::Drain {
-        let open = ctx.brokers.open_documents(&namespace, &name).await.map_err(failed)?;
+        let open = ctx.brokers.open_documents(&namespace, &name).await;
+        let open = open.map_err(|error| failed(broker::RemoveError::Broker(error)))?;
         // With the namespace, agents are deleted first; nobody would ever end these documents.
         let worked = open > 0
             && dereference::is_worked(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;

@@ -14,7 +14,6 @@ use super::{
     CONDITION, act,
     board::Report,
     foreseen::Branches,
-    kept::{KeepError, Kept},
     observe::Sight,
     pool::{Memory, Outlook, PoolScaler, Step, is_asleep},
     seen::SeenDeployment,
@@ -25,6 +24,7 @@ use crate::{
     chain,
     condition::{Observed, State},
     context::Context,
+    kept::{KeepError, Kept},
     watching::namespace_of,
 };
 
@@ -161,9 +161,7 @@ impl Follower {
     pub async fn forget(mut self, ctx: &Context, namespace: &str, pool: &str) {
         let nobody = std::collections::BTreeSet::new();
         drop(act::order(ctx, (namespace, pool), &nobody, &mut self.said).await);
-        if ctx.may_write().is_ok() {
-            drop(ctx.brokers.forget_scaling(namespace, pool).await);
-        }
+        drop(ctx.brokers.forget_scaling(namespace, pool).await);
         ctx.metrics.not_scaled(namespace, pool);
         ctx.scaling.forget(&(namespace.to_owned(), pool.to_owned()));
     }

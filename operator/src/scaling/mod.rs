@@ -14,7 +14,6 @@ pub mod deadlines;
 pub mod devices;
 mod follower;
 pub mod foreseen;
-pub mod kept;
 pub mod kinds;
 mod namespace;
 pub mod observe;

@@ -33,6 +33,16 @@ fn a_field_that_is_left_to_others_is_named_as_it_is_and_is_no_difference() {
 }
 
 #[test]
+fn what_is_sent_is_for_the_object_that_was_looked_at() {
+    let object = json!({"metadata": {"name": "a"}, "spec": {"paused": false}});
+    let child = Child::new(ApiResource::erase::<Deployment>(&()), object.clone());
+    let live = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7"}, "spec": {"paused": true}});
+    let applied = child.as_applied(object.clone(), Some(&live));
+    assert_eq!(applied["metadata"], json!({"name": "a", "uid": "u", "resourceVersion": "7"}));
+    assert_eq!(child.as_applied(object.clone(), None), object, "nothing was there");
+}
+
+#[test]
 fn a_patch_of_status_holds_what_changed_and_removes_what_is_gone() {
     let before = json!({"waiting": 3, "replicas": 1, "effective": {"maxBatch": 8}});
     let after = json!({"replicas": 2, "effective": {"maxBatch": 8}});

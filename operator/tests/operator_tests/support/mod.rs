@@ -40,7 +40,7 @@ pub(crate) fn context(clients: Clients, config: Config, leadership: watch::Recei
         client: clients.calls,
         watches: clients.watches,
         metrics,
-        brokers: Brokers::new(config.clone()),
+        brokers: Brokers::new(config.clone(), leadership.clone()),
         config,
         scaling: Board::default(),
         namespaces: Namespaces::default(),

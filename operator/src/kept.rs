@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// A later leader has written: this one must not act on what it remembers. Nobody has to do anything.
-    #[error("a later leader (epoch {theirs}) has taken over the pool")]
+    #[error("a later leader (epoch {theirs}) has taken over")]
     Overtaken {
         /// Its epoch.
         theirs: u32,
