@@ -7,19 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Deserializer, Value, json};
 
 use super::process::{Process, free_port};
+use crate::command::run;
 
 /// It starts in milliseconds; the machine may be busy.
 const START: Duration = Duration::from_secs(20);
+/// Where the server tells who asks JetStream for what.
+const AUDIT: &str = "$JS.EVENT.ADVISORY.API";
 
 /// A running broker.
 pub struct Broker {
     port: u16,
     monitor: u16,
     _process: Process,
+    audit: Process,
 }
 
 impl Broker {
@@ -30,15 +34,61 @@ impl Broker {
         command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--http_port", &monitor.to_string()]);
         command.arg("--jetstream").arg("--store_dir").arg(folder.join("broker"));
         let process = Process::start(&mut command, &folder.join("broker.log"))?;
-        let broker = Self { port, monitor, _process: process };
+        // The server tells of every request to JetStream whose it was.
+        let mut command = Command::new("nats");
+        command.args(["--server", &format!("nats://127.0.0.1:{port}"), "subscribe", "--raw", AUDIT]);
         let begun = Instant::now();
-        while broker.streams("").await.is_err() {
+        while monitored(monitor, "jsz").await.is_err() {
             if begun.elapsed() > START {
-                bail!("the broker did not come up:\n{}", broker._process.said());
+                bail!("the broker did not come up:\n{}", process.said());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        let audit = Process::start(&mut command, &folder.join("broker-audit.log"))?;
+        let broker = Self { port, monitor, _process: process, audit };
+        // It is heard before anybody asks for anything that counts.
+        while broker.requests_of("").is_empty() {
+            if begun.elapsed() > START {
+                bail!("the broker does not say who asks for what:\n{}", broker.audit.said());
+            }
+            broker.ask("$JS.API.INFO", "").await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         Ok(broker)
+    }
+
+    /// The answer to a request.
+    async fn ask(&self, subject: &str, body: &str) -> Result<Value> {
+        let address = self.address();
+        let command = ["nats", "--server", &address, "request", "--raw", "--timeout", "10s", subject, body];
+        let said = run(&command, "").await?.or_fail("ask the broker")?;
+        serde_json::from_str(&said).context("read an answer of the broker")
+    }
+
+    /// Lays a task into the stream of a pool, which it makes where it is missing. Nobody works it.
+    pub async fn lay(&self, namespace: &str, pool: &str) -> Result<()> {
+        let (stream, subject) = (tasks(namespace, pool), format!("docket-{namespace}.tasks.{pool}.normal.1"));
+        let config = json!({"name": stream, "subjects": [format!("docket-{namespace}.tasks.{pool}.>")],
+            "storage": "file", "retention": "workqueue"});
+        let made = self.ask(&format!("$JS.API.STREAM.CREATE.{stream}"), &config.to_string()).await?;
+        ensure!(made["error"].is_null(), "the broker makes no stream: {made}");
+        let laid = self.ask(&subject, "a task").await?;
+        ensure!(laid["seq"].is_u64(), "the broker does not take a task: {laid}");
+        Ok(())
+    }
+
+    /// Tasks that lie in the stream of a pool.
+    pub async fn lying(&self, namespace: &str, pool: &str) -> Result<u64> {
+        Ok(self.streams(namespace).await?.get(&tasks(namespace, pool)).copied().unwrap_or_default())
+    }
+
+    /// Requests to JetStream that processes made whose name holds this text, in their order.
+    pub fn requests_of(&self, client: &str) -> Vec<String> {
+        let said = self.audit.said();
+        let told = Deserializer::from_str(&said).into_iter::<Value>().map_while(Result::ok);
+        told.filter(|told| told["client"]["name"].as_str().unwrap_or_default().contains(client))
+            .filter_map(|told| told["subject"].as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Where clients reach it.
@@ -48,9 +98,7 @@ impl Broker {
 
     /// Streams whose names hold this text, with their numbers of messages.
     pub async fn streams(&self, text: &str) -> Result<BTreeMap<String, u64>> {
-        let url = format!("http://127.0.0.1:{}/jsz?streams=true", self.monitor);
-        let said =
-            reqwest::get(url).await.context("ask the broker")?.json::<Value>().await.context("ask the broker")?;
+        let said = monitored(self.monitor, "jsz?streams=true").await?;
         let accounts = said["account_details"].as_array().into_iter().flatten();
         let streams = accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
         let named = streams.filter_map(|stream| {
@@ -59,4 +107,14 @@ impl Broker {
         });
         Ok(named.filter(|(name, _)| name.contains(text)).collect())
     }
+}
+
+async fn monitored(port: u16, what: &str) -> Result<Value> {
+    let answer = reqwest::get(format!("http://127.0.0.1:{port}/{what}")).await.context("ask the broker")?;
+    answer.json().await.context("ask the broker")
+}
+
+/// The stream of a pool's tasks.
+fn tasks(namespace: &str, pool: &str) -> String {
+    format!("docket-{namespace}-tasks-{pool}")
 }

@@ -1,4 +1,4 @@
-//! CP-09, CP-10, CP-12: who leads, how fast another one does, and whether anybody else writes.
+//! CP-09, CP-12: who leads, how fast another one does, and whether anybody writes before it leads.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Case, World};
 use crate::{
     Kind,
-    faults::{Done, Operator, Start, Step, lab::until, report::Findings, workload},
+    faults::{Operator, Start, Step, lab::until, report::Findings, workload},
 };
 
 pub const LEADER_DIES: Case = Case {
@@ -17,13 +17,6 @@ pub const LEADER_DIES: Case = Case {
     fault: "the leader is killed (SIGKILL), or asked to end (SIGTERM), with another operator standing by",
     scaled: "16 trials each instead of 100",
     run: |world| leader_dies(world).boxed_local(),
-};
-
-pub const SPLIT_BRAIN: Case = Case {
-    id: "CP-10",
-    fault: "SIGSTOP of the leader in the middle of its writes until another one leads, then SIGCONT",
-    scaled: "16 trials instead of 200; the stop ends 5 s after the hand-over instead of after 60 s",
-    run: |world| split_brain(world).boxed_local(),
 };
 
 pub const TOO_EARLY: Case = Case {
@@ -38,7 +31,7 @@ const AFTER_KILL: Duration = Duration::from_secs(20);
 const AFTER_TERM: Duration = Duration::from_secs(3);
 /// Longest wait for anything here.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long after the hand-over a stopped leader goes on.
+/// Who did not lead at first would be heard of after this.
 const STOPPED: Duration = Duration::from_secs(5);
 
 async fn leader_dies(world: &World<'_>) -> Result<Findings> {
@@ -81,66 +74,18 @@ async fn hand_over(world: &World<'_>, signal: &str) -> Result<Duration> {
     Ok(first.saturating_duration_since(ended))
 }
 
-async fn first_write(of: &Operator) -> Result<Instant> {
+/// When an operator wrote first.
+pub async fn first_write(of: &Operator) -> Result<Instant> {
     until("the successor writes", LONGEST, async || Ok(!of.proxy.writes().is_empty())).await?;
     of.proxy.writes().first().map(|done| done.ended).context("the successor has written")
 }
 
-async fn rivals(world: &World<'_>, number: usize) -> Result<(String, Start, Vec<Operator>)> {
+/// Operators that share a Lease, and what they watch.
+pub async fn rivals(world: &World<'_>, number: usize) -> Result<(String, Start, Vec<Operator>)> {
     let namespace = world.lab.namespace("rivals").await?;
     let start = Start::new(&namespace);
     let rivals = try_join_all((0..number).map(|_| world.lab.start(&start))).await?;
     Ok((namespace, start, rivals))
-}
-
-async fn split_brain(world: &World<'_>) -> Result<Findings> {
-    let mut findings = Findings::default();
-    let number: u32 = if world.short { 2 } else { 16 };
-    let trials: Vec<(usize, usize, usize)> = stream::iter(0..number)
-        .map(async |index| stop_and_go_on(world, Duration::from_millis(u64::from(index) * 40)).await)
-        .buffer_unordered(world.at_once)
-        .try_collect()
-        .await?;
-    let sum = |of: fn(&(usize, usize, usize)) -> usize| trials.iter().map(of).sum::<usize>();
-    let late = sum(|trial| trial.2);
-    findings.figure("trials", number);
-    findings.figure(
-        "writes of the old leaders before the hand-over, and of their successors",
-        format!("{} and {}", sum(|trial| trial.0), sum(|trial| trial.1)),
-    );
-    findings.check("writes of old leaders after the hand-over", late, late == 0 && sum(|trial| trial.1) > 0);
-    Ok(findings)
-}
-
-/// Writes of the old leader before and of the new one, and of the old one after the hand-over.
-async fn stop_and_go_on(world: &World<'_>, into: Duration) -> Result<(usize, usize, usize)> {
-    let (namespace, start, rivals) = rivals(world, 2).await?;
-    let leader = world.lab.leader(&start.lease, &rivals).await?;
-    let (old, new) = (&rivals[leader], &rivals[1 - leader]);
-    let (client, pool) = (&world.lab.client, workload::pool("clerks", 1));
-    pool.take(client, &namespace).await?;
-    tokio::time::sleep(into).await;
-    old.process.signal("STOP")?;
-    Step::Change(Kind::AgentPool, "clerks", json!({"concurrency": 3})).take(client, &namespace).await?;
-    first_write(new).await?;
-    let taken = lease_taken(&new.proxy.history()).context("the successor holds the Lease")?;
-    tokio::time::sleep(STOPPED).await;
-    old.process.signal("CONT")?;
-    // Something to do for both, if both believed to lead.
-    Step::Change(Kind::AgentPool, "clerks", json!({"concurrency": 5})).take(client, &namespace).await?;
-    pool.wait(client, &namespace).await?;
-    tokio::time::sleep(STOPPED).await;
-    let before = old.proxy.writes().iter().filter(|done| done.ended <= taken).count();
-    let late = old.proxy.writes().len() - before;
-    let of_new = new.proxy.writes().len();
-    drop(rivals);
-    world.lab.release(&namespace).await?;
-    Ok((before, of_new, late))
-}
-
-fn lease_taken(history: &[Done]) -> Option<Instant> {
-    let writes = history.iter().filter(|done| done.call.is_of_lease() && done.call.changes() && done.is_effective());
-    writes.map(|done| done.ended).next()
 }
 
 async fn too_early(world: &World<'_>) -> Result<Findings> {
@@ -165,7 +110,6 @@ async fn start_at_once(world: &World<'_>) -> Result<(usize, Vec<String>)> {
     let start = Start::new(&namespace);
     let rivals = try_join_all((0..3).map(|_| world.lab.start(&start))).await?;
     pool.wait(client, &namespace).await?;
-    // Who did not lead at first would be heard of by now.
     tokio::time::sleep(STOPPED).await;
     let mut held: Vec<(Instant, usize)> = Vec::new();
     for (index, rival) in rivals.iter().enumerate() {

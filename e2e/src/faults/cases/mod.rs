@@ -6,11 +6,13 @@ mod deletion;
 mod election;
 mod fields;
 mod half_open;
+mod hand_overs;
 mod isolation;
 mod load;
 mod manners;
 mod recovery;
 mod scale;
+mod split_brain;
 mod tampering;
 mod watches;
 
@@ -53,7 +55,8 @@ pub static ALL: &[Case] = &[
     answers::CASE,
     watches::CASE,
     election::LEADER_DIES,
-    election::SPLIT_BRAIN,
+    split_brain::CASE,
+    hand_overs::CASE,
     election::TOO_EARLY,
     isolation::CASE,
     deletion::CASE,
