@@ -4,7 +4,7 @@
 //! One record a namespace, changed by compare-and-set: the first word of a tenure takes it over, and each later one must find it as
 //! the last has left it, or follow a leader of a lower epoch.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use flow::keys;
 use queue::{Error, Records};
@@ -25,15 +25,19 @@ pub enum NotAnnounced {
 
 /// The record as this process left it.
 #[derive(Default)]
-pub struct Announced(Option<(u32, Kept)>);
+pub struct Announced {
+    /// With the epoch of the tenure.
+    kept: Option<(u32, Kept)>,
+    words: u64,
+}
 
 /// For people who look into the broker, too.
 #[derive(Serialize, Deserialize)]
 struct Word {
     by: String,
     removes: String,
-    /// Makes each word another one, since the same one would not be written again. Milliseconds since 1970.
-    at: u64,
+    /// Makes each word another one, since the same one would not be written again.
+    word: u64,
 }
 
 impl Announced {
@@ -45,14 +49,14 @@ impl Announced {
         by: &str,
         removes: String,
     ) -> Result<(), NotAnnounced> {
-        let mut kept = match self.0.take() {
+        let mut kept = match self.kept.take() {
             Some((of, kept)) if of == epoch => kept,
             _ => Kept::read::<Word>(records, keys::LEADER.to_owned()).await.map_err(NotAnnounced::Read)?.0,
         };
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let word = Word { by: by.to_owned(), removes, at: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) };
+        self.words += 1;
+        let word = Word { by: by.to_owned(), removes, word: self.words };
         let written = kept.write(records, &word, epoch).await.map_err(NotAnnounced::Keep);
-        self.0 = Some((epoch, kept));
+        self.kept = Some((epoch, kept));
         written
     }
 }
