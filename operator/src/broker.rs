@@ -99,6 +99,9 @@ impl Brokers {
         if let Some(broker) = open.get(namespace) {
             return Ok(Arc::clone(broker));
         }
+        // Opening makes what each connection needs, also of a namespace that is gone by now.
+        self.epoch()
+            .map_err(|error| Error::Store { action: "open a connection to the broker", source: error.into() })?;
         self.make_account(namespace).await?;
         let broker = jetstream::open(self.settings(namespace)).await?;
         let opened = Arc::new(Open { broker, made: Lock::default(), announced: Mutex::default() });

@@ -27,8 +27,9 @@ pub const CASE: Case = Case {
 const STOPPED: Duration = Duration::from_secs(5);
 /// Longest wait for anything here.
 const LONGEST: Duration = Duration::from_secs(60);
-/// What changes a stream or a consumer of the broker.
-const CHANGES: [&str; 4] = [".CREATE.", ".UPDATE.", ".DELETE.", ".PURGE."];
+/// What makes something at the broker where it is missing, and what changes or takes away what is there.
+const MADE: [&str; 1] = [".CREATE."];
+const CHANGED: [&str; 3] = [".UPDATE.", ".DELETE.", ".PURGE."];
 
 async fn run(world: &World<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
@@ -56,14 +57,18 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let lost = removals.iter().filter(|removal| removal.lying != 1).count();
     findings.figure("removals during which the leader was stopped", removals.len());
     findings.figure(
-        "changes of the old leaders at the broker before, and of their successors",
+        "what the old leaders changed at the broker before, and their successors",
         format!(
             "{} and {}",
             removals.iter().map(|removal| removal.before).sum::<usize>(),
             removals.iter().map(|removal| removal.of_new).sum::<usize>()
         ),
     );
-    findings.none("changes of old leaders at the broker after the hand-over", removals.len(), &late);
+    let said = format!("{} {}", late.len(), late.join(", "));
+    findings.check("what old leaders changed at the broker after the hand-over", said.trim(), late.is_empty());
+    // A connection that was being opened makes what each connection needs.
+    let made = removals.iter().map(|removal| removal.made).sum::<usize>();
+    findings.figure("what they made there where it was missing, or found", made);
     findings.check("pools that were made again and have lost a task", lost, lost == 0);
     Ok(findings)
 }
@@ -109,6 +114,7 @@ struct Removal {
     before: usize,
     of_new: usize,
     late: Vec<String>,
+    made: usize,
     /// Tasks in the stream of the pool that was made again.
     lying: u64,
 }
@@ -119,9 +125,9 @@ async fn in_the_middle_of_a_removal(world: &World<'_>, into: Duration) -> Result
     let leader = world.lab.leader(&start.lease, &rivals).await?;
     let (old, new) = (&rivals[leader], &rivals[1 - leader]);
     let (client, broker) = (&world.lab.client, &world.lab.broker);
-    let changes = |of: &str| -> Vec<String> {
+    let asked = |of: &str, calls: &[&str]| -> Vec<String> {
         let asked = broker.requests_of(of).into_iter();
-        asked.filter(|subject| CHANGES.iter().any(|change| subject.contains(change))).collect()
+        asked.filter(|subject| calls.iter().any(|call| subject.contains(call))).collect()
     };
     let pool = workload::pool("clerks", 0);
     pool.take(client, &namespace).await?;
@@ -136,13 +142,14 @@ async fn in_the_middle_of_a_removal(world: &World<'_>, into: Duration) -> Result
     pool.wait(client, &namespace).await?;
     broker.lay(&namespace, "clerks").await?;
     tokio::time::sleep(STOPPED).await;
-    let before = changes(&old.name);
+    let (before, made) = (asked(&old.name, &CHANGED), asked(&old.name, &MADE));
     old.process.signal("CONT")?;
     tokio::time::sleep(STOPPED).await;
     let removal = Removal {
         before: before.len(),
-        of_new: changes(&new.name).len(),
-        late: changes(&old.name).split_off(before.len()),
+        of_new: asked(&new.name, &CHANGED).len(),
+        late: asked(&old.name, &CHANGED).split_off(before.len()),
+        made: asked(&old.name, &MADE).len() - made.len(),
         lying: broker.lying(&namespace, "clerks").await?,
     };
     drop(rivals);
