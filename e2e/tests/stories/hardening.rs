@@ -98,7 +98,9 @@ fn open_ports(process: &Process) -> Result<BTreeSet<u16>> {
     Ok(ports)
 }
 
-/// What of a pod is wider than the restricted standard, read-only files and limits allow, in words.
+/// What of a pod is wider than the restricted standard, read-only files and limits allow, in words. The folders that end with a
+/// pod have no limit of their own: models, payloads and what is being parsed lie there, of which nobody knows the size, and a pod
+/// that exceeds such a limit is evicted with its work. What bounds them is the node's.
 pub fn loose(spec: &Value) -> Vec<String> {
     let mut loose = Vec::new();
     let pod = &spec["securityContext"];
