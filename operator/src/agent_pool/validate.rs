@@ -33,6 +33,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The name has letters that a Service and the gateway's files do not have.
+    #[error("the name \"{name}\" is not made of lower-case letters, digits and '-'; give the pool another one")]
+    NameNotPlain {
+        /// The name.
+        name: String,
+    },
     /// A claim does not exist.
     #[error(
         "template.volumes: there is no PersistentVolumeClaim \"{claim}\" in this namespace; make it, or name another"
@@ -90,6 +96,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NameTooLong { .. } => "NameTooLong",
+            Self::NameNotPlain { .. } => "NameNotPlain",
             Self::ClaimMissing { .. } => "ClaimMissing",
             Self::ClaimNotAllowed { .. } => "ClaimNotAllowed",
             Self::ReservedFolder { .. } => "ReservedFolder",
@@ -211,6 +218,9 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
     let name = pool.name_any();
     if name.len() > names::LONGEST_POOL {
         return Err(Error::NameTooLong { name });
+    }
+    if !names::is_plain(&name) {
+        return Err(Error::NameNotPlain { name });
     }
     for (volume, claim) in pool.spec.template.volumes.iter().zip(&found.claims) {
         match claim {

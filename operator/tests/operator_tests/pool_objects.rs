@@ -225,6 +225,10 @@ fn what_a_pool_cannot_have_is_said_with_what_to_do() {
     long.metadata.name = Some("n".repeat(58));
     let error = validate::pool(&long, &Dereferenced::default(), &config()).err().expect("it is refused");
     assert_eq!(error.reason(), "NameTooLong");
+    let mut dotted = pool(json!({}));
+    dotted.metadata.name = Some("clerks.normal".to_owned());
+    let error = validate::pool(&dotted, &Dereferenced::default(), &config()).err().expect("it is refused");
+    assert!(error.reason() == "NameNotPlain" && error.to_string().contains("clerks.normal"), "{error}");
 }
 
 #[test]

@@ -287,12 +287,8 @@ fn names(namespace: &str, elsewhere: &str) -> Vec<Attack> {
         named("another's address", json!({"name": "ledger"}), Says("Ready", "False", "NameTaken")),
         named("all subjects", json!({"name": ">"}), Refused("metadata.name")),
         named("a subject of another", json!({"name": "*.normal"}), Refused("metadata.name")),
-        // A name with dots makes no Service; at the broker it is one word.
-        named(
-            "a pool below another",
-            json!({"name": "clerks.normal"}),
-            Says("Ready", "Unknown", "clerks.normal-agents"),
-        ),
+        // A gateway that was told of one would not start, and serve nobody.
+        named("a pool below another", json!({"name": "clerks.normal"}), Says("Ready", "False", "NameNotPlain")),
         named("the gateway's labels", json!({"name": "labelled", "labels": gateway}), Taken),
         named("annotations of pods", json!({"name": "annotated", "annotations": annotations}), Taken),
         named(
@@ -326,8 +322,11 @@ fn pipelines(elsewhere: &str) -> Vec<Attack> {
     let knowledge = |uri: &str| with("knowledge", json!([{"name": "k", "embedder": "m", "uri": uri}]));
     let mut wild = pipeline("all records", with("suspend", json!(true)), Refused("metadata.name"));
     wild.object["metadata"]["name"] = json!("letters.>");
+    let mut below = pipeline("a pipeline below another", by("clerks"), Says("Accepted", "False", "NameNotPlain"));
+    below.object["metadata"]["name"] = json!("letters.tasks");
     vec![
         wild,
+        below,
         pipeline("another namespace's pool", by(&format!("{elsewhere}/theirs")), Says("PoolsReady", "False", "theirs")),
         pipeline("all pools", by(">"), Says("PoolsReady", "False", ">")),
         pipeline("the gateway's own tasks", by("_results"), Says("PoolsReady", "False", "_results")),
