@@ -5,8 +5,8 @@
 
 use std::{fs, io, path::Path};
 
-/// How the variables of the store of payloads begin.
-const OWN_VARIABLES: &str = "AWS_";
+/// How the variables of the store of payloads begin, and the process's own, of which one may hold the password of a cache.
+const OWN_VARIABLES: [&str; 2] = ["AWS_", "DOCKET_"];
 /// Where the process's own secrets lie, and what shows its environment.
 const OWN_FOLDERS: [&str; 5] =
     ["/etc/docket", "/etc/docket-nats", "/etc/docket-tokens", "/var/run/secrets/kubernetes.io", "/proc"];
@@ -16,7 +16,7 @@ const OWN_FOLDERS: [&str; 5] =
 /// # Errors
 /// In words: it is not set, or it is the process's own.
 pub fn variable(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    if name.starts_with(OWN_VARIABLES) {
+    if OWN_VARIABLES.iter().any(|own| name.starts_with(own)) {
         return Err(format!("the variable {name} is the process's own, and is sent to nobody; name another"));
     }
     variable(name).ok_or_else(|| format!("the variable {name} is not set"))
@@ -29,7 +29,7 @@ pub fn variable(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result
 pub fn file(path: &Path) -> io::Result<Vec<u8>> {
     let real = fs::canonicalize(path)?;
     let own = |folder: &&str| fs::canonicalize(folder).is_ok_and(|folder| real.starts_with(folder));
-    if OWN_FOLDERS.iter().any(|folder| own(&folder)) {
+    if OWN_FOLDERS.iter().any(own) {
         let problem = "it is one of the process's own files, and is sent to nobody; name another";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }

@@ -166,7 +166,7 @@ pub enum Dtype {
     .message("set exactly one of catalog, file, http, openai"))]
 pub struct ModelSource {
     /// Name of an entry of the model catalogue (`docket model list`).
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9]"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalog: Option<String>,
     /// Folder or file on the agent's own disk.

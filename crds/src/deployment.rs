@@ -137,10 +137,12 @@ pub enum TaintEffect {
 ///
 /// The keys of the Secret `NAME-agents`, where the pool is called NAME and the Secret exists, are variables of the
 /// agents' environment: keys of providers belong there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.priorityClassName) || !self.priorityClassName.startsWith('system-')")
+    .message("classes that begin with system- are for the cluster itself; name another").field_path(".priorityClassName"))]
 pub struct PodTemplate {
-    /// Variables of the agents' environment, beside those of the Secret NAME-agents.
+    /// Variables of the agents' environment, beside those of the Secret NAME-agents; values are taken as they are written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -212,7 +214,7 @@ pub struct Volume {
     /// Name of the PersistentVolumeClaim.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub claim: String,
-    /// Where it is mounted. Default: /var/lib/docket for `state`, /volumes/NAME for others.
+    /// Where it is mounted, apart from folders of the system. Default: /var/lib/docket for `state`, /volumes/NAME for others.
     #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[A-Za-z0-9_./-]+$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount_path: Option<String>,

@@ -35,6 +35,6 @@ pub use installation::{
 };
 pub use namespace::{Cluster, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
-pub use processes::crash;
+pub use processes::{Process, crash, processes_of};
 pub use servers::Leaders;
 pub use steps::Steps;

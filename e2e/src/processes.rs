@@ -1,20 +1,55 @@
-//! Kills a pod's processes from outside, as a fault of the machine would: no signal before, no API call.
+//! The processes of a pod's containers, as their node sees them. This needs to run on the node.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 
-/// Sends SIGKILL to every process of a pod's containers; the kubelet starts the containers again. Which ones they are is told
-/// by their cgroup, so this needs to run on the node.
-pub fn crash(pod: &DynamicObject) -> Result<()> {
-    let containers: Vec<String> = pod.data["status"]["containerStatuses"]
+/// A process of a container.
+pub struct Process {
+    /// The pod's container.
+    pub container: String,
+    number: String,
+    folder: PathBuf,
+}
+
+impl Process {
+    /// What a file of its folder in `/proc` says.
+    pub fn read(&self, file: &str) -> Result<String> {
+        let path = self.folder.join(file);
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// A variable of the environment that it began with.
+    pub fn variable(&self, name: &str) -> Result<Option<String>> {
+        let environment = self.read("environ")?;
+        let mut variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
+        Ok(variables.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
+    }
+
+    /// The root of the files that it sees.
+    pub fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+}
+
+/// The processes of a pod's containers. Which ones they are is told by their cgroup.
+pub fn processes_of(pod: &DynamicObject) -> Result<Vec<Process>> {
+    let containers: Vec<(String, String)> = pod.data["status"]["containerStatuses"]
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|status| status["containerID"].as_str()?.split("//").nth(1).map(str::to_owned))
+        .filter_map(|status| {
+            let identity = status["containerID"].as_str()?.split("//").nth(1)?;
+            Some((identity.to_owned(), status["name"].as_str()?.to_owned()))
+        })
         .collect();
-    let mut killed = 0;
+    let mut processes = Vec::new();
     for entry in fs::read_dir("/proc").context("list processes")?.flatten() {
         let number = entry.file_name().to_string_lossy().into_owned();
         if !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -22,11 +57,23 @@ pub fn crash(pod: &DynamicObject) -> Result<()> {
         }
         // A process may end while it is looked at.
         let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        if containers.iter().any(|container| groups.contains(container.as_str())) {
-            let ended = Command::new("kill").args(["-KILL", &number]).status().context("run kill")?;
-            killed += u32::from(ended.success());
+        if let Some((_, container)) = containers.iter().find(|(identity, _)| groups.contains(identity.as_str())) {
+            let folder = Path::new("/proc").join(&number);
+            processes.push(Process { container: container.clone(), number, folder });
         }
     }
-    ensure!(killed > 0, "pod {:?} has no process here", pod.metadata.name);
+    ensure!(!processes.is_empty(), "pod {:?} has no process here", pod.metadata.name);
+    Ok(processes)
+}
+
+/// Sends SIGKILL to every process of a pod's containers, as a fault of the machine would: no signal before, no API call. The
+/// kubelet starts the containers again.
+pub fn crash(pod: &DynamicObject) -> Result<()> {
+    let mut killed = 0;
+    for process in processes_of(pod)? {
+        let ended = Command::new("kill").args(["-KILL", &process.number]).status().context("run kill")?;
+        killed += u32::from(ended.success());
+    }
+    ensure!(killed > 0, "no process of pod {:?} could be killed", pod.metadata.name);
     Ok(())
 }

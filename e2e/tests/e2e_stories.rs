@@ -4,14 +4,20 @@
 mod alone;
 #[path = "stories/bad_objects.rs"]
 mod bad_objects;
+#[path = "stories/canaries.rs"]
+mod canaries;
 #[path = "stories/credentials.rs"]
 mod credentials;
 #[path = "stories/deletion.rs"]
 mod deletion;
+#[path = "stories/deputy/mod.rs"]
+mod deputy;
 #[path = "stories/devices.rs"]
 mod devices;
 #[path = "stories/documents.rs"]
 mod documents;
+#[path = "stories/hardening.rs"]
+mod hardening;
 #[path = "stories/kills.rs"]
 mod kills;
 #[path = "stories/letters.rs"]

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     context::Context,
     difference::{difference, holds},
-    names::{APPLIED_ANNOTATION, FIELD_MANAGER, STATUS_MANAGER, digest},
+    names::{ALLOWED, ALLOWED_LABEL, APPLIED_ANNOTATION, FIELD_MANAGER, STATUS_MANAGER, digest},
 };
 
 /// Longest wait for one answer of the API server.
@@ -46,6 +46,22 @@ pub enum Error {
         action: &'static str,
         /// With what.
         object: String,
+    },
+    /// An object is there that somebody else made. It stays as it is: whoever writes a pool chooses how its objects are called,
+    /// and need not have a right to those of others. Their owner, or the pool's author, can fix it.
+    #[error(
+        "{object} is there and was not made by Docket: give the pool another name, or let Docket have it with \
+         `kubectl label --namespace {namespace} {kind} {name} {ALLOWED_LABEL}={ALLOWED}`"
+    )]
+    NotOurs {
+        /// What it is.
+        object: String,
+        /// Its kind, in small letters.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
     },
     /// The API server refused. The message says whether the cluster's administrator or the object's author can fix it.
     #[error("failed to {action} {object}")]
@@ -150,6 +166,28 @@ impl Child {
         format!("{} {}/{}", self.resource.kind, self.namespace, self.name)
     }
 
+    /// Whether an object of its name is somebody else's. What a namespace has for all belongs to no single object, and has
+    /// names that nobody chooses.
+    pub fn is_taken(&self, live: &Value) -> bool {
+        let metadata = &live["metadata"];
+        let managers = metadata["managedFields"].as_array();
+        let is_made = managers.into_iter().flatten().any(|fields| fields["manager"] == FIELD_MANAGER)
+            // A backup that was played back keeps no managers.
+            || metadata["annotations"][APPLIED_ANNOTATION].is_string();
+        self.object["metadata"]["ownerReferences"].is_array()
+            && !is_made
+            && metadata["labels"][ALLOWED_LABEL] != ALLOWED
+    }
+
+    fn not_ours(&self) -> Error {
+        Error::NotOurs {
+            object: self.shown(),
+            kind: self.resource.kind.to_lowercase(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
     /// What is wanted.
     pub fn object(&self) -> &Value {
         &self.object
@@ -238,6 +276,9 @@ async fn converge_from(
 ) -> Result<Value, Error> {
     let api = child.api(&ctx.client);
     let wanted = child.with_digest();
+    if live.is_some_and(|live| child.is_taken(live)) {
+        return Err(child.not_ours());
+    }
     if let Some(live) = live
         && live["metadata"]["deletionTimestamp"].is_null()
         && holds(live, &wanted)

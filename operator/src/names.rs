@@ -63,6 +63,17 @@ pub fn agents(pool: &str) -> String {
 /// Longest name of a pool: what is made of it names a Service, which is a DNS label.
 pub const LONGEST_POOL: usize = 63 - "-agents".len();
 
+/// Whether a pool or a pipeline can work under this name. Kubernetes allows dots and more letters; the gateway's files do not, and
+/// it would start with none of them for one that it cannot read.
+pub fn is_plain(name: &str) -> bool {
+    let is_end = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && bytes.iter().all(|byte| is_end(byte) || *byte == b'-')
+        && bytes.first().is_some_and(is_end)
+        && bytes.last().is_some_and(is_end)
+}
+
 /// The two kinds of pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {

@@ -118,6 +118,7 @@ impl Error {
             Self::Dereference(_) => "ReadFailed",
             Self::Validate(error) => error.reason(),
             Self::Apply(apply::Error::NotLeading) | Self::Status(_) => "NotLeading",
+            Self::Apply(apply::Error::NotOurs { .. }) => "NameTaken",
             Self::Apply(_) | Self::Deployment(_) => "ApplyFailed",
             Self::Overtaken => "Overtaken",
             Self::Cleanup(broker::RemoveError::NotLeading) => "NotLeading",
@@ -336,7 +337,7 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
             tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "left alone");
             Action::await_change()
         }
-        Error::Validate(_) => Action::requeue(RETRY * 3),
+        Error::Validate(_) | Error::Apply(apply::Error::NotOurs { .. }) => Action::requeue(RETRY * 3),
         _ if error.is_of_a_leaving_namespace() => Action::requeue(RETRY),
         _ => {
             tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "failed, trying again");

@@ -14,7 +14,7 @@ use super::{
     validate,
 };
 use crate::{
-    chain,
+    apply, chain,
     condition::{self, Observed, State},
     names::{self, Component},
 };
@@ -125,7 +125,7 @@ fn failed(error: &Error) -> Vec<Observed> {
     let (reason, message) = (error.reason(), chain(error));
     let state = match error {
         // What is there goes on as it is.
-        Error::Validate(_) => State::False,
+        Error::Validate(_) | Error::Apply(apply::Error::NotOurs { .. }) => State::False,
         _ => State::Unknown,
     };
     vec![

@@ -33,6 +33,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The name has letters that a Service and the gateway's files do not have.
+    #[error("the name \"{name}\" is not made of lower-case letters, digits and '-'; give the pool another one")]
+    NameNotPlain {
+        /// The name.
+        name: String,
+    },
     /// A claim does not exist.
     #[error(
         "template.volumes: there is no PersistentVolumeClaim \"{claim}\" in this namespace; make it, or name another"
@@ -52,6 +58,15 @@ pub enum Error {
         /// The claim.
         claim: String,
     },
+    /// A claim would lie over what the agents' program or the operator put there.
+    #[error(
+        "template.volumes: a claim cannot be mounted at \"{path}\": name a folder without . and .., that neither holds nor \
+         lies in a folder of the system or of Docket, such as /volumes/NAME"
+    )]
+    ReservedFolder {
+        /// Where it was to be mounted.
+        path: String,
+    },
     /// A limit is below its request.
     #[error("template.resources: the request of {what} ({request}) is more than its limit ({limit})")]
     RequestAboveLimit {
@@ -62,8 +77,8 @@ pub enum Error {
         /// The limit.
         limit: String,
     },
-    /// A variable is one that the operator sets.
-    #[error("template.env: \"{name}\" is set by the operator; remove it")]
+    /// A variable is one that the operator sets, or that says whom the process trusts with its own secrets.
+    #[error("template.env: \"{name}\" is not for pools: the operator alone says what it is; remove it")]
     ReservedVariable {
         /// Its name.
         name: String,
@@ -81,8 +96,10 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NameTooLong { .. } => "NameTooLong",
+            Self::NameNotPlain { .. } => "NameNotPlain",
             Self::ClaimMissing { .. } => "ClaimMissing",
             Self::ClaimNotAllowed { .. } => "ClaimNotAllowed",
+            Self::ReservedFolder { .. } => "ReservedFolder",
             Self::RequestAboveLimit { .. } => "RequestAboveLimit",
             Self::ReservedVariable { .. } => "ReservedVariable",
             Self::Scaling { .. } => "ScalingInvalid",
@@ -90,17 +107,17 @@ impl Error {
     }
 }
 
-/// Variables of agents whose value follows from what they are.
-const RESERVED: [&str; 8] = [
-    "DOCKET_CONFIG",
-    "DOCKET_NAME",
-    "DOCKET_ADVERTISE",
-    "DOCKET_STATE",
-    "DOCKET_MODELS",
-    "DOCKET_NATS",
-    "DOCKET_UNSAFE_FAULTS",
-    "DOCKET_POOL",
-];
+/// Variables whose value follows from what agents are.
+const RESERVED: [&str; 2] = ["POD_IP", "TMPDIR"];
+/// How others begin: settings of the process, of its store of payloads, and of the loader of its program. The author of a pool
+/// would else say to whom the credentials of the broker and of the store are shown, which are none of theirs.
+const RESERVED_BEGINNINGS: [&str; 3] = ["DOCKET_", "AWS_", "LD_"];
+/// Of these, what is for pools: caches, logs and threads.
+const FREE: [&str; 4] = ["DOCKET_REDIS", "DOCKET_REDIS_TIMEOUT", "DOCKET_LOG", "DOCKET_THREADS"];
+
+/// Folders of the agents' program and of what the operator mounts.
+const RESERVED_FOLDERS: [&str; 12] =
+    ["/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var/run"];
 
 /// A pool that can be built.
 pub struct ValidatedPool {
@@ -202,6 +219,9 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
     if name.len() > names::LONGEST_POOL {
         return Err(Error::NameTooLong { name });
     }
+    if !names::is_plain(&name) {
+        return Err(Error::NameNotPlain { name });
+    }
     for (volume, claim) in pool.spec.template.volumes.iter().zip(&found.claims) {
         match claim {
             Claim::Allowed => {}
@@ -209,7 +229,11 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
             Claim::NotAllowed => return Err(Error::ClaimNotAllowed { claim: volume.claim.clone() }),
         }
     }
-    if let Some(variable) = pool.spec.template.env.iter().find(|variable| RESERVED.contains(&variable.name.as_str())) {
+    let paths = pool.spec.template.volumes.iter().filter_map(|volume| volume.mount_path.as_deref());
+    if let Some(path) = paths.into_iter().find(|path| is_reserved_folder(path)) {
+        return Err(Error::ReservedFolder { path: path.to_owned() });
+    }
+    if let Some(variable) = pool.spec.template.env.iter().find(|variable| is_reserved(&variable.name)) {
         return Err(Error::ReservedVariable { name: variable.name.clone() });
     }
     if let Some(scaling) = &pool.spec.scaling {
@@ -233,6 +257,21 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
         placement: Placement::default(),
         name,
     })
+}
+
+fn is_reserved(variable: &str) -> bool {
+    let begins = RESERVED_BEGINNINGS.iter().any(|beginning| variable.starts_with(beginning));
+    RESERVED.contains(&variable) || begins && !FREE.contains(&variable)
+}
+
+/// Whether a claim must not be mounted there. A path with `..` or an empty part has more names than one, and counts as reserved.
+fn is_reserved_folder(path: &str) -> bool {
+    let within = |path: &str, folder: &str| {
+        path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."))
+        || RESERVED_FOLDERS.iter().any(|folder| within(path, folder) || within(folder, path))
 }
 
 fn reaches_others(source: &ModelSource) -> bool {

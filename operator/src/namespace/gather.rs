@@ -9,7 +9,7 @@ use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 use crate::{
     apply::{Error, within},
     context::Context,
-    names::GATEWAY,
+    names::{GATEWAY, is_plain},
 };
 
 /// A namespace as it was read.
@@ -46,8 +46,8 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let metas = pools.iter().map(Resource::meta).chain(pipelines.iter().map(Resource::meta));
     let staying = metas.filter(|meta| meta.deletion_timestamp.is_none()).count();
     // One that is being deleted still works what is in flight.
-    let pools: BTreeMap<String, AgentPoolSpec> =
-        pools.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool.spec)).collect();
+    let readable = pools.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool.spec));
+    let pools: BTreeMap<String, AgentPoolSpec> = readable.filter(|(name, _)| is_plain(name)).collect();
     let is_closed = |pipeline: &&DeserializeGuard<Pipeline>| pipeline.meta().deletion_timestamp.is_some();
     let closed = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
     let served = served_now(ctx, namespace).await?;
@@ -77,7 +77,7 @@ pub fn serves(
     now: Option<&PipelineSpec>,
     pools: &BTreeMap<String, AgentPoolSpec>,
 ) -> Option<PipelineSpec> {
-    let works = |spec: &&PipelineSpec| flow::compile(name, 1, spec, pools).is_ok();
+    let works = |spec: &&PipelineSpec| is_plain(name) && flow::compile(name, 1, spec, pools).is_ok();
     written.filter(works).or_else(|| now.filter(works)).cloned()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::{AgentPool, AgentPoolSpec, Pipeline};
+use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
 use flow::{Plan, Problem};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
@@ -12,7 +12,7 @@ use crate::{
     apply::{Error, within},
     condition::{self, State},
     context::Context,
-    names::agents,
+    names::{agents, is_plain},
     watching::namespace_of,
 };
 
@@ -53,12 +53,17 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let namespace = namespace_of(pipeline);
     let api: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), &namespace);
     let list = within("list", format!("AgentPools in {namespace}"), api.list(&ListParams::default())).await?;
-    let pools: BTreeMap<String, AgentPool> =
-        list.items.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool)).collect();
+    let pools: BTreeMap<String, AgentPool> = list
+        .items
+        .into_iter()
+        .filter_map(|pool| pool.0.ok())
+        .map(|pool| (pool.name_any(), pool))
+        .filter(|(name, _)| is_plain(name))
+        .collect();
     let specs: BTreeMap<String, AgentPoolSpec> =
         pools.iter().map(|(name, pool)| (name.clone(), pool.spec.clone())).collect();
     let generation = u64::try_from(pipeline.metadata.generation.unwrap_or_default()).unwrap_or_default();
-    let plan = flow::compile(&pipeline.name_any(), generation, &pipeline.spec, &specs);
+    let plan = plan(&pipeline.name_any(), generation, &pipeline.spec, &specs);
     let gateway = serving::of(ctx, pipeline, &specs).await?;
     let broker = match ctx.brokers.make_pipeline(&namespace, &pipeline.name_any()).await {
         Ok(()) => ctx.brokers.agents(&namespace).await.map(drop),
@@ -67,6 +72,21 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let broker = broker.map_err(|error| crate::chain(&error));
     let named = named_pools(pipeline).map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
     Ok(Found { pools: named, gateway, plan, broker })
+}
+
+/// The plan of a pipeline, or what is wrong with how it is written.
+pub fn plan(
+    name: &str,
+    generation: u64,
+    spec: &PipelineSpec,
+    pools: &BTreeMap<String, AgentPoolSpec>,
+) -> Result<Plan, Vec<Problem>> {
+    if is_plain(name) {
+        return flow::compile(name, generation, spec, pools);
+    }
+    let message =
+        format!("\"{name}\" is not made of at most 63 lower-case letters, digits and '-'; give it another name");
+    Err(vec![Problem { field: "metadata.name".to_owned(), message, reason: "NameNotPlain" }])
 }
 
 /// Whether one of a pipeline's pools still has agents that are not on their way out.

@@ -18,5 +18,8 @@ fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {
     assert_eq!(serves("x", Some(&bad), Some(&other), &pools), Some(other.clone()));
     assert_eq!(serves("x", None, Some(&other), &pools), Some(other));
     assert_eq!(serves("x", Some(&bad), None, &pools), None);
+    for unread in ["x.y", "x.", "-x", "X", &"x".repeat(64)] {
+        assert_eq!(serves(unread, Some(&good), None, &pools), None, "a gateway that is told {unread} reads nothing");
+    }
     assert_eq!(serves("x", Some(&good), Some(&good), &BTreeMap::new()), None, "its pool is gone");
 }

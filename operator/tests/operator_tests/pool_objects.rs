@@ -211,12 +211,59 @@ fn what_a_pool_cannot_have_is_said_with_what_to_do() {
     );
     let resources = json!({"template": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}});
     assert_eq!(refused(resources, &[]).0, "RequestAboveLimit");
-    let reserved = json!({"template": {"env": [{"name": "DOCKET_UNSAFE_FAULTS", "value": "x"}]}});
-    assert_eq!(refused(reserved, &[]).0, "ReservedVariable");
+    for name in ["DOCKET_UNSAFE_FAULTS", "DOCKET_PAYLOADS", "AWS_ENDPOINT_URL", "LD_PRELOAD", "POD_IP", "TMPDIR"] {
+        let reserved = json!({"template": {"env": [{"name": name, "value": "x"}]}});
+        let (reason, message) = refused(reserved, &[]);
+        assert!(reason == "ReservedVariable" && message.contains(name), "{message}");
+    }
+    for path in ["/etc/docket-tokens", "/etc/docket/..", "//etc", "/data/./x", "/var", "/usr/lib/", "/tmp/x", "/proc"] {
+        let volume = json!({"template": {"volumes": [{"name": "a", "claim": "mine", "mountPath": path}]}});
+        let (reason, message) = refused(volume, &[Claim::Allowed]);
+        assert!(reason == "ReservedFolder" && message.contains(path), "{message}");
+    }
     let mut long = pool(json!({}));
     long.metadata.name = Some("n".repeat(58));
     let error = validate::pool(&long, &Dereferenced::default(), &config()).err().expect("it is refused");
     assert_eq!(error.reason(), "NameTooLong");
+    let mut dotted = pool(json!({}));
+    dotted.metadata.name = Some("clerks.normal".to_owned());
+    let error = validate::pool(&dotted, &Dereferenced::default(), &config()).err().expect("it is refused");
+    assert!(error.reason() == "NameNotPlain" && error.to_string().contains("clerks.normal"), "{error}");
+}
+
+#[test]
+fn what_is_of_no_other_is_left_to_pools() {
+    let names = ["RUST_LOG", "DOCKET_LOG", "DOCKET_REDIS", "HTTPS_PROXY", "MY_AWS_KEY"];
+    let paths = ["/data", "/var/lib/docket/", "/etcetera", "/volumes/etc", "/models/own"];
+    let environment = names.map(|name| json!({"name": name}));
+    let volumes = paths.map(|path| json!({"name": "a", "claim": "mine", "mountPath": path}));
+    let spec = json!({"template": {"env": environment, "volumes": volumes}});
+    let found = Dereferenced { claims: vec![Claim::Allowed; 5], ..Dereferenced::default() };
+    assert_eq!(validate::pool(&pool(spec), &found, &config()).err(), None);
+}
+
+#[test]
+fn a_variable_cannot_take_the_value_of_another() {
+    let written = "$(AWS_SECRET_ACCESS_KEY) costs 5$ or $$";
+    let pool = pool(json!({"template": {"env": [{"name": "MINE", "value": written}]}}));
+    let environment = pod(&pool)["containers"][0]["env"].clone();
+    let built = environment.as_array().into_iter().flatten().find(|variable| variable["name"] == "MINE");
+    // Of two signs Kubernetes makes one, and looks for no name behind it.
+    let built = built.and_then(|variable| variable["value"].as_str()).unwrap_or_default();
+    assert_eq!(built, "$$(AWS_SECRET_ACCESS_KEY) costs 5$$ or $$$$");
+}
+
+#[test]
+fn an_object_that_somebody_else_made_is_not_taken() {
+    let prepared = build::all(&validated(&pool(json!({}))));
+    for child in prepared.before.iter().chain([&prepared.deployment]) {
+        let with = |metadata: Value| child.is_taken(&json!({"metadata": metadata}));
+        assert!(with(json!({})), "{}", child.shown());
+        assert!(with(json!({"managedFields": [{"manager": "helm"}], "labels": {"docket.dev/agents": "refused"}})));
+        assert!(!with(json!({"managedFields": [{"manager": "helm"}, {"manager": "docket-operator"}]})));
+        assert!(!with(json!({"annotations": {"docket.dev/applied": "a digest"}})), "as it comes from a backup");
+        assert!(!with(json!({"labels": {"docket.dev/agents": "allowed"}})), "its owner gave it");
+    }
 }
 
 #[test]

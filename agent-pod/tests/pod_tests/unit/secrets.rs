@@ -10,7 +10,7 @@ fn a_variable_is_what_it_holds_unless_it_is_the_processes_own() {
     assert_eq!(secrets::variable("EXAMPLE_KEY", environment), Ok("what EXAMPLE_KEY holds".to_owned()));
     let unset = secrets::variable("UNSET", environment).expect_err("it is not there");
     assert!(unset.contains("UNSET is not set"), "{unset}");
-    for own in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+    for own in ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "DOCKET_REDIS"] {
         let refused = secrets::variable(own, environment).expect_err("it is the store's");
         assert!(refused.contains(own) && refused.contains("name another"), "{refused}");
         assert!(!refused.contains("holds"), "{refused}");

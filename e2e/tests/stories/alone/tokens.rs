@@ -44,9 +44,37 @@ async fn tell(cluster: &Cluster) -> Result<()> {
     })
     .await?;
     ensure!(door.ask(&clerk).await? == 200, "it is not let in any more");
+    a_pods_token_ends_with_its_pod(cluster, &door).await?;
 
     cluster.delete(Kind::ServiceAccount, "clerk").await?;
     door.answers(&clerk, 401, REVOKED).await.context("the token of a deleted ServiceAccount")
+}
+
+/// A token that was made for a pod counts while there is that pod, and a copy that was taken of it ends with the pod: neither
+/// the account nor its next pod keeps it alive.
+async fn a_pods_token_ends_with_its_pod(cluster: &Cluster, door: &Door) -> Result<()> {
+    let pod = cluster.labelled(Kind::Pod, "docket.dev/pool=clerks").await?.pop().context("the pool has no pod")?;
+    let name = pod.metadata.name.unwrap_or_default();
+    let bound = |audience| {
+        let pod = ["--bound-object-kind", "Pod", "--bound-object-name", &name].map(str::to_owned);
+        let command = ["create", "token", "clerks-agents", "--audience", audience].map(str::to_owned);
+        command.into_iter().chain(pod).collect::<Vec<_>>()
+    };
+    let made = async |audience| {
+        let command = bound(audience);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        Ok::<_, anyhow::Error>(cluster.kubectl(&command, "").await?.trim().to_owned())
+    };
+    let (captured, elsewhere) = (made("docket").await?, made("another").await?);
+    door.answers(&captured, 200, REVOKED).await.context("the token of a pod")?;
+    ensure!(door.ask(&elsewhere).await? == 401, "a pod's token for another audience was let in");
+
+    // At once: what is measured is not how long an agent takes to finish.
+    cluster.kubectl(&["delete", "pod", &name, "--grace-period", "1"], "").await?;
+    cluster.wait_gone(Kind::Pod, &name).await?;
+    door.answers(&captured, 401, REVOKED).await.context("the token of a deleted pod")?;
+    let still = token(cluster, "clerks-agents", "docket").await?;
+    door.answers(&still, 200, REVOKED).await.context("another token of the pod's account")
 }
 
 /// A token that the API server makes, as `kubectl create token` asks for it.

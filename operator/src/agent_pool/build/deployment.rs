@@ -119,7 +119,7 @@ fn agent(pool: &ValidatedPool) -> Container {
     };
     let written = pool.spec.template.env.iter().map(|variable| EnvVar {
         name: variable.name.clone(),
-        value: Some(variable.value.clone()),
+        value: Some(literal(&variable.value)),
         value_from: None,
     });
     Container {
@@ -132,6 +132,12 @@ fn agent(pool: &ValidatedPool) -> Container {
         volume_mounts: Some(mounts(pool)),
         ..pods::container(&pool.config, Some(&probes))
     }
+}
+
+/// A value that stays as it is written. Kubernetes would put another variable's in the place of `$(NAME)`, those of Secrets
+/// too, and an agent shows its own secrets to nobody only as long as they have their own names.
+fn literal(value: &str) -> String {
+    value.replace('$', "$$")
 }
 
 /// Fetches the models before the agent starts, where the image does not hold them.
