@@ -60,6 +60,26 @@ async fn namespaced_it_works_where_it_is_told_and_has_no_right_elsewhere() -> Re
     monitors(&["delete", "--filename", "e2e/manifests/pod-monitors.yaml"]).await
 }
 
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn namespaced_a_namespace_that_goes_before_its_pools_is_let_go_by_a_right_in_the_cluster() -> Result<()> {
+    let client = connect().await?;
+    remove(&client, Installation::Helm).await?;
+    with_namespace_only(async |cluster| {
+        let namespaces = format!("watchNamespaces={{{}}}", cluster.namespace);
+        helm(&client, &["scope=Namespaced", &namespaces]).await?;
+        cluster.apply_file("e2e/manifests/letters.yaml").await?;
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
+        cluster.kubectl(&["delete", "namespace", &cluster.namespace, "--wait=false"], "").await?;
+        // Without it nobody takes the finalizers away, and nothing can be made in a namespace that is going.
+        cluster.kubectl(&["wait", "--for=delete", "role/docket-operator", "--timeout", "120s"], "").await?;
+        helm(&client, &["scope=Cluster"]).await?;
+        cluster.delete_namespace().await
+    })
+    .await?;
+    remove(&client, Installation::Helm).await
+}
+
 /// Two namespaces that are served, and one that is not.
 struct Team<'a> {
     first: &'a Cluster,
@@ -111,7 +131,6 @@ async fn served(cluster: &Cluster) -> Result<Gateway> {
     cluster.apply_file("e2e/manifests/scaled.yaml").await?;
     cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await?;
     cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
-    cluster.wait(Kind::AgentPool, "clerks", condition("Ready", "True")).await?;
     let gateway = cluster.gateway().await?;
     gateway.serves("letters", true).await?;
     Ok(gateway)
