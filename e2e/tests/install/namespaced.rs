@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
-async fn namespaced_it_works_where_it_is_told_and_has_no_right_elsewhere() -> Result<()> {
+async fn it_works_where_it_is_told_and_has_no_right_elsewhere() -> Result<()> {
     let client = connect().await?;
     remove(&client, Installation::Helm).await?;
     // With the kind that pools have an object of where the cluster knows it: no right is left untried.
@@ -62,7 +62,7 @@ async fn namespaced_it_works_where_it_is_told_and_has_no_right_elsewhere() -> Re
 
 #[tokio::test]
 #[ignore = "needs cluster"]
-async fn namespaced_a_namespace_that_goes_before_its_pools_is_let_go_by_a_right_in_the_cluster() -> Result<()> {
+async fn a_namespace_that_goes_before_its_pools_is_let_go_by_a_right_in_the_cluster() -> Result<()> {
     let client = connect().await?;
     remove(&client, Installation::Helm).await?;
     with_namespace_only(async |cluster| {
