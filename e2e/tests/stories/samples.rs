@@ -43,7 +43,9 @@ async fn stands(cluster: &Cluster, sample: &Path) -> Result<()> {
     for pool in cluster.all(Kind::AgentPool).list(&ListParams::default()).await.context("list the pools")? {
         let pool = wait(&cluster.all(Kind::AgentPool), &pool.name_any(), &says_how_it_stands(), SOON).await?;
         let pool = pool.context("a pool has gone")?;
-        ensure!(condition_of(&pool, "Ready").is_some(), "the pool has no condition Ready: {:#}", pool.data["status"]);
+        for kind in ["Ready", "Schedulable", "ModelsLoaded"] {
+            ensure!(condition_of(&pool, kind).is_some(), "the pool has no condition {kind}: {:#}", pool.data["status"]);
+        }
     }
     let pipelines = cluster.all(Kind::Pipeline).list(&ListParams::default()).await.context("list the pipelines")?;
     ensure!(!pipelines.items.is_empty(), "it has no pipeline");
