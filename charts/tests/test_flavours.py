@@ -80,6 +80,8 @@ class Charts(unittest.TestCase):
     def test_the_notes_fit_what_was_installed(self):
         self.assertIn("of every namespace", notes())
         self.assertIn("Pipelines of: a, b.", notes("scope=Namespaced", "watchNamespaces={a,b}"))
+        self.assertIn("Role goes with it", notes("scope=Namespaced"))
+        self.assertNotIn("Role goes with it", notes())
         self.assertIn("NATS has one server", notes("nats.replicas=1"))
         self.assertNotIn("NATS has one server", notes())
         self.assertIn("for trying out", notes("nats.storage.type=EmptyDir"))

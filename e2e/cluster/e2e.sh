@@ -64,6 +64,8 @@ begin() {
 e2e/cluster/down.sh --name "$name"
 trap finish EXIT
 e2e/cluster/up.sh --name "$name"
+# Here the operator makes PodMonitors and is asked whether it uses its rights; the other clusters do not know the kind.
+e2e/cluster/run.sh --name "$name" kubectl apply --server-side --filename e2e/manifests/pod-monitors.yaml
 
 if [[ -n ${E2E_STORY-} ]]; then
     # Those of installation take Docket away, and tell where no other does.

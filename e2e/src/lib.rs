@@ -22,7 +22,7 @@ mod processes;
 mod servers;
 mod steps;
 
-pub use audit::{AuditLog, Right, granted_to};
+pub use audit::{AuditLog, Granted, Request, Right, granted_to, unused};
 pub use broker::{Broker, Delivered};
 pub use command::{Output, run};
 pub use connection::connect;

@@ -1,7 +1,11 @@
 //! Installs, upgrades and removes Docket in every way that is documented. Run alone: each story begins and ends without it.
 
+#[path = "rights/blocking.rs"]
+mod blocking;
 #[path = "stories/documents.rs"]
 mod documents;
+#[path = "install/namespaced.rs"]
+mod namespaced;
 #[path = "install/servers.rs"]
 mod servers;
 #[path = "install/upgrade.rs"]
@@ -16,6 +20,9 @@ use e2e::{
 use kube::api::ListParams;
 
 use documents::{all_ended_once, documents, letters};
+
+/// What all objects of the chart have.
+const PART_OF_DOCKET: &str = "app.kubernetes.io/part-of=docket";
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -118,10 +125,14 @@ async fn keeps_its_credentials() -> Result<()> {
 async fn nothing_is_left() -> Result<()> {
     let client = connect().await?;
     for kind in [Kind::Deployment, Kind::StatefulSet, Kind::Service] {
-        let labelled = ListParams::default().labels("app.kubernetes.io/part-of=docket");
+        let labelled = ListParams::default().labels(PART_OF_DOCKET);
         let left = kind.everywhere(&client).list(&labelled).await?;
         ensure!(left.items.is_empty(), "{} objects of kind {kind:?} are left", left.items.len());
     }
+    let roles = "clusterroles,clusterrolebindings,roles,rolebindings";
+    let list = ["kubectl", "get", roles, "--all-namespaces", "--selector", PART_OF_DOCKET, "--output", "name"];
+    let roles = run(&list, "").await?.or_fail("list the roles")?;
+    ensure!(roles.is_empty(), "roles are left:\n{roles}");
     let definitions =
         run(&["kubectl", "get", "crds", "--output", "name"], "").await?.or_fail("list the definitions")?;
     ensure!(!definitions.contains("docket.dev"), "definitions are left:\n{definitions}");

@@ -1,14 +1,19 @@
 //! Pools on nodes: replicas, GPUs, and what no node has.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use e2e::{
     Cluster, Kind, PATIENCE, condition, condition_of, condition_saying, connect, field, present, ready_replicas, wait,
     with_namespace,
 };
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::documents::{all_ended_once, documents, letters};
+
+/// Longest time until a new pool has a status; it takes two seconds where the machine is not busy.
+const FIRST_STATUS: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -117,6 +122,21 @@ async fn a_new_pool_is_not_ready_before_its_agents_are() -> Result<()> {
         let pool = cluster.wait(Kind::AgentPool, "nowhere", condition("Ready", "False")).await?;
         let ready = condition_of(&pool, "Ready").context("a pool without Ready")?;
         ensure!(ready["message"].as_str().is_some_and(|message| !message.is_empty()), "Ready says nothing: {ready}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_new_pool_has_a_status_soon() -> Result<()> {
+    with_namespace(async |cluster| {
+        let began = Instant::now();
+        let made: DynamicObject = serde_json::from_value(pool("clerks", json!({"replicas": 1})))?;
+        cluster.all(Kind::AgentPool).create(&PostParams::default(), &made).await.context("make the pool")?;
+        let observed = field("/status/observedGeneration", json!(1));
+        wait(&cluster.all(Kind::AgentPool), "clerks", &observed, FIRST_STATUS).await?;
+        eprintln!("a new pool had a status after {:.2} s", began.elapsed().as_secs_f64());
         Ok(())
     })
     .await

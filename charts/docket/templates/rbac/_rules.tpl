@@ -7,8 +7,9 @@
 - apiGroups: [docket.dev]
   resources: [agentpools/status, pipelines/status]
   verbs: [patch]
+# What a pool is turned into goes before it. Nothing belongs to a pipeline.
 - apiGroups: [docket.dev]
-  resources: [agentpools/finalizers, pipelines/finalizers]
+  resources: [agentpools/finalizers]
   verbs: [update]
 # What a pool or a pipeline is turned into.
 - apiGroups: [apps]
@@ -23,17 +24,23 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: {{ toJson $children }}
+# Goes with its pool, and is not watched: a cluster may not have the kind.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
-  verbs: {{ toJson $children }}
+  verbs: [get, create, patch]
 # The copies of the broker's and the store's credentials, the tokens of gateways, and no other Secret. A create cannot be limited by name.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: {{ compact (list "docket-nats" "docket-gateway-tokens" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
+  resourceNames: {{ compact (list "docket-nats" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
   verbs: [get, patch, delete]
+# Tokens are made once and then belong to whoever uses them.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [docket-gateway-tokens]
+  verbs: [get, delete]
 # Whether a claim that a pool names is there, and meant for agents.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
