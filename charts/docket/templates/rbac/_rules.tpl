@@ -26,13 +26,13 @@
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: {{ toJson $children }}
-# The copies of the broker's and the store's credentials, the tokens of gateways, and no other Secret. A create cannot be limited by name.
+# The copies of the broker's and the store's credentials, the tokens of gateways and of metrics, and no other Secret. A create cannot be limited by name.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: {{ compact (list "docket-nats" "docket-gateway-tokens" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
+  resourceNames: {{ compact (list "docket-nats" "docket-gateway-tokens" "docket-metrics" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
   verbs: [get, patch, delete]
 # Whether a claim that a pool names is there, and meant for agents.
 - apiGroups: [""]
