@@ -16,6 +16,8 @@ mod documents;
 mod kills;
 #[path = "stories/letters.rs"]
 mod letters;
+#[path = "stories/metrics.rs"]
+mod metrics;
 #[path = "stories/pipelines.rs"]
 mod pipelines;
 #[path = "stories/pools.rs"]
