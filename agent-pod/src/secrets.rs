@@ -1,15 +1,21 @@
 //! Secrets that a resource names: a variable or a file of the process.
 //!
 //! Whoever writes a pool or a pipeline also writes where its secret is sent. So it must not be one of the process's own, which
-//! the operator gave it for the broker, the store of payloads, the gateway's callers or the API server.
+//! the operator gave it for the broker, the store of payloads, the gateway's callers, metrics or the API server.
 
 use std::{fs, io, path::Path};
 
 /// How the variables of the store of payloads begin.
 const OWN_VARIABLES: &str = "AWS_";
 /// Where the process's own secrets lie, and what shows its environment.
-const OWN_FOLDERS: [&str; 5] =
-    ["/etc/docket", "/etc/docket-nats", "/etc/docket-tokens", "/var/run/secrets/kubernetes.io", "/proc"];
+const OWN_FOLDERS: [&str; 6] = [
+    "/etc/docket",
+    "/etc/docket-metrics",
+    "/etc/docket-nats",
+    "/etc/docket-tokens",
+    "/var/run/secrets/kubernetes.io",
+    "/proc",
+];
 
 /// The value of a variable that a resource names; `variable` reads the environment.
 ///
@@ -28,8 +34,8 @@ pub fn variable(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result
 /// It cannot be read, or it is the process's own.
 pub fn file(path: &Path) -> io::Result<Vec<u8>> {
     let real = fs::canonicalize(path)?;
-    let own = |folder: &&str| fs::canonicalize(folder).is_ok_and(|folder| real.starts_with(folder));
-    if OWN_FOLDERS.iter().any(|folder| own(&folder)) {
+    let own = |folder: &str| fs::canonicalize(folder).is_ok_and(|folder| real.starts_with(folder));
+    if OWN_FOLDERS.iter().any(|folder| own(folder)) {
         let problem = "it is one of the process's own files, and is sent to nobody; name another";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
