@@ -34,8 +34,8 @@ pub fn variable(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result
 /// It cannot be read, or it is the process's own.
 pub fn file(path: &Path) -> io::Result<Vec<u8>> {
     let real = fs::canonicalize(path)?;
-    let own = |folder: &str| fs::canonicalize(folder).is_ok_and(|folder| real.starts_with(folder));
-    if OWN_FOLDERS.iter().any(|folder| own(folder)) {
+    let own = |folder: &&str| fs::canonicalize(folder).is_ok_and(|folder| real.starts_with(folder));
+    if OWN_FOLDERS.iter().any(own) {
         let problem = "it is one of the process's own files, and is sent to nobody; name another";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }

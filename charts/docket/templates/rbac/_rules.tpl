@@ -32,8 +32,13 @@
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: {{ compact (list "docket-nats" "docket-gateway-tokens" "docket-metrics" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
+  resourceNames: {{ compact (list "docket-nats" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
   verbs: [get, patch, delete]
+# Tokens are made once and then belong to whoever uses them.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [docket-gateway-tokens, docket-metrics]
+  verbs: [get, delete]
 # Whether a claim that a pool names is there, and meant for agents.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
