@@ -1,15 +1,21 @@
 //! Secrets that a resource names: a variable or a file of the process.
 //!
 //! Whoever writes a pool or a pipeline also writes where its secret is sent. So it must not be one of the process's own, which
-//! the operator gave it for the broker, the store of payloads, the gateway's callers or the API server.
+//! the operator gave it for the broker, the store of payloads, the gateway's callers, metrics or the API server.
 
 use std::{fs, io, path::Path};
 
 /// How the variables of the store of payloads begin, and the process's own, of which one may hold the password of a cache.
 const OWN_VARIABLES: [&str; 2] = ["AWS_", "DOCKET_"];
 /// Where the process's own secrets lie, and what shows its environment.
-const OWN_FOLDERS: [&str; 5] =
-    ["/etc/docket", "/etc/docket-nats", "/etc/docket-tokens", "/var/run/secrets/kubernetes.io", "/proc"];
+const OWN_FOLDERS: [&str; 6] = [
+    "/etc/docket",
+    "/etc/docket-metrics",
+    "/etc/docket-nats",
+    "/etc/docket-tokens",
+    "/var/run/secrets/kubernetes.io",
+    "/proc",
+];
 
 /// The value of a variable that a resource names; `variable` reads the environment.
 ///

@@ -54,6 +54,8 @@ FLAVOURS = {
         "imagePullSecrets[0].name=registry",
     ],
     "keda": ["keda.enabled=true"],
+    "open-metrics": ["metrics.authentication=false", "monitoring.podMonitor.enabled=true"],
+    "password-open-metrics": ["nats.auth.mode=Password", "metrics.authentication=false"],
     "open-network": ["networkPolicy.enabled=false"],
 }
 

@@ -122,6 +122,8 @@ class Operator(unittest.TestCase):
                 "DOCKET_GATEWAY_REPLICAS": "1",
                 "DOCKET_LEASE_NAME": "docket-operator",
                 "DOCKET_HEALTH": "0.0.0.0:9090",
+                "DOCKET_METRICS_SECRET": "docket-operator-metrics",
+                "DOCKET_METRICS_TOKEN_FILE": "/etc/docket-metrics/token",
                 "DOCKET_LOG_FORMAT": "json",
                 "RUST_LOG": "info",
             },

@@ -5,7 +5,7 @@ import os
 import re
 import unittest
 
-from support import ROOT, of_kind, one, read, rendered, run
+from support import ROOT, environment, of_kind, one, pod_template, read, rendered, run
 
 PROMTOOL = os.environ.get("PROMTOOL")
 ALERTS = "config/alerts/docket.yaml"
@@ -110,14 +110,39 @@ class Dashboard(unittest.TestCase):
 
 
 class PodMonitors(unittest.TestCase):
-    def test_operator_and_gateways_are_scraped_where_they_are(self):
-        monitors = {o["metadata"]["name"]: o for o in of_kind(rendered("monitored"), "PodMonitor")}
-        self.assertEqual(set(monitors), {"docket-operator", "docket-gateway"})
-        self.assertEqual(monitors["docket-gateway"]["spec"]["namespaceSelector"], {"any": True})
-        for monitor in monitors.values():
-            self.assertEqual(monitor["metadata"]["labels"]["release"], "prometheus")
-            self.assertEqual(monitor["spec"]["podMetricsEndpoints"][0]["port"], "health")
+    def test_the_operator_is_scraped_and_it_labels_what_it_makes_alike(self):
+        [monitor] = of_kind(rendered("monitored"), "PodMonitor")
+        self.assertEqual(monitor["metadata"]["name"], "docket-operator")
+        self.assertEqual(monitor["metadata"]["labels"]["release"], "prometheus")
+        self.assertEqual(monitor["spec"]["podMetricsEndpoints"][0]["port"], "health")
+        self.assertEqual(operator("monitored")[1]["DOCKET_POD_MONITOR_LABELS"], "release=prometheus")
         self.assertEqual(of_kind(rendered("default"), "PodMonitor", "PrometheusRule"), [])
+
+    def test_it_is_scraped_with_the_token_of_the_secret_that_it_mounts(self):
+        [monitor] = of_kind(rendered("monitored"), "PodMonitor")
+        credentials = {"name": "docket-operator-metrics", "key": "token"}
+        authorization = {"type": "Bearer", "credentials": credentials}
+        self.assertEqual(monitor["spec"]["podMetricsEndpoints"][0]["authorization"], authorization)
+        spec, variables = operator("monitored")
+        self.assertEqual(variables["DOCKET_METRICS_SECRET"], credentials["name"])
+        [volume], [mount] = spec["volumes"], spec["containers"][0]["volumeMounts"]
+        # The operator makes it: its pod may not wait for it.
+        self.assertEqual(volume["secret"], {"secretName": credentials["name"], "optional": True})
+        self.assertEqual((mount["name"], mount["readOnly"]), (volume["name"], True))
+        self.assertEqual(variables["DOCKET_METRICS_TOKEN_FILE"], f"{mount['mountPath']}/{credentials['key']}")
+
+    def test_without_authentication_nobody_asks_for_a_token(self):
+        [monitor] = of_kind(rendered("open-metrics"), "PodMonitor")
+        self.assertNotIn("authorization", monitor["spec"]["podMetricsEndpoints"][0])
+        spec, variables = operator("open-metrics")
+        self.assertNotIn("volumes", spec)
+        self.assertFalse([name for name in variables if "METRICS" in name])
+
+
+def operator(flavour):
+    """The operator's pod and what it is told."""
+    spec = pod_template(one(rendered(flavour), "Deployment", "docket-operator"))["spec"]
+    return spec, environment(spec["containers"][0])
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Nats(unittest.TestCase):
     def test_servers_of_somebody_else_are_reached_by_a_password_unless_it_is_said_otherwise(self):
         for flavour, kind, secret in [("external-nats", "CREDENTIALS", "nats-user"), ("accounts-external", "KEYS", "docket-nats-keys")]:
             operator = pod_template(one(rendered(flavour), "Deployment", "docket-operator"))["spec"]["containers"][0]
-            told = {name: value for name, value in environment(operator).items() if name.endswith("_SECRET")}
+            told = {name: value for name, value in environment(operator).items() if name.startswith("DOCKET_NATS_") and name.endswith("_SECRET")}
             self.assertEqual(told, {f"DOCKET_NATS_{kind}_SECRET": secret})
 
     def test_what_cannot_be_changed_of_the_servers_says_how_they_know_their_clients(self):

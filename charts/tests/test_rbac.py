@@ -20,10 +20,11 @@ SERVED = {
     ("", "serviceaccounts", None): CHILDREN,
     ("networking.k8s.io", "networkpolicies", None): CHILDREN,
     ("policy", "poddisruptionbudgets", None): CHILDREN,
-    ("monitoring.coreos.com", "podmonitors", None): {"get", "create", "patch"},
+    ("monitoring.coreos.com", "podmonitors", None): {"get", "create", "patch", "delete"},
     ("", "secrets", None): {"create"},
     ("", "secrets", "docket-nats"): {"get", "patch", "delete"},
     ("", "secrets", "docket-gateway-tokens"): {"get", "delete"},
+    ("", "secrets", "docket-metrics"): {"get", "delete"},
     ("", "persistentvolumeclaims", None): {"get"},
     ("", "pods", None): {"list", "watch", "patch"},
     ("events.k8s.io", "events", None): {"create", "patch"},
@@ -31,9 +32,10 @@ SERVED = {
 OWN = {
     ("coordination.k8s.io", "leases", None): {"create"},
     ("coordination.k8s.io", "leases", "docket-operator"): {"get", "update"},
-    # The keys of NATS, which the operator makes once.
+    # The keys of NATS and the token of its metrics, which the operator makes once.
     ("", "secrets", None): {"create"},
     ("", "secrets", "docket-nats-keys"): {"get"},
+    ("", "secrets", "docket-operator-metrics"): {"get"},
 }
 FORBIDDEN_VERBS = {"*", "escalate", "bind", "impersonate", "approve", "sign", "attest", "deletecollection"}
 FORBIDDEN_RESOURCES = {
@@ -98,13 +100,16 @@ class Rbac(unittest.TestCase):
     def test_a_secret_that_is_named_is_the_one_that_is_read(self):
         leads = {right: verbs for right, verbs in OWN.items() if right[1] == "leases"}
         makes = {("", "secrets", None): {"create"}}
+        usual = makes | {("", "secrets", "docket-operator-metrics"): {"get"}}
         named = [
-            ("existing-keys", "my-keys", makes),
-            ("accounts-external", "docket-nats-keys", makes),
+            ("existing-keys", "my-keys", usual),
+            ("accounts-external", "docket-nats-keys", usual),
+            ("password", "docket-nats-auth", usual),
+            ("password-existing", "mine", usual),
+            ("external-nats", "nats-user", usual),
+            ("open-metrics", "docket-nats-keys", makes),
             # What it does not make it may only read.
-            ("password", "docket-nats-auth", {}),
-            ("password-existing", "mine", {}),
-            ("external-nats", "nats-user", {}),
+            ("password-open-metrics", "docket-nats-auth", {}),
         ]
         for flavour, name, more in named:
             own = grants(one(rendered(flavour), "Role", "docket-operator-own"))

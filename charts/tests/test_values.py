@@ -41,6 +41,7 @@ REFUSED = [
     (["networkPolicy.apiServer.ports={70000}"], "networkPolicy/apiServer/ports"),
     (["networkPolicy.natsCidrs={10.0.0.1}"], "networkPolicy/natsCidrs"),
     (["networkPolicy.metricsFrom[0].from=everywhere"], "networkPolicy/metricsFrom"),
+    (["metrics.authentication=sometimes"], "metrics/authentication"),
     (["monitoring.podMonitor.interval=often"], "monitoring/podMonitor/interval"),
     (["operator.logFormat=xml"], "operator/logFormat"),
     (["keda.namespace=Not A Name"], "keda/namespace"),

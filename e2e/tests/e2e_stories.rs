@@ -22,6 +22,8 @@ mod hardening;
 mod kills;
 #[path = "stories/letters.rs"]
 mod letters;
+#[path = "stories/metrics.rs"]
+mod metrics;
 #[path = "stories/pipelines.rs"]
 mod pipelines;
 #[path = "stories/pools.rs"]

@@ -1,6 +1,6 @@
 //! What a person types. The only place that reads flags and environment variables; `config` checks what they say.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -90,6 +90,16 @@ pub struct RunArguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     pub health: SocketAddr,
+    /// Secret in the operator's namespace with the `token` of those who may read its metrics; made once where there is none. With it
+    /// the metrics of agents and gateways are for whoever has the token of their namespace's Secret docket-metrics.
+    #[arg(long, env = "DOCKET_METRICS_SECRET", value_name = "NAME")]
+    pub metrics_secret: Option<String>,
+    /// File with that token, which a mount of the Secret brings. Without it anyone may read the operator's metrics.
+    #[arg(long, env = "DOCKET_METRICS_TOKEN_FILE", value_name = "FILE")]
+    pub metrics_token_file: Option<PathBuf>,
+    /// Labels of PodMonitors, such as release=prometheus, separated by commas: those that Prometheus selects them by.
+    #[arg(long, env = "DOCKET_POD_MONITOR_LABELS", value_name = "LABELS", default_value = "")]
+    pub pod_monitor_labels: String,
     /// Address of the external scaler for KEDA, such as 0.0.0.0:9091. None is opened where none is given.
     #[arg(long, env = "DOCKET_EXTERNAL_SCALER", value_name = "ADDRESS")]
     pub external_scaler: Option<SocketAddr>,

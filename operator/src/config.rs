@@ -1,6 +1,6 @@
 //! How this operator is to work: what was typed, checked. Knows neither the environment nor the cluster.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use k8s_openapi::ByteString;
 use queue::jetstream::Keys;
@@ -46,6 +46,12 @@ pub struct Config {
     pub identity: String,
     /// Address of /livez, /readyz and /metrics.
     pub health: SocketAddr,
+    /// Secret of the operator's namespace with the token of those who may read its metrics.
+    pub metrics_secret: Option<String>,
+    /// File with that token; none: anyone may read them.
+    pub metrics_token_file: Option<PathBuf>,
+    /// What PodMonitors are labelled with besides.
+    pub pod_monitor_labels: BTreeMap<String, String>,
     /// Address of the external scaler for KEDA.
     pub external_scaler: Option<SocketAddr>,
 }
@@ -88,6 +94,11 @@ impl Config {
         self.token_review.iter().any(|listed| listed == namespace)
     }
 
+    /// Whether the metrics of agents and gateways are for whoever has their namespace's token.
+    pub fn authenticates_metrics(&self) -> bool {
+        self.metrics_secret.is_some()
+    }
+
     /// Checks everything and names all that is wrong at once.
     pub fn resolve(arguments: &RunArguments) -> Result<Self, Problems> {
         let mut problems = Vec::new();
@@ -95,7 +106,8 @@ impl Config {
         let (nats_servers, watch_namespaces) = (list(&arguments.nats), list(&arguments.watch_namespaces));
         let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         let (secret, payloads_secret) = (named(&arguments.nats_credentials_secret), named(&arguments.payloads_secret));
-        let keys_secret = named(&arguments.nats_keys_secret);
+        let (keys_secret, metrics_secret) = (named(&arguments.nats_keys_secret), named(&arguments.metrics_secret));
+        let metrics_token_file = arguments.metrics_token_file.clone();
 
         check(image(&arguments.agent_image));
         if nats_servers.is_empty() {
@@ -118,6 +130,18 @@ impl Config {
         if let Some(secret) = &payloads_secret {
             check(name("--payloads-secret (DOCKET_PAYLOADS_SECRET)", secret, 253, true));
         }
+        if let Some(secret) = &metrics_secret {
+            check(name("--metrics-secret (DOCKET_METRICS_SECRET)", secret, 253, true));
+        }
+        if metrics_secret.is_some() && metrics_token_file.is_none() {
+            check(Err("--metrics-secret (DOCKET_METRICS_SECRET) needs --metrics-token-file (DOCKET_METRICS_TOKEN_FILE): name \
+                       the file at which that Secret is mounted, or anyone could read the operator's metrics"
+                .to_owned()));
+        }
+        let pod_monitor_labels = labels(&arguments.pod_monitor_labels).unwrap_or_else(|problem| {
+            check(Err(problem));
+            BTreeMap::new()
+        });
         for namespace in &watch_namespaces {
             check(name("--watch-namespaces (DOCKET_WATCH_NAMESPACES)", namespace, 63, false));
         }
@@ -151,6 +175,9 @@ impl Config {
             namespace: arguments.namespace.clone(),
             identity: arguments.identity.clone(),
             health: arguments.health,
+            metrics_secret,
+            metrics_token_file,
+            pod_monitor_labels,
             external_scaler: arguments.external_scaler,
         })
     }
@@ -169,6 +196,17 @@ impl Config {
 /// Items of a list with commas; spaces around them and empty ones do not count.
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// `key=value`, separated by commas.
+fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let label = |item: String| {
+        let (key, value) = item.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+            format!("--pod-monitor-labels (DOCKET_POD_MONITOR_LABELS) \"{item}\" is no label: write key=value")
+        })?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    list(text).into_iter().map(label).collect()
 }
 
 fn pull_policy(policy: PullPolicy) -> &'static str {

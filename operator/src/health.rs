@@ -8,6 +8,7 @@ use std::{
     fmt::Write,
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,13 +16,14 @@ use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{chain, metrics::Metrics};
+use crate::{chain, metrics::Metrics, metrics_token};
 
 /// What could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -89,12 +91,14 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
 }
 
-/// Serves for as long as the process lives.
-pub async fn serve(listener: TcpListener, health: Arc<Health>) -> Result<(), Error> {
+/// Serves for as long as the process lives; metrics only to whoever has the token of a file, where one is named.
+pub async fn serve(listener: TcpListener, health: Arc<Health>, metrics_token: Option<PathBuf>) -> Result<(), Error> {
+    // The kubelet's probes bear no token.
+    let of_token = middleware::from_fn_with_state(metrics_token, metrics_token::pass);
     let routes = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics).layer(of_token))
         .with_state(health);
     axum::serve(listener, routes).await.map_err(Error::Serve)
 }

@@ -35,6 +35,11 @@ pub const TOKENS: &str = "docket-gateway-tokens";
 /// Secret with the broker's credentials, in each namespace that has agents.
 pub const NATS: &str = "docket-nats";
 
+/// Secret with the token by which the metrics of a namespace's gateway and agents are read.
+pub const METRICS: &str = "docket-metrics";
+/// Key of a token in its Secret.
+pub const TOKEN: &str = "token";
+
 /// Secret with what the store of payloads asks for, in each namespace that has agents.
 pub const PAYLOADS: &str = "docket-payloads";
 

@@ -35,6 +35,8 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 const CREDS_FILE: &str = "/etc/docket-nats/nats.creds";
 /// The bearer tokens of the namespace.
 pub const TOKENS_FILE: &str = "/etc/docket-tokens/tokens.yaml";
+/// The token of those who may read metrics.
+pub const METRICS_TOKEN_FILE: &str = "/etc/docket-metrics/token";
 
 /// Where the models are: in the image, or pulled by an init container.
 pub fn models(config: &Config) -> String {
@@ -220,8 +222,8 @@ pub fn service_port(name: &str, number: u16) -> ServicePort {
     }
 }
 
-/// The volumes of every process: its files, the namespace's tokens, the broker's credentials, room for temporary files. Of the
-/// Secret with all processes' credentials it has its own, by the key `creds`.
+/// The volumes of every process: its files, the namespace's tokens, that of its metrics, the broker's credentials, room for
+/// temporary files. Of the Secret with all processes' credentials it has its own, by the key `creds`.
 pub fn volumes(config: &Config, config_map: &str, creds: &str) -> Vec<Volume> {
     let files = ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() };
     let mut volumes = vec![
@@ -229,6 +231,9 @@ pub fn volumes(config: &Config, config_map: &str, creds: &str) -> Vec<Volume> {
         secret("tokens", names::TOKENS),
         empty("tmp"),
     ];
+    if config.authenticates_metrics() {
+        volumes.push(secret("metrics", names::METRICS));
+    }
     match &config.nats_credentials {
         None => {}
         Some(Credentials::User { .. } | Credentials::Creds(_)) => volumes.push(secret("nats", names::NATS)),
@@ -249,6 +254,9 @@ pub fn mounts(config: &Config) -> Vec<VolumeMount> {
         vec![read_only("config", "/etc/docket"), read_only("tokens", "/etc/docket-tokens"), mount("tmp", "/tmp")];
     if config.nats_credentials.is_some() {
         mounts.push(read_only("nats", "/etc/docket-nats"));
+    }
+    if config.authenticates_metrics() {
+        mounts.push(read_only("metrics", "/etc/docket-metrics"));
     }
     mounts
 }

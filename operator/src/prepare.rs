@@ -11,12 +11,12 @@ use crate::{
     config::{Config, Credentials},
     definitions,
     health::Health,
-    nats_keys,
+    metrics_token, nats_keys,
 };
 
 /// Docket's kinds, in `/readyz`.
 pub const DEFINITIONS: &str = "definitions";
-/// The Secrets for NATS and for payloads, in `/readyz`.
+/// The Secrets for NATS, payloads and metrics, in `/readyz`.
 pub const CREDENTIALS: &str = "credentials";
 /// The Lease, in `/readyz`.
 pub const LEASE: &str = "lease";
@@ -63,6 +63,12 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
             }
             sleep(LOOK).await;
         });
+    }
+    if let Some(name) = &config.metrics_secret {
+        while let Err(missing) = metrics_token::make(client, &config.namespace, name).await {
+            health.missing(CREDENTIALS, missing);
+            sleep(LOOK).await;
+        }
     }
     health.found(CREDENTIALS);
     let (namespace, lease) = (&config.namespace, &config.lease_name);

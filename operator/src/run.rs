@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent_pool::{self, dereference},
+    agent_pool,
     broker::Brokers,
     client::{self, Clients},
     config::Config,
@@ -29,7 +29,7 @@ use crate::{
     lease::{Elector, Ended, Identity, KubeLease, Leadership, Timing, TimingError, while_leading},
     metrics::Metrics,
     namespace::{self, Namespaces},
-    pipeline,
+    pipeline, pod_monitor,
     prepare::{self, CREDENTIALS, DEFINITIONS, LEASE},
     scaling::{self, board::Board},
     watching::Scope,
@@ -111,7 +111,7 @@ pub async fn run(config: Config, controllers: Vec<Controller>) -> Result<(), Err
     tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %config.health, "started");
 
     let mut scaler = tokio::spawn(external_scaler(&config, &clients, stop.clone()).await?);
-    let mut serving = tokio::spawn(health::serve(listener, Arc::clone(&health)));
+    let mut serving = tokio::spawn(health::serve(listener, Arc::clone(&health), config.metrics_token_file.clone()));
     let process = Process { config, controllers, clients, health, metrics, stop };
     tokio::select! {
         ended = process.live() => ended,
@@ -182,7 +182,7 @@ impl Process {
             scaling: Board::default(),
             config: self.config,
             namespaces: Namespaces::default(),
-            pod_monitors: dereference::knows_pod_monitors(&self.clients.calls).await,
+            pod_monitors: pod_monitor::are_known(&self.clients.calls).await,
             leadership: leadership.clone(),
         });
         let worked = while_leading(leadership, &self.stop, |_, over| work(&self.controllers, Arc::clone(&ctx), over));

@@ -29,6 +29,9 @@ pub struct ServeArguments {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "DOCKET_HEALTH", value_name = "ADDRESS")]
     pub health: Option<String>,
+    /// File with the bearer token of those who may read /metrics. Without it, anyone may.
+    #[arg(long, env = "DOCKET_METRICS_TOKEN_FILE", value_name = "FILE")]
+    pub metrics_token_file: Option<PathBuf>,
     /// Redis server that processes share as a level of the cache: redis://[user:password@]host[:port][/database].
     #[arg(id = "serve_redis", long = "redis", env = "DOCKET_REDIS", hide_env_values = true, value_name = "URL")]
     pub redis: Option<String>,

@@ -4,7 +4,6 @@
 //! broker that restarts) is not told by it: taking pods out of service would help nobody then.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,11 +15,12 @@ use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 
-use super::listen;
+use super::{config::ProcessConfig, listen, metrics_token};
 use crate::{
     Error, Result,
     runtime::{metrics::Metrics, stop::Stop},
@@ -68,13 +68,15 @@ impl Health {
 
 /// Opens the address, where one is given, and serves until `ended`, which comes after the process has stopped taking work:
 /// who asks meanwhile learns that.
-pub(super) async fn spawn(health: &Arc<Health>, address: Option<SocketAddr>, ended: &Stop) -> Result<()> {
-    let Some(address) = address else { return Ok(()) };
+pub(super) async fn spawn(health: &Arc<Health>, process: &ProcessConfig, ended: &Stop) -> Result<()> {
+    let Some(address) = process.health else { return Ok(()) };
     let listener = listen::bind("health", address).await?;
+    // The kubelet's probes bear no token.
+    let of_token = middleware::from_fn_with_state(process.metrics_token.clone(), metrics_token::pass);
     let routes = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics).layer(of_token))
         .with_state(Arc::clone(health));
     let ended = ended.clone();
     tokio::spawn(async move {

@@ -63,7 +63,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         }
     });
     let mut parts = Parts::default();
-    health::spawn(&health, config.process.health, &health_stop).await?;
+    health::spawn(&health, &config.process, &health_stop).await?;
     let mut speaker = Speaker {
         name: config.process.name.clone(),
         pool: config.pool.clone(),

@@ -16,6 +16,7 @@ mod gateway_rpc;
 mod generation;
 mod joins;
 mod knowledge;
+mod metrics_access;
 mod models;
 mod openai;
 mod people;

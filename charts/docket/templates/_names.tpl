@@ -63,6 +63,11 @@ docket-nats-auth
 {{- end -}}
 {{- end }}
 
+{{/* Name of the Secret with the token of those who may read the operator's metrics, which it makes itself. */}}
+{{- define "docket.metricsSecret" -}}
+{{ .Values.metrics.authentication | ternary "docket-operator-metrics" "" }}
+{{- end }}
+
 {{/* A quantity in Mi, Gi or Ti as a number of mebibytes. */}}
 {{- define "docket.mebibytes" -}}
 {{- $factor := get (dict "Mi" 1 "Gi" 1024 "Ti" 1048576) (regexFind "[MGT]i$" .) | int64 -}}

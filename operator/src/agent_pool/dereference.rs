@@ -4,17 +4,12 @@ use std::time::Duration;
 
 use crds::{AgentPool, DeletionPolicy, Pipeline, Span, StageTimeout};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::{
-    Api, ResourceExt,
-    api::ListParams,
-    core::{ApiResource, DeserializeGuard},
-};
+use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use super::{pods_seen::PodsSeen, validate::ValidatedPool};
 use crate::{
     apply::{Error, within},
     context::Context,
-    definitions,
     names::{ALLOWED, ALLOWED_LABEL},
     pipeline::dereference::{has_agents, names_pool},
     watching::namespace_of,
@@ -125,21 +120,4 @@ async fn listed(ctx: &Context, pool: &ValidatedPool) -> Result<PodsSeen, Error> 
             None => return Ok(seen),
         }
     }
-}
-
-/// The kind of PodMonitors, which is not part of Kubernetes.
-pub fn pod_monitor() -> ApiResource {
-    ApiResource {
-        group: "monitoring.coreos.com".to_owned(),
-        version: "v1".to_owned(),
-        api_version: "monitoring.coreos.com/v1".to_owned(),
-        kind: "PodMonitor".to_owned(),
-        plural: "podmonitors".to_owned(),
-    }
-}
-
-/// Whether the cluster knows PodMonitors; where it does not say, it counts as not.
-pub async fn knows_pod_monitors(client: &kube::Client) -> bool {
-    let monitor = pod_monitor();
-    definitions::served(client, &monitor.api_version).await.is_ok_and(|kinds| kinds.contains(&monitor.plural))
 }

@@ -29,8 +29,9 @@ use super::gather::Gathered;
 use crate::{
     apply::Child,
     config::{Config, Credentials},
-    names::{self, Component, GATEWAY, GRPC, HEALTH, HTTP, NATS, PAYLOADS, TOKENS},
+    names::{self, Component, GATEWAY, GRPC, HEALTH, HTTP, METRICS, NATS, PAYLOADS, TOKEN, TOKENS},
     network,
+    pod_monitor::pod_monitor,
     pods::{self, Probes},
     prepare::CREDS,
 };
@@ -52,7 +53,7 @@ pub struct Prepared {
 pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
     let metadata = |name: &str| metadata(&gathered.namespace, name);
     let files = files(gathered, config);
-    let gateway = vec![
+    let mut gateway = vec![
         Child::of(&ServiceAccount {
             metadata: metadata(GATEWAY),
             automount_service_account_token: Some(false),
@@ -81,10 +82,15 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
         Child::of(&network_policy(gathered, config)),
         Child::of(&deployment(gathered, config, &files)),
     ];
+    if gathered.pod_monitors {
+        gateway.push(pod_monitor(metadata(GATEWAY), &selector(), config));
+    }
     let namespace = &gathered.namespace;
     let secrets = || {
         let nats = nats(namespace, config, gathered.pools.keys());
-        [Some(tokens(namespace)), nats, payloads(namespace, config)].into_iter().flatten()
+        // That of metrics may be of an operator that was told to ask for it.
+        let tokens = [tokens(namespace), metrics_token(namespace)];
+        tokens.into_iter().chain(nats).chain(payloads(namespace, config))
     };
     match (gathered.is_empty(), gathered.pipelines.is_empty()) {
         (true, _) => Prepared { present: Vec::new(), absent: gateway.into_iter().chain(secrets()).collect() },
@@ -116,9 +122,15 @@ pub fn tokens(namespace: &str) -> Child {
     let file = json!({"tokens": [{"name": "namespace", "token": token}]});
     let data = BTreeMap::from([
         ("tokens.yaml".to_owned(), ByteString(format!("{file:#}").into_bytes())),
-        ("token".to_owned(), ByteString(token.into_bytes())),
+        (TOKEN.to_owned(), ByteString(token.into_bytes())),
     ]);
     Child::of(&Secret { metadata: metadata(namespace, TOKENS), data: Some(data), ..Secret::default() })
+}
+
+/// Who may read the metrics of the namespace's gateway and agents. It is made once; a person may write another token.
+pub fn metrics_token(namespace: &str) -> Child {
+    let data = BTreeMap::from([(TOKEN.to_owned(), ByteString(names::random().into_bytes()))]);
+    Child::of(&Secret { metadata: metadata(namespace, METRICS), data: Some(data), ..Secret::default() })
 }
 
 /// The broker's credentials, for the namespace's pods: the same for all, or a key for each pool and the gateway, of which each
@@ -185,6 +197,9 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
     });
     if config.reviews_tokens(&gathered.namespace) {
         gateway["kubernetes"] = json!({"audience": AUDIENCE, "namespace": gathered.namespace});
+    }
+    if config.authenticates_metrics() {
+        gateway["metricsTokenFile"] = json!(pods::METRICS_TOKEN_FILE);
     }
     files.insert("gateway.yaml".to_owned(), format!("{gateway:#}"));
     ConfigMap { metadata: metadata(&gathered.namespace, GATEWAY), data: Some(files), ..ConfigMap::default() }

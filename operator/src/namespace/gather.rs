@@ -26,6 +26,8 @@ pub struct Gathered {
     pub closed: Vec<String>,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
     pub pipelines: BTreeMap<String, PipelineSpec>,
+    /// Whether the cluster knows PodMonitors.
+    pub pod_monitors: bool,
 }
 
 impl Gathered {
@@ -60,7 +62,8 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         Some((name, served))
     });
     let pipelines = pipelines.collect();
-    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, staying, closed, pipelines })
+    let pod_monitors = ctx.pod_monitors;
+    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, staying, closed, pipelines, pod_monitors })
 }
 
 /// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.

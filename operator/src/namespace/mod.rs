@@ -1,4 +1,4 @@
-//! What a namespace has once, for all its pools and pipelines: the gateway, the bearer tokens, the broker's password.
+//! What a namespace has once, for all its pools and pipelines: the gateway, the tokens of clients and of metrics, the broker's password.
 //!
 //! Not a controller of a kind: passes over pools and pipelines say that their namespace is to be looked at, and it is, once
 //! for all who said so.
@@ -137,6 +137,9 @@ async fn secrets(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
     let keys = ctx.config.nats_keys().is_some();
     let pools = if keys { gather::pools(ctx, namespace).await? } else { Vec::new() };
     apply::once(ctx, &build::tokens(namespace)).await?;
+    if ctx.config.authenticates_metrics() {
+        apply::once(ctx, &build::metrics_token(namespace)).await?;
+    }
     let nats = build::nats(namespace, &ctx.config, pools.iter());
     for secret in [nats, build::payloads(namespace, &ctx.config)].iter().flatten() {
         apply::converge(ctx, secret).await?;

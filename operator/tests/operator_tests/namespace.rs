@@ -23,6 +23,7 @@ fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         staying: 1 + pipelines.len(),
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
+        pod_monitors: true,
     }
 }
 
@@ -311,7 +312,7 @@ fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
     let mut with = config();
     with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() });
     let gateway: Vec<String> =
-        ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment"]
+        ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment", "PodMonitor"]
             .map(|kind| format!("{kind} documents/docket-gateway"))
             .to_vec();
     let prepared = build::all(&one(), &with);
@@ -319,6 +320,53 @@ fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
     let prepared = build::all(&namespace(&[]), &with);
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), gateway.clone()));
     let prepared = build::all(&Gathered { objects: 0, pools: BTreeMap::new(), ..namespace(&[]) }, &with);
-    let secrets = ["docket-gateway-tokens", "docket-nats"].map(|name| format!("Secret documents/{name}"));
+    let secrets =
+        ["docket-gateway-tokens", "docket-metrics", "docket-nats"].map(|name| format!("Secret documents/{name}"));
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), [gateway, secrets.to_vec()].concat()));
+}
+
+#[test]
+fn metrics_of_all_pods_are_for_the_token_that_pod_monitors_name_where_that_is_asked_for() {
+    let with = Config { metrics_secret: Some("docket-operator-metrics".to_owned()), ..config() };
+    let agents = |config: &Config| {
+        let built = operator::agent_pool::build::all(&crate::support::validated_with(&pool(json!({})), config));
+        let children = built.before.iter().chain([&built.deployment]);
+        children.map(|child| child.object().clone()).collect::<Vec<Value>>()
+    };
+    let secret = build::metrics_token("documents").object().clone();
+    let named = (secret["metadata"]["name"].as_str(), secret["metadata"]["namespace"].as_str());
+    assert_eq!(named, (Some("docket-metrics"), Some("documents")));
+    assert_ne!(secret["data"], build::metrics_token("documents").object()["data"], "nobody can guess it");
+    for (objects, file) in [(objects(&one(), &with), "gateway.yaml"), (agents(&with), "worker.yaml")] {
+        let of_kind = |kind: &str| objects.iter().find(|object| object["kind"] == kind).expect("it is made");
+        let pod = &of_kind("Deployment")["spec"]["template"]["spec"];
+        let volumes = pod["volumes"].as_array().expect("volumes");
+        let volume = volumes.iter().find(|volume| volume["name"] == "metrics").expect("a volume");
+        // Not optional: a pod waits for it, so that its metrics are open at no time.
+        assert_eq!(volume["secret"], json!({"secretName": "docket-metrics"}));
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().expect("mounts");
+        let mount = json!({"name": "metrics", "mountPath": "/etc/docket-metrics", "readOnly": true});
+        assert!(mounts.contains(&mount), "{mounts:#?}");
+        let file = of_kind("ConfigMap")["data"][file].as_str().expect("a file");
+        let file: Value = serde_json::from_str(file).expect("JSON");
+        assert_eq!(file["metricsTokenFile"], "/etc/docket-metrics/token");
+        let endpoint = &of_kind("PodMonitor")["spec"]["podMetricsEndpoints"][0];
+        let credentials = json!({"name": "docket-metrics", "key": "token"});
+        assert_eq!(endpoint["authorization"], json!({"type": "Bearer", "credentials": credentials}));
+        assert!(secret["data"]["token"].is_string(), "{secret:#}");
+    }
+    let without: String = objects(&one(), &config()).iter().chain(&agents(&config())).map(Value::to_string).collect();
+    assert!(!without.contains("docket-metrics") && !without.contains("metricsTokenFile"), "{without}");
+}
+
+#[test]
+fn pod_monitors_have_the_labels_that_prometheus_selects_them_by() {
+    let label = ("release".to_owned(), "prometheus".to_owned());
+    let with = Config { pod_monitor_labels: BTreeMap::from([label]), ..config() };
+    for object in objects(&one(), &with) {
+        let labels = &object["metadata"]["labels"];
+        assert_eq!(labels["release"] == "prometheus", object["kind"] == "PodMonitor", "{object:#}");
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "docket-operator");
+    }
+    assert!(objects(&Gathered { pod_monitors: false, ..one() }, &with).iter().all(|made| made["kind"] != "PodMonitor"));
 }

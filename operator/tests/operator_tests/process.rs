@@ -55,9 +55,14 @@ impl Operator {
 
     /// Status and text of a page.
     fn page(&self, path: &str) -> Option<(u16, String)> {
+        self.page_with(path, "")
+    }
+
+    /// As whoever sends this header, with its line's end.
+    fn page_with(&self, path: &str, header: &str) -> Option<(u16, String)> {
         let mut connection = TcpStream::connect(self.health).ok()?;
         connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(connection, "GET {path} HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n").ok()?;
+        write!(connection, "GET {path} HTTP/1.1\r\nhost: operator\r\n{header}connection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer).ok()?;
         let code = answer.split(' ').nth(1)?.parse().ok()?;
@@ -137,6 +142,10 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         "x_y",
         "--nats-keys-secret",
         "y_z",
+        "--metrics-secret",
+        "z_a",
+        "--pod-monitor-labels",
+        "release=prometheus, team",
     ]);
     assert_eq!(output.status.code(), Some(2));
     let told = told(&output);
@@ -152,6 +161,9 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         ("\"x_y\"", "small letters"),
         ("--nats-keys-secret (DOCKET_NATS_KEYS_SECRET) \"y_z\"", "small letters"),
         ("(DOCKET_NATS_CREDENTIALS_SECRET) are both set", "leave one out"),
+        ("--metrics-secret (DOCKET_METRICS_SECRET) \"z_a\"", "small letters"),
+        ("needs --metrics-token-file", "name the file"),
+        ("--pod-monitor-labels (DOCKET_POD_MONITOR_LABELS) \"team\"", "key=value"),
     ];
     for (what, help) in expected {
         assert!(told.lines().any(|line| line.contains(what) && line.contains(help)), "{what} is not in:\n{told}");
@@ -293,6 +305,44 @@ async fn keys_of_the_broker_are_made_once_and_never_written_again() {
         operator.page("/readyz").is_some_and(|(code, text)| code == 503 && text.contains(expected))
     });
     assert_eq!(server.contents().secret.as_ref(), Some(&spoiled));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_for_whoever_has_the_token_that_is_made_once_and_may_change() {
+    let server = ApiServer::start().await;
+    server.contents().definitions = true;
+    let mount = tempfile::tempdir().expect("a folder");
+    let file = mount.path().join("token");
+    let flags =
+        ["--metrics-secret", "docket-operator-metrics", "--metrics-token-file", file.to_str().expect("a plain path")];
+    let operators = ["operator-a", "operator-b"].map(|name| Operator::start(server.address, name, &flags));
+    for operator in &operators {
+        until("it is ready", || operator.page("/readyz").is_some_and(|(code, _)| code == 200));
+    }
+    let made = server.contents().secret.clone().expect("one was made");
+    assert_eq!(made["metadata"]["name"], "docket-operator-metrics");
+    assert_eq!(made["data"].as_object().expect("keys").keys().collect::<Vec<_>>(), ["token"]);
+
+    let asked = |operator: &Operator, header: &str| operator.page_with("/metrics", header).expect("it answers");
+    let (code, said) = asked(&operators[0], "authorization: Bearer first\r\n");
+    assert!(code == 503 && said.contains("--metrics-token-file"), "before the kubelet has brought it: {code} {said}");
+    fs::write(&file, "\n").expect("written");
+    assert_eq!(asked(&operators[0], "authorization: Bearer \r\n").0, 503, "nothing is no token");
+    for (token, other) in [("first", "second"), ("second", "first")] {
+        fs::write(&file, format!("{token}\n")).expect("written");
+        for operator in &operators {
+            let (code, text) = asked(operator, &format!("authorization: Bearer {token}\r\n"));
+            assert!(code == 200 && text.contains("docket_operator_leading"), "{code} {text}");
+            for header in ["".to_owned(), format!("authorization: Bearer {other}\r\n"), format!("x-token: {token}\r\n")]
+            {
+                let (code, said) = asked(operator, &header);
+                assert!(code == 401 && said.contains("Authorization: Bearer TOKEN"), "{header}: {code} {said}");
+            }
+            assert_eq!(operator.page("/livez").map(|(code, _)| code), Some(200));
+            assert_eq!(operator.page("/readyz").map(|(code, _)| code), Some(200));
+        }
+    }
+    assert_eq!(server.contents().secret.as_ref(), Some(&made));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -120,6 +120,8 @@ pub struct Process {
     pub models: Option<PathBuf>,
     /// Address of `/livez`, `/readyz` and `/metrics`; none where it is left out.
     pub health: Option<String>,
+    /// File with the bearer token of those who may read `/metrics`, read at each request; anyone may where it is left out.
+    pub metrics_token_file: Option<PathBuf>,
     /// Longest time from SIGTERM to the end of the process: what is in work then is handed back.
     #[serde(default = "default_grace")]
     pub grace: Span,

@@ -90,6 +90,8 @@ pub struct ProcessConfig {
     pub models: Option<PathBuf>,
     /// Where health and metrics are served.
     pub health: Option<SocketAddr>,
+    /// The file with the token of those who may read metrics; none: anyone may.
+    pub metrics_token: Option<PathBuf>,
     /// Longest time to stop.
     pub grace: Duration,
     /// The server of the cache that processes share.

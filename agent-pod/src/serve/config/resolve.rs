@@ -13,8 +13,12 @@ use super::{
     file::{Nats, Process, RedisServer, default_redis_timeout},
 };
 use crate::{
-    Error, Result, args::ServeArguments, commands::validate, error::chain, runtime::cache::RedisSettings,
-    serve::listen::Tls,
+    Error, Result,
+    args::ServeArguments,
+    commands::validate,
+    error::chain,
+    runtime::cache::RedisSettings,
+    serve::{listen::Tls, metrics_token},
 };
 
 /// Where clients are not known, nobody but who is on this machine may ask.
@@ -63,9 +67,28 @@ pub(super) fn process<T>(
         state: arguments.state.clone().unwrap_or_else(|| resolved(base, &written.state)),
         models: arguments.models.folder.clone().or_else(|| written.models.as_ref().map(|path| resolved(base, path))),
         health: health.map(|text| address(file, "health", text)).transpose()?,
+        metrics_token: metrics_token(file, written.metrics_token_file.as_deref(), base, arguments)?,
         grace: written.grace.0,
         redis: redis(file, written.redis.as_ref(), base, arguments)?,
     })
+}
+
+fn metrics_token<T>(
+    file: &Located<T>,
+    written: Option<&Path>,
+    base: &Path,
+    arguments: &ServeArguments,
+) -> Result<Option<PathBuf>> {
+    let named = arguments.metrics_token_file.clone();
+    let Some(path) = named.or_else(|| written.map(|path| resolved(base, path))) else { return Ok(None) };
+    metrics_token::check(&path).map_err(|error| {
+        let message = format!("failed to read a token from {}: {error}", path.display());
+        match arguments.metrics_token_file {
+            Some(_) => Error::usage(format!("--metrics-token-file: {message}")),
+            None => validate::usage(vec![file.error("metricsTokenFile", message)]),
+        }
+    })?;
+    Ok(Some(path))
 }
 
 fn redis<T>(

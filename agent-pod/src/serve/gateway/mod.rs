@@ -98,7 +98,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
             metrics.cache(&services.cache.statistics());
         }
     });
-    health::spawn(&health, config.process.health, &health_stop).await?;
+    health::spawn(&health, &config.process, &health_stop).await?;
     let store = open(&config).await?;
     let drivers = Drivers::of_store(store.ports().clone(), Arc::clone(&metrics));
     let mut plans = BTreeMap::new();

@@ -22,6 +22,17 @@ DOCKET_TOKEN_REVIEW: {{ include "docket.tokenReviewNamespaces" . | fromJsonArray
 DOCKET_GATEWAY_REPLICAS: {{ .Values.gateway.replicas | quote }}
 DOCKET_LEASE_NAME: docket-operator
 DOCKET_HEALTH: 0.0.0.0:9090
+{{- with include "docket.metricsSecret" . }}
+DOCKET_METRICS_SECRET: {{ . }}
+DOCKET_METRICS_TOKEN_FILE: /etc/docket-metrics/token
+{{- end }}
+{{- with .Values.monitoring.podMonitor.labels }}
+{{- $labels := list }}
+{{- range $key, $value := . }}
+{{- $labels = append $labels (printf "%s=%s" $key $value) }}
+{{- end }}
+DOCKET_POD_MONITOR_LABELS: {{ join "," $labels | quote }}
+{{- end }}
 {{- if .Values.keda.enabled }}
 DOCKET_EXTERNAL_SCALER: 0.0.0.0:9091
 {{- end }}

@@ -24,11 +24,11 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: {{ toJson $children }}
-# Goes with its pool, and is not watched: a cluster may not have the kind.
+# Not watched: a cluster may not have the kind.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
-  verbs: [get, create, patch]
-# The copies of the broker's and the store's credentials, the tokens of gateways, and no other Secret. A create cannot be limited by name.
+  verbs: [get, create, patch, delete]
+# The copies of the broker's and the store's credentials, the tokens of gateways and of metrics, and no other Secret. A create cannot be limited by name.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
@@ -39,7 +39,7 @@
 # Tokens are made once and then belong to whoever uses them.
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [docket-gateway-tokens]
+  resourceNames: [docket-gateway-tokens, docket-metrics]
   verbs: [get, delete]
 # Whether a claim that a pool names is there, and meant for agents.
 - apiGroups: [""]

@@ -39,7 +39,7 @@ const POOL: &str = "pool.yaml";
 const POOL_ON_CPU: &str = "pool-on-cpu.yaml";
 
 fn worker(pool: &ValidatedPool, resource: &str) -> Value {
-    json!({
+    let mut worker = json!({
         "pool": pool.name,
         "resources": [resource],
         "nats": nats(&pool.config, &pool.namespace, &pool.role()),
@@ -50,7 +50,11 @@ fn worker(pool: &ValidatedPool, resource: &str) -> Value {
         "http": format!("0.0.0.0:{HTTP}"),
         "tokens": pods::TOKENS_FILE,
         "grace": format!("{}s", pool.grace.as_secs()),
-    })
+    });
+    if pool.config.authenticates_metrics() {
+        worker["metricsTokenFile"] = json!(pods::METRICS_TOKEN_FILE);
+    }
+    worker
 }
 
 /// The pool as far as its agents' work depends on it: where they run is no reason to start them again. Agents do not fall back

@@ -5,14 +5,13 @@ mod config_map;
 mod deployment;
 mod disruption_budget;
 mod network_policy;
-mod pod_monitor;
 mod service;
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use serde_json::json;
 
 use super::{ownership::Replicas, validate::ValidatedPool};
-use crate::apply::Child;
+use crate::{apply::Child, pod_monitor::pod_monitor};
 
 /// What is to be there, and what is not.
 pub struct Prepared {
@@ -42,7 +41,7 @@ pub fn all(pool: &ValidatedPool) -> Prepared {
         absent.push(policy)
     }
     if pool.pod_monitors {
-        before.push(pod_monitor::pod_monitor(pool));
+        before.push(pod_monitor(pool.child_metadata(), &pool.selector(), &pool.config));
     }
     let mut deployment = Child::of(&deployment);
     if let Replicas::Scaled(at_first) = pool.replicas {
