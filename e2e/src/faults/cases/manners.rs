@@ -1,6 +1,6 @@
 //! LD-05, LD-06: what the operator asks for when nothing happens, and when one thing does.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use futures::{FutureExt, StreamExt as _, TryStreamExt as _, stream};
@@ -30,7 +30,7 @@ pub const CHANGES: Case = Case {
 /// Longest wait until many pools are ready.
 const SETTLE: Duration = Duration::from_secs(240);
 /// Without writes for so long nothing is under way.
-const QUIET: Duration = Duration::from_secs(7);
+pub const QUIET: Duration = Duration::from_secs(7);
 
 /// Makes pools without agents, many at once.
 pub async fn make_pools(world: &World<'_>, namespaces: &[String], number: usize) -> Result<()> {
@@ -140,19 +140,23 @@ async fn changes(world: &World<'_>) -> Result<Findings> {
 }
 
 fn told(writes: &[Done]) -> String {
-    let status =
-        |resource: &str| writes.iter().filter(|done| is_of_status(done) && done.call.resource == resource).count();
-    let (pools, pipelines) = (status("agentpools"), status("pipelines"));
     let objects = writes.iter().filter(|done| !is_of_status(done)).count();
-    format!("{objects} writes of objects, {pools} of the pool's status, {pipelines} of the pipeline's")
+    let mut told = vec![format!("{objects} writes of objects")];
+    for ((resource, _), writes) in statuses(writes) {
+        let Some(first) = writes.first() else { continue };
+        let after = |done: &&Done| format!("{:.1}", done.at.duration_since(first.at).as_secs_f64());
+        let times: Vec<String> = writes.iter().map(after).collect();
+        let whose = if resource == "agentpools" { "pool" } else { "pipeline" };
+        told.push(format!("{} of the {whose}'s status, at {} s", writes.len(), times.join(", ")));
+    }
+    told.join(", ")
 }
 
 fn is_of_status(done: &Done) -> bool {
     done.call.subresource == "status"
 }
 
-/// One write a child at most. Of a status it is told, not judged: one that the change was seen, one that all is as it should be,
-/// one for the numbers, and one for each second in which agents come and go, of which a busy machine has more.
+/// One write a child at most, and of a status no more than somebody needs.
 fn is_modest(writes: &[Done]) -> bool {
     let named = |done: &Done| format!("{} {}", done.call.resource, done.call.name);
     let is_ours = |done: &Done| matches!(done.call.resource.as_str(), "agentpools" | "pipelines");
@@ -161,5 +165,35 @@ fn is_modest(writes: &[Done]) -> bool {
     let count = children.len();
     children.sort_unstable();
     children.dedup();
-    count == children.len()
+    count == children.len() && statuses(writes).values().all(|writes| is_sparing(writes))
 }
+
+/// The writes of each object's status, in their order.
+fn statuses(writes: &[Done]) -> BTreeMap<(&str, &str), Vec<&Done>> {
+    let mut statuses: BTreeMap<_, Vec<&Done>> = BTreeMap::new();
+    for done in writes.iter().filter(|done| is_of_status(done)) {
+        statuses.entry((done.call.resource.as_str(), done.call.name.as_str())).or_default().push(done);
+    }
+    statuses.values_mut().for_each(|writes| writes.sort_by_key(|done| done.at));
+    statuses
+}
+
+/// Of one object's status and one change: a write that the change was seen, one that all is as it should be, and one for the
+/// numbers, which are looked at by a clock of their own; beyond these one a second, while agents come and go. So at most two
+/// follow another one within a second: the settled one and the numbers.
+pub fn is_sparing(writes: &[&Done]) -> bool {
+    let (Some(first), Some(last)) = (writes.first(), writes.last()) else { return true };
+    let hasty = writes.windows(2).filter(|pair| hastens(pair[0], pair[1])).count();
+    let moving = last.at.duration_since(first.at).as_secs_f64().ceil() as usize;
+    hasty <= AT_ONCE && writes.len() <= AT_ONCE + 1 + moving
+}
+
+/// Whether a write follows another one too soon. The operator waits from when it knew that one to be done.
+fn hastens(before: &Done, after: &Done) -> bool {
+    after.at.saturating_duration_since(before.ended) < APART
+}
+
+/// Writes of a status that need not wait for anything: what is settled, and the numbers.
+const AT_ONCE: usize = 2;
+/// Any other waits so long, less what a clock may be wrong by.
+const APART: Duration = Duration::from_millis(950);
