@@ -21,6 +21,7 @@ pub mod report;
 pub mod rule;
 pub mod schema;
 pub mod state;
+pub mod sweep;
 mod trial;
 mod upstream;
 mod workload;

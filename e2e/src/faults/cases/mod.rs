@@ -9,6 +9,7 @@ mod half_open;
 mod isolation;
 mod load;
 mod manners;
+mod reach;
 mod recovery;
 mod scale;
 mod tampering;
