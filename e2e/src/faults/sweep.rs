@@ -82,8 +82,8 @@ pub fn untested(repository: &Path) -> Vec<String> {
     missing.map(|exempt| format!("{}: there is no {} in {}", exempt.path, exempt.tested.1, exempt.tested.0)).collect()
 }
 
-/// A specification of the manifest with what some fields need to have another value: the manifest has as few models, heads and
-/// knowledge bases as its own fields need.
+/// A specification of the manifest with what some fields need to have another value: the manifest has as few models, heads,
+/// knowledge bases and stages as its own fields need.
 pub fn completed(spec: &Value) -> Value {
     let mut spec = spec.clone();
     let mut list = |name: &str| spec.get_mut(name).and_then(Value::as_array_mut).map(std::mem::take);
@@ -101,7 +101,12 @@ pub fn completed(spec: &Value) -> Value {
         knowledge.push(json!({"name": "notes2", "embedder": "embedder", "uri": "default"}));
         knowledge
     });
-    for (name, items) in [("models", models), ("heads", heads), ("knowledge", knowledge)] {
+    let stages = list("stages").map(|mut stages| {
+        stages.push(json!({"name": "find2", "pool": "clerks", "after": ["parse"],
+            "retrieve": {"knowledge": "notes2", "query": "{{ document.text }}"}}));
+        stages
+    });
+    for (name, items) in [("models", models), ("heads", heads), ("knowledge", knowledge), ("stages", stages)] {
         if let Some(items) = items {
             spec[name] = json!(items);
         }
@@ -170,7 +175,10 @@ fn together(path: &str, spec: &mut Value) -> bool {
         "fallback[].model" => set("/fallback/0/model", json!("writer2")),
         "stages[].embed.model" => set("/stages/2/embed/model", json!("filed")),
         "stages[].cite.model" => set("/stages/8/cite/model", json!("filed")),
-        "stages[].cite.sources[]" => set("/stages/8/cite/sources", json!(["find", "sort"])),
+        "stages[].cite.sources[]" => {
+            set("/stages/8/cite/sources", json!(["find2"]));
+            set("/stages/8/after", json!(["draft", "find2"]));
+        }
         "stages[].extract.model" => set("/stages/6/extract/model", json!("writer2")),
         "stages[].generate.model" => set("/stages/7/generate/model", json!("writer2")),
         "stages[].classify.head" => set("/stages/4/classify/head", json!("kinds2")),
