@@ -7,11 +7,12 @@ use futures::{FutureExt, StreamExt as _, TryStreamExt as _, stream};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Case, World, manners::quiet, reach};
+use super::{Case, World, manners::quiet};
 use crate::{
     Kind, command,
     faults::{
         lab::until,
+        reach,
         report::Findings,
         schema::{Field, fields, of_specification},
         state::{self, State},

@@ -9,7 +9,6 @@ mod half_open;
 mod isolation;
 mod load;
 mod manners;
-mod reach;
 mod recovery;
 mod scale;
 mod tampering;

@@ -1,7 +1,7 @@
 //! How far a change of a field came: into objects that Kubernetes acts on, or into files that a process works by.
 //!
-//! A file alone is no effect: agents and gateways read theirs when they start (`agent-pod/src/serve/config`), so a changed ConfigMap
-//! counts once pods are made by its digest, and those that run are.
+//! A file alone is no effect: agents and gateways read theirs when they start (`agent-pod/src/serve/config`), so a
+//! changed ConfigMap counts once pods are made by its digest, and those that run are.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,8 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{Kind, faults::state::State};
+use super::state::State;
+use crate::Kind;
 
 /// The digest of the files that pods are made by.
 const DIGEST: &str = "docket.dev/config";
