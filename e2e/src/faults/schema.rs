@@ -1,38 +1,38 @@
-//! The fields of a kind, from the schema that the API server has, and a changed value for each.
+//! The fields of a kind, from its schema, and a changed value for each. Pure: the operator's tests use it too.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-
-use crate::command;
 
 /// A field that holds a value of its own, and where an object has it.
 #[derive(Clone, Debug)]
 pub struct Field {
     /// Such as `stages[].generate.maxTokens`; what follows a map is `{}`.
     pub path: String,
-    /// In the specification, as a JSON pointer; none where the object does not have it.
+    /// In the value, as a JSON pointer; none where it does not have it.
     pub pointer: Option<String>,
     /// Of the field.
     pub schema: Value,
 }
 
-/// All fields of a kind's specification, and where this one has them: the last place of each, on which least depends.
-pub async fn fields(plural: &str, spec: &Value) -> Result<Vec<Field>> {
-    let get = ["kubectl", "get", "crd", &format!("{plural}.docket.dev"), "--output", "json"];
-    let text = command::run(&get, "").await?.or_fail("read the definitions")?;
-    let definition: Value = serde_json::from_str(&text).context("read the definitions")?;
-    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+/// All fields of a schema, and where this value has them: the last place of each, on which least depends.
+pub fn fields(schema: &Value, value: &Value) -> Vec<Field> {
     let mut fields = Vec::new();
     leaves("", schema, &mut fields);
     for field in &mut fields {
         let mut found = Vec::new();
         let parts: Vec<&str> = field.path.split('.').collect();
-        places(&parts, spec, String::new(), &mut found);
+        places(&parts, value, String::new(), &mut found);
         field.pointer = found.pop();
     }
-    Ok(fields)
+    fields
 }
 
+/// The schema of a definition's specification.
+pub fn of_specification(definition: &Value) -> &Value {
+    &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+}
+
+/// The fields below a schema, without their places.
 pub fn leaves(path: &str, schema: &Value, into: &mut Vec<Field>) {
     let dot = if path.is_empty() { "" } else { "." };
     let properties = schema["properties"].as_object().filter(|properties| !properties.is_empty());
@@ -49,6 +49,7 @@ pub fn leaves(path: &str, schema: &Value, into: &mut Vec<Field>) {
     }
 }
 
+/// Where a value has what these parts of a path name, as JSON pointers.
 pub fn places(parts: &[&str], value: &Value, pointer: String, into: &mut Vec<String>) {
     let Some((first, rest)) = parts.split_first() else { return into.push(pointer) };
     let name = first.trim_end_matches("[]").trim_end_matches("{}");

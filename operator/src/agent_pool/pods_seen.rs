@@ -110,7 +110,23 @@ fn trouble(pod: &Pod) -> Option<(&'static str, String)> {
     let status = pod.status.as_ref()?;
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let name = pod.name_any();
-    containers.into_iter().find_map(|container| waiting(&name, container))
+    containers.into_iter().find_map(|container| waiting(&name, container)).or_else(|| unclaimed(pod))
+}
+
+/// A claim that a pod is to have and that was not made. The scheduler leaves such a pod alone and writes nothing into its status;
+/// that there is no template is in an Event alone.
+fn unclaimed(pod: &Pod) -> Option<(&'static str, String)> {
+    let spec = pod.spec.as_ref().filter(|spec| spec.node_name.is_none())?;
+    let made = || pod.status.iter().flat_map(|status| &status.resource_claim_statuses).flatten();
+    let is_made = |name: &str| made().any(|claim| claim.name == name);
+    let mut missing = spec.resource_claims.iter().flatten().filter(|claim| !is_made(&claim.name));
+    let template = missing.find_map(|claim| claim.resource_claim_template_name.as_deref())?;
+    let message = format!(
+        "pod {}: nothing was claimed by the ResourceClaimTemplate \"{template}\" yet; the agent waits until there is one of \
+         that name in the namespace",
+        pod.name_any()
+    );
+    Some(("DeviceUnclaimed", message))
 }
 
 fn waiting(pod: &str, container: &ContainerStatus) -> Option<(&'static str, String)> {

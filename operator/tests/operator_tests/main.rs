@@ -10,6 +10,7 @@ mod difference;
 mod election;
 mod events;
 mod fallback;
+mod fields;
 mod gateway;
 mod gather;
 mod gathering;
@@ -33,7 +34,13 @@ mod scaling_parts;
 mod scaling_settings;
 mod scaling_steps;
 mod scaling_undisturbed;
+#[allow(dead_code, reason = "the fault tests use the rest")]
+#[path = "../../../e2e/src/faults/schema.rs"]
+mod schema;
 mod spending;
 mod status;
 mod status_writes;
 mod support;
+#[allow(dead_code, reason = "the fault tests use the rest")]
+#[path = "../../../e2e/src/faults/sweep.rs"]
+mod sweep;

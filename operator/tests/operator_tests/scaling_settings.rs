@@ -1,7 +1,10 @@
 //! What a pool's `scaling` says reaches the decision: each field has an effect, its removal undoes it, and what contradicts
 //! itself is refused with the field.
 
-use crate::support::{config, pool};
+use crate::{
+    schema::{another, fields, of_specification},
+    support::{config, pool},
+};
 use operator::{
     agent_pool::{dereference::Dereferenced, validate},
     scaling::settings,
@@ -57,6 +60,59 @@ fn each_field_changes_its_setting_alone() {
     assert_eq!(queue(json!({"cpu": {"down": 0.1}})), Thresholds { cpu_down: 0.1, ..plain.clone() });
     assert_eq!(queue(json!({"steps": {"up": 5}})), Thresholds { step_up: 5, ..plain.clone() });
     assert_eq!(queue(json!({"steps": {"down": 4}})), Thresholds { step_down: 4, ..plain });
+}
+
+/// A pool's `scaling` with every field that there is.
+fn whole() -> Value {
+    json!({
+        "minReplicas": 2,
+        "maxReplicas": 20,
+        "target": {"wait": "5s", "attainment": 0.9, "latencyP95": "30s", "utilization": 0.5},
+        "queue": {
+            "upAt": 100,
+            "downAt": 10,
+            "wait": {"up": "5s", "down": "1s"},
+            "cpu": {"up": 0.8, "down": 0.3},
+            "steps": {"up": 2, "down": 1},
+        },
+        "stabilization": {"up": "3s", "down": "10s", "costShare": 0.2},
+        "cooldownToZero": "5m",
+        "preWarm": true,
+        "schedule": [
+            {"days": ["Mon"], "from": "07:30", "to": "18:00", "timeZone": "UTC", "minReplicas": 1, "maxReplicas": 4},
+        ],
+        "mode": "Apply",
+    })
+}
+
+#[test]
+fn each_field_of_the_schema_changes_what_is_decided_by() {
+    let definition = json!(crds::definitions()[0]);
+    let schema = &of_specification(&definition)["properties"]["scaling"];
+    let usual = settings(whole());
+    let mut silent = Vec::new();
+    for field in fields(schema, &whole()) {
+        let pointer =
+            field.pointer.unwrap_or_else(|| panic!("a new field, {}: give it a value in `whole`", field.path));
+        let mut scaling = whole();
+        let place = scaling.pointer_mut(&pointer).expect("it is there");
+        *place = match field.path.as_str() {
+            // Below `up`, and times of a day.
+            "queue.wait.down" => json!("2s"),
+            "schedule[].from" => json!("08:00"),
+            "schedule[].to" => json!("19:00"),
+            // Only one is known, so no other can be written.
+            "schedule[].timeZone" => {
+                assert_eq!(field.schema["enum"], json!(["UTC"]));
+                continue;
+            }
+            _ => another(place, &field.schema).unwrap_or_else(|error| panic!("{}: {error:#}", field.path)),
+        };
+        if settings(scaling) == usual {
+            silent.push(field.path);
+        }
+    }
+    assert_eq!(silent, Vec::<String>::new(), "fields that change nothing");
 }
 
 /// Seconds since 1970 of a minute of the week that began on Monday, 5 January 1970.

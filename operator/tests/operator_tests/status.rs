@@ -92,6 +92,25 @@ fn a_pod_without_a_node_says_what_is_missing() {
 }
 
 #[test]
+fn an_agent_whose_device_is_not_claimed_names_the_template() {
+    let pod = |status: Value| {
+        json!([{"metadata": {"name": "readers-1"}, "status": status, "spec": {"containers": [],
+        "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "whole-gpu"}]}}])
+    };
+    let now = json!({"observedGeneration": 5, "replicas": 1, "updatedReplicas": 1});
+    let said = |status: Value| {
+        let status = after(&of(1), &applied(1, now.clone(), pod(status)), 1);
+        let (_, reason, message) = ready(&status);
+        (reason.to_owned(), message.to_owned())
+    };
+    let (reason, message) = said(json!({"phase": "Pending"}));
+    assert_eq!(reason, "DeviceUnclaimed");
+    assert!(message.contains("ResourceClaimTemplate \"whole-gpu\""), "{message}");
+    let claimed = json!([{"name": "gpu", "resourceClaimName": "readers-1-gpu"}]);
+    assert_eq!(said(json!({"phase": "Pending", "resourceClaimStatuses": claimed})).0, "Starting");
+}
+
+#[test]
 fn a_pool_is_schedulable_when_all_its_agents_have_a_node_and_not_before() {
     let seen = |pods: Value| {
         let status = json!({"observedGeneration": 5, "replicas": 2, "updatedReplicas": 2});

@@ -19,6 +19,7 @@ pub const CASE: Case = Case {
     run: |world| run(world).boxed_local(),
 };
 
+const DOCUMENT: &str = "docs/install.md";
 /// Catalogue.
 const GONE: Duration = Duration::from_secs(60);
 /// Without an operator nothing may go by itself before somebody says so; so long is looked.
@@ -36,16 +37,8 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     world.lab.delete_namespace(&namespace).await?;
     tokio::time::sleep(STAYS).await;
     let stays = !world.lab.is_gone(&namespace).await?;
-    findings.figure("namespace, without an operator: waits for the documented command", stays);
-    for kind in ["agentpools", "pipelines"] {
-        let free = r#"{"metadata": {"finalizers": null}}"#;
-        let names = ["kubectl", "--namespace", &namespace, "get", kind, "--output", "name"];
-        let names = command::run(&names, "").await?.or_fail("list what is left")?;
-        for name in names.lines() {
-            let patch = ["kubectl", "--namespace", &namespace, "patch", name, "--type", "merge", "--patch", free];
-            command::run(&patch, "").await?.or_fail("take a finalizer away")?;
-        }
-    }
+    findings.check("namespace, without an operator: waits for the documented command", stays, stays);
+    command::run(&["sh", "-c", &documented()?], "").await?.or_fail("run what the documentation says")?;
     gone(world, "namespace, without an operator: gone after that command", &namespace, &mut findings).await?;
 
     let (namespace, operator) = full(world).await?;
@@ -69,6 +62,16 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     drop(operator);
     world.lab.release(&namespace).await?;
     Ok(findings)
+}
+
+/// What whoever has no operator any more is told to run: the block after these words, to the letter.
+fn documented() -> Result<String> {
+    const WORDS: &str = "**The operator is gone and a deletion hangs.**";
+    let text = std::fs::read_to_string(command::repository().join(DOCUMENT)).context("read the documentation")?;
+    let (_, after) = text.split_once(WORDS).with_context(|| format!("find \"{WORDS}\" in {DOCUMENT}"))?;
+    let block = after.split_once("```sh\n").and_then(|(_, block)| block.split_once("```"));
+    let (block, _) = block.with_context(|| format!("find what to run after \"{WORDS}\" in {DOCUMENT}"))?;
+    Ok(block.to_owned())
 }
 
 /// A namespace with everything in it.

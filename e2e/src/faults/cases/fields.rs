@@ -12,9 +12,11 @@ use crate::{
     Kind, command,
     faults::{
         lab::until,
+        reach,
         report::Findings,
-        schema::{Field, another, fields},
+        schema::{Field, fields, of_specification},
         state::{self, State},
+        sweep::{ABSENT, Exempt, MANIFEST, SILENT, changed, completed, untested},
     },
 };
 
@@ -25,98 +27,12 @@ pub const CASE: Case = Case {
     run: |world| run(world).boxed_local(),
 };
 
-const MANIFEST: &str = "e2e/manifests/fields.yaml";
-/// Longest wait for an effect, and for its end.
-const LONGEST: Duration = Duration::from_secs(20);
-
-/// Fields that no object of the cluster shows, and why.
-const SILENT: [(&str, &str); 2] = [
-    ("deletionPolicy", "says what a deletion does, and is read then; CP-14 and the stories delete"),
-    ("device.fallback", "says what is built where no node has the device; operator_fallback and a story look at that"),
-];
-
-/// Fields that the manifest does not have, with all below them, and why.
-const ABSENT: [(&str, &str); 3] = [
-    ("scaling", "steers decisions, not objects; each field of it has its effect in operator_scaling_settings"),
-    ("results.postgres.passwordEnv", "stands for passwordFile, of which a pipeline has one"),
-    ("models[].source.openai.apiKeyFile", "stands for apiKeyEnv, of which a model has one"),
-];
-
-/// Values that other fields depend on, and with what they go together.
-fn together(path: &str, spec: &mut Value) -> bool {
-    let mut set = |pointer: &str, value: Value| {
-        if let Some(place) = spec.pointer_mut(pointer) {
-            *place = value;
-        }
-    };
-    match path {
-        "device.kind" => {
-            set("/device", json!({"kind": "Cpu"}));
-        }
-        // Its only word has no other.
-        "device.fallback" => {
-            if let Some(device) = spec.pointer_mut("/device").and_then(Value::as_object_mut) {
-                device.remove("fallback");
-            }
-        }
-        "models[].source.http.sha256" => set("/models/3/source/http/sha256", json!("1".repeat(64))),
-        "models[].task" => set("/models/2/task", json!("Generate")),
-        "models[].source.catalog" => set("/models/5/source/catalog", json!("gemma3-270m")),
-        "template.resources.limits.cpu" => set("/template/resources/limits/cpu", json!("3")),
-        "template.resources.requests.cpu" => set("/template/resources/requests/cpu", json!("500m")),
-        "template.resources.limits.memory" => set("/template/resources/limits/memory", json!("3Gi")),
-        "template.resources.requests.memory" => set("/template/resources/requests/memory", json!("512Mi")),
-        "template.volumes[].claim" => set("/template/volumes/0/claim", json!("room2")),
-        "template.priorityClassName" => set("/template/priorityClassName", json!("system-cluster-critical")),
-        "cache.levels[]" => set("/cache/levels", json!(["Memory"])),
-        "cache.semantic.embedder" => set("/cache/semantic/embedder", json!("filed")),
-        "heads[].embedder" => set("/heads/1/embedder", json!("filed")),
-        "heads[].name" => {
-            set("/heads/1/name", json!("normal"));
-            set("/stages/5/score/head", json!("normal"));
-        }
-        "heads[].kind" => set("/heads/2/kind", json!("Quality")),
-        "knowledge[].embedder" => set("/knowledge/0/embedder", json!("filed")),
-        "knowledge[].name" => {
-            set("/knowledge/0/name", json!("papers"));
-            set("/stages/1/embed/knowledge", json!("papers"));
-            set("/stages/3/retrieve/knowledge", json!("papers"));
-        }
-        "stages[].embed.knowledge"
-        | "stages[].retrieve.knowledge"
-        | "stages[].pool"
-        | "fallback[].pool"
-        | "stages[].fallback[].pool" => {
-            return false;
-        }
-        "stages[].fallback[].model" => set("/stages/7/fallback/0/model", json!("writer2")),
-        "fallback[].model" => set("/fallback/0/model", json!("writer2")),
-        "stages[].embed.model" => set("/stages/2/embed/model", json!("filed")),
-        "stages[].cite.model" => set("/stages/8/cite/model", json!("filed")),
-        "stages[].cite.sources[]" => set("/stages/8/cite/sources", json!(["find", "sort"])),
-        "stages[].extract.model" => set("/stages/6/extract/model", json!("writer2")),
-        "stages[].generate.model" => set("/stages/7/generate/model", json!("writer2")),
-        "stages[].classify.head" => set("/stages/4/classify/head", json!("kinds2")),
-        "stages[].score.head" => set("/stages/5/score/head", json!("usual2")),
-        "stages[].score.path" => set("/stages/7/score/path", json!("text")),
-        "stages[].after[]" => set("/stages/10/after", json!(["cited"])),
-        "stages[].retrieve.steps[]" => set("/stages/3/retrieve/steps", json!(["FullText"])),
-        "stages[].join.mode" => set("/stages/7/join", json!({"mode": "Any", "timeout": "1m", "onTimeout": "Partial"})),
-        "stages[].join.quorum" => set("/stages/7/join/quorum", json!(3)),
-        "stages[].when" => set("/stages/9/when", json!("stages.draft.score > 0.8")),
-        "stages[].optional" => set("/stages/4/optional", json!(false)),
-        "quality.stage" => return false,
-        "quality.restartAt" => set("/quality/restartAt", json!("find")),
-        "results.anomaly" => set("/results/anomaly", json!("stages.draft.score")),
-        "results.postgres.url" => {
-            set("/results/postgres/url", json!("postgres://docket@other.example.com:5432/results"))
-        }
-        "results.table.uri" => set("/results/table/uri", json!("/srv/results")),
-        "knowledge[].uri" => set("/knowledge/0/uri", json!("/srv/notes")),
-        _ => return false,
-    }
-    true
-}
+/// Longest wait for an effect, and for its end: a rollout of a gateway among it.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Of so many fields the short form has one.
+const SHORT: usize = 6;
+/// Of fields that are known to have none it is looked for so long.
+const SETTLED: Duration = Duration::from_secs(4);
 
 struct Swept {
     path: String,
@@ -128,16 +44,19 @@ struct Swept {
 async fn run(world: &World<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
     let objects = objects().await?;
+    let of = SILENT.len() + ABSENT.len();
+    findings.none("fields that are left out without a test elsewhere", of, &untested(&command::repository()));
     for (kind, plural) in [(Kind::AgentPool, "agentpools"), (Kind::Pipeline, "pipelines")] {
         let spec = &objects.iter().find(|(of, ..)| *of == kind).context("the manifest has both kinds")?.2;
-        let all = fields(plural, spec).await?;
+        let all = fields(&schema(plural).await?, spec);
         let (there, absent): (Vec<Field>, Vec<Field>) = all.iter().cloned().partition(|field| field.pointer.is_some());
         let absent: Vec<String> = absent
             .into_iter()
             .map(|field| field.path)
-            .filter(|path| !ABSENT.iter().any(|(known, _)| path == known || path.starts_with(&format!("{known}."))))
+            .filter(|path| !ABSENT.iter().any(|exempt| exempt.holds(path)))
             .collect();
         findings.none(&format!("fields of {plural} that the sweep does not have"), all.len(), &absent);
+        let there: Vec<Field> = there.into_iter().step_by(if world.short { SHORT } else { 1 }).collect();
         let lanes = world.at_once.min(there.len()).max(1);
         let parts: Vec<Vec<Field>> =
             (0..lanes).map(|lane| there.iter().skip(lane).step_by(lanes).cloned().collect()).collect();
@@ -151,11 +70,14 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     Ok(findings)
 }
 
+fn is_silent(path: &str) -> bool {
+    SILENT.iter().any(|exempt| exempt.holds(path))
+}
+
 fn tell(findings: &mut Findings, plural: &str, swept: Vec<Swept>) {
-    let silent = |path: &str| SILENT.iter().any(|(known, _)| *known == path);
     let none: Vec<String> = swept
         .iter()
-        .filter(|swept| swept.effect.is_none() && swept.wrong.is_none() && !silent(&swept.path))
+        .filter(|swept| swept.effect.is_none() && swept.wrong.is_none() && !is_silent(&swept.path))
         .map(|swept| swept.path.clone())
         .collect();
     let wrong: Vec<String> =
@@ -167,11 +89,21 @@ fn tell(findings: &mut Findings, plural: &str, swept: Vec<Swept>) {
         *places.entry(place).or_default() += 1;
     }
     let places: Vec<String> = places.iter().map(|(place, count)| format!("{place} {count}")).collect();
-    findings.figure(&format!("effects of {plural}, by where they were seen first"), places.join(", "));
-    let unseen: Vec<String> = SILENT.iter().map(|(path, why)| format!("{path} ({why})")).collect();
-    if swept.iter().any(|swept| silent(&swept.path)) {
+    findings.figure(&format!("effects of {plural}, by what they reach"), places.join(", "));
+    let told = |exempt: &Exempt| format!("{} ({}; {})", exempt.path, exempt.why, exempt.tested.1);
+    let of_kind = SILENT.iter().filter(|exempt| swept.iter().any(|swept| exempt.holds(&swept.path)));
+    let unseen: Vec<String> = of_kind.map(told).collect();
+    if !unseen.is_empty() {
         findings.figure("not seen in objects", unseen.join(", "));
     }
+}
+
+/// The schema of a kind's specification, as the API server has it.
+async fn schema(plural: &str) -> Result<Value> {
+    let get = ["kubectl", "get", "crd", &format!("{plural}.docket.dev"), "--output", "json"];
+    let text = command::run(&get, "").await?.or_fail("read the definitions")?;
+    let definition: Value = serde_json::from_str(&text).context("read the definitions")?;
+    Ok(of_specification(&definition).clone())
 }
 
 /// Kind, name and specification of each object of the manifest.
@@ -195,7 +127,7 @@ async fn objects() -> Result<Vec<(Kind, String, Value)>> {
             other => bail!("the manifest has a {other:?}"),
         };
         let name = object["metadata"]["name"].as_str().context("an object has a name")?.to_owned();
-        read.push((kind, name, object["spec"].clone()));
+        read.push((kind, name, completed(&object["spec"])));
     }
     Ok(read)
 }
@@ -216,15 +148,14 @@ async fn sweep(
         api.patch(claim, &PatchParams::apply("user"), &Patch::Apply(&object)).await.context("make a claim")?;
     }
     for (kind, name, spec) in objects {
-        write(world, &namespace, *kind, name, &with_second_writer(*kind, spec)).await?;
+        write(world, &namespace, *kind, name, spec).await?;
     }
     quiet(&operator).await?;
     let (_, name, spec) = objects.iter().find(|(of, ..)| *of == kind).context("the manifest has both kinds")?;
-    let spec = with_second_writer(kind, spec);
     let base = seen(world, &namespace).await?;
     let mut swept = Vec::new();
     for field in fields {
-        let (effect, wrong) = match one(world, &namespace, kind, name, &spec, &base, &field).await {
+        let (effect, wrong) = match one(world, &namespace, kind, name, spec, &base, &field).await {
             Ok(effect) => (effect, None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
@@ -233,19 +164,6 @@ async fn sweep(
     drop(operator);
     world.lab.release(&namespace).await?;
     Ok(swept)
-}
-
-/// Stages can name another model only where there is one; the manifest has as few as the fields need.
-fn with_second_writer(kind: Kind, spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    if let Some(models) = spec.get_mut("models").and_then(Value::as_array_mut).filter(|_| kind == Kind::AgentPool) {
-        models.insert(0, json!({"name": "writer2", "task": "Generate", "source": {"file": "/models/writer2"}}));
-    }
-    if let Some(heads) = spec.get_mut("heads").and_then(Value::as_array_mut).filter(|_| kind == Kind::Pipeline) {
-        heads.push(json!({"name": "kinds2", "kind": "Classifier", "embedder": "embedder"}));
-        heads.push(json!({"name": "usual2", "kind": "Anomaly", "embedder": "embedder"}));
-    }
-    spec
 }
 
 async fn one(
@@ -257,29 +175,18 @@ async fn one(
     base: &State,
     field: &Field,
 ) -> Result<Option<String>> {
-    let mut changed = spec.clone();
-    if !together(&field.path, &mut changed) {
-        let pointer = field.pointer.as_deref().context("the object has the field")?;
-        // The manifest's places, moved by what was put before them.
-        let pointer = match pointer.strip_prefix("/models/").and_then(|rest| rest.split_once('/')) {
-            Some((index, rest)) => format!("/models/{}/{rest}", index.parse::<usize>()? + 1),
-            None => pointer.to_owned(),
-        };
-        let place = changed.pointer_mut(&pointer).with_context(|| format!("find {pointer}"))?;
-        *place = another(place, &field.schema)?;
-    }
-    if changed == *spec {
-        bail!("the change changes nothing");
-    }
+    let changed = changed(spec, field)?;
     let observed = write(world, namespace, kind, name, &changed).await.context("the change is refused")?;
     pass(world, namespace, kind, name, &observed).await?;
-    let mut effect = None;
-    // That there is no effect is known when the pass is over and the gateway's files had time to follow.
-    let _ = until("an effect", Duration::from_secs(4), async || {
-        effect = state::difference(base, &seen(world, namespace).await?).first().map(|line| place_of(line));
+    let (mut effect, mut last) = (None, base.clone());
+    // That there is no effect is known when a rollout would be over.
+    let _ = until("an effect", if is_silent(&field.path) { SETTLED } else { LONGEST }, async || {
+        last = seen(world, namespace).await?;
+        effect = reach::effect(base, &last);
         Ok(effect.is_some())
     })
     .await;
+    let misread = reach::misread(kind, name, base, &last, &changed);
     write(world, namespace, kind, name, spec).await.context("the way back is refused")?;
     let mut left = Vec::new();
     until("the end of the effect", LONGEST, async || {
@@ -288,18 +195,7 @@ async fn one(
     })
     .await
     .with_context(|| left.first().cloned().unwrap_or_default())?;
-    Ok(effect)
-}
-
-/// Kind of the object in which a difference was seen.
-fn place_of(line: &str) -> String {
-    let object = line.split(['.', ':', ' ']).next().unwrap_or_default();
-    let kind = object.split('/').next().unwrap_or_default();
-    if line.contains(".status.") && matches!(kind, "AgentPool" | "Pipeline") {
-        format!("{kind} status")
-    } else {
-        kind.to_owned()
-    }
+    misread.map(|()| effect)
 }
 
 async fn write(world: &World<'_>, namespace: &str, kind: Kind, name: &str, spec: &Value) -> Result<DynamicObject> {
@@ -324,6 +220,7 @@ async fn pass(world: &World<'_>, namespace: &str, kind: Kind, name: &str, writte
 /// What there is, without what the user wrote and the number of the plan, which is about what he wrote.
 async fn seen(world: &World<'_>, namespace: &str) -> Result<State> {
     let mut state = state::read(&world.lab.client, &world.lab.broker, namespace).await?;
+    reach::note_files(&world.lab.client, namespace, &mut state).await?;
     for (name, object) in &mut state {
         if name.starts_with("AgentPool/") || name.starts_with("Pipeline/") {
             object["spec"] = Value::Null;

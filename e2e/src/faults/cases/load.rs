@@ -1,6 +1,9 @@
 //! LD-01, LD-08: many pools, and a start in the middle of them.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use futures::{FutureExt, StreamExt as _, future::try_join_all};
@@ -16,7 +19,7 @@ use super::{
 use crate::{
     Kind,
     faults::{
-        Start,
+        Operator, Start,
         lab::until,
         report::{Findings, times},
         workload,
@@ -32,8 +35,12 @@ pub const CASE: Case = Case {
 
 /// Longest wait for all of them.
 const LONGEST: Duration = Duration::from_secs(420);
-/// A start has looked at everything after this (LD-08).
-const RESTART: Duration = Duration::from_secs(15);
+/// A start watches everything after this (LD-08).
+const WATCHING: Duration = Duration::from_secs(15);
+/// And has looked at every object after this.
+pub const LOOKED: Duration = Duration::from_secs(60);
+/// Memory that a start may need beyond half as much again as its predecessor had: what an allocator keeps.
+const SLACK_MIB: u64 = 32;
 
 /// Namespaces of each wave, at most.
 const NAMESPACES: usize = 10;
@@ -60,6 +67,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let (memory, most) = operator.process.memory();
     findings.figure("memory of the operator", format!("{memory} MiB, {most} MiB at most, {} MiB before", first.0));
 
+    let watched = watched(&operator);
     operator.process.kill()?;
     drop(operator);
     let began = Instant::now();
@@ -75,21 +83,45 @@ async fn run(world: &World<'_>) -> Result<Findings> {
         Ok(pools.len() >= number)
     })
     .await?;
-    let found = format!("{:.1} s", began.elapsed().as_secs_f64());
-    findings.figure("a new start has looked at every pool after", found);
-    let leading = operator.proxy.history().iter().find(|done| done.call.verb == "watch").map(|done| done.at - began);
-    let leading = leading.unwrap_or(LONGEST);
-    findings.check("and began to watch after", format!("{:.1} s", leading.as_secs_f64()), leading <= RESTART);
+    let looked = began.elapsed();
+    let found = format!("{:.1} s", looked.as_secs_f64());
+    findings.check("a new start has looked at every pool after", found, looked <= LOOKED);
+    judge_watches(&mut findings, &watched, &operator, began);
     quiet(&operator).await?;
     let again = operator.proxy.writes();
     findings.check("writes of the new start", again.len(), again.is_empty());
-    let (memory, most) = operator.process.memory();
-    findings.figure("its memory", format!("{memory} MiB, {most} MiB at most"));
+    judge_memory(&mut findings, "its memory", memory, &operator);
     drop(operator);
     for namespace in &namespaces {
         world.lab.release(namespace).await?;
     }
     Ok(findings)
+}
+
+/// Kinds of which an operator has a watch.
+pub fn watched(operator: &Operator) -> BTreeSet<String> {
+    let history = operator.proxy.history();
+    history.into_iter().filter(|done| done.call.verb == "watch").map(|done| done.call.resource).collect()
+}
+
+/// When a new start watched all that its predecessor did.
+pub fn judge_watches(findings: &mut Findings, watched: &BTreeSet<String>, operator: &Operator, began: Instant) {
+    let history = operator.proxy.history();
+    let first = |kind: &String| {
+        let mut watches = history.iter().filter(|done| done.call.verb == "watch" && done.call.resource == *kind);
+        watches.next().map(|done| done.at.saturating_duration_since(began))
+    };
+    let last = watched.iter().map(first).collect::<Option<Vec<Duration>>>().and_then(|begun| begun.into_iter().max());
+    let found = last.map_or_else(|| "not all".to_owned(), |last| format!("{:.1} s", last.as_secs_f64()));
+    let what = format!("and watched all {} kinds after", watched.len());
+    findings.check(&what, found, last.is_some_and(|last| last <= WATCHING));
+}
+
+/// The most memory that a new start needed, beside what its predecessor had at last.
+pub fn judge_memory(findings: &mut Findings, what: &str, before: u64, operator: &Operator) {
+    let (now, most) = operator.process.memory();
+    let found = format!("{now} MiB, {most} MiB at most, {before} MiB before the start");
+    findings.check(what, found, most <= before * 3 / 2 + SLACK_MIB);
 }
 
 /// Makes so many pools at once, and waits until all have what belongs to them.

@@ -10,7 +10,13 @@ use serde_json::json;
 use super::{Case, World};
 use crate::{
     Kind,
-    faults::{Done, Operator, Step, lab::until, report::Findings, workload},
+    faults::{
+        Done, Operator, Step,
+        lab::until,
+        report::Findings,
+        sparing::{is_of_status, is_sparing, statuses},
+        workload,
+    },
 };
 
 pub const IDLE: Case = Case {
@@ -30,7 +36,7 @@ pub const CHANGES: Case = Case {
 /// Longest wait until many pools are ready.
 const SETTLE: Duration = Duration::from_secs(240);
 /// Without writes for so long nothing is under way.
-const QUIET: Duration = Duration::from_secs(7);
+pub const QUIET: Duration = Duration::from_secs(7);
 
 /// Makes pools without agents, many at once.
 pub async fn make_pools(world: &World<'_>, namespaces: &[String], number: usize) -> Result<()> {
@@ -140,19 +146,19 @@ async fn changes(world: &World<'_>) -> Result<Findings> {
 }
 
 fn told(writes: &[Done]) -> String {
-    let status =
-        |resource: &str| writes.iter().filter(|done| is_of_status(done) && done.call.resource == resource).count();
-    let (pools, pipelines) = (status("agentpools"), status("pipelines"));
     let objects = writes.iter().filter(|done| !is_of_status(done)).count();
-    format!("{objects} writes of objects, {pools} of the pool's status, {pipelines} of the pipeline's")
+    let mut told = vec![format!("{objects} writes of objects")];
+    for ((resource, _), writes) in statuses(writes) {
+        let Some(first) = writes.first() else { continue };
+        let after = |done: &&Done| format!("{:.1}", done.at.duration_since(first.at).as_secs_f64());
+        let times: Vec<String> = writes.iter().map(after).collect();
+        let whose = if resource == "agentpools" { "pool" } else { "pipeline" };
+        told.push(format!("{} of the {whose}'s status, at {} s", writes.len(), times.join(", ")));
+    }
+    told.join(", ")
 }
 
-fn is_of_status(done: &Done) -> bool {
-    done.call.subresource == "status"
-}
-
-/// One write a child at most. Of a status it is told, not judged: one that the change was seen, one that all is as it should be,
-/// one for the numbers, and one for each second in which agents come and go, of which a busy machine has more.
+/// One write a child at most, and of a status no more than somebody needs.
 fn is_modest(writes: &[Done]) -> bool {
     let named = |done: &Done| format!("{} {}", done.call.resource, done.call.name);
     let is_ours = |done: &Done| matches!(done.call.resource.as_str(), "agentpools" | "pipelines");
@@ -161,5 +167,5 @@ fn is_modest(writes: &[Done]) -> bool {
     let count = children.len();
     children.sort_unstable();
     children.dedup();
-    count == children.len()
+    count == children.len() && statuses(writes).values().all(|writes| is_sparing(writes))
 }

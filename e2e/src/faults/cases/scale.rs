@@ -7,8 +7,8 @@ use futures::{FutureExt, future::try_join_all};
 use kube::api::{DynamicObject, ListParams};
 
 use super::{
-    Case, World,
-    manners::{make_pools, quiet},
+    Case, World, load,
+    manners::{QUIET, make_pools, quiet},
 };
 use crate::{
     Kind,
@@ -55,6 +55,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
         &format!("memory with {others} other pools and {number} agents, {empty} MiB without agents"),
         &operator,
     );
+    let (memory, watched) = (operator.process.memory().0, load::watched(&operator));
     operator.process.kill()?;
     drop(operator);
     let began = Instant::now();
@@ -62,9 +63,13 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let operator = world.lab.start(&start).await?;
     world.lab.leader(&start.lease, std::slice::from_ref(&operator)).await?;
     quiet(&operator).await?;
-    findings.figure("a new start leads and is quiet after", format!("{:.1} s", began.elapsed().as_secs_f64()));
+    let quiet_after = began.elapsed();
+    let found = format!("{:.1} s", quiet_after.as_secs_f64());
+    findings.check("a new start leads and is quiet after", found, quiet_after <= load::LOOKED + QUIET);
+    load::judge_watches(&mut findings, &watched, &operator, began);
     findings.check("writes of the new start", operator.proxy.writes().len(), operator.proxy.writes().is_empty());
     judge_memory(&mut findings, "memory of the new start", &operator);
+    load::judge_memory(&mut findings, "and beside its predecessor's", memory, &operator);
 
     let down = scale(world, &namespace, 0).await?;
     tell(&mut findings, &format!("from {number} agents to 0"), number, down);
