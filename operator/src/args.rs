@@ -68,7 +68,7 @@ pub struct RunArguments {
     /// with `auth.conf` for the servers. Each pool and gateway then has credentials of its own, for what it needs alone.
     #[arg(long, env = "DOCKET_NATS_KEYS_SECRET", value_name = "NAME")]
     pub nats_keys_secret: Option<String>,
-    /// Where documents' bytes lie: nats:, file:///folder or s3://bucket/prefix.
+    /// Where documents' bytes lie: nats:, file:///folder or s3://bucket/prefix, with a folder below it for each namespace.
     #[arg(long, env = "DOCKET_PAYLOADS", value_name = "URL", default_value = "nats:")]
     pub payloads: String,
     /// Secret in the operator's namespace whose keys are variables of agents and gateways, such as AWS_ACCESS_KEY_ID, by which

@@ -7,6 +7,9 @@ use queue::jetstream::Keys;
 
 use crate::args::{PullPolicy, RunArguments};
 
+/// Payloads in the broker itself, where each namespace has a store of its own.
+const IN_BROKER: &str = "nats:";
+
 /// Checked settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -92,6 +95,15 @@ impl Config {
     /// Whether the gateway of a namespace asks the API server whose a token is.
     pub fn reviews_tokens(&self, namespace: &str) -> bool {
         self.token_review.iter().any(|listed| listed == namespace)
+    }
+
+    /// Where the payloads of a namespace lie. Each has a folder of its own in a store that several share: a payload that nobody in
+    /// its namespace names any more is removed.
+    pub fn payloads_of(&self, namespace: &str) -> String {
+        match self.payloads.as_str() {
+            IN_BROKER => IN_BROKER.to_owned(),
+            store => format!("{}/{namespace}", store.trim_end_matches('/')),
+        }
     }
 
     /// Whether the metrics of agents and gateways are for whoever has their namespace's token.
@@ -259,7 +271,7 @@ fn nats_replicas(replicas: u32) -> Result<(), String> {
 
 fn payloads(url: &str) -> Result<(), String> {
     let bucket = url.strip_prefix("s3://").and_then(|place| place.split('/').next());
-    if url == "nats:" || url.starts_with("file:///") || bucket.is_some_and(|bucket| !bucket.is_empty()) {
+    if url == IN_BROKER || url.starts_with("file:///") || bucket.is_some_and(|bucket| !bucket.is_empty()) {
         return Ok(());
     }
     Err(format!(

@@ -187,7 +187,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
         "resources": resources,
         "closed": gathered.closed,
         "nats": pods::nats(config, &gathered.namespace, &pods::GATEWAY_ROLE),
-        "payloads": config.payloads,
+        "payloads": config.payloads_of(&gathered.namespace),
         "state": pods::STATE,
         "health": format!("0.0.0.0:{HEALTH}"),
         "http": format!("0.0.0.0:{HTTP}"),

@@ -159,6 +159,24 @@ fn a_gateway_is_reached_by_its_ports_alone_and_reaches_the_api_server_only_to_re
 }
 
 #[test]
+fn a_store_that_namespaces_share_has_a_folder_for_each() {
+    let of = |payloads: &str| Config { payloads: payloads.to_owned(), ..config() }.payloads_of("documents");
+    assert_eq!(of("nats:"), "nats:");
+    assert_eq!(of("s3://bucket"), "s3://bucket/documents");
+    assert_eq!(of("s3://bucket/docket/"), "s3://bucket/docket/documents");
+    assert_eq!(of("file:///srv/payloads"), "file:///srv/payloads/documents");
+    // Who is told: gateways and agents, the same.
+    let stores = Config { payloads: "s3://bucket".to_owned(), ..config() };
+    let gathered = namespace(&[("letters", stage("readers", "1"))]);
+    let gateway: Value = serde_json::from_str(&files(&gathered, &stores)["gateway.yaml"]).expect("JSON");
+    assert_eq!(gateway["payloads"], "s3://bucket/documents");
+    let agents = crate::support::validated_with(&crate::support::pool(json!({})), &stores);
+    let config = operator::agent_pool::build::all(&agents).before;
+    let config = config.iter().map(|child| child.object()).find(|object| object["kind"] == "ConfigMap");
+    assert!(config.expect("a ConfigMap")["data"].to_string().contains("s3://bucket/documents"));
+}
+
+#[test]
 fn the_files_are_resources_that_docket_reads_and_all_of_them_are_named() {
     let gathered = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
     let files = files(&gathered, &config());

@@ -43,7 +43,7 @@ fn worker(pool: &ValidatedPool, resource: &str) -> Value {
         "pool": pool.name,
         "resources": [resource],
         "nats": nats(&pool.config, &pool.namespace, &pool.role()),
-        "payloads": pool.config.payloads,
+        "payloads": pool.config.payloads_of(&pool.namespace),
         "state": pods::STATE,
         "models": pods::models(&pool.config),
         "health": format!("0.0.0.0:{HEALTH}"),
