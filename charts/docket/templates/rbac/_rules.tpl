@@ -7,10 +7,6 @@
 - apiGroups: [docket.dev]
   resources: [agentpools/status, pipelines/status]
   verbs: [patch]
-# What a pool is turned into goes before it. Nothing belongs to a pipeline.
-- apiGroups: [docket.dev]
-  resources: [agentpools/finalizers]
-  verbs: [update]
 # What a pool or a pipeline is turned into.
 - apiGroups: [apps]
   resources: [deployments]
@@ -24,10 +20,10 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: {{ toJson $children }}
-# Goes with its pool, and is not watched: a cluster may not have the kind.
+# Goes with its pool, and is not watched: a cluster may not have the kind. Who may not delete it may not put back whose it is.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
-  verbs: [get, create, patch]
+  verbs: [get, create, patch, delete]
 # The copies of the broker's and the store's credentials, the tokens of gateways, and no other Secret. A create cannot be limited by name.
 - apiGroups: [""]
   resources: [secrets]
