@@ -45,7 +45,11 @@ async fn it_works_where_it_is_told_and_has_no_right_elsewhere() -> Result<()> {
     with_namespace_only(async |elsewhere| {
         with_namespace_only(async |second| {
             with_namespace_only(async |first| {
-                tell(&Team { first, second, elsewhere }).await?;
+                if let Err(wrong) = tell(&Team { first, second, elsewhere }).await {
+                    // The namespaces could not go: what is wrong would be told many minutes later.
+                    helm(&client, &["scope=Cluster"]).await?;
+                    return Err(wrong);
+                }
                 // Before the namespaces go: with them go the Roles, without which no finalizer is taken away.
                 remove(&client, Installation::Helm).await?;
                 nothing_is_left().await?;
