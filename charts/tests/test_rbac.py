@@ -13,7 +13,6 @@ SERVED = {
     ("docket.dev", "pipelines", None): {"get", "list", "watch", "patch"},
     ("docket.dev", "agentpools/status", None): {"patch"},
     ("docket.dev", "pipelines/status", None): {"patch"},
-    ("docket.dev", "agentpools/finalizers", None): {"update"},
     ("apps", "deployments", None): CHILDREN,
     ("", "services", None): CHILDREN,
     ("", "configmaps", None): CHILDREN,

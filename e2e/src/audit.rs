@@ -141,21 +141,17 @@ impl AuditLog {
     }
 }
 
-/// Which of some rights no request has needed, but for those that leave no request of their own. `blocking` are the resources
-/// whose objects are owners that others block the deletion of.
-pub fn unused<'a>(
-    granted: &'a BTreeSet<Right>,
-    requests: &BTreeSet<Request>,
-    blocking: &BTreeSet<String>,
-) -> BTreeSet<&'a Right> {
+/// Which of some rights no request has needed, but for two that leave no request of their own.
+pub fn unused<'a>(granted: &'a BTreeSet<Right>, requests: &BTreeSet<Request>) -> BTreeSet<&'a Right> {
+    const EVENTS: [&str; 2] = ["events", "events.k8s.io"];
+    const MONITORS: [&str; 2] = ["podmonitors", "monitoring.coreos.com"];
+    let of = |verb, [resource, group]: [&str; 2]| Right::of(verb, resource, group);
     let is_used = |right: &Right| requests.iter().any(|request| request.allowed && right.is_needed_by(request));
     let is_kept = |right: &Right| {
-        // Asked for by the admission of an object that blocks its owner's deletion: no request, so the objects must show it.
-        let admits = |resource: &str| blocking.contains(resource);
-        (right.verb == "update" && right.resource.strip_suffix("/finalizers").is_some_and(admits))
-            // News that repeats itself after minutes is counted, not told again: no story lasts that long, but all tell some.
-            || (*right == Right::of("patch", "events", "events.k8s.io")
-                && is_used(&Right::of("create", "events", "events.k8s.io")))
+        // News that repeats itself after minutes is counted, not told again: no story lasts that long, but some tell news.
+        (*right == of("patch", EVENTS) && is_used(&of("create", EVENTS)))
+            // The admission asks for it when an owner is put back; a story of PodMonitors shows that it is.
+            || (*right == of("delete", MONITORS) && is_used(&of("patch", MONITORS)))
     };
     granted.iter().filter(|right| !is_used(right) && !is_kept(right)).collect()
 }

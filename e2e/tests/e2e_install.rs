@@ -1,7 +1,5 @@
 //! Installs, upgrades and removes Docket in every way that is documented. Run alone: each story begins and ends without it.
 
-#[path = "rights/blocking.rs"]
-mod blocking;
 #[path = "stories/documents.rs"]
 mod documents;
 #[path = "install/namespaced.rs"]

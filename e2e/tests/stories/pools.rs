@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::documents::{all_ended_once, documents, letters};
 
-/// Longest time until a new pool has a status; it takes two seconds where the machine is not busy.
+/// Longest time until a new pool has a status: two seconds are meant, and the machine is busy.
 const FIRST_STATUS: Duration = Duration::from_secs(10);
 
 #[tokio::test]

@@ -7,10 +7,6 @@
 - apiGroups: [docket.dev]
   resources: [agentpools/status, pipelines/status]
   verbs: [patch]
-# What a pool is turned into goes before it. Nothing belongs to a pipeline.
-- apiGroups: [docket.dev]
-  resources: [agentpools/finalizers]
-  verbs: [update]
 # What a pool or a pipeline is turned into.
 - apiGroups: [apps]
   resources: [deployments]
