@@ -151,7 +151,7 @@ fn together(path: &str, spec: &mut Value) -> bool {
         "template.resources.limits.memory" => set("/template/resources/limits/memory", json!("3Gi")),
         "template.resources.requests.memory" => set("/template/resources/requests/memory", json!("512Mi")),
         "template.volumes[].claim" => set("/template/volumes/0/claim", json!("room2")),
-        "template.priorityClassName" => set("/template/priorityClassName", json!("system-cluster-critical")),
+        "template.priorityClassName" => set("/template/priorityClassName", json!("urgent2")),
         "cache.levels[]" => set("/cache/levels", json!(["Memory"])),
         "cache.semantic.embedder" => set("/cache/semantic/embedder", json!("filed")),
         "heads[].embedder" => set("/heads/1/embedder", json!("filed")),

@@ -147,6 +147,7 @@ async fn sweep(
         let api = Kind::PersistentVolumeClaim.within(&world.lab.client, &namespace);
         api.patch(claim, &PatchParams::apply("user"), &Patch::Apply(&object)).await.context("make a claim")?;
     }
+    priorities().await?;
     for (kind, name, spec) in objects {
         write(world, &namespace, *kind, name, spec).await?;
     }
@@ -164,6 +165,16 @@ async fn sweep(
     drop(operator);
     world.lab.release(&namespace).await?;
     Ok(swept)
+}
+
+/// Pods of a class that the cluster does not have are refused.
+async fn priorities() -> Result<()> {
+    let classes = ["urgent", "urgent2"].map(|name| {
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 10})
+    });
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": classes}).to_string();
+    let apply = ["kubectl", "apply", "--server-side", "--filename", "-"];
+    command::run(&apply, &list).await?.or_fail("make classes of priority").map(drop)
 }
 
 async fn one(

@@ -28,13 +28,13 @@ use crate::{
 
 pub const CASE: Case = Case {
     id: "LD-01",
-    fault: "1,000 pools are applied as fast as the API server takes them; then the operator starts anew (LD-08)",
-    scaled: "1,000 pools without agents instead of 9,000 in 15 minutes, and no pods, so that the API server is not what is measured",
+    fault: "1,000 pools of one agent each are applied as fast as the API server takes them; then the operator starts anew (LD-08)",
+    scaled: "1,000 pools instead of 9,000 in 15 minutes",
     run: |world| run(world).boxed_local(),
 };
 
 /// Longest wait for all of them.
-const LONGEST: Duration = Duration::from_secs(420);
+const LONGEST: Duration = Duration::from_secs(600);
 /// A start watches everything after this (LD-08).
 const WATCHING: Duration = Duration::from_secs(15);
 /// And has looked at every object after this.
@@ -129,7 +129,7 @@ async fn wave(world: &World<'_>, namespaces: &[String], number: usize, findings:
     let watches = namespaces.iter().map(|namespace| settled(world, namespace, number / namespaces.len()));
     let began = Instant::now();
     let applying = async {
-        make_pools(world, namespaces, number).await?;
+        make_pools(world, namespaces, number, 1).await?;
         anyhow::Ok(began.elapsed())
     };
     let (applied, settled) = futures::future::try_join(applying, try_join_all(watches)).await?;
@@ -137,11 +137,11 @@ async fn wave(world: &World<'_>, namespaces: &[String], number: usize, findings:
     let latencies: Vec<Duration> = settled.into_iter().flatten().collect();
     findings.figure(&format!("{number} pools: applied within"), format!("{:.1} s", applied.as_secs_f64()));
     findings.check(
-        &format!("{number} pools: all have their objects and a status after"),
+        &format!("{number} pools: all are ready after"),
         format!("{:.1} s", all.as_secs_f64()),
         latencies.len() == number,
     );
-    findings.figure(&format!("{number} pools: from apply to status"), times(latencies));
+    findings.figure(&format!("{number} pools: from apply to Ready"), times(latencies));
     Ok(())
 }
 

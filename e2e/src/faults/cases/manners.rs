@@ -38,13 +38,13 @@ const SETTLE: Duration = Duration::from_secs(240);
 /// Without writes for so long nothing is under way.
 pub const QUIET: Duration = Duration::from_secs(7);
 
-/// Makes pools without agents, many at once.
-pub async fn make_pools(world: &World<'_>, namespaces: &[String], number: usize) -> Result<()> {
+/// Makes pools with so many agents each, many at once.
+pub async fn make_pools(world: &World<'_>, namespaces: &[String], number: usize, agents: u32) -> Result<()> {
     stream::iter(0..number)
         .map(|index| async move {
             let object = json!({
                 "apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool",
-                "metadata": {"name": format!("pool-{index}")}, "spec": {"replicas": 0},
+                "metadata": {"name": format!("pool-{index}")}, "spec": {"replicas": agents},
             });
             let api = Kind::AgentPool.within(&world.lab.client, &namespaces[index % namespaces.len()]);
             let params = PatchParams::apply("user").force();
@@ -75,7 +75,7 @@ async fn idle(world: &World<'_>) -> Result<Findings> {
     let (number, time) = if world.short { (30, 30) } else { (200, 120) };
     let namespaces = [world.lab.namespace("idle").await?, world.lab.namespace("idle").await?];
     let operator = world.lab.start_alone(&namespaces.join(",")).await?;
-    make_pools(world, &namespaces, number).await?;
+    make_pools(world, &namespaces, number, 0).await?;
     let letters = Step::Apply(
         Kind::Pipeline,
         "letters",

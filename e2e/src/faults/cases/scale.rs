@@ -43,7 +43,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let none = workload::pool(POOL, 0);
     none.take(&world.lab.client, &namespace).await?;
     none.wait(&world.lab.client, &namespace).await?;
-    make_pools(world, &beside, others).await?;
+    make_pools(world, &beside, others, 0).await?;
     quiet(&operator).await?;
     let empty = operator.process.memory().0;
 
