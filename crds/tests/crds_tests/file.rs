@@ -140,6 +140,13 @@ fn a_pool_for_cpus_asks_for_no_resource_of_gpus() {
 }
 
 #[test]
+fn what_is_the_clusters_own_or_an_option_is_reported_at_its_field() {
+    let pool = format!("{POOL}  template: {{priorityClassName: ▲system-node-critical}}\n");
+    check(POOL, POOL, &pool, "spec.template.priorityClassName", "are for the cluster itself");
+    check(POOL, "{catalog: minilm}", "{catalog: ▲--models=/etc}", "spec.models[0].source.catalog", "");
+}
+
+#[test]
 fn a_rule_about_labels_has_values_where_its_operator_compares_them() {
     let wrong = |rule: &str, path: &str| {
         let pool = format!("{POOL}  template: {{affinity: {{required: [{rule}]}}}}\n");
