@@ -250,12 +250,15 @@ async fn is_left_alone(cluster: &Cluster) -> Result<()> {
     nothing_of_ours(cluster).await
 }
 
-/// Nothing that the operator or the chart makes is in a namespace.
+/// Nothing that the operator or the chart makes is in a namespace. A pod may still be ending, as long as it goes.
 async fn nothing_of_ours(cluster: &Cluster) -> Result<()> {
     for kind in OWNED.into_iter().chain([Kind::Secret, Kind::Pod]) {
-        let found = cluster.labelled(kind, "app.kubernetes.io/name=docket").await?;
-        let names: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
-        ensure!(names.is_empty(), "in {} there are {kind:?} {names:?}", cluster.namespace);
+        for object in cluster.labelled(kind, "app.kubernetes.io/name=docket").await? {
+            let name = object.name_any();
+            let ends = kind == Kind::Pod && object.metadata.deletion_timestamp.is_some();
+            ensure!(ends, "in {} there is {kind:?} \"{name}\"", cluster.namespace);
+            cluster.wait_gone(kind, &name).await?;
+        }
     }
     Ok(())
 }
