@@ -76,5 +76,9 @@ pub async fn the_window_counts_from_the_acknowledgement(fixture: &Fixture) {
 
 pub async fn an_id_given_twice_in_one_call_is_published_once(fixture: &Fixture) {
     fixture.publish(&["a", "b", "a"]).await;
-    assert_eq!(fixture.pull_ids(8).await, ["a", "b"]);
+    // A broker that has taken a message may be a moment away from giving it out.
+    for id in ["a", "b"] {
+        assert_eq!(fixture.pull_one().await.message.id, id);
+    }
+    assert!(fixture.pull(8).await.is_empty());
 }
