@@ -75,11 +75,12 @@ async fn what_only_the_whole_shows_ends_with_a_condition_and_heals() -> Result<(
 
 #[tokio::test]
 #[ignore = "needs cluster"]
-async fn an_image_that_does_not_exist_is_said_and_mended() -> Result<()> {
+async fn a_model_that_does_not_exist_is_said_and_mended() -> Result<()> {
     with_namespace(async |cluster| {
         let gateway = letters(cluster).await?;
         let model = json!({"name": "m", "task": "Embed", "source": {"catalog": "no-such-model"}});
-        cluster.apply(&pool("unfed", json!({"replicas": 1, "models": [model]}))).await?;
+        let small = json!({"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}});
+        cluster.apply(&pool("unfed", json!({"replicas": 1, "models": [model], "template": small}))).await?;
         cluster.wait(Kind::AgentPool, "unfed", condition("Ready", "False")).await?;
         cluster.wait(Kind::AgentPool, "unfed", condition_saying("ModelsLoaded", "False", "no-such-model")).await?;
         undisturbed(cluster, &gateway).await?;

@@ -59,7 +59,7 @@ async fn no_value_of_a_secret_is_found_in_what_others_may_read() -> Result<()> {
         let openai =
             json!({"baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKeyFile": "/etc/docket-tokens/token"});
         let model = json!({"name": "m", "task": "Generate", "source": {"openai": openai}});
-        cluster.apply(&object("AgentPool", "thief", json!({"models": [model]}))).await?;
+        cluster.apply(&object("AgentPool", "thief", small(json!([model])))).await?;
         cluster.wait(Kind::AgentPool, "thief", e2e::condition_saying("Ready", "False", "the process's own")).await?;
 
         let mut canaries = canaries(cluster, &cluster.namespace).await?;
@@ -99,7 +99,12 @@ fn scribes() -> [Value; 2] {
     let model = json!({"name": "m", "task": "Generate", "source": {"openai": openai}});
     let stage = json!({"name": "write", "pool": "scribes", "generate": {"prompt": "{{ document.text }}"}});
     let spec = json!({"cache": {"levels": ["Redis"]}, "retry": {"maxAttempts": 1}, "stages": [stage]});
-    [object("AgentPool", "scribes", json!({"models": [model]})), object("Pipeline", "scribes", spec)]
+    [object("AgentPool", "scribes", small(json!([model]))), object("Pipeline", "scribes", spec)]
+}
+
+/// A pool that finds room on a node that many stories share.
+fn small(models: Value) -> Value {
+    json!({"models": models, "template": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}}})
 }
 
 fn object(kind: &str, name: &str, spec: Value) -> Value {

@@ -21,7 +21,7 @@ use crate::{
 pub const CASE: Case = Case {
     id: "CP-22",
     fault: "specifications that nobody can fulfil; then they are put right",
-    scaled: "what a kubelet says of an image or a Secret that is not there is said by fake nodes; a story has a real one. A device has no number: each agent has one",
+    scaled: "what a kubelet says of an image or a Secret that is not there is said by fake nodes. A device has no number: each agent has one",
     run: |world| run(world).boxed_local(),
 };
 
