@@ -24,7 +24,7 @@ const LISTENS: &str = "0A";
 async fn pods_listen_on_the_ports_that_are_documented_and_on_no_others() -> Result<()> {
     with_namespace(async |cluster| {
         letters(cluster).await?;
-        // As docs/adr/0017-metrics-without-authentication.md says; the operator's second one is there with KEDA alone.
+        // As docs/adr/0018-a-token-for-metrics.md says; the operator's second one is there with KEDA alone.
         for (pod, documented) in pods(cluster).await?.iter().zip([&[8080, 9090][..], &[8080, 8081, 9090], &[9090]]) {
             let documented = documented.iter().copied().collect::<BTreeSet<u16>>();
             let declared = items(&pod.data["spec"]["containers"]).flat_map(|container| items(&container["ports"]));
