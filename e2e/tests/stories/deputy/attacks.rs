@@ -169,6 +169,7 @@ fn volumes() -> Vec<Attack> {
         ),
         volume("a place without a root", json!({"mountPath": "etc"}), Refused("spec.template.volumes[0].mountPath")),
         over("the callers' tokens", "/etc/docket-tokens"),
+        over("the token of metrics", "/etc/docket-metrics"),
         over("the settings, by a detour", "/volumes/../etc/docket"),
         over("the libraries", "/lib/x86_64-linux-gnu"),
         over("the processes", "/proc/1"),
@@ -223,6 +224,7 @@ fn secrets_that_models_name() -> Vec<Attack> {
             Says("Ready", "False", "is the process's own"),
         ),
         kept("the callers' token", "apiKeyFile", "/etc/docket-tokens/token"),
+        kept("the token of metrics", "apiKeyFile", "/etc/docket-metrics/token"),
         kept("the broker's credentials, by a detour", "apiKeyFile", "/tmp/../etc/docket-nats/nats.creds"),
         kept("the environment", "apiKeyFile", "/proc/self/environ"),
         run(

@@ -146,6 +146,7 @@ fn is_expected(volume: &Value, owner: &str) -> bool {
     match (volume["name"].as_str().unwrap_or_default(), kinds.as_slice()) {
         ("config", ["configMap"]) => volume["configMap"]["name"] == owner,
         ("tokens", ["secret"]) => volume["secret"]["secretName"] == "docket-gateway-tokens",
+        ("metrics", ["secret"]) => volume["secret"]["secretName"] == "docket-metrics",
         ("nats", ["secret"]) => {
             let source = &volume["secret"];
             let own = match owner.strip_suffix("-agents") {
