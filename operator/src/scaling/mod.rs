@@ -18,6 +18,7 @@ pub mod kinds;
 mod namespace;
 pub mod observe;
 pub mod pool;
+pub mod rounds;
 pub mod seen;
 pub mod settings;
 pub mod starts;
@@ -32,7 +33,7 @@ use std::{
 };
 
 use crds::{AgentPool, Pipeline};
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
 use tokio::{
@@ -42,8 +43,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    devices::grants,
+    devices::{Wish, grants},
     namespace::{Found, Namespace},
+    rounds::Rounds,
     seen::{Mirror, Pool, SeenDeployment, SeenPod},
 };
 use crate::{
@@ -63,8 +65,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const LISTING: Duration = Duration::from_secs(10);
 /// Devices are shared out so often, in seconds: a pool that is to have none of them first takes back what it had asked for.
 const SHARED_EVERY: f64 = 10.0;
-/// Namespaces that are looked at at once.
-const AT_ONCE: usize = 8;
+/// Namespaces that are looked at at once. One whose broker does not answer takes a place for some seconds.
+const AT_ONCE: usize = 64;
 
 /// What is watched.
 struct Watched {
@@ -89,8 +91,10 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
     let mut scaling = Scaling {
         ctx: Arc::clone(&ctx),
         watched,
-        namespaces: BTreeMap::new(),
+        rounds: Rounds::new(AT_ONCE),
         sleepers: Sleepers::default(),
+        woken: BTreeSet::new(),
+        wishes: BTreeMap::new(),
         granted: HashMap::new(),
         granted_at: 0.0,
         began: Instant::now(),
@@ -106,12 +110,22 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
 struct Scaling {
     ctx: Arc<Context>,
     watched: Watched,
-    namespaces: BTreeMap<String, Namespace>,
+    rounds: Rounds<Namespace, Looked>,
     sleepers: Sleepers,
+    /// Pools for which something came while their namespace was looked at.
+    woken: BTreeSet<Pool>,
+    /// What pools want of devices that others may want as well, by namespace.
+    wishes: BTreeMap<String, Vec<Wish>>,
     /// Pods that pools may have which share too few devices, and when that was worked out, in seconds since 1970.
     granted: HashMap<Pool, u32>,
     granted_at: f64,
     began: Instant,
+}
+
+/// What came of a look at a namespace.
+struct Looked {
+    asleep: Vec<String>,
+    wishes: Vec<Wish>,
 }
 
 impl Scaling {
@@ -120,59 +134,77 @@ impl Scaling {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => {}
-                (namespace, pool) = self.sleepers.next() => {
-                    if let Some(namespace) = self.namespaces.get_mut(&namespace) {
-                        namespace.wake(&pool);
-                    }
-                }
+                _ = ticks.tick() => self.look(None),
+                (namespace, pool) = self.sleepers.next() => self.wake(namespace, pool),
+                (name, namespace, looked) = self.rounds.next() => self.looked(name, namespace, looked),
             }
-            self.look().await;
         }
     }
 
-    /// One second of all pools.
-    async fn look(&mut self) {
+    /// Something came for a pool that slept.
+    fn wake(&mut self, namespace: String, pool: String) {
+        match self.rounds.idle(&namespace) {
+            Some(idle) => {
+                idle.wake(&pool);
+                self.look(Some(&namespace));
+            }
+            None => {
+                self.woken.insert((namespace, pool));
+            }
+        }
+    }
+
+    /// Begins a look at all namespaces that are not being looked at, or at one of them.
+    fn look(&mut self, only: Option<&str>) {
         if !self.watched.is_complete() && self.began.elapsed() < LISTING {
             return;
         }
-        let now = follower::now();
-        let found = self.watched.found();
-        // A namespace that has no pool any more is looked at once again, and ends what it had begun.
-        let names: BTreeSet<String> = found.keys().chain(self.namespaces.keys()).cloned().collect();
-        let mut found = found;
+        let mut found = self.watched.found();
         for ((namespace, pool), most) in &self.granted {
             if let Some(found) = found.get_mut(namespace) {
                 found.granted.insert(pool.clone(), *most);
             }
         }
-        let mut work = Vec::new();
+        // A namespace that has no pool any more is looked at once again, and ends what it had begun.
+        let names: BTreeSet<String> = match only {
+            Some(name) => BTreeSet::from([name.to_owned()]),
+            None => found.keys().chain(self.rounds.names()).cloned().collect(),
+        };
         for name in names {
+            if self.rounds.is_busy(&name) {
+                continue;
+            }
             let has = found.remove(&name).unwrap_or_default();
-            let namespace = self.namespaces.remove(&name).unwrap_or_default();
-            work.push((name, namespace, has));
+            let (ctx, of) = (Arc::clone(&self.ctx), name.clone());
+            self.rounds.begin(name, move |mut namespace: Namespace| async move {
+                let (now, pools) = (follower::now(), has.pools.clone());
+                let asleep = namespace.look(&ctx, &of, has, now).await;
+                let wishes = namespace.wishes(&pools, now);
+                (namespace, Looked { asleep, wishes })
+            });
         }
-        let ctx = &self.ctx;
-        let looks = work.into_iter().map(|(name, mut namespace, has)| async move {
-            let pools = has.pools.clone();
-            let asleep = namespace.look(ctx, &name, has, now).await;
-            let wishes = namespace.wishes(&pools, now);
-            (name, namespace, asleep, wishes)
-        });
-        let looked: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
-        let mut all = Vec::new();
-        for (name, namespace, asleep, wishes) in looked {
-            all.extend(wishes);
-            for pool in asleep {
-                self.sleepers.wait_for(&self.ctx, (name.clone(), pool));
-            }
-            if !namespace.is_empty() {
-                self.namespaces.insert(name, namespace);
-            }
-        }
+        let now = follower::now();
         if now - self.granted_at >= SHARED_EVERY {
             self.granted_at = now;
-            self.granted = grants(&all);
+            let wishes: Vec<Wish> = self.wishes.values().flatten().cloned().collect();
+            self.granted = grants(&wishes);
+        }
+    }
+
+    fn looked(&mut self, name: String, mut namespace: Namespace, looked: Looked) {
+        for pool in looked.asleep {
+            self.sleepers.wait_for(&self.ctx, (name.clone(), pool));
+        }
+        let woken: Vec<Pool> = self.woken.extract_if(.., |(of, _)| *of == name).collect();
+        woken.iter().for_each(|(_, pool)| namespace.wake(pool));
+        if namespace.is_empty() {
+            self.wishes.remove(&name);
+            return;
+        }
+        self.wishes.insert(name.clone(), looked.wishes);
+        self.rounds.keep(name.clone(), namespace);
+        if !woken.is_empty() {
+            self.look(Some(&name));
         }
     }
 }

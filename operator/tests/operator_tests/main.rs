@@ -31,6 +31,7 @@ mod scaling_devices;
 mod scaling_feed;
 mod scaling_loop;
 mod scaling_parts;
+mod scaling_rounds;
 mod scaling_settings;
 mod scaling_steps;
 mod scaling_undisturbed;
