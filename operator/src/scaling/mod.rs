@@ -143,14 +143,11 @@ impl Scaling {
 
     /// Something came for a pool that slept.
     fn wake(&mut self, namespace: String, pool: String) {
-        match self.rounds.idle(&namespace) {
-            Some(idle) => {
-                idle.wake(&pool);
-                self.look(Some(&namespace));
-            }
-            None => {
-                self.woken.insert((namespace, pool));
-            }
+        if let Some(idle) = self.rounds.idle(&namespace) {
+            idle.wake(&pool);
+            self.look(Some(&namespace));
+        } else if self.rounds.is_busy(&namespace) {
+            self.woken.insert((namespace, pool));
         }
     }
 
@@ -171,9 +168,6 @@ impl Scaling {
             None => found.keys().chain(self.rounds.names()).cloned().collect(),
         };
         for name in names {
-            if self.rounds.is_busy(&name) {
-                continue;
-            }
             let has = found.remove(&name).unwrap_or_default();
             let (ctx, of) = (Arc::clone(&self.ctx), name.clone());
             self.rounds.begin(name, move |mut namespace: Namespace| async move {
