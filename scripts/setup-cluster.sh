@@ -18,6 +18,7 @@ missing_for_node() {
     [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || echo containernetworking-plugins
     command -v iptables >/dev/null || echo iptables
     command -v conntrack >/dev/null || echo conntrack
+    command -v ipset >/dev/null || echo ipset
     command -v ip >/dev/null || echo iproute2
     command -v nsenter >/dev/null || echo util-linux
     command -v sysctl >/dev/null || echo procps

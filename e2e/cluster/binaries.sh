@@ -11,6 +11,7 @@ HELM=3.22.0
 KWOK=0.8.0
 COREDNS=1.15.0
 NATS_CLI=0.5.1
+KUBE_ROUTER=2.1.0
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=${XDG_CACHE_HOME:-$HOME/.cache}/docket/kubernetes
@@ -72,6 +73,9 @@ kubernetes() {
 program() {
     case $1 in
         etcd) make_program etcd "$ETCD" from_our_module etcd go.etcd.io/etcd/server/v3 "" ;;
+        kube-router)
+            make_program kube-router "$KUBE_ROUTER" \
+                from_our_module network-policies github.com/cloudnativelabs/kube-router/v2/cmd/kube-router "" ;;
         helm) make_program helm "$HELM" from_published "helm.sh/helm/v3/cmd/helm@v$HELM" ;;
         kwok) make_program kwok "$KWOK" from_published "sigs.k8s.io/kwok/cmd/kwok@v$KWOK" ;;
         coredns) make_program coredns "$COREDNS" from_published "github.com/coredns/coredns@v$COREDNS" ;;
@@ -83,7 +87,7 @@ program() {
 
 names=("$@")
 ((${#names[@]})) || names=(etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubectl kubelet \
-    coredns helm kwok nats)
+    coredns kube-router helm kwok nats)
 mkdir -p "$bin"
 # One builder at a time: two would write the same files.
 exec 9>"$root/lock"

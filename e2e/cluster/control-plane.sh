@@ -57,7 +57,8 @@ make_certificates() {
     sign scheduler /CN=system:kube-scheduler DNS:scheduler
     sign proxy /CN=system:kube-proxy DNS:proxy
     sign name-service /CN=system:name-service DNS:name-service
-    for user in admin controller-manager scheduler node proxy name-service; do
+    sign network-policies /CN=system:network-policies DNS:network-policies
+    for user in admin controller-manager scheduler node proxy name-service network-policies; do
         write_kubeconfig "$user"
     done
 }

@@ -19,6 +19,8 @@ if [[ $(cat /proc/self/uid_map) == *4294967295* ]]; then
         mount --bind "$own" "$folder"
     done
     sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.route_localnet=1
+    # So that NetworkPolicies are about pods of one node, too.
+    sysctl -qw net.bridge.bridge-nf-call-iptables=1
 fi
 
 echo ready

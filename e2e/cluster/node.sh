@@ -1,4 +1,5 @@
-# The node of a cluster: containerd, kubelet, kube-proxy and the name service. Sourced by up.sh.
+# The node of a cluster: containerd, kubelet, kube-proxy, the name service, and what enforces
+# NetworkPolicies. Sourced by up.sh.
 
 # What holds images and runs containers: before everything else, since loading images takes longest.
 start_runtime() {
@@ -15,10 +16,15 @@ start_node() {
         --hostname-override node-1 --node-ip "$cluster_address" --root-dir "$cluster_state/kubelet"
     start kube-proxy "$cluster_bin/kube-proxy" --config "$files/proxy.yaml" --hostname-override node-1
     start coredns "$cluster_bin/coredns" -conf "$files/Corefile"
+    # Of all that it can do, the policies alone.
+    start kube-router "$cluster_bin/kube-router" --kubeconfig "$pki/network-policies.kubeconfig" \
+        --hostname-override node-1 --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false \
+        --service-cluster-ip-range "$cluster_services" --health-port 20244 --v 1
     make_volumes
     wait_for kubelet 60 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait node/node-1 --for condition=Ready --timeout 1s
     wait_for kube-proxy 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/10256'
     wait_for coredns 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8181'
+    wait_for kube-router 30 iptables --list KUBE-ROUTER-FORWARD
 }
 
 # What claims can be bound to while the cluster lasts: enough for many installations of the broker.
@@ -37,6 +43,7 @@ need_programs() {
     [[ -n $(network_plugins) ]] || missing+=(containernetworking-plugins)
     command -v iptables >/dev/null || missing+=(iptables)
     command -v conntrack >/dev/null || missing+=(conntrack)
+    command -v ipset >/dev/null || missing+=(ipset)
     ((${#missing[@]} == 0)) || fail "these are missing: ${missing[*]}; scripts/setup-cluster.sh installs them"
 }
 

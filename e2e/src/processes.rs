@@ -2,12 +2,18 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
+
+use crate::command::run;
+
+/// Seconds in which a connection is made, if nobody keeps it out: all is on one machine.
+const CONNECTS_WITHIN: &str = "2";
 
 /// A process of a container.
 pub struct Process {
@@ -30,6 +36,17 @@ impl Process {
         let environment = self.read("environ")?;
         let mut variables = environment.split('\0').filter_map(|variable| variable.split_once('='));
         Ok(variables.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
+    }
+
+    /// Whether something that runs beside it, in its pod's network, is let through to an address. What listens there, and that
+    /// it does, is the caller's to know.
+    pub async fn connects(&self, address: SocketAddr) -> Result<bool> {
+        let network = format!("--net={}", self.folder.join("ns/net").display());
+        let connect = format!("exec 3<>/dev/tcp/{}/{}", address.ip(), address.port());
+        let tried = run(&["nsenter", &network, "timeout", CONNECTS_WITHIN, "bash", "-c", &connect], "").await?;
+        // Otherwise a network that could not be entered would be one that is closed.
+        ensure!(!tried.errors.contains("nsenter"), "enter the network of {}: {}", self.container, tried.errors);
+        Ok(tried.succeeded)
     }
 
     /// The root of the files that it sees.
