@@ -15,7 +15,7 @@ use crate::command::run;
 /// Longest time that a client may take to ask.
 const ASKED_WITHIN: Duration = Duration::from_secs(2);
 
-/// A server that answers every request with two letters.
+/// A server that answers every request with two letters, or sends it on.
 pub struct Elsewhere {
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -23,6 +23,16 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// Listens at an address until the process ends. Stories of one process share what listens at one address.
     pub async fn at(address: SocketAddrV4) -> Result<Self> {
+        Self::answering(address, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".to_owned()).await
+    }
+
+    /// As [`Self::at`]; it redirects every request.
+    pub async fn redirecting(address: SocketAddrV4, to: &str) -> Result<Self> {
+        let head = format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\n");
+        Self::answering(address, format!("{head}content-length: 0\r\nconnection: close\r\n\r\n")).await
+    }
+
+    async fn answering(address: SocketAddrV4, answer: String) -> Result<Self> {
         let network = format!("{}/32", address.ip());
         run(&["ip", "address", "replace", &network, "dev", "lo"], "").await?.or_fail("give the node an address")?;
         let listener = TcpListener::bind(address).with_context(|| format!("listen at {address}"))?;
@@ -31,7 +41,7 @@ impl Elsewhere {
         // A thread, because a story's runtime ends with the story.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                if let Some(line) = answer(client) {
+                if let Some(line) = serve(client, &answer) {
                     heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 }
             }
@@ -46,11 +56,11 @@ impl Elsewhere {
 }
 
 /// Answers a request, and says what its first line is.
-fn answer(mut client: TcpStream) -> Option<String> {
+fn serve(mut client: TcpStream, answer: &str) -> Option<String> {
     client.set_read_timeout(Some(ASKED_WITHIN)).ok()?;
     let mut request = [0; 1024];
     let read = client.read(&mut request).ok().filter(|read| *read > 0)?;
     // Whoever does not want to hear the answer has asked nevertheless.
-    let _ = client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+    let _ = client.write_all(answer.as_bytes());
     Some(String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or_default().to_owned())
 }

@@ -16,6 +16,8 @@ mod deputy;
 mod devices;
 #[path = "stories/documents.rs"]
 mod documents;
+#[path = "stories/fetchers.rs"]
+mod fetchers;
 #[path = "stories/hardening.rs"]
 mod hardening;
 #[path = "stories/kills.rs"]
