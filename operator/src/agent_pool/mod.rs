@@ -5,9 +5,11 @@
 //! ```
 
 pub mod build;
+pub mod clean_up;
 pub mod counts;
 pub mod dereference;
 pub mod fallback;
+pub mod leaving;
 pub mod ownership;
 pub mod pods_seen;
 pub mod quantity;
@@ -194,7 +196,7 @@ async fn pass(object: &Guarded, ctx: &Context, unwritten: &Unwritten) -> Result<
             finalizer::Event::Apply(pool) => bring(ctx, &pool, unwritten).await.map_err(Held::Failed),
             finalizer::Event::Cleanup(pool) => {
                 unwritten.forget(&pool);
-                clean_up(ctx, &pool).await
+                clean_up::clean_up(ctx, &pool).await
             }
         }
     });
@@ -203,7 +205,7 @@ async fn pass(object: &Guarded, ctx: &Context, unwritten: &Unwritten) -> Result<
         Err(
             finalizer::Error::ApplyFailed(Held::Failed(error)) | finalizer::Error::CleanupFailed(Held::Failed(error)),
         ) => Err(error),
-        Err(finalizer::Error::ApplyFailed(Held::Draining) | finalizer::Error::CleanupFailed(Held::Draining)) => {
+        Err(finalizer::Error::ApplyFailed(Held::Waiting) | finalizer::Error::CleanupFailed(Held::Waiting)) => {
             Ok(Action::requeue(STARTING))
         }
         Err(error) if held::is_of_another_state(&error) => Ok(Action::requeue(CHANGED)),
@@ -279,14 +281,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     let deployment = apply::converge_while(ctx, &prepared.deployment, &is_current).await.map_err(Error::Apply)?;
     let deployment = serde_json::from_value(deployment).map_err(Error::Deployment)?;
     for child in &prepared.absent {
-        let uid = pool.uid();
-        let is_ours = |live: &serde_json::Value| {
-            live["metadata"]["ownerReferences"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|owner| owner["uid"].as_str() == uid.as_deref())
-        };
+        let is_ours = |live: &serde_json::Value| apply::is_owned_by(live, pool.metadata.uid.as_deref());
         apply::absent(ctx, child, is_ours).await.map_err(Error::Apply)?;
     }
     // Only what is not as it should be needs an explanation.
@@ -309,24 +304,6 @@ async fn returned(ctx: &Context, pool: &AgentPool) -> Result<u32, Error> {
     }
     let changed = apply::change(ctx, pool, SCALE_MANAGER, json!({"replicas": replicas})).await;
     if changed.map_err(Error::Apply)? { Ok(replicas) } else { Err(Error::Overtaken) }
-}
-
-/// Removes what the pool has at the broker; its objects in the cluster go with it by their owner references. A pool that
-/// works a pipeline which is deleted too, and drained, stays until that is over.
-async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>> {
-    let (namespace, name) = (namespace_of(pool), pool.name_any());
-    let draining = dereference::draining(ctx, &namespace, &name).await;
-    for pipeline in draining.map_err(|error| Held::Failed(Error::Dereference(error)))? {
-        let open = ctx.brokers.open_documents(&namespace, &pipeline).await;
-        if open.map_err(|error| Held::Failed(Error::Cleanup(broker::RemoveError::Broker(error))))? > 0 {
-            return Err(Held::Draining);
-        }
-    }
-    let removed = ctx.brokers.remove_pool(&namespace, &name).await;
-    removed.map_err(|error| Held::Failed(Error::Cleanup(error)))?;
-    namespace::leave(ctx, &namespace).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
-    ctx.namespaces.look_at(namespace);
-    Ok(Action::await_change())
 }
 
 fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {

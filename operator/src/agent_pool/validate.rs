@@ -193,11 +193,6 @@ impl ValidatedPool {
         names::selector(Component::Agents, &self.name)
     }
 
-    /// The same as text.
-    pub fn selector_text(&self) -> String {
-        names::selector_text(&self.selector())
-    }
-
     /// The claim that is the agents' state folder.
     pub fn has_state_claim(&self) -> bool {
         self.spec.template.volumes.iter().any(|volume| volume.name == "state")

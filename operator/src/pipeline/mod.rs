@@ -170,7 +170,7 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
         Err(
             finalizer::Error::ApplyFailed(Held::Failed(error)) | finalizer::Error::CleanupFailed(Held::Failed(error)),
         ) => Err(error),
-        Err(finalizer::Error::CleanupFailed(Held::Draining) | finalizer::Error::ApplyFailed(Held::Draining)) => {
+        Err(finalizer::Error::CleanupFailed(Held::Waiting) | finalizer::Error::ApplyFailed(Held::Waiting)) => {
             Ok(Action::requeue(WAITING))
         }
         Err(error) if held::is_of_another_state(&error) => Ok(Action::requeue(CHANGED)),
@@ -208,7 +208,7 @@ async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Err
             apply::status(ctx, pipeline, apply::Read::Anew, pipeline.status.as_ref(), &status)
                 .await
                 .map_err(|error| Held::Failed(Error::Status(error)))?;
-            return Err(Held::Draining);
+            return Err(Held::Waiting);
         }
     }
     ctx.brokers.remove_pipeline(&namespace, &name).await.map_err(failed)?;

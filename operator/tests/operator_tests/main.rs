@@ -19,6 +19,8 @@ mod keda;
 mod keda_pools;
 mod lease;
 mod lease_http;
+mod leaving;
+mod leaving_pool;
 mod namespace;
 #[allow(unused_macros, reason = "the tests of the queue use it")]
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]

@@ -96,12 +96,16 @@ fn common(prefix: &str) -> Vec<String> {
     api.into_iter().chain(written).chain([records]).collect()
 }
 
-/// Taking messages of a stream by these consumers, and settling them. Servers name an acknowledgement in one of two ways, the
-/// newer with a domain and an account before the stream.
+/// Taking messages of a stream by these consumers, and settling them. Servers name an acknowledgement in one of two ways: with
+/// stream, consumer and five numbers, or with a domain and an account before these and maybe more behind them (from 2.14 on if
+/// they are told to).
+///
+/// The words are counted, for the number of deliveries is not looked at: where `$JS.ACK.*.*.STREAM.>` may be published, so may
+/// `$JS.ACK.OTHER.CONSUMER.STREAM.1.1.1.0`, which settles a message of the other stream.
 fn work(stream: &str, consumers: &[&str]) -> Vec<String> {
     let calls =
         |consumer: &&str| ["MSG.NEXT", "INFO"].map(|call| format!("$JS.API.CONSUMER.{call}.{stream}.{consumer}"));
-    let acknowledged = [format!("$JS.ACK.{stream}.>"), format!("$JS.ACK.*.*.{stream}.>")];
+    let acknowledged = [format!("$JS.ACK.{stream}.*.*.*.*.*.*"), format!("$JS.ACK.*.*.{stream}.*.*.*.*.*.>")];
     consumers.iter().flat_map(calls).chain(acknowledged).collect()
 }
 

@@ -4,6 +4,7 @@
 pub mod encoding;
 pub(crate) mod files;
 mod guarded;
+mod hidden;
 pub(crate) mod incoming;
 mod objects;
 
@@ -14,6 +15,7 @@ use object_store::{aws::AmazonS3Builder, local::LocalFileSystem, memory::InMemor
 
 pub(crate) use self::guarded::GuardedPayloads;
 pub use self::guarded::condemned_name;
+use self::hidden::Hidden;
 use self::{files::PayloadFiles, objects::ObjectPayloads};
 use crate::{Error, Payloads, Result};
 
@@ -66,8 +68,10 @@ fn payloads(url: &str) -> std::result::Result<ObjectPayloads, OpenPayloads> {
         let prefix = path::Path::parse(prefix).map_err(|source| opened(source.into()))?;
         // Whoever was first has chosen: it is the same one everywhere in Docket.
         drop(async_nats::rustls::crypto::ring::default_provider().install_default());
-        let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(opened)?;
-        return Ok(ObjectPayloads::new(Arc::new(store), prefix));
+        let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        let hidden = Hidden::of(&builder);
+        let store = builder.build().map_err(opened)?;
+        return Ok(ObjectPayloads::new(Arc::new(store), prefix).hiding(hidden));
     }
     Err(wrong())
 }

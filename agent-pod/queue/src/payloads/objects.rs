@@ -16,6 +16,7 @@ use super::{
     blocking,
     encoding::{self, Encoded},
     files::PayloadFiles,
+    hidden::Hidden,
     incoming::{Received, read_part, receive},
     name, parse,
 };
@@ -33,15 +34,25 @@ pub(super) struct ObjectPayloads {
     /// The files of a store that is a folder: what comes in pieces is written there at once. For other stores it goes
     /// through a temporary file, which has no name and is gone with the process.
     files: Option<PayloadFiles>,
+    hidden: Hidden,
 }
 
 impl ObjectPayloads {
     pub(super) fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, prefix, files: None }
+        Self { store, prefix, files: None, hidden: Hidden::default() }
     }
 
     pub(super) fn with_files(self, files: PayloadFiles) -> Self {
         Self { files: Some(files), ..self }
+    }
+
+    /// What errors are not to tell.
+    pub(super) fn hiding(self, hidden: Hidden) -> Self {
+        Self { hidden, ..self }
+    }
+
+    fn failed(&self, action: &'static str, error: StoreError) -> Error {
+        Error::Store { action, source: self.hidden.told(error) }
     }
 
     fn path(&self, digest: &Hash) -> Path {
@@ -55,7 +66,7 @@ impl ObjectPayloads {
         match found.await {
             Ok(stored) => Ok(Some(stored)),
             Err(StoreError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(failed("read a payload", error)),
+            Err(error) => Err(self.failed("read a payload", error)),
         }
     }
 
@@ -68,7 +79,7 @@ impl ObjectPayloads {
 impl ObjectPayloads {
     /// Stores what was written to a temporary file, in place of what is there: the same bytes, or damaged ones.
     async fn upload(&self, filed: Encoded<File>) -> Result<(String, u64)> {
-        let failed = |error| failed("store a payload", error);
+        let failed = |error| self.failed("store a payload", error);
         let Encoded { writer: file, stored, digest, length } = filed;
         let file = Arc::new(file);
         if stored <= PART as u64 {
@@ -76,7 +87,8 @@ impl ObjectPayloads {
             self.write(&digest, all, PutMode::Overwrite).await.map_err(failed)?;
             return Ok((name(digest), length));
         }
-        let mut upload = Upload(Some(self.store.put_multipart(&self.path(&digest)).await.map_err(failed)?));
+        let begun = self.store.put_multipart(&self.path(&digest)).await.map_err(failed)?;
+        let mut upload = Upload { parts: Some(begun), hidden: self.hidden.clone() };
         for start in (0..stored).step_by(PART) {
             let length = usize::try_from(stored - start).unwrap_or(PART).min(PART);
             let part = read_part(&file, start, length).await.map_err(unreadable)?;
@@ -96,32 +108,37 @@ async fn keep(files: PayloadFiles, filed: Encoded<NamedTempFile>) -> Result<(Str
 }
 
 /// An object that is being uploaded in parts. Nobody sees it before it is complete; dropped before, its parts are removed.
-struct Upload(Option<Box<dyn MultipartUpload>>);
+struct Upload {
+    parts: Option<Box<dyn MultipartUpload>>,
+    hidden: Hidden,
+}
 
 impl Upload {
     async fn put(&mut self, part: Bytes) -> std::result::Result<(), StoreError> {
-        match &mut self.0 {
+        match &mut self.parts {
             Some(upload) => upload.put_part(part.into()).await,
             None => Ok(()),
         }
     }
 
     async fn complete(mut self) -> std::result::Result<(), StoreError> {
-        if let Some(upload) = &mut self.0 {
+        if let Some(upload) = &mut self.parts {
             upload.complete().await?;
         }
-        self.0 = None;
+        self.parts = None;
         Ok(())
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some(mut upload) = self.0.take()
+        if let Some(mut upload) = self.parts.take()
             && let Ok(runtime) = Handle::try_current()
         {
+            let hidden = self.hidden.clone();
             runtime.spawn(async move {
                 if let Err(error) = upload.abort().await {
+                    let error = hidden.told(error);
                     tracing::warn!(%error, "parts of an upload that broke off were left at the store");
                 }
             });
@@ -141,7 +158,7 @@ impl Payloads for ObjectPayloads {
             Ok(()) => return Ok(name(digest)),
             // A store that cannot refuse what is there already is asked whether it is there.
             Err(StoreError::AlreadyExists { .. } | StoreError::NotImplemented { .. }) => {}
-            Err(error) => return Err(failed("store a payload", error)),
+            Err(error) => return Err(self.failed("store a payload", error)),
         }
         // What is there is read, not trusted: a damaged payload is healed by putting it again.
         if let Some(there) = self.stored(&digest).await?
@@ -150,7 +167,7 @@ impl Payloads for ObjectPayloads {
             return Ok(name(digest));
         }
         let written = self.write(&digest, stored, PutMode::Overwrite).await;
-        written.map(|()| name(digest)).map_err(|error| failed("store a payload", error))
+        written.map(|()| name(digest)).map_err(|error| self.failed("store a payload", error))
     }
 
     async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)> {
@@ -184,7 +201,7 @@ impl Payloads for ObjectPayloads {
         match self.store.head(&self.path(&hash)).await {
             Ok(_) => Ok(true),
             Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(failed("look for a payload", error)),
+            Err(error) => Err(self.failed("look for a payload", error)),
         }
     }
 
@@ -192,13 +209,13 @@ impl Payloads for ObjectPayloads {
         let Some(hash) = parse(digest) else { return Ok(()) };
         match self.store.delete(&self.path(&hash)).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failed("delete a payload", error)),
+            Err(error) => Err(self.failed("delete a payload", error)),
         }
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let top = self.store.list_with_delimiter(Some(&self.prefix)).await;
-        let mut folders = top.map_err(|error| failed("list payloads", error))?.common_prefixes;
+        let mut folders = top.map_err(|error| self.failed("list payloads", error))?.common_prefixes;
         folders.sort_unstable();
         // Folders are named by the first two digits: those before the last digest of the page before have been listed.
         let first = after.and_then(|after| after.get(..2)).unwrap_or_default();
@@ -206,7 +223,7 @@ impl Payloads for ObjectPayloads {
         let listed: Vec<_> = folders.iter().map(|folder| self.store.list_with_delimiter(Some(folder))).collect();
         let mut pages = stream::iter(listed).buffered(LISTED_AT_ONCE);
         let mut digests = Vec::new();
-        while let Some(page) = pages.try_next().await.map_err(|error| failed("list payloads", error))? {
+        while let Some(page) = pages.try_next().await.map_err(|error| self.failed("list payloads", error))? {
             for object in &page.objects {
                 // Anything else in here was not put by us: leave it alone.
                 let mut parts: Vec<_> = object.location.parts().collect();
@@ -228,10 +245,6 @@ impl Payloads for ObjectPayloads {
     async fn scrub(&self) -> Result<()> {
         Ok(())
     }
-}
-
-fn failed(action: &'static str, error: StoreError) -> Error {
-    Error::Store { action, source: Box::new(error) }
 }
 
 fn unreadable(source: io::Error) -> Error {

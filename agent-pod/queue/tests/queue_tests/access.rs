@@ -30,6 +30,7 @@ struct Broker {
     port: u16,
     server: Option<Server>,
     program: std::path::PathBuf,
+    version: Version,
 }
 
 impl Broker {
@@ -37,7 +38,7 @@ impl Broker {
         let program = crate::nats::program(version)?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (keys, port) = (Keys::generate(), crate::nats::free_port());
-        let mut broker = Self { folder, keys, port, server: None, program };
+        let mut broker = Self { folder, keys, port, server: None, program, version };
         broker.run();
         for prefix in [ONE, TWO] {
             let account = broker.keys.account(prefix);
@@ -49,7 +50,7 @@ impl Broker {
     fn run(&mut self) {
         let (accounts, log) = (self.folder.path().join("accounts"), self.folder.path().join("log"));
         let trust = self.keys.server_configuration(&accounts.display().to_string());
-        let more = format!("log_file: {:?}\n{trust}", log.display().to_string());
+        let more = format!("log_file: {:?}\n{trust}{}", log.display().to_string(), self.version.settings());
         self.server = Some(Server::start_with(&self.program, self.folder.path(), (self.port, false), &more));
     }
 
@@ -134,7 +135,11 @@ impl Probe {
     }
 
     async fn publish(&self, subject: &str) -> bool {
-        self.client.publish(subject.to_owned(), "{}".into()).await.expect("sent");
+        self.send(subject, "{}").await
+    }
+
+    async fn send(&self, subject: &str, body: &'static str) -> bool {
+        self.client.publish(subject.to_owned(), body.into()).await.expect("sent");
         self.is_refused(subject).await
     }
 
@@ -157,10 +162,27 @@ on_each_version! {
     each_role_does_all_that_its_processes_do
     agents_reach_no_other_pool_and_administer_nothing
     a_gateway_takes_no_tasks_of_agents_and_administers_nothing
+    a_task_is_settled_by_its_own_pool_alone
     another_namespace_is_out_of_reach_by_names_and_by_answers
     accounts_outlive_the_server_and_strangers_are_not_let_in
     streams_that_others_make_are_waited_for_and_named
 }
+
+// Where acknowledgements are named in another way, what depends on that is tried too.
+on_each_version!(@ newest_with_accounts NewestWithAccounts
+    each_role_does_all_that_its_processes_do
+    agents_reach_no_other_pool_and_administer_nothing
+    a_gateway_takes_no_tasks_of_agents_and_administers_nothing
+    a_task_is_settled_by_its_own_pool_alone
+    another_namespace_is_out_of_reach_by_names_and_by_answers
+);
+on_each_version!(@ before Before
+    each_role_does_all_that_its_processes_do
+    agents_reach_no_other_pool_and_administer_nothing
+    a_gateway_takes_no_tasks_of_agents_and_administers_nothing
+    a_task_is_settled_by_its_own_pool_alone
+    another_namespace_is_out_of_reach_by_names_and_by_answers
+);
 
 fn message(pool: &str, id: &str) -> Message {
     let (id, body) = (id.to_owned(), Bytes::from(format!("body of {id}")));
@@ -170,10 +192,14 @@ fn message(pool: &str, id: &str) -> Message {
 /// What administers a stream or its consumers.
 fn administration(stream: &str) -> Vec<String> {
     let of_streams = ["CREATE", "UPDATE", "DELETE", "SNAPSHOT", "RESTORE", "LEADER.STEPDOWN", "PEER.REMOVE"];
-    let of_consumers = ["CREATE", "DURABLE.CREATE", "DELETE", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"];
-    let streams = of_streams.iter().map(|call| format!("$JS.API.STREAM.{call}.{stream}"));
-    let consumers = of_consumers.iter().map(|call| format!("$JS.API.CONSUMER.{call}.{stream}.normal"));
-    let more = [format!("$JS.API.CONSUMER.CREATE.{stream}"), format!("$JS.API.CONSUMER.NAMES.{stream}")];
+    let since_2_15 = ["PEER.EVACUATE", "CANCEL_MOVE"];
+    let of_consumers = ["CREATE", "DURABLE.CREATE", "DELETE", "PAUSE", "UNPIN", "LEADER.STEPDOWN"];
+    let since_2_14 = ["RESET", "PEER.REMOVE", "PEER.EVACUATE"];
+    let streams = of_streams.iter().chain(&since_2_15).map(|call| format!("$JS.API.STREAM.{call}.{stream}"));
+    let consumers = of_consumers.iter().chain(&since_2_14);
+    let consumers = consumers.map(|call| format!("$JS.API.CONSUMER.{call}.{stream}.normal"));
+    let more = ["CONSUMER.CREATE", "CONSUMER.NAMES", "CONSUMER.LIST", "DIRECT.GET"];
+    let more = more.map(|call| format!("$JS.API.{call}.{stream}"));
     streams.chain(consumers).chain(more).collect()
 }
 
@@ -184,6 +210,8 @@ fn work(stream: &str) -> Vec<String> {
         format!("$JS.ACK.{stream}.normal.1.1.1.1700000000000000000.0"),
         format!("$JS.ACK._.account.{stream}.normal.1.1.1.1700000000000000000.0"),
         format!("$JS.ACK.hub.account.{stream}.normal.1.1.1.1700000000000000000.0.token"),
+        // What servers may say some day is let through as well.
+        format!("$JS.ACK.hub.account.{stream}.normal.1.1.1.1700000000000000000.0.token.more"),
     ];
     next.into_iter().chain(settled).collect()
 }
@@ -191,9 +219,10 @@ fn work(stream: &str) -> Vec<String> {
 /// What nobody but the servers' owner may do.
 fn broker_wide() -> Vec<String> {
     let calls = ["STREAM.LIST", "STREAM.TEMPLATE.NAMES", "META.LEADER.STEPDOWN", "SERVER.REMOVE", "ACCOUNT.PURGE.any"];
+    let since_2_15 = ["META.RESCUE", "SERVER.EVACUATE"];
     let system = ["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.DELETE", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.INFO"];
-    let calls = calls.map(|call| format!("$JS.API.{call}"));
-    calls.into_iter().chain(system.map(str::to_owned)).collect()
+    let calls = calls.into_iter().chain(since_2_15).map(|call| format!("$JS.API.{call}"));
+    calls.chain(system.map(str::to_owned)).collect()
 }
 
 const EVERYTHING: [&str; 7] = [">", "*.>", "$JS.>", "$KV.>", "$SYS.>", "_INBOX.>", "docket-one.>"];
@@ -331,6 +360,62 @@ async fn a_gateway_takes_no_tasks_of_agents_and_administers_nothing(version: Ver
         .map(str::to_owned),
     );
     gateway.all_refused(&refused, &[&EVERYTHING[..], &["docket-one.tasks.>", "_INBOX_agents.>"]].concat()).await;
+}
+
+/// Subjects by which somebody who may settle messages of the stream `own` could try to settle the one that is acknowledged by
+/// `reply`: as the server has named it, in both ways that there are, and with his own stream in each place that nobody may look at.
+fn forgeries(reply: &str, own: &str) -> Vec<String> {
+    let words: Vec<&str> = reply.split('.').collect();
+    let (account, message) = match words.len() {
+        9 => ("account", words[2..9].to_vec()),
+        _ => (words[3], words[4..11].to_vec()),
+    };
+    let with = |place: usize| {
+        let mut changed = message.clone();
+        changed[place] = own;
+        changed.join(".")
+    };
+    let message = message.join(".");
+    let mut forged = vec![reply.to_owned(), format!("$JS.ACK.{message}"), format!("$JS.ACK._.{account}.{message}")];
+    forged.extend([format!("$JS.ACK.{own}.{account}.{message}"), format!("$JS.ACK._.{own}.{message}")]);
+    // Deliveries, sequences, time and what waits.
+    forged.extend((2..7).map(|place| format!("$JS.ACK.{}", with(place))));
+    forged.extend((2..7).map(|place| format!("$JS.ACK._.{account}.{}", with(place))));
+    forged
+}
+
+async fn a_task_is_settled_by_its_own_pool_alone(version: Version) {
+    let Some(broker) = Broker::start(version).await else { return };
+    let operator = broker.prepare(ONE).await;
+    broker.prepare(TWO).await;
+    operator.ports.queue.publish(vec![message("writers", "1")]).await.expect("publish");
+    let writer = broker.probe(ONE, WRITERS).await;
+    let next = "$JS.API.CONSUMER.MSG.NEXT.docket-one-tasks-writers.normal";
+    let task = writer.client.request(next, "1".into()).await.expect("a task");
+    let reply = task.reply.expect("it can be acknowledged").to_string();
+    assert_eq!(reply.split('.').count(), if version.names_accounts() { 11 } else { 9 }, "{reply}");
+    let others = [
+        (ONE, READERS, "docket-one-tasks-readers"),
+        (ONE, GATEWAY, "docket-one-tasks-_results"),
+        (ONE, GATEWAY, "docket-one-timers"),
+        (TWO, WRITERS, "docket-two-tasks-writers"),
+        (TWO, GATEWAY, "docket-two-tasks-_results"),
+    ];
+    for (prefix, role, own) in others {
+        let other = broker.probe(prefix, role).await;
+        for subject in forgeries(&reply, own) {
+            assert!(other.send(&subject, "+ACK").await, "{role:?} of {prefix} may publish to {subject}");
+        }
+    }
+    let depth = operator.ports.queue.depth("writers").await.expect("depth");
+    assert_eq!((depth.total(), depth.in_work), (1, 1));
+    assert!(!writer.send(&reply, "+ACK").await, "{reply} is refused");
+    let settled = async {
+        while operator.ports.queue.depth("writers").await.expect("depth").total() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(MOMENT * 5, settled).await.expect("it counts");
 }
 
 async fn another_namespace_is_out_of_reach_by_names_and_by_answers(version: Version) {

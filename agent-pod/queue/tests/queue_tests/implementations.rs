@@ -40,6 +40,7 @@ macro_rules! on_every_implementation {
     ($($tests:tt)+) => {
         run_on!([memory = memory, embedded = embedded] { $($tests)+ });
         run_on_jetstream!(jetstream = Newest { $($tests)+ });
+        run_on_jetstream!(jetstream_before_with_accounts = BeforeWithAccounts { $($tests)+ });
         run_on_jetstream!(jetstream_oldest = Oldest { $($tests)+ });
     };
 }

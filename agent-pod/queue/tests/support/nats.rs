@@ -14,28 +14,50 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One of the versions that `scripts/nats-server.sh` fetches.
+/// One of the versions that `scripts/nats-server.sh` fetches, and how it names acknowledgements: by stream and consumer alone,
+/// or with a domain and an account before them, which servers can since 2.14 and do unasked from 2.16 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// The newest at the time of writing.
     Newest,
+    /// The same, with accounts in acknowledgements.
+    NewestWithAccounts,
+    /// The newest of the release before.
+    Before,
+    /// The same, with accounts in acknowledgements.
+    BeforeWithAccounts,
     /// The oldest that has all that we need, with its first corrections.
     Oldest,
 }
 
 impl Version {
+    const ALL: [Self; 5] =
+        [Self::Newest, Self::NewestWithAccounts, Self::Before, Self::BeforeWithAccounts, Self::Oldest];
+
     fn text(self) -> &'static str {
         match self {
-            Self::Newest => "2.15.1",
+            Self::Newest | Self::NewestWithAccounts => "2.15.1",
+            Self::Before | Self::BeforeWithAccounts => "2.14.6",
             Self::Oldest => "2.12.1",
         }
     }
+
+    /// Whether acknowledgements name the account.
+    pub fn names_accounts(self) -> bool {
+        matches!(self, Self::NewestWithAccounts | Self::BeforeWithAccounts)
+    }
+
+    /// What the server's configuration says for it.
+    pub fn settings(self) -> &'static str {
+        if self.names_accounts() { "feature_flags { js_ack_fc_v2: true }" } else { "" }
+    }
 }
 
-/// Tests that take a version, on each.
+/// Tests that take a version, on each; both ways to name acknowledgements are among them.
 macro_rules! on_each_version {
     ($($test:ident)+) => {
         on_each_version!(@ newest Newest $($test)+);
+        on_each_version!(@ before_with_accounts BeforeWithAccounts $($test)+);
         on_each_version!(@ oldest Oldest $($test)+);
     };
     (@ $name:ident $version:ident $($test:ident)+) => {
@@ -79,7 +101,7 @@ pub fn program(version: Version) -> Option<PathBuf> {
     let named = env::var_os("DOCKET_NATS_SERVER").filter(|path| !path.is_empty()).map(PathBuf::from);
     let program = match (named, version) {
         (Some(program), Version::Newest) => Some(program),
-        (Some(_), Version::Oldest) => None,
+        (Some(_), _) => None,
         (None, version) => fetched(version),
     };
     let found = program.filter(|program| program.is_file());
@@ -98,18 +120,14 @@ fn fetched(version: Version) -> Option<PathBuf> {
 
 /// A server for all tests of this process.
 pub fn shared(version: Version) -> Option<&'static Server> {
-    static NEWEST: OnceLock<Option<Server>> = OnceLock::new();
-    static OLDEST: OnceLock<Option<Server>> = OnceLock::new();
-    let shared = match version {
-        Version::Newest => &NEWEST,
-        Version::Oldest => &OLDEST,
-    };
+    static SERVERS: [OnceLock<Option<Server>>; Version::ALL.len()] = [const { OnceLock::new() }; Version::ALL.len()];
+    let place = Version::ALL.iter().position(|listed| *listed == version).expect("all are listed");
     let start = || {
         let program = program(version)?;
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
-        Some(Server::start(&program, &folder, free_port(), true))
+        Some(Server::start_with(&program, &folder, (free_port(), true), version.settings()))
     };
-    shared.get_or_init(start).as_ref()
+    SERVERS[place].get_or_init(start).as_ref()
 }
 
 impl Server {

@@ -39,13 +39,13 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `docket` in a test's folder.
     pub(crate) fn start(place: &Place, arguments: &[&str]) -> Self {
-        let mut child = place
-            .command(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("docket starts");
+        Self::run(place.command(arguments))
+    }
+
+    /// Runs a command that was prepared.
+    pub(crate) fn run(mut command: Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("docket starts");
         let said = Arc::new(Mutex::new(String::new()));
         let (lines, hears) = (BufReader::new(child.stderr.take().expect("piped")), Arc::clone(&said));
         thread::spawn(move || {
@@ -142,10 +142,16 @@ pub(crate) struct GatewayProcess {
 impl GatewayProcess {
     /// Starts a gateway on free ports; `config` is what its file holds beside addresses.
     pub(crate) fn start(place: &Place, config: &str) -> Self {
+        Self::start_with(place, config, "info,async_nats=warn", &[])
+    }
+
+    /// The same, with what it logs and variables of its own.
+    pub(crate) fn start_with(place: &Place, config: &str, log: &str, variables: &[(&str, &str)]) -> Self {
         let file = format!("http: 127.0.0.1:0\ngrpc: 127.0.0.1:0\nhealth: 127.0.0.1:0\n{config}");
         place.write("gateway.yaml", file);
-        let mut process =
-            Process::start(place, &["gateway", "--config", "gateway.yaml", "--log", "info,async_nats=warn"]);
+        let mut command = place.command(&["gateway", "--config", "gateway.yaml", "--log", log]);
+        command.envs(variables.iter().copied());
+        let mut process = Process::run(command);
         process.says("gateway ");
         let http = format!("http://{}", process.says("http listens on "));
         let grpc = format!("http://{}", process.says("grpc listens on "));

@@ -1,6 +1,6 @@
-//! Addresses of databases that cannot be used.
+//! Addresses of databases that cannot be used, and what is shown of those that can.
 
-use agent_pod::results::postgres::connection::check;
+use agent_pod::results::postgres::connection::{check, pool};
 use crds::PostgresSink;
 
 fn problem(url: &str, ca_file: Option<&str>) -> String {
@@ -20,4 +20,21 @@ fn an_address_that_cannot_be_used_is_named() {
     assert!(problem("postgres://db/results?sslmode=require", None).contains("caFile"));
     assert!(problem("postgres://db/results?sslmode=sometimes", None).starts_with("url: "));
     assert!(problem("postgres://db/results?sslmode=disable", Some("ca.pem")).contains("no use"));
+}
+
+#[test]
+fn a_password_is_not_shown_with_what_holds_it_nor_with_what_is_wrong_with_it() {
+    const PASSWORD: &str = "canary-of-the-database";
+    let spec = PostgresSink {
+        url: "postgres://docket@db/results".to_owned(),
+        password_env: Some("DB".to_owned()),
+        password_file: None,
+        ca_file: None,
+    };
+    let pool = pool(&spec, |_| Some(PASSWORD.to_owned())).expect("it is right");
+    assert!(!format!("{pool:?}").contains(PASSWORD));
+    for url in ["db/results", "db:port/results", "db/results?sslmode=sometimes", "db/results?nonsense=1"] {
+        let problem = problem(&format!("postgres://docket:{PASSWORD}@{url}"), None);
+        assert!(problem.starts_with("url: ") && !problem.contains(PASSWORD), "{url}");
+    }
 }

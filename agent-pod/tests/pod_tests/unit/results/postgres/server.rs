@@ -112,12 +112,12 @@ async fn what_people_do_is_noted_once_and_erased_with_its_tenant_or_document() {
 async fn tables_that_are_gone_are_made_again_and_a_wrong_password_is_waited_for() {
     let Some(server) = PostgresServer::start() else { return };
     let wrong = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(wrong.path(), "wrong").expect("written");
+    std::fs::write(wrong.path(), "canary-of-the-database").expect("written");
     let password_file = Some(wrong.path().display().to_string());
     let sink = Postgres::new(&PostgresSink { password_file, ..spec(&server) }).expect("it is right");
     let rows = [row("acme", "a", 1_000)];
     let refused = sink.write(&rows).await.expect_err("the password is wrong");
-    assert!(refused.0.contains("password"), "{refused}");
+    assert!(refused.0.contains("password") && !refused.0.contains("canary"), "{refused}");
     std::fs::copy(server.password_file(), wrong.path()).expect("the right one");
     sink.write(&rows).await.expect("the file is read again");
     server.query("DROP TABLE docket_results, docket_audit_log, docket_migrations CASCADE");
