@@ -244,13 +244,13 @@ fn tasks_that_must_start_by_a_deadline_do_not_queue_for_slots_while_pods_rest() 
     let settings = settings(600.0);
     let mut pool = Pool::new(20.0, 40.0, 4);
     pool.replicas = 4;
-    pool.working = vec![Vec::new(); 4];
+    pool.working = vec![vec![MONDAY + 40.0; 4], Vec::new(), Vec::new(), Vec::new()];
     pool.arrivals = 16;
-    pool.waiting = vec![MONDAY; 16];
+    pool.waiting = vec![MONDAY; 12];
     let mut observation = pool.observation();
     let patient = decide(&settings, &mut History::default(), &observation, MONDAY);
-    assert!(patient.pulling < 4, "{patient:?}");
-    observation.deadlines = vec![Deadline { start_by: MONDAY + 30.0, tasks: 16.0 }];
+    assert_eq!(patient.pulling, 1, "they may wait for the slots of one");
+    observation.deadlines = vec![Deadline { start_by: MONDAY + 5.0, tasks: 12.0 }];
     assert_eq!(decide(&settings, &mut History::default(), &observation, MONDAY).pulling, 4);
 }
 

@@ -134,7 +134,7 @@ struct Coming {
 impl<'a> Path<'a> {
     fn of(name: &'a str, pipelines: &[(String, &'a PipelineSpec)], times: Times<'a>) -> Option<Self> {
         let (_, spec) = pipelines.iter().find(|(other, _)| other == name)?;
-        Some(Self { name, spec, times })
+        Some(Self { name, spec: *spec, times })
     }
 
     fn service(&self, stage: &Stage) -> f64 {

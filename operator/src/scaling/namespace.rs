@@ -113,14 +113,9 @@ impl Namespace {
                 (Some(follower), Some(pool)) => {
                     let arrived = watched.sight.depth.as_ref().map(|depth| depth.arrived);
                     let branches = follower.branches(handed_on(&name, &pipelines, &loads), arrived);
-                    let service = |pipeline: &str, stage: &Stage| service_of(pipeline, stage, &pipelines, &loads);
-                    let start = |pool: &str| loads.get(pool).map_or(0.0, |load| load.start);
-                    let times = Times { service: &service, start: &start };
                     let outlook = Outlook {
-                        foreseen: foreseen(&name, &pipelines, &loads, &branches, now),
-                        deadlines: deadlines(&watched.sight.waiting, &pipelines, times, now),
-                        deadlines_ahead: ahead(&name, &pipelines, &loads, times, branches.probability(), now),
                         granted: found.granted.get(&name).copied(),
+                        ..outlook(&name, &watched.sight, &pipelines, (&loads, &branches), now)
                     };
                     follower.follow(ctx, pool, &watched.sight, found.deployments.get(&name), outlook, now).await
                 }
@@ -212,6 +207,25 @@ impl Namespace {
             }
         });
         stream::iter(looks).for_each_concurrent(AT_ONCE, |look| look).await;
+    }
+}
+
+/// What pipelines and other pools say of what a pool has to do.
+fn outlook(
+    name: &str,
+    sight: &Sight,
+    pipelines: &[(String, &PipelineSpec)],
+    (loads, branches): (&BTreeMap<String, Load>, &Branches),
+    now: f64,
+) -> Outlook {
+    let service = |pipeline: &str, stage: &Stage| service_of(pipeline, stage, pipelines, loads);
+    let start = |pool: &str| loads.get(pool).map_or(0.0, |load| load.start);
+    let times = Times { service: &service, start: &start };
+    Outlook {
+        foreseen: foreseen(name, pipelines, loads, branches, now),
+        deadlines: deadlines(&sight.waiting, pipelines, times, now),
+        deadlines_ahead: ahead(name, pipelines, loads, times, branches.probability(), now),
+        granted: None,
     }
 }
 

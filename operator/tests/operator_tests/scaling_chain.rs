@@ -142,8 +142,8 @@ impl Chain {
     }
 }
 
-/// 41 s at the first stage, 3 s at the second, and less time to wait than a pod takes to start.
-const WITHIN: u64 = 56;
+/// 41 s at the first stage, up to 12 s at the second, where one pod is enough, and less time to wait than a pod takes to start.
+const WITHIN: u64 = 60;
 
 #[test]
 fn a_later_pool_is_ready_for_documents_that_must_start_by_their_deadlines() {
