@@ -23,7 +23,7 @@ pub use record::*;
 pub use size::size_class;
 pub use spent::{NanoCost, Spent, nano_cost, units};
 pub use status::{
-    CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime,
+    CacheCounts, DueInWork, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime,
 };
 pub use traces::Traces;
 pub use transition::{Answer, Event, Transition, reason, submit, transition};

@@ -48,10 +48,25 @@ pub struct PodStatus {
     pub cost: f64,
     /// Whether it is cordoned because it was told to rest: it lives, and takes tasks again when it is told.
     pub resting: bool,
+    /// Documents in work that have a deadline. For the autoscaler alone: pools are shared, and whoever asks for statistics is not
+    /// to see the documents of others.
+    #[serde(skip)]
+    pub due: Vec<DueInWork>,
     /// When it began: what it counts starts again with it. 0: it does not say.
     pub began: Millis,
     /// When it said this.
     pub at: Millis,
+}
+
+/// Documents in work at a stage that have a deadline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DueInWork {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The stage.
+    pub stage: String,
+    /// When they must have ended, one a document.
+    pub deadlines: Vec<Millis>,
 }
 
 /// What the agents of a pool are told, again and again: what is not said again soon holds no longer, and they pull.

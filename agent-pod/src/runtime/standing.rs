@@ -1,6 +1,7 @@
 //! What a worker knows of itself while it works, kept where its status can be made of it.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -8,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use flow::{ServiceTime, Spent, WaitCounts};
+use flow::{DueInWork, Millis, ServiceTime, Spent, WaitCounts};
 
 use super::service_times::ServiceTimes;
+
+/// Deadlines of documents in work, by pipeline and stage, each with how many documents have it.
+type Due = BTreeMap<(String, String), BTreeMap<Millis, usize>>;
 
 /// Counts of one worker.
 #[derive(Debug, Default)]
@@ -20,6 +24,7 @@ pub struct Standing {
     resting: AtomicBool,
     times: Mutex<ServiceTimes>,
     waits: Mutex<WaitCounts>,
+    due: Mutex<Due>,
     tokens: AtomicU64,
     /// In billionths.
     cost: AtomicU64,
@@ -78,8 +83,49 @@ impl Standing {
         (self.in_work.load(Ordering::Relaxed), self.interrupted.load(Ordering::Relaxed))
     }
 
+    /// A document that must have ended by then is in work at a stage, until what this returns is dropped.
+    pub fn works_until(&self, pipeline: &str, stage: &str, deadline: Millis) -> InWork<'_> {
+        let stage = (pipeline.to_owned(), stage.to_owned());
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        *due.entry(stage.clone()).or_default().entry(deadline).or_default() += 1;
+        InWork { standing: self, stage, deadline }
+    }
+
+    /// Documents in work that have a deadline.
+    pub fn due(&self) -> Vec<DueInWork> {
+        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_stage = |((pipeline, stage), deadlines): (&(String, String), &BTreeMap<Millis, usize>)| {
+            let deadlines =
+                deadlines.iter().flat_map(|(deadline, documents)| std::iter::repeat_n(*deadline, *documents));
+            DueInWork { pipeline: pipeline.clone(), stage: stage.clone(), deadlines: deadlines.collect() }
+        };
+        due.iter().map(of_stage).collect()
+    }
+
     /// How long the newest tasks took.
     pub fn service_times(&self) -> Vec<ServiceTime> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).summary()
+    }
+}
+
+/// A document with a deadline that is in work.
+#[derive(Debug)]
+pub struct InWork<'a> {
+    standing: &'a Standing,
+    stage: (String, String),
+    deadline: Millis,
+}
+
+impl Drop for InWork<'_> {
+    fn drop(&mut self) {
+        let mut due = self.standing.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(deadlines) = due.get_mut(&self.stage) else { return };
+        match deadlines.get_mut(&self.deadline) {
+            Some(documents) if *documents > 1 => *documents -= 1,
+            _ => drop(deadlines.remove(&self.deadline)),
+        }
+        if deadlines.is_empty() {
+            due.remove(&self.stage);
+        }
     }
 }

@@ -356,6 +356,8 @@ impl Worker {
         let adaptive = self.work.adaptive().filter(|_| adaptive);
         let limit = adaptive.map_or(fixed, |adaptive| adaptive.limit(&key(), task.attempt, fixed));
         let begun = Instant::now();
+        // Told until the attempt ends, however it ends.
+        let _due = task.deadline.map(|deadline| self.standing.works_until(&task.pipeline, &task.stage, deadline));
         faults::reach(Point::Working);
         let executed = async {
             faults::suffer(&task.document).await;

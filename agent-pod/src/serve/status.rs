@@ -106,6 +106,7 @@ impl Speaker {
             tokens,
             cost,
             began: self.began,
+            due: self.standing.due(),
             at: now(),
         }
     }

@@ -4,6 +4,7 @@
 //! largest counts; pods at work are never taken away; changes of direction wait for a cold start; bounds hold.
 
 use crate::{
+    ahead::{self, Coming},
     cold_start::ColdStart,
     decision::{Clamp, Decision, Hold, Reason, Term, TermValue},
     demand::{Demand, Supply, Weights, fewest, order},
@@ -23,6 +24,9 @@ const RETURNS_AN_HOUR: f64 = 2.0;
 const DEAREST_CALM: f64 = 1.0;
 /// Turns down an hour that need not be put off: each is followed by one up.
 const TURNS_DOWN_AN_HOUR: f64 = 2.0;
+/// Pods' starts and shortest stays that a document's deadline is worth, however cheap late tasks have become: a document that
+/// misses it is lost.
+const LOST: f64 = 4.0;
 /// Fewer tasks than this are more likely not to come than to come.
 const LIKELY_TASKS: f64 = 0.5;
 /// Quantiles by which starts are reckoned with.
@@ -112,8 +116,10 @@ impl<'a> Seen<'a> {
         let here = self.pods.ready() + self.pods.starting();
         let terms = &self.settings.terms;
         let mut wanted = Wanted { terms: Vec::new(), pulling: 0, again_at: None };
+        let dated = Weights { late: weights.late.max(LOST * (weights.start + weights.hold)), ..weights.clone() };
         let mut ask = |term: Term, demand: &Demand| {
-            let pods = order(demand, &supply, &weights);
+            let has_deadline = matches!(term, Term::Deadline | Term::DeadlineAhead);
+            let pods = order(demand, &supply, if has_deadline { &dated } else { &weights });
             if pods > 0 {
                 wanted.terms.push(TermValue { term, replicas: here.saturating_add(pods) });
             }
@@ -129,6 +135,9 @@ impl<'a> Seen<'a> {
         }
         if !self.observation.deadlines.is_empty() {
             ask(Term::Deadline, &self.demand(history, Term::Deadline));
+        }
+        if self.settings.pre_warm && !self.observation.deadlines_ahead.is_empty() {
+            ask(Term::DeadlineAhead, &self.demand(history, Term::DeadlineAhead));
         }
         self.latency_and_utilization(history, &mut wanted);
         self.keep(history, since_last, &mut wanted);
@@ -180,7 +189,13 @@ impl<'a> Seen<'a> {
         // Full pods waste nothing, so those that a queue needed work for as long as it fills them: rested, they would be needed
         // again.
         let filled = if self.pending > 0.0 { ((self.pending + self.busy) / self.slots).ceil() as u32 } else { 0 };
-        let queued = fewest(&backlog, self.busy, self.service, self.slots).max(filled.min(history.needed));
+        let by_deadline = if self.observation.deadlines.is_empty() {
+            0
+        } else {
+            fewest(&self.demand(history, Term::Deadline), self.busy, self.service, self.slots)
+        };
+        let queued =
+            fewest(&backlog, self.busy, self.service, self.slots).max(filled.min(history.needed)).max(by_deadline);
         history.needed = queued.min(self.settings.max_replicas);
         // What keeps coming fills so many pods anyway: to let tasks gather for fewer would only be to start them again.
         let steady = if self.pending + self.busy > 0.0 { (history.steady_load() / self.slots) as u32 } else { 0 };
@@ -213,6 +228,10 @@ impl<'a> Seen<'a> {
         if awaited > 0 {
             wanted.terms.push(TermValue { term: Term::Foreseen, replicas: awaited });
         }
+        let dated = if self.settings.pre_warm { self.awaited_by_deadline().min(here) } else { 0 };
+        if dated > 0 {
+            wanted.terms.push(TermValue { term: Term::DeadlineAhead, replicas: dated });
+        }
         if kept > 0 {
             wanted.terms.push(TermValue { term: Term::Kept, replicas: kept });
             wanted.again_at = earlier(wanted.again_at, until);
@@ -232,6 +251,14 @@ impl<'a> Seen<'a> {
             return 0;
         }
         (tasks * (self.service / horizon).min(1.0) / self.slots).ceil() as u32
+    }
+
+    /// Pods that the tasks need which come with a deadline, as far as pods are started for them already.
+    fn awaited_by_deadline(&self) -> u32 {
+        let coming = Coming::of(&self.observation.deadlines_ahead, self.now);
+        let horizon = self.cold_start.quantile(1.0) * UNSEEN + REACTION;
+        let tasks: f64 = coming.iter().filter(|it| it.due <= horizon).map(|it| it.tasks).sum();
+        if tasks < LIKELY_TASKS { 0 } else { ahead::fewest(&coming, horizon, self.service, self.slots) }
     }
 
     fn weights(&self, history: &History) -> Weights {
@@ -296,6 +323,11 @@ impl<'a> Seen<'a> {
                 let due = |it: &Deadline| ((it.start_by - self.now).max(0.0), it.tasks);
                 demand.due = self.observation.deadlines.iter().map(due).collect();
                 demand.due.sort_by(|one, other| one.0.total_cmp(&other.0));
+            }
+            Term::DeadlineAhead => {
+                demand.due.clear();
+                demand.queued = self.pending;
+                demand.coming = Coming::of(&self.observation.deadlines_ahead, self.now);
             }
             _ => {}
         }

@@ -65,6 +65,8 @@ pub enum Term {
     Foreseen,
     /// Tasks must start by their deadlines.
     Deadline,
+    /// Tasks that earlier stages will hand on must start by their deadlines.
+    DeadlineAhead,
     /// Tasks take longer than the latency target.
     Latency,
     /// More slots are in use than the utilisation target allows.
@@ -151,6 +153,7 @@ impl fmt::Display for Term {
             Self::Arrivals => "tasks arrive at a rate that needs them",
             Self::Foreseen => "earlier stages will hand on tasks",
             Self::Deadline => "tasks must start by their deadlines",
+            Self::DeadlineAhead => "documents at earlier stages must start here by their deadlines",
             Self::Latency => "tasks take longer than the latency target",
             Self::Utilization => "more slots are in use than the utilisation target allows",
             Self::Season => "at this time of the day or week work is coming",

@@ -5,6 +5,8 @@
 //! in line is the chance that the task is late. A further pod is worth starting if the late tasks that it saves are worth more
 //! than its start.
 
+use crate::ahead::{Coming, starts, tightest};
+
 /// What a task that is late already is to wait at most, as parts of the time over which a late backlog is worked off.
 const PARTS: usize = 4;
 /// Tasks that are due at once are told apart in so many parts at most.
@@ -23,6 +25,10 @@ pub(crate) struct Demand {
     pub(crate) due: Vec<(f64, f64)>,
     /// (first due, over, tasks, probability of each) of tasks that come evenly.
     pub(crate) spread: Vec<(f64, f64, f64, f64)>,
+    /// Tasks that come and must then start in time, the first due first.
+    pub(crate) coming: Vec<Coming>,
+    /// Tasks that wait and are started before those that come.
+    pub(crate) queued: f64,
     /// Arrivals a second that are expected to go on.
     pub(crate) rate: f64,
     /// How much more arrivals vary than independent ones.
@@ -74,6 +80,8 @@ pub(crate) struct Weights {
 /// Tasks that are late unless so many tasks have been started by a time.
 struct Point {
     at: f64,
+    /// They cannot be started before this.
+    from: f64,
     rank: f64,
     /// Pod-seconds that it costs if they are.
     worth: f64,
@@ -86,13 +94,13 @@ struct Point {
 /// The pods to start now.
 pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 {
     let points = points(demand, weights, supply);
-    let known: Vec<Likely> = points.iter().map(|point| supply.by(point.at)).collect();
+    let known: Vec<Likely> = points.iter().map(|point| supply.by(point.from, point.at)).collect();
     let short = points.iter().zip(&known).any(|(point, known)| chance(point, known) > 1e-3);
     if !short {
         return 0;
     }
     let fresh = |delay: f64| -> Vec<Likely> {
-        points.iter().map(|point| supply.of(&supply.starts, point.at - delay)).collect()
+        points.iter().map(|point| supply.of(&supply.starts, point.from - delay, point.at - delay)).collect()
     };
     let now = fresh(TICK);
     let late = |pods: u32, fresh: &[Likely]| -> f64 {
@@ -133,7 +141,8 @@ fn idle(demand: &Demand, supply: &Supply, weights: &Weights, pods: u32) -> f64 {
     let load = demand.rate * supply.service / supply.slots;
     // Pods without which what arrives is more than is done are never idle.
     let spare = (f64::from(pods) - (load - here).max(0.0)).max(0.0);
-    let waiting = demand.due.iter().map(|due| due.1).sum::<f64>() * supply.service / supply.slots;
+    let tasks = demand.due.iter().map(|due| due.1).chain(demand.coming.iter().map(|it| it.tasks)).sum::<f64>();
+    let waiting = tasks * supply.service / supply.slots;
     let left = (waiting + (load - here) * weights.start).max(0.0);
     let busy = left / (here + f64::from(pods) - load).max(0.1);
     spare * (weights.hold - busy).max(0.0)
@@ -169,29 +178,36 @@ pub(crate) fn fewest(demand: &Demand, busy: f64, service: f64, slots: f64) -> u3
 }
 
 impl Supply {
-    /// The tasks that can have started `t` seconds from now without further pods.
-    fn by(&self, t: f64) -> Likely {
-        let done = t / self.service;
+    /// The tasks that can have started from `from` until `t` seconds from now without further pods.
+    fn by(&self, from: f64, t: f64) -> Likely {
+        let done = (t - from) / self.service;
         let first = done.min(1.0);
-        let certain = self.free * (1.0 + (done - 1.0).max(0.0)) + self.busy * done;
+        let of_free = if from > 0.0 { starts(t - from, self.service) } else { 1.0 + (done - 1.0).max(0.0) };
+        // Those that end before have nothing to do until then.
+        let freed = (from / self.service).min(1.0);
+        let certain = self.free * of_free + self.busy * (freed * of_free + (1.0 - freed) * done);
         let variance = self.busy * (first * (1.0 - first) + self.spread * (done - first));
         let mut likely = Likely { mean: certain, variance, certain, none: 1.0 };
         for &age in &self.starting {
             let longer = self.starts.iter().filter(|start| start.0 > age);
             let left: Vec<(f64, f64)> = longer.map(|&(start, chance)| (start - age, chance)).collect();
             // Longer than ever seen: as if it began anew.
-            likely = likely.and(&self.of(if left.is_empty() { &self.starts } else { &left }, t), 1);
+            likely = likely.and(&self.of(if left.is_empty() { &self.starts } else { &left }, from, t), 1);
         }
         likely
     }
 
-    /// What one pod adds by then, whose remaining times to ready are those.
-    fn of(&self, starts: &[(f64, f64)], t: f64) -> Likely {
-        let tasks = |start: f64| if start <= t { self.slots * (1.0 + (t - start) / self.service) } else { 0.0 };
-        let all = starts.iter().map(|start| start.1).sum::<f64>().max(f64::MIN_POSITIVE);
-        let mean = starts.iter().map(|&(start, chance)| chance * tasks(start)).sum::<f64>() / all;
-        let square = starts.iter().map(|&(start, chance)| chance * tasks(start).powi(2)).sum::<f64>() / all;
-        let none = starts.iter().filter(|start| start.0 > t).map(|start| start.1).sum::<f64>() / all;
+    /// What one pod adds in that time, whose remaining times to ready are those.
+    fn of(&self, readies: &[(f64, f64)], from: f64, t: f64) -> Likely {
+        let tasks = |ready: f64| match ready {
+            ready if ready > t => 0.0,
+            ready if from > 0.0 => self.slots * starts(t - ready.max(from), self.service),
+            ready => self.slots * (1.0 + (t - ready) / self.service),
+        };
+        let all = readies.iter().map(|ready| ready.1).sum::<f64>().max(f64::MIN_POSITIVE);
+        let mean = readies.iter().map(|&(ready, chance)| chance * tasks(ready)).sum::<f64>() / all;
+        let square = readies.iter().map(|&(ready, chance)| chance * tasks(ready).powi(2)).sum::<f64>() / all;
+        let none = readies.iter().filter(|ready| ready.0 > t).map(|ready| ready.1).sum::<f64>() / all;
         Likely { mean, variance: (square - mean * mean).max(0.0), certain: 0.0, none }
     }
 }
@@ -235,7 +251,14 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         let split = (tasks / supply.slots).ceil().clamp(1.0, SPLIT);
         for _ in 0..split as u32 {
             rank += tasks / split;
-            points.push(Point { at: due, rank, worth: tasks / split * weights.late, variance: 0.0, overdue: false });
+            points.push(Point {
+                at: due,
+                from: 0.0,
+                rank,
+                worth: tasks / split * weights.late,
+                variance: 0.0,
+                overdue: false,
+            });
         }
     }
     // What all pods together cannot work off in that time takes longer.
@@ -250,6 +273,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
             let at = weights.likely + drain * share;
             points.push(Point {
                 at,
+                from: 0.0,
                 rank: (overdue * share).max(1.0),
                 worth: worth / PARTS as f64,
                 variance: 0.0,
@@ -265,6 +289,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
             let worth = weights.late * tasks / PARTS as f64;
             points.push(Point {
                 at,
+                from: 0.0,
                 rank: rank + tasks * share,
                 worth,
                 variance: tasks * share * (1.0 - probability),
@@ -273,6 +298,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         }
         rank += tasks;
     }
+    points.extend(demand.coming.iter().flat_map(|it| coming(demand, it, weights, supply)));
     // Arrivals that may wait until pods are ready that are asked for when they come need none now.
     let horizon = (supply.starts.last().map_or(0.0, |start| start.0) - demand.wait).max(0.0);
     for part in 1..=AHEAD {
@@ -280,6 +306,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         if expected > 0.0 {
             points.push(Point {
                 at: demand.wait + horizon * part as f64 / AHEAD as f64,
+                from: 0.0,
                 rank: rank + expected,
                 worth: weights.late * demand.rate * horizon / AHEAD as f64,
                 variance: demand.dispersion * expected,
@@ -288,6 +315,23 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         }
     }
     points
+}
+
+/// Tasks that are yet to come. Those for which a pod that is asked for now is likely to be too late are to start soon after it is
+/// there: it is not put off until they have come and are late.
+fn coming(demand: &Demand, it: &Coming, weights: &Weights, supply: &Supply) -> Vec<Point> {
+    let stretch = tightest(&demand.coming, it.due, demand.queued, supply.service);
+    let split = (it.tasks / supply.slots).ceil().clamp(1.0, SPLIT);
+    let at = if it.due < weights.likely { weights.likely + weights.start } else { it.due };
+    let point = |part: u32| Point {
+        at,
+        from: stretch.from,
+        rank: stretch.tasks - it.tasks * (1.0 - f64::from(part) / split),
+        worth: it.tasks / split * weights.late,
+        variance: stretch.variance,
+        overdue: false,
+    };
+    (1..=split as u32).map(point).collect()
 }
 
 /// The chance that fewer tasks than the rank have been started.

@@ -2,6 +2,7 @@
 //!
 //! Knows no cluster, no broker and no clock: what was seen and what time it is are arguments. Times are in seconds.
 
+mod ahead;
 mod budget;
 mod calm;
 mod cold_start;
@@ -24,9 +25,9 @@ pub use cold_start::{ColdStart, ColdStarts};
 pub use decide::decide;
 pub use decision::{Clamp, Decision, Hold, Reason, Term, TermValue};
 pub use history::History;
-pub use observation::{Deadline, Foreseen, Observation, Pods, ServiceTime, Waits, Work};
+pub use observation::{Deadline, DeadlineAhead, Foreseen, Observation, Pods, ServiceTime, Waits, Work};
 pub use recommend::{Recommendation, recommend};
 pub use settings::{
     Invalid, LONGEST_WAIT, MOST_REPLICAS, Mode, Settings, Stabilization, Target, Terms, Thresholds, Window,
 };
-pub use slack::start_by;
+pub use slack::{Place, start_by};

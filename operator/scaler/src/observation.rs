@@ -31,9 +31,12 @@ pub struct Observation {
     /// Tasks that earlier stages will hand on.
     #[serde(default)]
     pub foreseen: Vec<Foreseen>,
-    /// Tasks, waiting or foreseen, that must start by a certain time.
+    /// Waiting tasks that must start by a certain time.
     #[serde(default)]
     pub deadlines: Vec<Deadline>,
+    /// Tasks that earlier stages will hand on and that must then start by a certain time.
+    #[serde(default)]
+    pub deadlines_ahead: Vec<DeadlineAhead>,
     /// Seconds within which 95 of 100 tasks are done.
     pub latency_p95: Option<f64>,
     /// Share of its CPU that the pool uses, 0 to 1.
@@ -119,6 +122,20 @@ pub struct Deadline {
     pub tasks: f64,
 }
 
+/// Tasks that an earlier stage will hand on, and that must then start by a certain time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadlineAhead {
+    /// When they can come at the earliest, in seconds since 1970.
+    pub at: f64,
+    /// The latest start, in seconds since 1970; see [`crate::start_by`].
+    pub start_by: f64,
+    /// How many.
+    pub tasks: f64,
+    /// How probable it is that each comes, 0 to 1.
+    pub probability: f64,
+}
+
 impl Observation {
     /// Nothing waits, nothing runs.
     pub fn empty_at(at: f64, slots_per_pod: u32) -> Self {
@@ -135,6 +152,7 @@ impl Observation {
             cold_start: None,
             foreseen: Vec::new(),
             deadlines: Vec::new(),
+            deadlines_ahead: Vec::new(),
             latency_p95: None,
             cpu: None,
             interactive: 0.0,

@@ -1,18 +1,30 @@
 //! When a task must start for its document to meet its deadline. Knows not what stages do.
 
-/// The latest start of a stage, in the unit of `deadline`, for a document that must be done by `deadline`.
+/// A stage's place on the longest path that a document goes through it, in expected seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Place {
+    /// Of the stages before this one, from where the document is.
+    pub before: f64,
+    /// Of this one: its service and, while its pool has no agent, a start.
+    pub own: f64,
+    /// Of this one without the start.
+    pub service: f64,
+    /// Of the stages after it.
+    pub after: f64,
+}
+
+/// The latest start of a stage, in the unit of `deadline`, for a document that must be done by `deadline` and that came to where
+/// it is at `since`.
 ///
-/// `path` holds the expected seconds of service of this stage and of those after it on the critical path, this one first.
-/// What the document may wait altogether is split over these stages in proportion to their service: a stage that takes
-/// longer has more that can go wrong, and no stage uses up what later ones need.
-pub fn start_by(deadline: f64, now: f64, path: &[f64]) -> f64 {
-    let service: f64 = path.iter().sum();
-    let slack = deadline - now - service;
-    let Some(own) = path.first() else {
-        return deadline;
-    };
-    if slack <= 0.0 || service <= 0.0 {
-        return now.min(deadline);
+/// What the document may wait altogether is split over the stages of the path in proportion to what they take: a stage that
+/// takes longer has more that can go wrong, and no stage uses up what later ones need. Where there is less time than they take,
+/// all are shortened alike.
+pub fn start_by(deadline: f64, since: f64, place: &Place) -> f64 {
+    let until_done = place.before + place.own;
+    let all = until_done + place.after;
+    if all <= 0.0 {
+        return since.min(deadline);
     }
-    now + slack * own / service
+    let done_within = (deadline - since) * until_done / all;
+    (since + (done_within - place.service).max(0.0)).min(deadline)
 }

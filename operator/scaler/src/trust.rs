@@ -116,4 +116,10 @@ fn sound(observation: &Observation) -> bool {
                 && (0.0..=1.0).contains(&foreseen.probability)
         })
         && observation.deadlines.iter().all(|deadline| number(deadline.start_by) && number(deadline.tasks))
+        && observation.deadlines_ahead.iter().all(|ahead| {
+            number(ahead.at)
+                && number(ahead.start_by)
+                && number(ahead.tasks)
+                && (0.0..=1.0).contains(&ahead.probability)
+        })
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use scaler::{Hold, Observation, Reason, Settings};
+use scaler::{DeadlineAhead, Hold, Observation, Place, Reason, Settings, start_by};
 use support::Pool;
 
 fn settings(wait: f64, max: u32) -> Settings {
@@ -48,6 +48,10 @@ fn spoil(observation: &mut Observation, how: usize) -> Hold {
         10 => observation.interactive = f64::NAN,
         11 => observation.arrivals = observation.arrivals.map(|_| 0),
         12 => observation.work.iter_mut().flatten().for_each(|work| work.pending += 5_000),
+        13 => {
+            let ahead = DeadlineAhead { at: observation.at, start_by: f64::NAN, tasks: 1.0, probability: 1.0 };
+            observation.deadlines_ahead = vec![ahead];
+        }
         _ => observation.cold_start = Some(scaler::ColdStart { quantiles: vec![3.0, 1.0], mean: 2.0, count: 2 }),
     }
     match how {
@@ -108,7 +112,7 @@ proptest! {
         arrivals in arrivals(),
         cold_start in 1.0f64..60.0,
         service in 0.5f64..30.0,
-        how in 0usize..14,
+        how in 0usize..15,
     ) {
         let settings = settings(30.0, 30);
         let mut pool = lived(cold_start, service, 4, &settings, &arrivals);
@@ -212,5 +216,54 @@ proptest! {
             prop_assert_eq!(&decision, &other.second(&settings, new));
             prop_assert_eq!(decision.replicas, restarted.second(&settings, new).replicas);
         }
+    }
+
+    #[test]
+    fn documents_that_come_with_a_deadline_never_lead_beyond_bounds_nor_interrupt_work(
+        arrivals in arrivals(),
+        cold_start in 1.0f64..60.0,
+        service in 0.5f64..60.0,
+        wait in 1.0f64..200.0,
+        ahead in proptest::collection::vec((0.0f64..600.0, 0.0f64..600.0, 0.0f64..1e9, 0.0f64..=1.0), 1..20),
+    ) {
+        let settings = settings(wait, 20);
+        let mut pool = Pool::new(cold_start, service, 4);
+        let now = pool.now;
+        let coming = |&(after, more, tasks, probability): &(f64, f64, f64, f64)| DeadlineAhead {
+            at: now + after,
+            start_by: now + after + more,
+            tasks,
+            probability,
+        };
+        pool.ahead = ahead.iter().map(coming).collect();
+        for new in arrivals {
+            // The pool refuses to take away a pod that is not idle.
+            let decision = pool.second(&settings, new);
+            prop_assert!(decision.replicas <= 20);
+            prop_assert!(!matches!(decision.reason, Reason::Held(_)), "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn no_stage_of_a_chain_uses_up_the_slack_of_another(
+        stages in proptest::collection::vec((0.01f64..1e4, 0.0f64..1e3), 1..12),
+        slack in 0.0f64..1e6,
+        since in 0.0f64..2e9,
+    ) {
+        let of = |stages: &[(f64, f64)]| stages.iter().map(|(service, start)| service + start).sum::<f64>();
+        let deadline = since + of(&stages) + slack;
+        let starts: Vec<f64> = (0..stages.len())
+            .map(|stage| {
+                let (service, start) = stages[stage];
+                let (before, after) = (of(&stages[..stage]), of(&stages[stage + 1..]));
+                start_by(deadline, since, &Place { before, own: service + start, service, after })
+            })
+            .collect();
+        // Each can begin when the one before ends that began at its last moment, and may then wait for its pool's start.
+        let ready = |stage: usize| if stage == 0 { since } else { starts[stage - 1] + stages[stage - 1].0 };
+        for (stage, (_, start)) in stages.iter().enumerate() {
+            prop_assert!(starts[stage] + 1e-3 >= ready(stage) + start, "{stage} of {starts:?}");
+        }
+        prop_assert!((starts[stages.len() - 1] + stages[stages.len() - 1].0 - deadline).abs() < 1e-3);
     }
 }

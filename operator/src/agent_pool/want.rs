@@ -10,7 +10,7 @@ const AFTER_REASONS: &str = ". ";
 /// A node whose labels are not those that were asked for.
 const OTHER_LABELS: &str = "didn't match Pod's node affinity/selector";
 /// A node that has not all devices that are claimed.
-const NO_CLAIM: &str = "cannot allocate all claims";
+pub(crate) const NO_CLAIM: &str = "cannot allocate all claims";
 
 /// Whether some node lacks nothing but the device: it would take the pod if it did not ask for it.
 pub fn is_of_device_alone(pool: &AgentPoolSpec, message: &str) -> bool {

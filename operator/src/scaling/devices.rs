@@ -2,6 +2,7 @@
 //!
 //! How many there are is not asked of the nodes, which others use as well and which an operator of some namespaces may not see:
 //! that devices are missing shows in pods that find no node for want of one. Then there are as many as pods of these pools hold.
+//! Of devices that are claimed, which others want is not known either: who claims by the same templates wants the same.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,7 +29,7 @@ const TAKES_OVER: f64 = 1.5;
 pub struct Wish {
     /// The pool.
     pub pool: Pool,
-    /// The nodes' resource of which each of its pods takes one.
+    /// What each of its pods takes one of: the nodes' resource, or what the same templates of a namespace claim.
     pub resource: String,
     /// Pods that have a node and stay.
     pub held: u32,
@@ -50,14 +51,14 @@ impl Wish {
     pub fn of_pool(pool: &AgentPool, sight: &Sight, wanted: u32, now: f64) -> Option<Self> {
         let applies = pool.spec.scaling.as_ref().is_some_and(|scaling| scaling.mode == ScalingMode::Apply);
         let fell_back = pool.status.as_ref().is_some_and(|status| status.fallback.is_some());
-        let resource = pool.spec.device.of_each_agent().filter(|_| applies && !fell_back)?;
+        let resource = resource(pool).filter(|_| applies && !fell_back)?;
         let pods = sight.pods.as_deref().unwrap_or_default();
         let service =
             service_time(sight.agents.as_deref().unwrap_or_default()).map_or(UNKNOWN_SERVICE, |time| time.mean);
         Some(Self {
             wanted,
             benefit: sight.depth.as_ref().map_or(0.0, |depth| benefit(depth, service)),
-            ..Self::of((namespace_of(pool), pool.name_any()), resource.to_owned(), pods, now)
+            ..Self::of((namespace_of(pool), pool.name_any()), resource, pods, now)
         })
     }
 
@@ -75,6 +76,19 @@ impl Wish {
             benefit: 0.0,
         }
     }
+}
+
+/// What each agent of a pool takes one of. A pool that asks for a resource and claims devices beside it shares the resource alone:
+/// its claims, such as of a link between machines, are for what goes with it.
+fn resource(pool: &AgentPool) -> Option<String> {
+    let device = &pool.spec.device;
+    if let Some(resource) = device.of_each_agent() {
+        return Some(resource.to_owned());
+    }
+    let mut templates: Vec<&str> = device.claims.iter().map(|claim| claim.template.as_str()).collect();
+    templates.sort_unstable();
+    // No resource's name has a space.
+    (!templates.is_empty()).then(|| format!("claims of {}: {}", namespace_of(pool), templates.join(" ")))
 }
 
 /// Seconds of work that wait, those of urgent documents weighted as they are when they are pulled.

@@ -7,7 +7,7 @@ use crds::{AgentPool, ScalingMode, ScalingStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use queue::Records;
-use scaler::{Reason, Settings, recommend};
+use scaler::{ColdStart, Reason, Settings, recommend};
 use serde::Deserialize;
 
 use super::{
@@ -65,6 +65,11 @@ impl Follower {
             branches.learn(handed_on, arrived);
         }
         branches.clone()
+    }
+
+    /// How long its agents took to start, where any start was measured.
+    pub fn cold_start(&self) -> Option<ColdStart> {
+        self.loaded.as_ref().and_then(|loaded| loaded.scaler.memory.starts.distribution())
     }
 
     /// One second of the pool. `now` is in seconds since 1970. Says whether the pool may sleep.

@@ -10,6 +10,8 @@ use flow::PodStatus;
 use scaler::Foreseen;
 use serde::{Deserialize, Serialize};
 
+use super::deadlines::Dated;
+
 /// Assumed of a task of a stage that was never measured, in seconds.
 pub const UNKNOWN_SERVICE: f64 = 10.0;
 /// Less than so much of a task is nobody's.
@@ -30,6 +32,10 @@ pub struct Load {
     pub stages: BTreeMap<(String, String), (f64, f64)>,
     /// Of the tasks, those that wait, by pipeline and stage. Empty where that is not known.
     pub waiting: BTreeMap<(String, String), f64>,
+    /// Those of them whose documents have a deadline, and those in work.
+    pub dated: Vec<Dated>,
+    /// Seconds that agents take to start, where none is ready.
+    pub start: f64,
 }
 
 impl Load {
@@ -149,17 +155,17 @@ fn stages_of(pool: &str, pipelines: &[(String, &PipelineSpec)]) -> usize {
 }
 
 /// A stage before another one.
-struct Ahead<'a> {
-    stage: &'a Stage,
+pub(super) struct Ahead<'a> {
+    pub(super) stage: &'a Stage,
     /// The part of a task that each of its documents stands for.
-    part: f64,
-    /// Seconds in the stages between.
-    delay: f64,
+    pub(super) part: f64,
+    /// Seconds in the stages between, on the way that takes longest.
+    pub(super) delay: f64,
 }
 
 /// All stages before `target`. A graph without cycles, which an accepted pipeline is, is walked from the end to the beginning;
 /// of another one, the stages of the cycle are left out.
-fn before<'a>(spec: &'a PipelineSpec, target: &'a Stage, service: &dyn Fn(&Stage) -> f64) -> Vec<Ahead<'a>> {
+pub(super) fn before<'a>(spec: &'a PipelineSpec, target: &'a Stage, service: &dyn Fn(&Stage) -> f64) -> Vec<Ahead<'a>> {
     let index: BTreeMap<&str, usize> =
         spec.stages.iter().enumerate().map(|(index, stage)| (stage.name.as_str(), index)).collect();
     let parents = |stage: &Stage| -> Vec<usize> {

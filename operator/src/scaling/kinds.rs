@@ -26,6 +26,8 @@ pub struct Waiting {
     pub size: u8,
     /// When the document must have ended.
     pub deadline: Option<Millis>,
+    /// Seconds that they have waited.
+    pub waited: f64,
     /// How many there are.
     pub tasks: f64,
 }
@@ -39,6 +41,7 @@ pub fn waiting(sample: &[Sampled]) -> Vec<Waiting> {
             stage: task.stage,
             size: size_class(task.bytes),
             deadline: task.deadline,
+            waited: one.waited.as_secs_f64(),
             tasks: one.stands_for,
         })
     });

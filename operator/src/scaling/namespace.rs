@@ -9,9 +9,10 @@ use std::{
 use crds::{AgentPool, Pipeline, PipelineSpec, Stage};
 use futures::{StreamExt, stream};
 use kube::{ResourceExt, core::DeserializeGuard};
+use scaler::ColdStart;
 
 use super::{
-    deadlines::deadlines,
+    deadlines::{Times, ahead, dated, deadlines},
     devices::Wish,
     follower::Follower,
     foreseen::{Branches, Load, foreseen, handed_on, service_of, upstream},
@@ -112,11 +113,9 @@ impl Namespace {
                 (Some(follower), Some(pool)) => {
                     let arrived = watched.sight.depth.as_ref().map(|depth| depth.arrived);
                     let branches = follower.branches(handed_on(&name, &pipelines, &loads), arrived);
-                    let service = |pipeline: &str, stage: &Stage| service_of(pipeline, stage, &pipelines, &loads);
                     let outlook = Outlook {
-                        foreseen: foreseen(&name, &pipelines, &loads, &branches, now),
-                        deadlines: deadlines(&watched.sight.waiting, &pipelines, &service, now),
                         granted: found.granted.get(&name).copied(),
+                        ..outlook(&name, &watched.sight, &pipelines, (&loads, &branches), now)
                     };
                     follower.follow(ctx, pool, &watched.sight, found.deployments.get(&name), outlook, now).await
                 }
@@ -211,18 +210,42 @@ impl Namespace {
     }
 }
 
+/// What pipelines and other pools say of what a pool has to do.
+fn outlook(
+    name: &str,
+    sight: &Sight,
+    pipelines: &[(String, &PipelineSpec)],
+    (loads, branches): (&BTreeMap<String, Load>, &Branches),
+    now: f64,
+) -> Outlook {
+    let service = |pipeline: &str, stage: &Stage| service_of(pipeline, stage, pipelines, loads);
+    let start = |pool: &str| loads.get(pool).map_or(0.0, |load| load.start);
+    let times = Times { service: &service, start: &start };
+    Outlook {
+        foreseen: foreseen(name, pipelines, loads, branches, now),
+        deadlines: deadlines(&sight.waiting, pipelines, times, now),
+        deadlines_ahead: ahead(name, pipelines, loads, times, branches.probability(), now),
+        granted: None,
+    }
+}
+
 impl Watched {
     /// How much is to do here, for the pools that come after.
     fn load(&self, now: f64) -> Load {
         let agents = self.sight.agents.as_deref().unwrap_or_default();
         let slots: f64 = agents.iter().filter(|agent| agent.ready).map(|agent| f64::from(agent.slots)).sum();
         let oldest = self.sight.pods.iter().flatten().map(|pod| now - pod.created).reduce(f64::max);
+        let measured = self.follower.as_ref().and_then(Follower::cold_start);
+        let start = ColdStart::with_guess(measured.as_ref()).mean;
         let mut load = Load {
             tasks: self.sight.depth.as_ref().map_or(0.0, |depth| depth.total() as f64),
             finished: self.sight.depth.as_ref().map_or(0, |depth| depth.finished),
             begins_in: if slots > 0.0 { 0.0 } else { (FIRST_START - oldest.unwrap_or(0.0)).max(1.0) },
             slots,
             waiting: by_stage(&self.sight.waiting),
+            dated: dated(&self.sight.waiting, agents),
+            // Of agents that could not be read, nobody knows that there are none.
+            start: if slots > 0.0 || self.sight.agents.is_none() { 0.0 } else { start },
             ..Load::default()
         };
         load.learn(agents);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use flow::PodStatus;
 use queue::Depth;
-use scaler::{ColdStart, Deadline, Foreseen, Observation, Pods, ServiceTime, Waits};
+use scaler::{ColdStart, Deadline, DeadlineAhead, Foreseen, Observation, Pods, ServiceTime, Waits};
 
 use super::{
     kinds::{Waiting, work},
@@ -44,6 +44,8 @@ pub struct Known {
     pub foreseen: Vec<Foreseen>,
     /// See [`Observation::deadlines`].
     pub deadlines: Vec<Deadline>,
+    /// See [`Observation::deadlines_ahead`].
+    pub deadlines_ahead: Vec<DeadlineAhead>,
     /// Whether the pool may have fewer pods than it asks for, as there are too few devices.
     pub is_limited: bool,
 }
@@ -72,6 +74,7 @@ pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
         cold_start: known.cold_start,
         foreseen: known.foreseen,
         deadlines: known.deadlines,
+        deadlines_ahead: known.deadlines_ahead,
         latency_p95: agents.and_then(slowest).map(|service| service + oldest_wait.unwrap_or(0.0)),
         cpu: agents.and_then(cpu),
         interactive: agents.into_iter().flatten().map(|agent| f64::from(agent.interactive)).sum(),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use scaler::{Clamp, Deadline, Decision, Foreseen, History, Observation, Reason, Settings, decide};
+use scaler::{Clamp, Deadline, DeadlineAhead, Decision, Foreseen, History, Observation, Reason, Settings, decide};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -58,6 +58,8 @@ pub struct Outlook {
     pub foreseen: Vec<Foreseen>,
     /// By when tasks that wait must start.
     pub deadlines: Vec<Deadline>,
+    /// By when tasks that it will get must then start.
+    pub deadlines_ahead: Vec<DeadlineAhead>,
     /// Pods that it may have, where there are too few devices for all pools.
     pub granted: Option<u32>,
 }
@@ -111,6 +113,7 @@ impl PoolScaler {
             cold_start: self.memory.starts.distribution(),
             foreseen: outlook.foreseen,
             deadlines: outlook.deadlines,
+            deadlines_ahead: outlook.deadlines_ahead,
             is_limited: outlook.granted.is_some(),
         };
         let mut observation = observation(sight, known, now);

@@ -13,7 +13,10 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 
 use crate::{
-    agent_pool::pods_seen::{condition, devices},
+    agent_pool::{
+        pods_seen::{condition, devices},
+        want::NO_CLAIM,
+    },
     names::{DELETION_COST, POOL_LABEL},
 };
 
@@ -82,7 +85,18 @@ impl SeenPod {
 fn lacks_device(pod: &Pod) -> bool {
     let unplaced = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False");
     let why = unplaced.and_then(|scheduled| scheduled.message.as_deref());
-    why.is_some_and(|why| devices(pod).any(|device| why.contains(&format!("Insufficient {device}"))))
+    why.is_some_and(|why| {
+        let mut resources = devices(pod).peekable();
+        if resources.peek().is_none() {
+            return claims_devices(pod) && why.contains(NO_CLAIM);
+        }
+        resources.any(|device| why.contains(&format!("Insufficient {device}")))
+    })
+}
+
+fn claims_devices(pod: &Pod) -> bool {
+    let claims = pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_ref());
+    claims.is_some_and(|claims| !claims.is_empty())
 }
 
 impl SeenDeployment {

@@ -29,6 +29,8 @@ mod pods_pages;
 mod pool_objects;
 mod process;
 mod quantity;
+mod scaling_ahead;
+mod scaling_chain;
 mod scaling_devices;
 mod scaling_feed;
 mod scaling_loop;

@@ -134,6 +134,41 @@ fn who_asks_for_no_device_or_is_scaled_by_another_wants_none() {
     }
 }
 
+/// What a pool wants whose agents claim devices by these templates.
+fn claims(name: &str, namespace: &str, templates: &[&str]) -> Wish {
+    let claim = |(index, template): (usize, &&str)| json!({"name": format!("c{index}"), "template": template});
+    let claims: Vec<_> = templates.iter().enumerate().map(claim).collect();
+    let spec = json!({"device": {"kind": "Gpu", "claims": claims}, "scaling": {"maxReplicas": 9}});
+    let mut pool = crate::support::pool(spec);
+    (pool.metadata.name, pool.metadata.namespace) = (Some(name.to_owned()), Some(namespace.to_owned()));
+    wish_of(&pool).expect("a wish")
+}
+
+#[test]
+fn pools_that_claim_by_the_same_templates_share_what_there_is() {
+    let few = Wish { benefit: 1.0, ..claims("few", "documents", &["half-a-gpu", "link"]) };
+    let many = Wish { benefit: 100.0, ..claims("many", "documents", &["link", "half-a-gpu"]) };
+    assert_eq!((few.held, few.lacking, few.wanted), (2, 1, 5));
+    let both = [few.clone(), many];
+    assert_eq!((granted(&both, "few"), granted(&both, "many")), (Some(2), Some(3)));
+    for other in [
+        claims("many", "documents", &["half-a-gpu"]),
+        claims("many", "elsewhere", &["half-a-gpu", "link"]),
+        wish("many", 2, 1, 5),
+    ] {
+        assert!(grants(&[few.clone(), other]).is_empty(), "nobody knows that they want the same");
+    }
+}
+
+#[test]
+fn a_pool_that_claims_beside_a_resource_shares_the_resource() {
+    let device =
+        json!({"kind": "Gpu", "resource": "nvidia.com/gpu", "claims": [{"name": "link", "template": "fast-link"}]});
+    let wish =
+        wish_of(&crate::support::pool(json!({"device": device, "scaling": {"maxReplicas": 9}}))).expect("a wish");
+    assert_eq!(wish.resource, "nvidia.com/gpu");
+}
+
 #[test]
 fn a_pool_that_fell_back_counts_for_no_device_until_it_is_back() {
     let spec = json!({"device": {"kind": "Gpu", "fallback": "Cpu"}, "scaling": {"maxReplicas": 9}});

@@ -1,11 +1,11 @@
 //! What the decision is fed with: work by stage and size, and deadlines. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crds::{PipelineSpec, Priority, Stage};
 use flow::{PodStatus, ServiceTime, Task};
 use operator::scaling::{
-    deadlines::deadlines,
+    deadlines::{Times, deadlines},
     foreseen::{Load, service_of},
     kinds::{Waiting, waiting, work},
 };
@@ -17,7 +17,7 @@ fn depth(pending: u64, in_work: u64) -> Depth {
 }
 
 fn waits(stage: &str, size: u8, tasks: f64) -> Waiting {
-    Waiting { pipeline: "review".to_owned(), stage: stage.to_owned(), size, deadline: None, tasks }
+    Waiting { pipeline: "review".to_owned(), stage: stage.to_owned(), size, deadline: None, waited: 0.0, tasks }
 }
 
 fn agent(times: &[(&str, u8, u32, f64)]) -> PodStatus {
@@ -56,9 +56,14 @@ fn what_was_sampled_says_stage_size_and_deadline() {
         deadline: Some(90_000),
         bytes: Some(70_000),
     };
-    let sampled = |body: Vec<u8>| Sampled { priority: queue::Priority::Normal, body: body.into(), stands_for: 12.5 };
+    let sampled = |body: Vec<u8>| Sampled {
+        priority: queue::Priority::Normal,
+        body: body.into(),
+        stands_for: 12.5,
+        waited: Duration::from_millis(2_500),
+    };
     let found = waiting(&[sampled(task.encode()), sampled(b"nonsense".to_vec())]);
-    let expected = Waiting { deadline: Some(90_000), ..waits("draft", 3, 12.5) };
+    let expected = Waiting { deadline: Some(90_000), waited: 2.5, ..waits("draft", 3, 12.5) };
     assert_eq!(found, [expected]);
 }
 
@@ -136,10 +141,16 @@ fn seconds(_: &str, stage: &Stage) -> f64 {
     }
 }
 
+const READY: Times<'_> = Times { service: &seconds, start: &|_| 0.0 };
+
 fn start_by(stage: &str, deadline: u64) -> Vec<f64> {
+    start_by_after(stage, deadline, 0.0, READY)
+}
+
+fn start_by_after(stage: &str, deadline: u64, waited: f64, times: Times<'_>) -> Vec<f64> {
     let spec = diamond();
-    let one = Waiting { deadline: Some(deadline), ..waits(stage, 1, 3.0) };
-    let due = deadlines(&[one], &[("review".to_owned(), &spec)], &seconds, 1_000.0);
+    let one = Waiting { deadline: Some(deadline), waited, ..waits(stage, 1, 3.0) };
+    let due = deadlines(&[one], &[("review".to_owned(), &spec)], times, 1_000.0);
     assert!(due.iter().all(|due| due.tasks == 3.0));
     due.iter().map(|due| due.start_by).collect()
 }
@@ -154,13 +165,30 @@ fn what_a_document_may_wait_is_split_over_the_longest_path() {
     assert_eq!(start_by("a", 1_030_000), [1_000.0], "there is no time to wait");
     assert_eq!(start_by("a", 999_000), [0.0; 0], "nothing helps it");
     assert_eq!(start_by("elsewhere", 1_180_000), [0.0; 0]);
+    assert_eq!(start_by("a", u64::MAX), [0.0; 0], "it has for ever");
+}
+
+#[test]
+fn what_a_document_has_waited_already_is_of_its_own_share() {
+    // It came 60 s ago, at 940, and had 120 s to wait in all: the 20 s of this stage are over, and the others keep theirs.
+    assert_eq!(start_by_after("a", 1_120_000, 60.0, READY), [960.0]);
+    assert_eq!(start_by_after("a", 1_120_000, f64::NAN, READY), [1_010.0]);
+}
+
+#[test]
+fn a_later_pool_without_agents_leaves_the_earlier_ones_less_to_wait() {
+    let times = Times { service: &seconds, start: &|pool| if pool == "r" { 60.0 } else { 0.0 } };
+    // 60 s of work and a start of 60 s by 1,240: 120 s more, of which a twelfth is the first stage's.
+    assert_eq!(start_by_after("a", 1_240_000, 0.0, times), [1_010.0]);
+    assert_eq!(start_by("a", 1_240_000), [1_030.0]);
 }
 
 #[test]
 fn a_cycle_ends() {
     let spec = pipeline(json!([stage("a", "p", &["b"]), stage("b", "p", &["a"])]));
     let one = Waiting { deadline: Some(1_100_000), ..waits("a", 1, 1.0) };
-    assert_eq!(deadlines(&[one], &[("review".to_owned(), &spec)], &|_, _| 10.0, 1_000.0).len(), 1);
+    let times = Times { service: &|_, _| 10.0, start: &|_| 0.0 };
+    assert_eq!(deadlines(&[one], &[("review".to_owned(), &spec)], times, 1_000.0).len(), 1);
 }
 
 #[test]

@@ -145,6 +145,27 @@ fn a_pod_that_lacks_a_device_is_told_from_one_that_lacks_another_thing() {
     assert!(lacks("0/3 nodes are available: 1 Insufficient memory, 2 Insufficient nvidia.com/gpu."));
     assert!(!lacks("0/3 nodes are available: 3 Insufficient cpu."));
     assert!(!lacks("0/3 nodes are available: 3 Insufficient amd.com/gpu."));
+    assert!(!lacks("0/3 nodes are available: 3 cannot allocate all claims."), "it claims nothing");
+}
+
+#[test]
+fn a_pod_that_lacks_what_it_claims_is_told_by_the_schedulers_words_on_claims() {
+    let lacks = |limits: Value, message: &str| {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "a", "namespace": "documents", "labels": {"docket.dev/pool": "readers"}},
+            "spec": {"containers": [{"name": "agent", "resources": {"limits": limits}}],
+                "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "half-a-gpu"}]},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": message}]},
+        }))
+        .expect("a pod");
+        SeenPod::of(&pod).expect("a pool's").1.lacks_device
+    };
+    let none = "0/3 nodes are available: 1 Insufficient cpu, 2 cannot allocate all claims. preemption: 0/3 nodes";
+    assert!(lacks(json!({"cpu": "1"}), none));
+    assert!(!lacks(json!({"cpu": "1"}), "0/3 nodes are available: 3 Insufficient cpu."));
+    assert!(!lacks(json!({"nvidia.com/gpu": "1"}), none), "it is the resource that is shared out");
+    assert!(lacks(json!({"nvidia.com/gpu": "1"}), "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."));
 }
 
 #[test]

@@ -15,10 +15,10 @@ use operator::scaling::{
 use queue::Depth;
 use scaler::{Hold, Reason, Settings, Thresholds};
 
-/// Seconds from a pod's creation to ready, and in work a task.
+/// Seconds from a pod's creation to ready, and in work a task, unless a world has others.
 const START: u64 = 4;
 const SERVICE: u64 = 3;
-const SLOTS: u32 = 2;
+pub(crate) const SLOTS: u32 = 2;
 /// The broker keeps what an agent said for so long, in seconds.
 const SAID: u64 = 5;
 
@@ -33,16 +33,18 @@ struct Agent {
 }
 
 /// A pool, its queue and its pods.
-struct World {
-    now: u64,
-    waiting: VecDeque<u64>,
-    arrived: u64,
-    finished: u64,
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) start: u64,
+    pub(crate) service: u64,
+    pub(crate) waiting: VecDeque<u64>,
+    pub(crate) arrived: u64,
+    pub(crate) finished: u64,
     replicas: u32,
     agents: Vec<Agent>,
     made: u32,
     /// Documents that were in work in a pod that was taken.
-    interrupted: usize,
+    pub(crate) interrupted: usize,
     /// Pods that find a node.
     room: usize,
     /// Whether the broker says how much waits.
@@ -54,9 +56,11 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             now: 1_000_000,
+            start: START,
+            service: SERVICE,
             waiting: VecDeque::new(),
             arrived: 0,
             finished: 0,
@@ -72,13 +76,13 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, tasks: u64) {
+    pub(crate) fn arrive(&mut self, tasks: u64) {
         self.arrived += tasks;
         (0..tasks).for_each(|_| self.waiting.push_back(self.now));
     }
 
     fn is_ready(&self, agent: &Agent) -> bool {
-        self.has_node(agent) && self.now >= agent.created + START
+        self.has_node(agent) && self.now >= agent.created + self.start
     }
 
     fn has_node(&self, agent: &Agent) -> bool {
@@ -86,9 +90,9 @@ impl World {
     }
 
     /// A second of agents and of the cluster.
-    fn live(&mut self) {
+    pub(crate) fn live(&mut self) {
         self.now += 1;
-        let now = self.now;
+        let (now, service) = (self.now, self.service);
         let ready: Vec<bool> = self.agents.iter().map(|agent| self.is_ready(agent)).collect();
         for (agent, ready) in self.agents.iter_mut().zip(ready) {
             let before = agent.tasks.len();
@@ -99,7 +103,7 @@ impl World {
             while ready && !agent.rests && agent.tasks.len() < SLOTS as usize {
                 let Some(since) = self.waiting.pop_front() else { break };
                 agent.waits.start((now - since) as f64);
-                agent.tasks.push(now + SERVICE);
+                agent.tasks.push(now + service);
             }
         }
         while self.agents.len() < self.replicas as usize {
@@ -126,19 +130,20 @@ impl World {
         self.most = self.most.max(self.replicas);
     }
 
-    fn sight(&self) -> Sight {
+    pub(crate) fn sight(&self) -> Sight {
         let pods = self.agents.iter().map(|agent| SeenPod {
             name: agent.name.clone(),
             uid: agent.name.clone(),
             created: agent.created as f64,
-            ready_since: self.is_ready(agent).then_some((agent.created + START) as f64),
+            ready_since: self.is_ready(agent).then_some((agent.created + self.start) as f64),
             has_node: self.has_node(agent),
             leaving: false,
             marked: agent.marked,
             ..SeenPod::default()
         });
         let pods = Some(pods.collect());
-        let service = vec![ServiceTime { count: 5, mean: SERVICE as f64, p95: SERVICE as f64, ..Default::default() }];
+        let seconds = self.service as f64;
+        let service = vec![ServiceTime { count: 5, mean: seconds, p95: seconds, ..Default::default() }];
         let agents = self.agents.iter().filter(|agent| self.is_ready(agent)).map(|agent| PodStatus {
             name: agent.name.clone(),
             slots: SLOTS,
@@ -173,8 +178,19 @@ impl World {
     /// A second with the autoscaler.
     fn second(&mut self, scaler: &mut PoolScaler, settings: &Settings) -> Step {
         self.live();
+        self.step(scaler, settings, &self.sight(), Outlook::default())
+    }
+
+    /// What the autoscaler decides by that is done.
+    pub(crate) fn step(
+        &mut self,
+        scaler: &mut PoolScaler,
+        settings: &Settings,
+        sight: &Sight,
+        outlook: Outlook,
+    ) -> Step {
         let now = self.now as f64;
-        let step = scaler.step(settings, &self.sight(), Some(&self.deployment()), SLOTS, Outlook::default(), now);
+        let step = scaler.step(settings, sight, Some(&self.deployment()), SLOTS, outlook, now);
         self.ordered = step.choice.resting.clone();
         if let Some(replicas) = step.replicas {
             for agent in &mut self.agents {

@@ -4,7 +4,8 @@ use prost::Message as _;
 
 use super::{DecodeError, VERSION, proto, read};
 use crate::{
-    CacheCounts, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime, WaitCounts,
+    CacheCounts, DueInWork, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime,
+    WaitCounts,
 };
 
 impl PodStatus {
@@ -32,6 +33,11 @@ impl PodStatus {
             head: head.head.clone(),
             examples: head.examples,
         };
+        let due = |due: &DueInWork| proto::DueInWork {
+            pipeline: due.pipeline.clone(),
+            stage: due.stage.clone(),
+            deadlines: due.deadlines.clone(),
+        };
         let waits = |waits: &WaitCounts| proto::WaitCounts { started: waits.started, counts: waits.counts.clone() };
         proto::PodStatus {
             version: VERSION,
@@ -56,6 +62,7 @@ impl PodStatus {
             cost: self.cost,
             began: self.began,
             resting: self.resting,
+            due: self.due.iter().map(due).collect(),
             at: self.at,
         }
         .encode_to_vec()
@@ -86,6 +93,8 @@ impl PodStatus {
             head: head.head,
             examples: head.examples,
         };
+        let due =
+            |due: proto::DueInWork| DueInWork { pipeline: due.pipeline, stage: due.stage, deadlines: due.deadlines };
         Ok(Self {
             name: status.name,
             pool: status.pool,
@@ -108,6 +117,7 @@ impl PodStatus {
             cost: status.cost,
             began: status.began,
             resting: status.resting,
+            due: status.due.into_iter().map(due).collect(),
             at: status.at,
         })
     }

@@ -2,9 +2,9 @@
 
 use crate::flow_support::{plan, stage, submission};
 use flow::{
-    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, Effect, GatewayStatus, HeldModel, LearnedHead,
-    PipelineTally, Plan, PodStatus, PoolOrders, ServiceTime, Spent, StageStatus, Task, Timer, Traces, WaitCounts,
-    submit,
+    Alarm, CacheCounts, Completion, DecodeError, DocumentRecord, DueInWork, Effect, GatewayStatus, HeldModel,
+    LearnedHead, PipelineTally, Plan, PodStatus, PoolOrders, ServiceTime, Spent, StageStatus, Task, Timer, Traces,
+    WaitCounts, submit,
 };
 use serde_json::json;
 
@@ -189,6 +189,11 @@ fn a_status_comes_back_and_a_newer_one_is_named() {
         cost: 0.25,
         began: 1_600_000_000_000,
         resting: true,
+        due: vec![DueInWork {
+            pipeline: "p".to_owned(),
+            stage: "a".to_owned(),
+            deadlines: vec![1_700_000_060_000, u64::MAX],
+        }],
         at: 1_700_000_000_000,
     };
     assert_eq!(PodStatus::decode(&status.encode()).expect("it was just written"), status);

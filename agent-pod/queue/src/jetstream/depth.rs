@@ -25,6 +25,8 @@ pub struct Sampled {
     pub body: Bytes,
     /// How many of the waiting messages it stands for, itself among them.
     pub stands_for: f64,
+    /// How long it has waited, by the server's clock.
+    pub waited: Duration,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +72,7 @@ impl Pool {
         }
         // All times are the server's: ours may go wrong.
         let now = nanoseconds(&info.ts);
-        let age = |then: i128| Some(Duration::from_nanos(u64::try_from(now?.saturating_sub(then)).unwrap_or_default()));
+        let age = |then: i128| since(now, then);
         if info.state.messages > 0 {
             depth.oldest = nanoseconds(&info.state.first_ts).and_then(age);
         }
@@ -79,7 +81,7 @@ impl Pool {
         let reads = waiting.map(|(class, consumer)| {
             // The first one is read in any case: its age is the longest wait.
             let share = (most as u128 * u128::from(consumer.num_pending)).div_ceil(u128::from(all));
-            self.some_of(class, consumer, info.state.last_seq, share.max(1) as u64)
+            self.some_of(class, consumer, (info.state.last_seq, now), share.max(1) as u64)
         });
         let read = try_join_all(reads).await?;
         depth.oldest_wait = read.iter().filter_map(|some| age(some.first?)).max();
@@ -87,12 +89,13 @@ impl Pool {
         Ok((depth, sample))
     }
 
-    /// The first message of a class that nobody has pulled, and others up to `most`, evenly spread up to the sequence `last`.
+    /// The first message of a class that nobody has pulled, and others up to `most`, evenly spread up to the sequence `last`, as it
+    /// was at `now`.
     async fn some_of(
         &self,
         class: Priority,
         consumer: &ConsumerState,
-        last: u64,
+        (last, now): (u64, Option<i128>),
         most: u64,
     ) -> Result<SomeOfAClass, Failure> {
         let filter = format!("{}.{}.*", self.subjects, class_name(class));
@@ -111,7 +114,12 @@ impl Pool {
             first: found.values().next().map(|message| message.time.unix_timestamp_nanos()),
             sampled: found
                 .into_values()
-                .map(|message| Sampled { priority: class, body: message.payload, stands_for })
+                .map(|message| Sampled {
+                    priority: class,
+                    waited: since(now, message.time.unix_timestamp_nanos()).unwrap_or_default(),
+                    body: message.payload,
+                    stands_for,
+                })
                 .collect(),
         })
     }
@@ -121,6 +129,11 @@ struct SomeOfAClass {
     /// When the first was published, in nanoseconds since 1970.
     first: Option<i128>,
     sampled: Vec<Sampled>,
+}
+
+/// How long ago it was; nothing for what is newer than `now`.
+fn since(now: Option<i128>, then: i128) -> Option<Duration> {
+    Some(Duration::from_nanos(u64::try_from(now?.saturating_sub(then)).unwrap_or_default()))
 }
 
 fn nanoseconds(time: &str) -> Option<i128> {

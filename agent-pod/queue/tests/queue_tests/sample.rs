@@ -45,6 +45,7 @@ async fn a_short_queue_is_seen_whole_and_stays_as_it_is(version: Version) {
     let Some(server) = crate::nats::shared(version) else { return };
     let broker = open(&server.url, "sample-short").await;
     publish(&broker, Priority::Normal, (0..3).map(|number| format!("parse-{number}"))).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     publish(&broker, Priority::Critical, std::iter::once("draft-0".to_owned())).await;
     let (depth, found) = sample(&broker, 16).await;
     assert_eq!((depth.pending, depth.in_work), ([1, 0, 3, 0], 0));
@@ -52,6 +53,9 @@ async fn a_short_queue_is_seen_whole_and_stays_as_it_is(version: Version) {
     assert!(found.iter().all(|one| (one.stands_for - 1.0).abs() < 1e-9), "{found:?}");
     let urgent: Vec<_> = found.iter().filter(|one| one.priority == Priority::Critical).collect();
     assert_eq!((urgent.len(), &urgent[0].body[..]), (1, &b"draft-0"[..]));
+    let longest = found.iter().map(|one| one.waited).max();
+    assert_eq!(longest, depth.oldest_wait, "each says how long it has waited");
+    assert!(longest >= Some(urgent[0].waited + Duration::from_millis(50)), "{found:?}");
     assert_eq!(sample(&broker, 16).await.1.len(), 4, "nothing was taken");
     assert_eq!(broker.ports.queue.depth("readers").await.expect("depth").pending, depth.pending);
     assert!(sample(&broker, 0).await.1.is_empty());

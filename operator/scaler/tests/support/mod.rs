@@ -1,6 +1,8 @@
 //! Pools to decide about: what the tests share. Knows no policy but ours.
 
-use scaler::{ColdStart, Decision, History, Observation, Pods, ServiceTime, Settings, Waits, Work, decide};
+use scaler::{
+    ColdStart, DeadlineAhead, Decision, History, Observation, Pods, ServiceTime, Settings, Waits, Work, decide,
+};
 
 /// Some Monday.
 pub const MONDAY: f64 = 1_767_571_200.0;
@@ -24,6 +26,8 @@ pub struct Pool {
     pub finished: u64,
     pub started: u64,
     pub late: u64,
+    /// Documents at earlier stages.
+    pub ahead: Vec<DeadlineAhead>,
 }
 
 impl Pool {
@@ -43,6 +47,7 @@ impl Pool {
             finished: 0,
             started: 0,
             late: 0,
+            ahead: Vec::new(),
         }
     }
 
@@ -71,6 +76,7 @@ impl Pool {
             draining: 0,
         });
         observation.replicas = self.replicas;
+        observation.deadlines_ahead = self.ahead.clone();
         observation.cold_start = Some(ColdStart { count: self.measured, ..ColdStart::constant(self.cold_start) });
         observation
     }

@@ -44,6 +44,9 @@ async fn the_last_words_of_workers_are_read_and_those_that_make_no_sense_are_lef
     speaker.standing.started(Duration::from_secs(3));
     let spent = flow::Spent { prompt_tokens: 20, completion_tokens: 10, cost: 250_000_000, ..Default::default() };
     speaker.standing.spent(&spent);
+    let _first = speaker.standing.works_until("p", "a", 9_000);
+    let second = speaker.standing.works_until("p", "a", 9_000);
+    drop(speaker.standing.works_until("p", "b", 9_000));
     let orders = flow::PoolOrders::default().encode();
     ports.statuses.publish("_orders/readers", orders.into()).await.expect("published");
     ports.statuses.publish("readers/broken", Bytes::from("nonsense")).await.expect("published");
@@ -56,6 +59,13 @@ async fn the_last_words_of_workers_are_read_and_those_that_make_no_sense_are_lef
     assert_eq!((worker.began, worker.tokens, worker.cost), (7, 30, 0.25));
     let waits = worker.waits.as_ref().expect("it counts them");
     assert_eq!((waits.started, flow::late(waits, 2.0), flow::late(waits, 5.0)), (1, 1, 0));
+    let due =
+        |worker: &flow::PodStatus| worker.due.iter().map(|due| (due.stage.clone(), due.deadlines.clone())).collect();
+    let told: Vec<(String, Vec<u64>)> = due(worker);
+    assert_eq!(told, [("a".to_owned(), vec![9_000, 9_000])], "what is done is not told");
+    drop(second);
+    let told: Vec<(String, Vec<u64>)> = due(&speaker.status());
+    assert_eq!(told, [("a".to_owned(), vec![9_000])]);
     speaker.standing.rests(true);
     assert!(speaker.status().cordoned && speaker.status().resting);
     speaker.stop.cordon();
