@@ -75,7 +75,7 @@ impl std::error::Error for Refused {}
 
 impl Refused {
     /// The refusal behind an error of a client, if there is one.
-    pub fn behind(error: &(dyn std::error::Error + 'static)) -> Option<&Self> {
+    pub fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
             if let Some(refused) = error.downcast_ref::<Self>() {
