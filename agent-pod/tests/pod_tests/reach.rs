@@ -115,5 +115,5 @@ fn what_is_excepted_is_called_and_without_rules_anybody_is() {
         assert!(gateway.process.is_alive());
     }
     let (_place, mut command) = gateway(&provider("http://127.0.0.1:9/v1"), "calls: {except: [nowhere]}\n");
-    Ran::from(command.output().expect("docket starts")).code(2).says("gateway.yaml");
+    Ran::from(command.output().expect("docket starts")).code(2).says("\"nowhere\" is no IP address");
 }

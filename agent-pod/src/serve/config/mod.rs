@@ -119,7 +119,7 @@ impl WorkerConfig {
         };
         let mut process = process(&file, &file.process, base, &arguments.serve)?;
         let nats = nats(&file, &file.nats, &file.process, base, (&process, &arguments.serve))?;
-        let reach = calls::reach(&file.process.calls, Some(&nats.servers), args::variable);
+        let reach = calls::of_file(&file, &file.process.calls, Some(&nats.servers), args::variable)?;
         process.redis = process.redis.map(|redis| redis.reaching(&reach));
         let http = arguments.http.as_deref().or(file.http.as_deref());
         let http = http.map(|text| address(&file, "http", text)).transpose()?;
@@ -154,7 +154,7 @@ impl GatewayConfig {
             },
         };
         let servers = settings.as_ref().map(|settings| settings.servers.as_str());
-        let reach = calls::reach(&file.process.calls, servers, args::variable);
+        let reach = calls::of_file(&file, &file.process.calls, servers, args::variable)?;
         process.redis = process.redis.map(|redis| redis.reaching(&reach));
         let http = address(&file, "http", http.unwrap_or(&file.http))?;
         let grpc = grpc.or(file.grpc.as_deref()).map(|text| address(&file, "grpc", text)).transpose()?;
