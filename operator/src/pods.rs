@@ -69,6 +69,12 @@ pub fn nats(config: &Config, namespace: &str, role: &Role) -> Value {
     nats
 }
 
+/// Which servers are called of those that pools and pipelines name, as the files of workers and gateways say it: whoever writes
+/// these has not the rights that the place of an agent in the cluster would give.
+pub fn calls() -> Value {
+    json!({"guarded": true})
+}
+
 /// The annotations of pods that are replaced when their files change, or what the broker knows them by.
 pub fn annotations(files: &ConfigMap, config: &Config, namespace: &str, role: &Role) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::from([(names::CONFIG_ANNOTATION.to_owned(), digest_of(files))]);

@@ -1,5 +1,5 @@
 //! Models on one device: embeddings, generation and trainable heads behind one engine thread and a batcher.
-//! Knows nothing of documents, pipelines, queues or clusters.
+//! Knows nothing of documents, pipelines, queues or clusters; [`reach`] says which servers models may be fetched from.
 
 mod batcher;
 pub mod catalogue;
@@ -9,6 +9,7 @@ pub mod generation;
 pub mod gguf;
 pub mod heads;
 pub mod memory;
+pub mod reach;
 pub mod safetensors;
 pub mod threads;
 mod tokens;

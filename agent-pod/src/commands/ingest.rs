@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
+use engine::reach::Reach;
 use indicatif::{ProgressBar, ProgressStyle};
 use knowledge::{DocumentText, Ingestor};
 use serde_json::{Value, json};
@@ -29,7 +30,8 @@ pub(super) async fn ingest(arguments: IngestArguments) -> Result<ExitCode> {
     let plan = Arc::new(validate::plan(&arguments.file)?);
     let documents = inputs::inputs(&arguments.input)?.take(arguments.limit.unwrap_or(usize::MAX));
     let state = State::open(&arguments.state.folder)?;
-    let (engine, names) = models::start(&[Arc::clone(&plan)], arguments.models.folder.as_deref()).await?;
+    let (engine, names) =
+        models::start(&[Arc::clone(&plan)], arguments.models.folder.as_deref(), &Reach::anybody()).await?;
     let services = Arc::new(Services::open(&state, engine, names)?);
     let base = open(&services, &plan, &arguments.knowledge).await?;
     let begun = Instant::now();

@@ -3,6 +3,7 @@
 use std::{io::BufRead as _, path::Path, process::ExitCode, sync::Arc};
 
 use crds::RetrievalStep;
+use engine::reach::Reach;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,7 +35,8 @@ pub(super) async fn query(arguments: QueryArguments) -> Result<ExitCode> {
         (None, None) => Vec::new(),
     };
     let state = State::open_existing(&arguments.state.folder)?;
-    let (engine, names) = models::start(&[Arc::clone(&plan)], arguments.models.folder.as_deref()).await?;
+    let (engine, names) =
+        models::start(&[Arc::clone(&plan)], arguments.models.folder.as_deref(), &Reach::anybody()).await?;
     let services = Arc::new(Services::open(&state, engine, names)?);
     let base = ingest::open(&services, &plan, &arguments.knowledge).await?;
     let steps: Vec<RetrievalStep> = arguments

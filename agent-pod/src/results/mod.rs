@@ -18,6 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use engine::reach::Reach;
 use flow::{Completion, DocumentRecord, Plan, RESULTS_POOL};
 use queue::Payloads;
 use serde_json::{Value, json};
@@ -64,6 +65,7 @@ pub struct Sinks {
     folder: PathBuf,
     templates: Templates,
     metrics: Arc<Metrics>,
+    reach: Reach,
     postgres: Mutex<HashMap<String, Opened<Postgres>>>,
     tables: Mutex<HashMap<PathBuf, Opened<Table>>>,
 }
@@ -113,9 +115,16 @@ impl Sinks {
             folder: folder.to_path_buf(),
             templates: Templates::default(),
             metrics,
+            reach: Reach::anybody(),
             postgres: Mutex::default(),
             tables: Mutex::default(),
         }
+    }
+
+    /// Has only those databases called that `reach` allows.
+    #[must_use]
+    pub fn reaching(self, reach: &Reach) -> Self {
+        Self { reach: reach.clone(), ..self }
     }
 
     /// Writes a document's result into all sinks of its plan; it is durable when this returns.
@@ -193,7 +202,7 @@ impl Sinks {
         if let Some(opened) = open.get(&identity) {
             return Ok(Some(opened.clone()));
         }
-        let sink = Postgres::new(spec).map_err(|problem| {
+        let sink = Postgres::new(spec).map(|sink| sink.reaching(&self.reach)).map_err(|problem| {
             Failure::permanent("ResultRefused", format!("results.postgres: {problem}; the pipeline must be mended"))
         })?;
         let opened = self.opened(sink);

@@ -10,6 +10,7 @@ use crds::{AgentPoolSpec, Model, ModelTask, OpenAiSource};
 use engine::{
     Engine, ModelFiles, ModelSpec, Settings,
     catalogue::{self, Catalogue, PullSettings},
+    reach::Reach,
 };
 use flow::Plan;
 
@@ -55,13 +56,13 @@ impl ModelNames {
         &self.meters
     }
 
-    /// Takes a model of others in.
-    fn add_provider(&mut self, model: &Model, source: &OpenAiSource) -> std::result::Result<(), String> {
+    /// Takes a model of others in. Blocks where `reach` wants names looked up.
+    fn add_provider(&mut self, model: &Model, source: &OpenAiSource, reach: &Reach) -> std::result::Result<(), String> {
         let known = identity(model);
         if self.names.contains_key(&known) {
             return Ok(());
         }
-        let provider = Provider::open(source, (&self.circuits, &self.meters), args::variable)?;
+        let provider = Provider::open(source, reach, (&self.circuits, &self.meters), args::variable)?;
         let base = provider.name();
         let taken = self.providers.keys().filter(|name| name.split('#').next() == Some(base.as_str())).count();
         let name = if taken == 0 { base } else { format!("{base}#{}", taken + 1) };
@@ -108,17 +109,18 @@ pub fn identity(model: &Model) -> String {
     serde_json::to_string(&unnamed).expect("a model is read from JSON or YAML, so JSON can hold it")
 }
 
-/// Loads the models of all pools of the plans.
-pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>) -> Result<(Engine, ModelNames)> {
-    let (engine, names) = start_pools(plans.iter().flat_map(|plan| &plan.pools), folder).await?;
+/// Loads the models of all pools of the plans, from servers that are called.
+pub async fn start(plans: &[Arc<Plan>], folder: Option<&Path>, reach: &Reach) -> Result<(Engine, ModelNames)> {
+    let (engine, names) = start_pools(plans.iter().flat_map(|plan| &plan.pools), folder, reach).await?;
     check_chunking(plans, &engine, &names)?;
     Ok((engine, names))
 }
 
-/// Loads the models of pools.
+/// Loads the models of pools, from servers that are called.
 pub async fn start_pools<'a>(
     pools: impl Iterator<Item = (&'a String, &'a AgentPoolSpec)>,
     folder: Option<&Path>,
+    reach: &Reach,
 ) -> Result<(Engine, ModelNames)> {
     let folder = folder.map_or_else(catalogue::models_folder, Path::to_path_buf);
     let catalogue = Catalogue::load(None).map_err(Error::system("read the model catalogue"))?;
@@ -131,8 +133,11 @@ pub async fn start_pools<'a>(
     for (pool_name, pool) in pools {
         for model in &pool.models {
             let added = match &model.source.openai {
-                Some(source) => names.add_provider(model, source),
-                None => files(&catalogue, &folder, model).map(|(base, files)| {
+                Some(source) if reach.is_guarded() => {
+                    tokio::task::block_in_place(|| names.add_provider(model, source, reach))
+                }
+                Some(source) => names.add_provider(model, source, reach),
+                None => files(&catalogue, &folder, model, reach).map(|(base, files)| {
                     let name = add(&mut specs, base, model, files);
                     names.names.insert(identity(model), name);
                 }),
@@ -249,7 +254,12 @@ fn add(specs: &mut Vec<ModelSpec>, base: String, model: &Model, files: ModelFile
 }
 
 /// A name for people and the files of a model; the problem in words where they cannot be had.
-fn files(catalogue: &Catalogue, folder: &Path, model: &Model) -> std::result::Result<(String, ModelFiles), String> {
+fn files(
+    catalogue: &Catalogue,
+    folder: &Path,
+    model: &Model,
+    reach: &Reach,
+) -> std::result::Result<(String, ModelFiles), String> {
     let source = &model.source;
     if let Some(name) = &source.catalog {
         let (task, files) = catalogued(catalogue, folder, name)?;
@@ -270,11 +280,11 @@ fn files(catalogue: &Catalogue, folder: &Path, model: &Model) -> std::result::Re
     }
     if let Some(http) = &source.http {
         let cache: PathBuf = folder.to_path_buf();
-        let files = tokio::task::block_in_place(|| {
-            catalogue::pull_url(&http.url, &http.sha256, &cache, &PullSettings::default(), &|_| {})
-        });
+        let settings = PullSettings { reach: reach.clone(), ..PullSettings::default() };
+        let files =
+            tokio::task::block_in_place(|| catalogue::pull_url(&http.url, &http.sha256, &cache, &settings, &|_| {}));
         let name = http.url.rsplit('/').next().unwrap_or("model").to_owned();
-        return Ok((name, files.map_err(|error| chain(&error))?));
+        return Ok((name, files.map_err(|error| format!("source.http.url: {}", chain(&error)))?));
     }
     Err("source names no place".to_owned())
 }

@@ -97,9 +97,8 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         let working = async {
             let begun = Instant::now();
             let pools = [(config.pool.clone(), config.spec.clone())];
-            let (engine, names) =
-                models::start_pools(pools.iter().map(|(name, spec)| (name, spec)), config.process.models.as_deref())
-                    .await?;
+            let pools = pools.iter().map(|(name, spec)| (name, spec));
+            let (engine, names) = models::start_pools(pools, config.process.models.as_deref(), &config.reach).await?;
             let models_took = begun.elapsed();
             metrics.models_loaded(models_took);
             let folder = &config.process.state;

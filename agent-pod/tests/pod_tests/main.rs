@@ -24,6 +24,7 @@ mod people;
 mod pools;
 mod priorities;
 mod providers;
+mod reach;
 mod results;
 mod resume;
 mod retries;

@@ -57,7 +57,7 @@ async fn no_value_of_a_secret_is_found_in_what_others_may_read() -> Result<()> {
         let stage = json!({"name": "parse", "pool": "nowhere", "parse": {}});
         cluster.apply(&object("Pipeline", "poolless", json!({"stages": [stage]}))).await?;
         let openai =
-            json!({"baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKeyFile": "/etc/docket-tokens/token"});
+            json!({"baseUrl": "http://192.0.2.1:9/v1", "model": "m", "apiKeyFile": "/etc/docket-tokens/token"});
         let model = json!({"name": "m", "task": "Generate", "source": {"openai": openai}});
         cluster.apply(&object("AgentPool", "thief", small(json!([model])))).await?;
         cluster.wait(Kind::AgentPool, "thief", e2e::condition_saying("Ready", "False", "the process's own")).await?;
@@ -95,7 +95,9 @@ fn users_secret() -> Value {
 
 /// A pool and a pipeline that use it, and cannot reach anybody with it.
 fn scribes() -> [Value; 2] {
-    let openai = json!({"baseUrl": "http://127.0.0.1:9/v1", "model": "m", "apiKeyEnv": "PROVIDER_KEY"});
+    // An address of nobody: one of the machine itself would not be called.
+    let openai =
+        json!({"baseUrl": "http://192.0.2.1:9/v1", "model": "m", "apiKeyEnv": "PROVIDER_KEY", "timeout": "2s"});
     let model = json!({"name": "m", "task": "Generate", "source": {"openai": openai}});
     let stage = json!({"name": "write", "pool": "scribes", "generate": {"prompt": "{{ document.text }}"}});
     let spec = json!({"cache": {"levels": ["Redis"]}, "retry": {"maxAttempts": 1}, "stages": [stage]});

@@ -110,8 +110,9 @@ impl Error {
 /// Variables whose value follows from what agents are.
 const RESERVED: [&str; 2] = ["POD_IP", "TMPDIR"];
 /// How others begin: settings of the process, of its store of payloads, and of the loader of its program. The author of a pool
-/// would else say to whom the credentials of the broker and of the store are shown, which are none of theirs.
-const RESERVED_BEGINNINGS: [&str; 3] = ["DOCKET_", "AWS_", "LD_"];
+/// would else say to whom the credentials of the broker and of the store are shown, which are none of theirs. Where the API
+/// server is says the cluster, so that agents know whom not to call.
+const RESERVED_BEGINNINGS: [&str; 4] = ["DOCKET_", "AWS_", "KUBERNETES_", "LD_"];
 /// Of these, what is for pools: caches, logs and threads.
 const FREE: [&str; 4] = ["DOCKET_REDIS", "DOCKET_REDIS_TIMEOUT", "DOCKET_LOG", "DOCKET_THREADS"];
 

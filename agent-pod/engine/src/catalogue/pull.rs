@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::entry::{Entry, EntryError, FileRole, check_digest};
-use super::origin::{FetchError, Origin, client, describe, download};
+use super::origin::{FetchError, Origin, Web, describe};
 use super::verified::{Expected, is_there, write};
 use crate::ModelFiles;
+use crate::reach::Reach;
 
 /// How sources are reached.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct PullSettings {
     pub python: PathBuf,
     /// Longest that the installer may take for one package.
     pub install_timeout: Duration,
+    /// Which servers are called. The installer asks those that the machine is set up for, whoever names the package.
+    pub reach: Reach,
 }
 
 impl Default for PullSettings {
@@ -33,6 +36,7 @@ impl Default for PullSettings {
             read_timeout: Duration::from_secs(30),
             python: PathBuf::from("python3"),
             install_timeout: Duration::from_secs(900),
+            reach: Reach::anybody(),
         }
     }
 }
@@ -133,8 +137,8 @@ pub fn pull_url(
         return Ok(files);
     }
     let tell = |bytes| on_progress(Progress { file: path, bytes, total: None });
-    client(settings)
-        .and_then(|client| write(&folder, expected, &tell, |sink| download(&client, url, sink)))
+    Web::open(settings)
+        .and_then(|web| write(&folder, expected, &tell, |sink| web.download(url, sink)))
         .map_err(|source| PullError::Fetch { url: url.to_owned(), source })?;
     Ok(files)
 }

@@ -12,6 +12,7 @@ use engine::catalogue::{
     Catalogue, Entry, EntryError, FileRole, LocateError, Progress, PullError, PullSettings, Source, files_at,
     installed, pull, pull_url,
 };
+use engine::reach::Reach;
 use sha2::{Digest, Sha256};
 
 const WEIGHTS: &[u8] = b"these bytes stand for weights";
@@ -28,6 +29,7 @@ fn settings() -> PullSettings {
         read_timeout: Duration::from_secs(2),
         python: PathBuf::from("/nonexistent/python"),
         install_timeout: Duration::from_secs(10),
+        reach: Reach::anybody(),
     }
 }
 

@@ -10,5 +10,6 @@ mod generation_support;
 mod gguf;
 mod heads;
 mod memory;
+mod reach;
 mod safetensors;
 mod schema;

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use engine::reach::Reach;
 use flow::{DocumentRecord, Event, Plan};
 use tokio::{
     sync::{Mutex, RwLock, Semaphore, mpsc},
@@ -89,7 +90,7 @@ impl Session {
         for (name, pool) in plans.iter().flat_map(|plan| &plan.pools) {
             pools.entry(name.clone()).or_insert(pool.effective().concurrency as usize);
         }
-        let (engine, names) = models::start(&plans, models.as_deref()).await?;
+        let (engine, names) = models::start(&plans, models.as_deref(), &Reach::anybody()).await?;
         let mut services = Services::open(&state, engine, names)?;
         if let Some(settings) = redis {
             services.cache.use_redis(settings).await;

@@ -15,6 +15,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use crds::PostgresSink;
 use deadpool_postgres::{Object, Pool};
+use engine::reach::Reach;
 use tokio::{
     sync::Mutex,
     time::{error::Elapsed, timeout},
@@ -33,6 +34,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// A database.
 pub struct Postgres {
     spec: PostgresSink,
+    reach: Reach,
     /// Made when it is first needed and again after it could not connect: the password may have changed.
     pool: Mutex<Option<Pool>>,
 }
@@ -41,15 +43,31 @@ impl Postgres {
     /// A database that is not connected to yet; what is wrong with how it is written is said at once.
     pub fn new(spec: &PostgresSink) -> Result<Self, String> {
         check(spec)?;
-        Ok(Self { spec: spec.clone(), pool: Mutex::default() })
+        Ok(Self { spec: spec.clone(), reach: Reach::anybody(), pool: Mutex::default() })
+    }
+
+    /// Has it called only where `reach` allows it.
+    #[must_use]
+    pub fn reaching(self, reach: &Reach) -> Self {
+        Self { reach: reach.clone(), ..self }
     }
 
     /// A connection to a database whose tables are there.
     async fn client(&self) -> Result<Object, Unavailable> {
+        self.open_client().await.map_err(Problem::unavailable)
+    }
+
+    async fn open_client(&self) -> Result<Object, Problem> {
         let mut pool = self.pool.lock().await;
         let ready = match &*pool {
             Some(ready) => ready.clone(),
-            None => connection::pool(&self.spec, crate::args::variable).map_err(Unavailable)?,
+            None => {
+                let found = timeout(CONNECT, connection::addresses(&self.spec, &self.reach)).await;
+                let silent = || Problem::Unavailable(Unavailable("the database's name was not resolved".to_owned()));
+                let addresses = found.map_err(|_| silent())??;
+                let made = connection::pool(&self.spec, &addresses, crate::args::variable);
+                made.map_err(|problem| Problem::Unavailable(Unavailable(problem)))?
+            }
         };
         let opening = async {
             let mut client = ready.get().await.map_err(|error| Unavailable(chain(&error)))?;
@@ -67,7 +85,7 @@ impl Postgres {
             }
             Err(error) => {
                 *pool = None;
-                Err(error)
+                Err(Problem::Unavailable(error))
             }
         }
     }
@@ -90,7 +108,7 @@ impl Postgres {
     }
 
     async fn copy(&self, rows: &[Arc<Row>]) -> Result<(), Problem> {
-        let mut client = self.client().await.map_err(Problem::Unavailable)?;
+        let mut client = self.open_client().await?;
         let answer = timeout(ANSWER, copy::write(&mut client, rows)).await;
         self.answered(client, answer).await
     }
@@ -127,7 +145,7 @@ impl Sink for Postgres {
 
 /// Why a database did not do what was asked.
 enum Problem {
-    /// What was to be written is at fault; the same again will fail again.
+    /// What was to be written is at fault, or where it was to be written; the same again will fail again.
     Refused(String),
     /// Anything else.
     Unavailable(Unavailable),

@@ -8,9 +8,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, aio::MultiplexedConnection, cmd, pipe,
-};
+use redis::{AsyncConnectionConfig, FromRedisValue, Pipeline, RedisError, aio::MultiplexedConnection, cmd, pipe};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -353,7 +351,7 @@ fn is_meant_there(bytes: &[u8], selection: &Selection) -> bool {
 
 async fn connect(settings: &RedisSettings) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(LONGEST)).set_response_timeout(Some(LONGEST));
-    Client::open(settings.info.clone())?.get_multiplexed_async_connection_with_config(&config).await
+    settings.connect(config).await
 }
 
 /// Bytes of the values; 0 for one that has gone.

@@ -4,13 +4,18 @@
 //! the breaker's trials, in the background.
 
 use std::{
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use engine::reach::Reach;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, RedisError, aio::MultiplexedConnection,
-    cmd, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, RedisError, RedisFuture,
+    aio::MultiplexedConnection,
+    cmd,
+    io::{AsyncDNSResolver, tcp::TcpSettings},
 };
 use tokio::time::timeout;
 
@@ -35,6 +40,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Settings {
     pub info: ConnectionInfo,
     pub answer: Duration,
+    /// Whom it may be.
+    pub reach: Reach,
 }
 
 impl Settings {
@@ -42,12 +49,41 @@ impl Settings {
     /// Fails where the URL says nothing that can be connected to.
     pub fn new(url: &str, answer: Duration) -> Result<Self, RedisError> {
         let info = url.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        Ok(Self { info, answer })
+        Ok(Self { info, answer, reach: Reach::anybody() })
+    }
+
+    /// Has it called only where `reach` allows it.
+    #[must_use]
+    pub fn reaching(self, reach: &Reach) -> Self {
+        Self { reach: reach.clone(), ..self }
+    }
+
+    /// A connection, made as `config` says.
+    pub(super) async fn connect(&self, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+        let config = if self.reach.is_guarded() { config.set_dns_resolver(Called(self.reach.clone())) } else { config };
+        Client::open(self.info.clone())?.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Host and port, without the password.
     pub fn address(&self) -> String {
         self.info.addr().to_string()
+    }
+}
+
+/// Finds the addresses that are called; it is asked for those too that are written as addresses.
+struct Called(Reach);
+
+impl AsyncDNSResolver for Called {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        host: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let found = self.0.addresses(host, port).await.map_err(io::Error::other)?;
+            let found = found.into_iter().flatten().map(move |address| SocketAddr::new(address, port));
+            Ok(Box::new(found) as Box<dyn Iterator<Item = SocketAddr> + Send + 'a>)
+        })
     }
 }
 
@@ -67,7 +103,7 @@ enum Error {
 
 /// The way to a server.
 pub(super) struct Link {
-    client: Client,
+    settings: Settings,
     address: String,
     answer: Duration,
     state: Mutex<State>,
@@ -93,9 +129,9 @@ impl Link {
         let address = settings.address();
         let breaker = Breaker::untried(FAILURES, PAUSE, Instant::now());
         let link = Arc::new(Self {
-            client: Client::open(settings.info).expect("a ConnectionInfo is taken as it is"),
             address,
             answer: settings.answer,
+            settings,
             state: Mutex::new(State { breaker, connections: None }),
         });
         let due = link.state().breaker.ask(Instant::now()) == Permit::Try;
@@ -141,8 +177,8 @@ impl Link {
 
     async fn connect(&self) -> Result<Connections, Error> {
         // Each call has its own time-out.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let connect = || self.client.get_multiplexed_async_connection_with_config(&config);
+        let config = || AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        let connect = || self.settings.connect(config());
         let (mut lookups, stores) = tokio::try_join!(connect(), connect()).map_err(Error::Connect)?;
         for _ in 0..PINGS {
             match within(self.answer, cmd("PING").exec_async(&mut lookups)).await {

@@ -6,10 +6,13 @@ use std::{
 };
 
 use crds::{CircuitBreaker, OpenAiSource, Span};
-use engine::generation::{Finish, GenerateRequest};
+use engine::{
+    generation::{Finish, GenerateRequest},
+    reach::{Reach, Refused},
+};
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use reqwest::{
-    Client, Response,
+    Client, Response, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER},
     redirect::Policy,
 };
@@ -46,6 +49,7 @@ pub struct Provider {
     model: String,
     key: Key,
     client: Client,
+    reach: Reach,
     silence: Duration,
     slots: Semaphore,
     dimensions: Option<usize>,
@@ -82,9 +86,10 @@ pub struct Written {
 
 impl Provider {
     /// A model's source as something that can be asked; the problem in words where it cannot. Nothing is sent yet.
-    /// `variable` reads the environment.
+    /// `variable` reads the environment. Blocks where names must be looked up, which `reach` may want.
     pub fn open(
         source: &OpenAiSource,
+        reach: &Reach,
         (circuits, meters): (&Circuits, &Meters),
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
@@ -92,9 +97,12 @@ impl Provider {
         let base = source.base_url.trim_end_matches('/').to_owned();
         let (scheme, rest) = base.split_once("://").ok_or_else(|| format!("baseUrl: \"{base}\" is no address"))?;
         let host = rest.split('/').next().unwrap_or(rest).to_owned();
+        let address = Url::parse(&base).map_err(|error| format!("baseUrl: \"{base}\" is no address: {error}"))?;
+        reach.check(&address).map_err(|refused| format!("source.openai.baseUrl: {refused}"))?;
         // The client is built without a provider of its own. Whoever installed one first is right too.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder()
+        let builder = reach
+            .client(Client::builder())
             .redirect(Policy::none())
             .connect_timeout(CONNECT.min(source.timeout.0))
             .user_agent(concat!("docket/", env!("CARGO_PKG_VERSION")));
@@ -107,6 +115,7 @@ impl Provider {
             model: source.model.clone(),
             key,
             client,
+            reach: reach.clone(),
             silence: source.timeout.0,
             slots: Semaphore::new(source.max_concurrent as usize),
             dimensions: source.dimensions.map(|dimensions| dimensions as usize),
@@ -192,9 +201,12 @@ impl Provider {
         if let Some(header) = key.and_then(Secret::header) {
             request = request.header(AUTHORIZATION, header);
         }
-        let sent = timeout(self.silence, request.body(body).send()).await.map_err(|_| self.silent())?;
-        let reach = |source: reqwest::Error| Error::Reach { provider: self.host.clone(), source: source.without_url() };
-        let response = sent.map_err(reach)?;
+        let request = request.body(body).build().map_err(|source| self.unreached(source))?;
+        let sent = timeout(self.silence, async {
+            self.reach.ask(request.url()).await.map_err(|refused| self.refused(refused))?;
+            self.client.execute(request).await.map_err(|source| self.unreached(source))
+        });
+        let response = sent.await.map_err(|_| self.silent())??;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -323,6 +335,17 @@ impl Provider {
             *place = Some(made.embedding.iter().map(|value| value / length).collect());
         }
         Ok(vectors.into_iter().flatten().collect())
+    }
+
+    fn unreached(&self, source: reqwest::Error) -> Error {
+        match Refused::behind(&source) {
+            Some(refused) => self.refused(refused.clone()),
+            None => Error::Reach { provider: self.host.clone(), source: source.without_url() },
+        }
+    }
+
+    fn refused(&self, source: Refused) -> Error {
+        Error::Refuse { provider: self.host.clone(), source }
     }
 
     fn silent(&self) -> Error {

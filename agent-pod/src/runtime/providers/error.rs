@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use crds::Span;
+use engine::reach::Refused;
 use flow::reason;
 
 use super::circuit::Open;
@@ -35,6 +36,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// For the user: `baseUrl` leads to what is not called.
+    #[error("\"{provider}\" is not asked")]
+    Refuse {
+        /// Which.
+        provider: String,
+        /// Why.
+        #[source]
+        source: Refused,
     },
     /// Nothing came for too long.
     #[error("\"{provider}\" was silent for {timeout}")]
@@ -108,7 +118,9 @@ impl Error {
             Self::AwaitAnswer { .. } => "ProviderTimeout",
             Self::Answer { status: 429, .. } => "ProviderThrottled",
             Self::Answer { .. } if self.is_transient() => "ProviderUnavailable",
-            Self::Answer { .. } | Self::Redirect { .. } | Self::Decline { .. } => "ProviderRefused",
+            Self::Answer { .. } | Self::Redirect { .. } | Self::Decline { .. } | Self::Refuse { .. } => {
+                "ProviderRefused"
+            }
             Self::ReadAnswer { .. } => "ProviderAnswerInvalid",
         }
     }
@@ -117,7 +129,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Answer { status, .. } => matches!(*status, 408 | 425 | 429 | 500..),
-            Self::Redirect { .. } | Self::Decline { .. } => false,
+            Self::Redirect { .. } | Self::Decline { .. } | Self::Refuse { .. } => false,
             _ => true,
         }
     }
@@ -131,10 +143,11 @@ impl Error {
         }
     }
 
-    /// Whether this says that the provider works: it understood the request, and answered it in its own way.
+    /// Whether this says that the provider works: it understood the request, and answered it in its own way. Nor is it the
+    /// provider's fault where it is not asked.
     pub(super) fn works(&self) -> bool {
         match self {
-            Self::Redirect { .. } | Self::Decline { .. } | Self::ReadKey { .. } => true,
+            Self::Redirect { .. } | Self::Decline { .. } | Self::ReadKey { .. } | Self::Refuse { .. } => true,
             Self::Answer { .. } => !self.is_transient(),
             _ => false,
         }

@@ -8,7 +8,7 @@ use crds::{
 };
 use serde::Deserialize;
 
-use super::kubernetes::Kubernetes;
+use super::{calls::Calls, kubernetes::Kubernetes};
 use crate::{runtime::retention::SETTLE, serve::inference::InferenceLimits};
 
 /// The file of a worker.
@@ -127,6 +127,9 @@ pub struct Process {
     pub grace: Span,
     /// The Redis server that processes share as a level of the cache; the same for all.
     pub redis: Option<RedisServer>,
+    /// Which servers are called of those that pools and pipelines name. Default: all.
+    #[serde(default)]
+    pub calls: Calls,
 }
 
 /// A Redis server that keeps results of pipelines whose `cache.levels` name Redis.

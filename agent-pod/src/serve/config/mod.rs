@@ -3,6 +3,7 @@
 //! Files are read as strictly as resources are: an unknown field is an error with its line. Paths in a file are seen from
 //! the file's folder.
 
+pub mod calls;
 pub mod file;
 pub mod kubernetes;
 mod resolve;
@@ -15,6 +16,7 @@ use std::{
 };
 
 use crds::{AgentPoolSpec, Pipeline, file::Located};
+use engine::reach::Reach;
 use flow::Plan;
 use queue::jetstream::Settings;
 
@@ -48,6 +50,8 @@ pub struct WorkerConfig {
     pub(in crate::serve) reviews: Option<ReviewSettings>,
     /// Its bounds.
     pub inference: InferenceLimits,
+    /// Whom it calls of those that the pool names.
+    pub reach: Reach,
     /// The rest.
     pub process: ProcessConfig,
 }
@@ -76,6 +80,8 @@ pub struct GatewayConfig {
     pub retention: Passes,
     /// Bounds of the OpenAI-compatible interface.
     pub inference: InferenceLimits,
+    /// Whom it calls of those that pools and pipelines name.
+    pub reach: Reach,
     /// The rest.
     pub process: ProcessConfig,
 }
@@ -111,8 +117,10 @@ impl WorkerConfig {
             let message = format!("the resource files hold no AgentPool \"{pool}\"; they hold: {}", known.join(", "));
             return Err(validate::usage(vec![file.error("pool", message)]));
         };
-        let process = process(&file, &file.process, base, &arguments.serve)?;
+        let mut process = process(&file, &file.process, base, &arguments.serve)?;
         let nats = nats(&file, &file.nats, &file.process, base, (&process, &arguments.serve))?;
+        let reach = calls::of_file(&file, &file.process.calls, Some(&nats.servers), args::variable)?;
+        process.redis = process.redis.map(|redis| redis.reaching(&reach));
         let http = arguments.http.as_deref().or(file.http.as_deref());
         let http = http.map(|text| address(&file, "http", text)).transpose()?;
         let tokens = file.tokens.as_ref().map(|path| resolved(base, path));
@@ -123,7 +131,7 @@ impl WorkerConfig {
         let pipelines = resources.pipelines.iter().filter(uses).map(|pipeline| pipeline.name().to_owned()).collect();
         let inference = file.inference.clone();
         let spec = found.resource.spec.clone();
-        Ok(Self { pool, spec, pipelines, nats, http, advertise, tokens, reviews, inference, process })
+        Ok(Self { pool, spec, pipelines, nats, http, advertise, tokens, reviews, inference, reach, process })
     }
 }
 
@@ -133,7 +141,7 @@ impl GatewayConfig {
         let file: Located<GatewayFile> = crds::file::settings(&arguments.config).map_err(validate::usage)?;
         let base = base(&arguments.config);
         let plans = validate::all_plans(&resolved_all(base, &file.resources))?;
-        let process = process(&file, &file.process, base, arguments)?;
+        let mut process = process(&file, &file.process, base, arguments)?;
         let settings = match &file.nats {
             Some(nats_file) => Some(nats(&file, nats_file, &file.process, base, (&process, arguments))?),
             None => match &arguments.nats {
@@ -145,6 +153,9 @@ impl GatewayConfig {
                 None => None,
             },
         };
+        let servers = settings.as_ref().map(|settings| settings.servers.as_str());
+        let reach = calls::of_file(&file, &file.process.calls, servers, args::variable)?;
+        process.redis = process.redis.map(|redis| redis.reaching(&reach));
         let http = address(&file, "http", http.unwrap_or(&file.http))?;
         let grpc = grpc.or(file.grpc.as_deref()).map(|text| address(&file, "grpc", text)).transpose()?;
         let tokens = file.tokens.as_ref().map(|path| resolved(base, path));
@@ -178,6 +189,7 @@ impl GatewayConfig {
             limits,
             retention,
             inference,
+            reach,
             process,
         })
     }

@@ -147,7 +147,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     }
     let limits = config.limits.clone();
     let sinks = Sinks::new(Arc::clone(&store.ports().payloads), &config.process.state, Arc::clone(&metrics));
-    let sinks = Arc::new(sinks);
+    let sinks = Arc::new(sinks.reaching(&config.reach));
     spawn_results(&mut parts, &config.process.name, (&drivers, &sinks), &stop);
     let mut places = erasing::places(&store, services.get(), config.process.redis.as_ref());
     places.push(Arc::new(Rows { sinks: Arc::clone(&sinks), plans: plans.values().cloned().collect() }));
@@ -198,7 +198,7 @@ async fn open(config: &GatewayConfig) -> Result<Store> {
 
 /// Everything that stages use, for a gateway that works its pools itself.
 async fn open_services(plans: &[Arc<Plan>], config: &GatewayConfig, state: &State) -> Result<Arc<Services>> {
-    let (engine, names) = models::start(plans, config.process.models.as_deref()).await?;
+    let (engine, names) = models::start(plans, config.process.models.as_deref(), &config.reach).await?;
     let mut services = Services::open(state, engine, names)?;
     if let Some(settings) = &config.process.redis {
         services.cache.use_redis(settings.clone()).await;

@@ -1,6 +1,7 @@
 //! Runs the `docket` that was just built on files that the test writes.
 
 pub(crate) mod authority;
+pub(crate) mod door;
 pub(crate) mod postgres_server;
 pub(crate) mod processes;
 pub(crate) mod provider_server;

@@ -199,6 +199,7 @@ fn environment() -> Vec<Attack> {
         variable("a file, sent as a token", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/etc/docket-tokens/token"),
         variable("code", "LD_PRELOAD", "/volumes/room/mine.so"),
         variable("another address", "POD_IP", "192.0.2.1"),
+        variable("another API server", "KUBERNETES_SERVICE_HOST", "192.0.2.1"),
         template("two variables in one", "env", json!([{"name": "A=B"}]), Refused("spec.template.env[0].name")),
     ]
 }
@@ -247,22 +248,27 @@ fn secrets_that_models_name() -> Vec<Attack> {
     ]
 }
 
-/// Agents may have these addresses written; their policy keeps them away. It is looked at with those of all pools.
+/// Agents may have these addresses written. Most they refuse by themselves; from others their policy keeps them away, which is
+/// looked at with those of all pools.
 fn addresses_and_places() -> Vec<Attack> {
-    let at = |name, url: &str| {
+    let provider = |url: &str| {
         let openai = json!({"baseUrl": url, "model": "m"});
-        let model = json!({"name": "m", "task": "Generate", "source": {"openai": openai}});
-        unrun(name, json!({"models": [model]}), Taken)
+        json!({"models": [{"name": "m", "task": "Generate", "source": {"openai": openai}}]})
     };
+    let at = |name, url: &str, words| run(name, provider(url), Says("Ready", "False", words));
     let fetched = |url: &str| json!({"url": url, "sha256": "0".repeat(64)});
     let model = |url: &str| json!({"models": [{"name": "m", "task": "Embed", "source": {"http": fetched(url)}}]});
     vec![
-        at("the machine's metadata", "http://169.254.169.254/latest/meta-data"),
-        at("the API server", "https://kubernetes.default.svc"),
-        at("the broker's monitor", "http://docket-nats.docket-system.svc:8222/connz"),
-        at("another pool's agents", "http://theirs-agents.other.svc:8080/v1"),
+        at("the machine's metadata", "http://169.254.169.254/latest/meta-data", "a link-local address"),
+        at("the API server", "https://kubernetes.default.svc", "the API server's address"),
+        at("the broker's monitor", "http://docket-nats.docket-system.svc:8222/connz", "the cluster's own servers"),
+        unrun("another pool's agents", provider("http://theirs-agents.other.svc:8080/v1"), Taken),
         unrun("a file as a model", model("file:///etc/docket-tokens/token"), Refused("spec.models[0].source.http.url")),
-        unrun("the machine's metadata as a model", model("http://169.254.169.254/latest"), Taken),
+        run(
+            "the machine's metadata as a model",
+            model("http://169.254.169.254/latest"),
+            Says("Ready", "False", "a link-local address"),
+        ),
     ]
 }
 

@@ -50,6 +50,7 @@ fn worker(pool: &ValidatedPool, resource: &str) -> Value {
         "http": format!("0.0.0.0:{HTTP}"),
         "tokens": pods::TOKENS_FILE,
         "grace": format!("{}s", pool.grace.as_secs()),
+        "calls": pods::calls(),
     });
     if pool.config.authenticates_metrics() {
         worker["metricsTokenFile"] = json!(pods::METRICS_TOKEN_FILE);

@@ -7,6 +7,7 @@ use agent_pod::{
     stages::{Executed, execute},
 };
 use bytes::Bytes;
+use engine::reach::Reach;
 use flow::{Effect, Submission};
 use serde_json::Value;
 
@@ -38,7 +39,8 @@ async fn answer_and_pieces(pipeline: &str) -> Option<(String, Vec<Value>)> {
     let spec = &resources.pipelines[0].resource.spec;
     let plan = Arc::new(flow::compile("one", 1, spec, &pools).expect("a plan"));
     let state = State::open(folder.path()).expect("a state folder");
-    let (engine, names) = models::start(&[Arc::clone(&plan)], Some(&models)).await.expect("an engine");
+    let (engine, names) =
+        models::start(&[Arc::clone(&plan)], Some(&models), &Reach::anybody()).await.expect("an engine");
     let services = Arc::new(Services::open(&state, engine, names).expect("services"));
     let submission = Submission {
         document: "text".to_owned(),

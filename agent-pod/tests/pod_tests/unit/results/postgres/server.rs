@@ -131,12 +131,13 @@ async fn a_password_from_a_variable_is_asked_for_by_its_name() {
     let Some(server) = PostgresServer::start() else { return };
     let by_variable = PostgresSink { password_env: Some("DB".to_owned()), password_file: None, ..spec(&server) };
     let password = std::fs::read_to_string(server.password_file()).expect("a password").trim_end().to_owned();
-    let pool = connection::pool(&by_variable, |name| (name == "DB").then(|| password.clone())).expect("it is right");
+    let pool =
+        connection::pool(&by_variable, &[], |name| (name == "DB").then(|| password.clone())).expect("it is right");
     drop(pool.get().await.expect("the password is right"));
-    let wrong = connection::pool(&by_variable, |_| Some("wrong".to_owned())).expect("it can be tried");
+    let wrong = connection::pool(&by_variable, &[], |_| Some("wrong".to_owned())).expect("it can be tried");
     assert!(wrong.get().await.is_err());
     for nothing in [None, Some(String::new())] {
-        let problem = connection::pool(&by_variable, |_| nothing.clone()).expect_err("there is no password");
+        let problem = connection::pool(&by_variable, &[], |_| nothing.clone()).expect_err("there is no password");
         assert_eq!(problem, "passwordEnv: the variable DB is not set");
     }
 }

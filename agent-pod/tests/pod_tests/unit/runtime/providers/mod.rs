@@ -3,5 +3,6 @@
 mod client;
 mod messages;
 mod pieces;
+mod reach;
 mod requests;
 mod sse;

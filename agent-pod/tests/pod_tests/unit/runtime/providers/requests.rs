@@ -9,7 +9,10 @@ use agent_pod::runtime::providers::{
     meters::Meters,
 };
 use crds::{CircuitBreaker, OpenAiSource, Span};
-use engine::generation::{ChatMessage, ChatRole, Finish, GenerateRequest, Sampling};
+use engine::{
+    generation::{ChatMessage, ChatRole, Finish, GenerateRequest, Sampling},
+    reach::Reach,
+};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -30,7 +33,7 @@ impl World {
 
     fn provider(&self, source: &OpenAiSource) -> Provider {
         let variable = |name: &str| (name == "KEY").then(|| KEY.to_owned());
-        Provider::open(source, (&self.circuits, &self.meters), variable).expect("a provider")
+        Provider::open(source, &Reach::anybody(), (&self.circuits, &self.meters), variable).expect("a provider")
     }
 
     fn state(&self, server: &ProviderServer) -> i64 {
@@ -341,7 +344,7 @@ fn a_key_that_cannot_be_had_is_named_before_anything_is_sent() {
     let world = World::new();
     let open = |source: &OpenAiSource, value: Option<&str>| {
         let value = value.map(str::to_owned);
-        Provider::open(source, (&world.circuits, &world.meters), move |_| value.clone()).map(drop)
+        Provider::open(source, &Reach::anybody(), (&world.circuits, &world.meters), move |_| value.clone()).map(drop)
     };
     assert!(open(&source(&server), Some("key")).is_ok());
     let unset = open(&source(&server), None).expect_err("no variable");
