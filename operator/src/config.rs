@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use k8s_openapi::ByteString;
 use queue::jetstream::Keys;
 
-use crate::args::{PullPolicy, RunArguments};
+use crate::{
+    args::{PullPolicy, RunArguments},
+    names::SECRETS,
+};
 
 /// Payloads in the broker itself, where each namespace has a store of its own.
 const IN_BROKER: &str = "nats:";
@@ -128,22 +131,18 @@ impl Config {
         nats_servers.iter().for_each(|server| check(nats_server(server)));
         check(nats_replicas(arguments.nats_replicas));
         check(payloads(&arguments.payloads));
-        if let Some(secret) = &secret {
-            check(name("--nats-credentials-secret (DOCKET_NATS_CREDENTIALS_SECRET)", secret, 253, true));
-        }
-        if let Some(secret) = &keys_secret {
-            check(name("--nats-keys-secret (DOCKET_NATS_KEYS_SECRET)", secret, 253, true));
+        for (flag, named) in [
+            ("--nats-credentials-secret (DOCKET_NATS_CREDENTIALS_SECRET)", &secret),
+            ("--nats-keys-secret (DOCKET_NATS_KEYS_SECRET)", &keys_secret),
+            ("--payloads-secret (DOCKET_PAYLOADS_SECRET)", &payloads_secret),
+            ("--metrics-secret (DOCKET_METRICS_SECRET)", &metrics_secret),
+        ] {
+            check(named.as_ref().map_or(Ok(()), |name| secret_of_its_own(flag, name)));
         }
         if secret.is_some() && keys_secret.is_some() {
             check(Err("--nats-keys-secret (DOCKET_NATS_KEYS_SECRET) and --nats-credentials-secret \
                        (DOCKET_NATS_CREDENTIALS_SECRET) are both set: leave one out, agents have credentials of one kind"
                 .to_owned()));
-        }
-        if let Some(secret) = &payloads_secret {
-            check(name("--payloads-secret (DOCKET_PAYLOADS_SECRET)", secret, 253, true));
-        }
-        if let Some(secret) = &metrics_secret {
-            check(name("--metrics-secret (DOCKET_METRICS_SECRET)", secret, 253, true));
         }
         if metrics_secret.is_some() && metrics_token_file.is_none() {
             check(Err("--metrics-secret (DOCKET_METRICS_SECRET) needs --metrics-token-file (DOCKET_METRICS_TOKEN_FILE): name \
@@ -276,6 +275,19 @@ fn payloads(url: &str) -> Result<(), String> {
     }
     Err(format!(
         "--payloads (DOCKET_PAYLOADS) \"{url}\" is no place for payloads: write nats:, file:///folder or s3://bucket/prefix"
+    ))
+}
+
+/// The name of a Secret of the operator's namespace. If pools are there too, one that is written for their pods under the same name
+/// would be the same Secret, and go with the last pool.
+fn secret_of_its_own(flag: &str, secret: &str) -> Result<(), String> {
+    name(flag, secret, 253, true)?;
+    if !SECRETS.contains(&secret) {
+        return Ok(());
+    }
+    Err(format!(
+        "{flag} \"{secret}\" is the name of a Secret that the operator writes into namespaces with pools, and deletes with the last \
+         pool: give yours another name"
     ))
 }
 

@@ -43,6 +43,9 @@ pub const TOKEN: &str = "token";
 /// Secret with what the store of payloads asks for, in each namespace that has agents.
 pub const PAYLOADS: &str = "docket-payloads";
 
+/// The Secrets that are written in each namespace that has pools or pipelines, and removed with the last of them.
+pub const SECRETS: [&str; 4] = [TOKENS, NATS, METRICS, PAYLOADS];
+
 /// Port of HTTP, of gateways and agents.
 pub const HTTP: u16 = 8080;
 /// Port of gRPC, of gateways.

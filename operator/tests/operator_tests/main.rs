@@ -42,6 +42,7 @@ mod scaling_undisturbed;
 #[allow(dead_code, reason = "the fault tests use the rest")]
 #[path = "../../../e2e/src/faults/schema.rs"]
 mod schema;
+mod settings;
 mod spending;
 mod status;
 mod status_writes;

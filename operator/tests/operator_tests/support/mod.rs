@@ -12,7 +12,7 @@ use operator::{
     args::{Arguments, Command},
     broker::Brokers,
     client::Clients,
-    config::Config,
+    config::{Config, Problems},
     context::Context,
     events::Events,
     lease::Leadership,
@@ -24,12 +24,18 @@ use tokio::sync::watch;
 
 /// A configuration like that of a small cluster.
 pub(crate) fn config() -> Config {
+    resolved(&[]).expect("a configuration")
+}
+
+/// The same with further flags, or what is wrong with them.
+pub(crate) fn resolved(further: &[&str]) -> Result<Config, Problems> {
     let words =
         ["docket-operator", "run", "--agent-image", "registry.example/docket:1", "--namespace", "docket-system"];
+    let words = [&words[..], further].concat();
     let Command::Run(arguments) = Arguments::try_parse_from(words).expect("known flags").command else {
         panic!("it is the command run");
     };
-    Config::resolve(&arguments).expect("a configuration")
+    Config::resolve(&arguments)
 }
 
 /// What an operator works with that may lead.
