@@ -140,7 +140,8 @@ class Operator(unittest.TestCase):
 
     def test_it_is_told_to_let_gateways_review_tokens_where_they_may(self):
         for flavour, namespaces in [("opt-ins", "team-a"), ("namespaced-opt-ins", NAMESPACE)]:
-            self.assertEqual(operator_environment(flavour)["DOCKET_TOKEN_REVIEW"], namespaces, flavour)
+            told = operator_environment(flavour)
+            self.assertEqual((told["DOCKET_TOKEN_REVIEW"], told["DOCKET_API_SERVER_PORTS"]), (namespaces, "443,6443"), flavour)
 
     def test_it_is_told_of_servers_and_stores_of_others(self):
         external = operator_environment("external-nats")

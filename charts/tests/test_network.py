@@ -116,8 +116,8 @@ class Network(unittest.TestCase):
             egress = one(rendered(flavour), "NetworkPolicy", "docket-operator")["spec"]["egress"]
             return [sorted(p["port"] for p in rule["ports"] if p["protocol"] == "TCP") for rule in egress]
 
-        self.assertEqual(ports("default"), [[53], [443, 6443], [4222]])
-        self.assertEqual(ports("external-nats"), [[53], [443, 6443], [4443]])
+        self.assertEqual(ports("default"), [[53, 5353], [443, 6443], [4222]])
+        self.assertEqual(ports("external-nats"), [[53, 5353], [443, 6443], [4443]])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import unittest
 
-from support import FLAVOURS, NAMESPACE, documents, of_kind, one, pod_template, rendered, template
+from support import FLAVOURS, NAMESPACE, documents, environment, of_kind, one, pod_template, rendered, template
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod")
 # Volumes that "restricted" admits.
@@ -48,6 +48,17 @@ class Pods(unittest.TestCase):
             self.assertEqual(security["seccompProfile"], {"type": "RuntimeDefault"})
 
         self.every(check)
+
+    def test_where_the_cluster_chooses_users_no_pod_names_one_and_none_is_root(self):
+        result = template("docket", ["podSecurity.fixedIds=false"])
+        pods = of_kind(documents(result.stdout), *WORKLOADS)
+        self.assertEqual({o["kind"] for o in pods}, {"Deployment", "StatefulSet", "Pod"}, result.stderr)
+        for o in pods:
+            security = (o if o["kind"] == "Pod" else pod_template(o))["spec"]["securityContext"]
+            self.assertTrue(security["runAsNonRoot"])
+            self.assertEqual(set(security) & {"runAsUser", "runAsGroup", "fsGroup"}, set(), o["metadata"]["name"])
+        operator = pod_template(one(pods, "Deployment", "docket-operator"))["spec"]["containers"][0]
+        self.assertEqual(environment(operator)["DOCKET_FIXED_IDS"], "false")
 
     def test_containers_may_nothing_and_write_nowhere(self):
         def check(_, spec):

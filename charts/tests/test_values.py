@@ -36,6 +36,7 @@ REFUSED = [
     (["payloads.url=s3://bucket", "payloads.secret=docket-metrics"], "payloads.secret: docket-metrics is the name of a Secret"),
     (["nats.auth.mode=Password", "nats.auth.existingSecret=docket-nats"], "existingSecret: docket-nats is the name of a Secret"),
     (["nats.auth.mode=Accounts", "nats.auth.existingSecret=docket-gateway-tokens"], "give yours another name"),
+    (["podSecurity.fixedIds=sometimes"], "podSecurity/fixedIds"),
     (["image.operator.repository="], "image/operator/repository"),
     (["image.operator.tag=not a tag"], "image/operator/tag"),
     (["image.nats.pullPolicy=Sometimes"], "image/nats/pullPolicy"),

@@ -50,6 +50,15 @@ pub struct RunArguments {
     /// namespace are let in. They need a ClusterRole for it.
     #[arg(long, env = "DOCKET_TOKEN_REVIEW", value_name = "NAMES", default_value = "")]
     pub token_review: String,
+    /// Pods of agents and gateways run as user and group 65532. With false they name none, for clusters that give each namespace
+    /// numbers of its own and refuse others, as OpenShift does.
+    #[arg(long, env = "DOCKET_FIXED_IDS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub fixed_ids: bool,
+    /// Ports of the API server, separated by commas, for the network policies of gateways that review tokens: that of its Service
+    /// and its own.
+    #[arg(long, env = "DOCKET_API_SERVER_PORTS", value_name = "PORTS", default_value = "443,6443")]
+    pub api_server_ports: String,
     /// Gateways of each namespace that has pipelines.
     #[arg(long, env = "DOCKET_GATEWAY_REPLICAS", value_name = "COUNT", default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=20))]

@@ -24,6 +24,10 @@ pub struct Config {
     pub models_in_image: bool,
     /// Namespaces whose gateways let ServiceAccounts of their namespace in.
     pub token_review: Vec<String>,
+    /// Whether pods name the user and group that they run as; otherwise the cluster chooses them.
+    pub fixed_ids: bool,
+    /// Ports of the API server.
+    pub api_server_ports: Vec<u16>,
     /// Gateways of each namespace.
     pub gateway_replicas: u32,
     /// URLs of NATS servers.
@@ -153,6 +157,10 @@ impl Config {
             check(Err(problem));
             BTreeMap::new()
         });
+        let api_server_ports = ports(&arguments.api_server_ports).unwrap_or_else(|problem| {
+            check(Err(problem));
+            Vec::new()
+        });
         for namespace in &watch_namespaces {
             check(name("--watch-namespaces (DOCKET_WATCH_NAMESPACES)", namespace, 63, false));
         }
@@ -172,6 +180,8 @@ impl Config {
             image_pull_policy: pull_policy(arguments.image_pull_policy).to_owned(),
             models_in_image: arguments.models_in_image,
             token_review: list(&arguments.token_review),
+            fixed_ids: arguments.fixed_ids,
+            api_server_ports,
             gateway_replicas: arguments.gateway_replicas,
             nats_servers,
             nats_replicas: arguments.nats_replicas,
@@ -218,6 +228,17 @@ fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
         Ok((key.to_owned(), value.to_owned()))
     };
     list(text).into_iter().map(label).collect()
+}
+
+/// Numbers of ports, separated by commas; one at least.
+fn ports(text: &str) -> Result<Vec<u16>, String> {
+    let said = "--api-server-ports (DOCKET_API_SERVER_PORTS)";
+    let port = |item: String| {
+        let number = item.parse::<u16>().ok().filter(|&port| port > 0);
+        number.ok_or_else(|| format!("{said} \"{item}\" is no port: use numbers from 1 to 65535"))
+    };
+    let ports = list(text).into_iter().map(port).collect::<Result<Vec<u16>, String>>()?;
+    if ports.is_empty() { Err(format!("{said} is empty: name the ports, such as 443,6443")) } else { Ok(ports) }
 }
 
 fn pull_policy(policy: PullPolicy) -> &'static str {

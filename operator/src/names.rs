@@ -52,7 +52,7 @@ pub const HTTP: u16 = 8080;
 pub const GRPC: u16 = 8081;
 /// Port of `/livez`, `/readyz` and `/metrics`.
 pub const HEALTH: u16 = 9090;
-/// The user that all containers run as.
+/// The user and group that all containers run as, where the cluster does not choose them.
 pub const USER: i64 = 65_532;
 
 /// Key of the gateway in the Secret with the broker's credentials.

@@ -91,15 +91,16 @@ pub fn digest_of(config: &ConfigMap) -> String {
 }
 
 /// A pod as the standard "restricted" asks for it, without containers.
-pub fn restricted(selector: &BTreeMap<String, String>) -> PodSpec {
+pub fn restricted(config: &Config, selector: &BTreeMap<String, String>) -> PodSpec {
+    let id = config.fixed_ids.then_some(USER);
     PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
+            run_as_user: id,
+            run_as_group: id,
+            fs_group: id,
             seccomp_profile: Some(runtime_default()),
             ..PodSecurityContext::default()
         }),

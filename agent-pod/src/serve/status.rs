@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -137,12 +137,20 @@ pub(super) fn held_models(spec: &AgentPoolSpec, services: &Services) -> Vec<Held
 /// addresses is reached by the machine's name.
 pub fn advertised(written: Option<&str>, listens_on: SocketAddr) -> String {
     match written {
-        Some(written) => written.to_owned(),
+        Some(written) => in_brackets(written),
         None if listens_on.ip().is_unspecified() => {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             format!("{}:{}", host.trim(), listens_on.port())
         }
         None => listens_on.to_string(),
+    }
+}
+
+/// Host and port as a URL has them. Kubernetes gives a pod's IPv6 address without brackets.
+fn in_brackets(written: &str) -> String {
+    match written.rsplit_once(':') {
+        Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{port}"),
+        _ => written.to_owned(),
     }
 }
 

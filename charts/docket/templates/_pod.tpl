@@ -1,9 +1,11 @@
-{{/* What every pod of the chart has: nothing that "restricted" of the Pod Security Standards forbids. */}}
+{{/* What every pod of the chart has: nothing that "restricted" of the Pod Security Standards forbids. For the root. */}}
 {{- define "docket.podSecurity" -}}
 runAsNonRoot: true
+{{- if .Values.podSecurity.fixedIds }}
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}

@@ -262,7 +262,7 @@ fn pod(gathered: &Gathered, config: &Config) -> PodSpec {
             ..pods::container(config, Some(&Probes { port: HEALTH, starting: 120 }))
         }],
         volumes: Some(volumes),
-        ..pods::restricted(&selector())
+        ..pods::restricted(config, &selector())
     }
 }
 
@@ -282,7 +282,7 @@ fn network_policy(gathered: &Gathered, config: &Config) -> NetworkPolicy {
     let to_agents = NetworkPolicyEgressRule { to: Some(vec![agents]), ports: Some(vec![network::tcp(HTTP)]) };
     let mut egress = vec![network::dns(), network::servers(config), to_agents];
     egress.extend(network::stores(config));
-    egress.extend(config.reviews_tokens(&gathered.namespace).then(network::api_server));
+    egress.extend(config.reviews_tokens(&gathered.namespace).then(|| network::api_server(config)));
     NetworkPolicy {
         metadata: metadata(&gathered.namespace, GATEWAY),
         spec: Some(NetworkPolicySpec {

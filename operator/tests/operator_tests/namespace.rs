@@ -152,10 +152,13 @@ fn a_gateway_is_reached_by_its_ports_alone_and_reaches_the_api_server_only_to_re
         ports.map(|port| port["port"].as_u64().expect("a number")).collect::<Vec<u64>>()
     };
     assert_eq!(ports(&reviewing(), "ingress"), [8080, 8081, 9090]);
-    assert_eq!(ports(&config(), "egress"), [53, 53, 4222, 8080]);
-    assert_eq!(ports(&reviewing(), "egress"), [53, 53, 4222, 8080, 443, 6443]);
+    let usual: [u64; 6] = [53, 53, 5353, 5353, 4222, 8080];
+    assert_eq!(ports(&config(), "egress"), usual);
+    assert_eq!(ports(&reviewing(), "egress"), [&usual[..], &[443, 6443]].concat());
+    let elsewhere = Config { api_server_ports: vec![16443], ..reviewing() };
+    assert_eq!(ports(&elsewhere, "egress"), [&usual[..], &[16443]].concat());
     let stores = Config { payloads: "s3://bucket".to_owned(), ..config() };
-    assert_eq!(ports(&stores, "egress"), [53, 53, 4222, 8080, 443, 80, 9000]);
+    assert_eq!(ports(&stores, "egress"), [&usual[..], &[443, 80, 9000]].concat());
 }
 
 #[test]

@@ -62,6 +62,18 @@ fn every_container_is_as_the_restricted_standard_asks() {
 }
 
 #[test]
+fn where_the_cluster_chooses_users_pods_name_none_and_none_is_root() {
+    let ids = |config: &Config| {
+        let prepared = build::all(&crate::support::validated_with(&pool(json!({})), config));
+        let context = prepared.deployment.object()["spec"]["template"]["spec"]["securityContext"].clone();
+        assert_eq!(context["runAsNonRoot"], true);
+        ["runAsUser", "runAsGroup", "fsGroup"].map(|field| context[field].as_i64())
+    };
+    assert_eq!(ids(&config()), [Some(65_532); 3]);
+    assert_eq!(ids(&Config { fixed_ids: false, ..config() }), [None; 3]);
+}
+
+#[test]
 fn a_gpu_is_a_resource_of_the_node_and_its_agents_are_replaced_one_for_one() {
     let gpu = pool(json!({"device": {
         "kind": "Gpu", "nodeSelector": {"class": "large"},

@@ -146,6 +146,8 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         "z_a",
         "--pod-monitor-labels",
         "release=prometheus, team",
+        "--api-server-ports",
+        "443,0",
     ]);
     assert_eq!(output.status.code(), Some(2));
     let told = told(&output);
@@ -164,6 +166,7 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         ("--metrics-secret (DOCKET_METRICS_SECRET) \"z_a\"", "small letters"),
         ("needs --metrics-token-file", "name the file"),
         ("--pod-monitor-labels (DOCKET_POD_MONITOR_LABELS) \"team\"", "key=value"),
+        ("--api-server-ports (DOCKET_API_SERVER_PORTS) \"0\"", "from 1 to 65535"),
     ];
     for (what, help) in expected {
         assert!(told.lines().any(|line| line.contains(what) && line.contains(help)), "{what} is not in:\n{told}");

@@ -15,11 +15,14 @@
   {{- end }}
 {{- end }}
 
-{{/* DNS, wherever it is: a service of the cluster, a cache on the node. */}}
+{{/* DNS, wherever it is: a service of the cluster, a cache on the node. Its pods listen on 5353 where 53 is not theirs to open, as
+those of OpenShift. */}}
 {{- define "docket.dnsEgress" -}}
 - ports:
-  - {protocol: UDP, port: 53}
-  - {protocol: TCP, port: 53}
+  {{- range list 53 5353 }}
+  - {protocol: UDP, port: {{ . }}}
+  - {protocol: TCP, port: {{ . }}}
+  {{- end }}
 {{- end }}
 
 {{/* A rule to ports at any of some addresses: dict "ports" LIST "cidrs" LIST; without addresses, at any. */}}

@@ -16,7 +16,11 @@ DOCKET_PAYLOADS_SECRET: {{ . }}
 DOCKET_WATCH_NAMESPACES: {{ include "docket.watchNamespaces" . | fromJsonArray | join "," }}
 {{- end }}
 DOCKET_MODELS_IN_IMAGE: {{ .Values.agents.modelsInImage | quote }}
+{{- if not .Values.podSecurity.fixedIds }}
+DOCKET_FIXED_IDS: "false"
+{{- end }}
 {{- if .Values.rbac.tokenReview.enabled }}
+DOCKET_API_SERVER_PORTS: {{ join "," .Values.networkPolicy.apiServer.ports | quote }}
 DOCKET_TOKEN_REVIEW: {{ include "docket.tokenReviewNamespaces" . | fromJsonArray | join "," }}
 {{- end }}
 DOCKET_GATEWAY_REPLICAS: {{ .Values.gateway.replicas | quote }}

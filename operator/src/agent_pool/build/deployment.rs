@@ -89,7 +89,7 @@ fn pod(pool: &ValidatedPool) -> PodSpec {
         init_containers: pull(pool).map(|container| vec![container]),
         containers: vec![agent(pool)],
         volumes: Some(volumes(pool)),
-        ..pods::restricted(&pool.selector())
+        ..pods::restricted(&pool.config, &pool.selector())
     }
 }
 

@@ -21,6 +21,11 @@ fn a_listener_is_reached_by_what_was_written_or_by_where_it_listens() {
     assert_eq!(advertised(None, at("127.0.0.1:8080")), "127.0.0.1:8080");
     assert_eq!(advertised(None, at("[::1]:8080")), "[::1]:8080");
     assert_eq!(advertised(Some("pod-1.pool:80"), at("0.0.0.0:8080")), "pod-1.pool:80");
+    for (written, expected) in
+        [("fd00::7:8080", "[fd00::7]:8080"), ("[fd00::7]:8080", "[fd00::7]:8080"), ("10.0.0.7:80", "10.0.0.7:80")]
+    {
+        assert_eq!(advertised(Some(written), at("0.0.0.0:8080")), expected);
+    }
     let by_name = advertised(None, at("0.0.0.0:8080"));
     assert!(by_name.ends_with(":8080") && by_name.len() > ":8080".len() && !by_name.starts_with("0."), "{by_name}");
 }
