@@ -15,7 +15,8 @@ pub struct Arguments {
 /// What to do.
 #[derive(Subcommand, Debug, Clone)]
 pub enum Command {
-    /// Runs the controllers until SIGTERM. Of several processes one leads, the others stand by.
+    /// Runs the controllers until SIGTERM, or until a Secret with credentials has changed, which the next process reads. Of several
+    /// processes one leads, the others stand by.
     Run(Box<RunArguments>),
     /// Asks a running operator whether it is ready, until it is; for `helm test`.
     Check(CheckArguments),

@@ -40,12 +40,16 @@ pub struct Config {
     pub nats_keys_secret: Option<String>,
     /// What one of these Secrets says; set once it was read.
     pub nats_credentials: Option<Credentials>,
+    /// Which content of the first of them that is, as [`crate::prepare::digest_of`] tells it.
+    pub nats_credentials_digest: Option<String>,
     /// Where documents' bytes lie.
     pub payloads: String,
     /// Secret of the operator's namespace with what that place asks for.
     pub payloads_secret: Option<String>,
     /// What that Secret says; set once it was read.
     pub payloads_keys: Option<BTreeMap<String, ByteString>>,
+    /// Which content that is.
+    pub payloads_keys_digest: Option<String>,
     /// Namespaces to look after; all where none is named.
     pub watch_namespaces: Vec<String>,
     /// Name of the Lease.
@@ -188,9 +192,11 @@ impl Config {
             nats_credentials_secret: secret,
             nats_keys_secret: keys_secret,
             nats_credentials: None,
+            nats_credentials_digest: None,
             payloads: arguments.payloads.clone(),
             payloads_secret,
             payloads_keys: None,
+            payloads_keys_digest: None,
             watch_namespaces,
             lease_name: arguments.lease_name.clone(),
             namespace: arguments.namespace.clone(),

@@ -27,6 +27,8 @@ pub const CONFIG_ANNOTATION: &str = "docket.dev/config";
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Annotation of pods with the digest of what NATS knows them by, for the same reason.
 pub const CREDENTIALS_ANNOTATION: &str = "docket.dev/nats-credentials";
+/// The same of what the store of payloads knows them by.
+pub const PAYLOADS_ANNOTATION: &str = "docket.dev/payloads-keys";
 
 /// The gateway of a namespace, and all its objects.
 pub const GATEWAY: &str = "docket-gateway";

@@ -75,13 +75,19 @@ pub fn calls() -> Value {
     json!({"guarded": true})
 }
 
-/// The annotations of pods that are replaced when their files change, or what the broker knows them by.
+/// The annotations of pods that are replaced when their files change, or what the broker or the store of payloads knows them by.
 pub fn annotations(files: &ConfigMap, config: &Config, namespace: &str, role: &Role) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::from([(names::CONFIG_ANNOTATION.to_owned(), digest_of(files))]);
-    if let Some(keys) = config.nats_keys() {
-        let user = keys.account(&names::broker_prefix(namespace)).user(role);
-        annotations.insert(names::CREDENTIALS_ANNOTATION.to_owned(), names::digest(user.token.as_bytes()));
-    }
+    let of_nats = match config.nats_keys() {
+        Some(keys) => {
+            let user = keys.account(&names::broker_prefix(namespace)).user(role);
+            Some(names::digest(user.token.as_bytes()))
+        }
+        None => config.nats_credentials_digest.clone(),
+    };
+    let of_payloads = config.payloads_keys_digest.clone();
+    let known_by = [(names::CREDENTIALS_ANNOTATION, of_nats), (names::PAYLOADS_ANNOTATION, of_payloads)];
+    annotations.extend(known_by.into_iter().filter_map(|(name, digest)| Some((name.to_owned(), digest?))));
     annotations
 }
 

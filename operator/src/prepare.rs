@@ -1,9 +1,11 @@
 //! What must be there before an operator can work: its kinds, and the credentials for NATS. Waited for, and named meanwhile.
+//! Credentials are read once in the life of a process, which ends when they have changed.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
     config::{Config, Credentials},
     definitions,
     health::Health,
-    metrics_token, nats_keys,
+    metrics_token, names, nats_keys,
 };
 
 /// Docket's kinds, in `/readyz`.
@@ -21,11 +23,15 @@ pub const CREDENTIALS: &str = "credentials";
 /// The Lease, in `/readyz`.
 pub const LEASE: &str = "lease";
 
+/// What names the Secret for the store of payloads.
+const PAYLOADS_FLAG: &str = "--payloads-secret";
 /// Key of a Secret with a `.creds` file for all.
 pub const CREDS: &str = "nats.creds";
 
 /// Between two looks. A person who installs what is missing does not wait long, an API server hardly notices.
 const LOOK: Duration = Duration::from_secs(2);
+/// The same for credentials that were found and may change, which happens seldom.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Waits for everything, and completes the settings with what was found.
 pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Config {
@@ -36,13 +42,15 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
     health.found(DEFINITIONS);
     if let Some(name) = config.nats_credentials_secret.clone() {
         let secrets = Api::namespaced(client.clone(), &config.namespace);
-        config.nats_credentials = Some(loop {
+        let (credentials, digest) = loop {
             match credentials(&secrets, &name).await {
-                Ok(credentials) => break credentials,
+                Ok(found) => break found,
                 Err(missing) => health.missing(CREDENTIALS, missing),
             }
             sleep(LOOK).await;
-        });
+        };
+        config.nats_credentials = Some(credentials);
+        config.nats_credentials_digest = digest;
     }
     if let Some(name) = config.nats_keys_secret.clone() {
         let keys = loop {
@@ -56,13 +64,15 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
     }
     if let Some(name) = config.payloads_secret.clone() {
         let secrets = Api::namespaced(client.clone(), &config.namespace);
-        config.payloads_keys = Some(loop {
-            match read(&secrets, &name, "--payloads-secret", "").await {
-                Ok(keys) => break keys,
+        let secret = loop {
+            match read(&secrets, &name, PAYLOADS_FLAG, "").await {
+                Ok(secret) => break secret,
                 Err(missing) => health.missing(CREDENTIALS, missing),
             }
             sleep(LOOK).await;
-        });
+        };
+        config.payloads_keys_digest = digest_of(&secret);
+        config.payloads_keys = Some(secret.data.unwrap_or_default());
     }
     if let Some(name) = &config.metrics_secret {
         while let Err(missing) = metrics_token::make(client, &config.namespace, name).await {
@@ -76,6 +86,34 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
     config
 }
 
+/// Waits until a Secret that was read has other credentials, and gives its name. One that is away or unfit has none yet: whoever
+/// changes it may not be done. The keys of NATS are not among them, because others are another broker.
+pub async fn until_changed(client: &Client, config: &Config, every: Duration) -> String {
+    let secrets = Api::namespaced(client.clone(), &config.namespace);
+    loop {
+        sleep(every).await;
+        if let Some(name) = &config.nats_credentials_secret
+            && let Ok((_, digest)) = credentials(&secrets, name).await
+            && digest != config.nats_credentials_digest
+        {
+            return name.clone();
+        }
+        if let Some(name) = &config.payloads_secret
+            && let Ok(secret) = read(&secrets, name, PAYLOADS_FLAG, "").await
+            && digest_of(&secret) != config.payloads_keys_digest
+        {
+            return name.clone();
+        }
+    }
+}
+
+/// What differs where a Secret's content does, and may stand in annotations of pods: a password is not found by trying, because only
+/// those who may read the Secret know its uid, which is random.
+pub fn digest_of(secret: &Secret) -> Option<String> {
+    let uid = secret.metadata.uid.as_ref()?;
+    Some(names::digest(json!([uid, secret.data]).to_string().as_bytes()))
+}
+
 async fn look_for_definitions(client: &Client) -> Result<(), String> {
     match definitions::missing(client).await {
         Ok(missing) if missing.is_empty() => Ok(()),
@@ -87,26 +125,24 @@ async fn look_for_definitions(client: &Client) -> Result<(), String> {
     }
 }
 
-async fn credentials(secrets: &Api<Secret>, name: &str) -> Result<Credentials, String> {
+/// The credentials in a Secret, and which they are.
+async fn credentials(secrets: &Api<Secret>, name: &str) -> Result<(Credentials, Option<String>), String> {
     let named = format!("Secret {name} (--nats-credentials-secret)");
     let how = " with the keys user and password, or nats.creds";
-    let data = read(secrets, name, "--nats-credentials-secret", how).await?;
+    let secret = read(secrets, name, "--nats-credentials-secret", how).await?;
+    let digest = digest_of(&secret);
+    let data = secret.data.unwrap_or_default();
     if data.contains_key(CREDS) {
-        return Ok(Credentials::Creds(text(&data, &named, CREDS)?));
+        return Ok((Credentials::Creds(text(&data, &named, CREDS)?), digest));
     }
-    Ok(Credentials::User { user: text(&data, &named, "user")?, password: text(&data, &named, "password")? })
+    let (user, password) = (text(&data, &named, "user")?, text(&data, &named, "password")?);
+    Ok((Credentials::User { user, password }, digest))
 }
 
-async fn read(
-    secrets: &Api<Secret>,
-    name: &str,
-    flag: &str,
-    how: &str,
-) -> Result<BTreeMap<String, ByteString>, String> {
+async fn read(secrets: &Api<Secret>, name: &str, flag: &str, how: &str) -> Result<Secret, String> {
     let found = secrets.get_opt(name).await;
     let found = found.map_err(|error| format!("failed to read Secret {name} ({flag}): {}", chain(&error)))?;
-    let secret = found.ok_or_else(|| format!("Secret {name} ({flag}) is not there: create it{how}"))?;
-    Ok(secret.data.unwrap_or_default())
+    found.ok_or_else(|| format!("Secret {name} ({flag}) is not there: create it{how}"))
 }
 
 pub(crate) fn text(data: &BTreeMap<String, ByteString>, secret: &str, key: &str) -> Result<String, String> {

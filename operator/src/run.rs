@@ -9,6 +9,7 @@ use futures::{
     future::{BoxFuture, join_all, pending},
     stream::FuturesUnordered,
 };
+use kube::Client;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -158,6 +159,7 @@ impl Process {
             () = self.stop.cancelled() => return Ok(()),
         };
         self.config = prepared;
+        tokio::spawn(stop_at_a_change(self.clients.calls.clone(), self.config.clone(), self.stop.clone()));
 
         let identity = Identity::of_process(&self.config.identity);
         let lease = KubeLease::new(self.clients.lease.clone(), &self.config.namespace, &self.config.lease_name);
@@ -252,6 +254,18 @@ async fn tell(mut leadership: watch::Receiver<Leadership>, metrics: Arc<Metrics>
         }
         if leadership.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// Stops this process when it has credentials of before. It is started again and reads those of now, copies them into namespaces, and
+/// replaces the pods that have read the former.
+async fn stop_at_a_change(client: Client, config: Config, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        secret = prepare::until_changed(&client, &config, prepare::LOOK_AGAIN) => {
+            tracing::info!(%secret, "stopping: the Secret has changed, and is read when a process begins");
+            stop.cancel();
         }
     }
 }
