@@ -292,13 +292,13 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     Ok(status::Applied { deployment, pods, placement: validated.placement })
 }
 
-/// The autoscaler lets go: `replicas` becomes what there is, and counts from then on.
+/// The autoscaler lets go: `replicas` becomes what there is, if anything, and counts from then on.
 async fn returned(ctx: &Context, pool: &AgentPool) -> Result<u32, Error> {
     let (namespace, name) = (namespace_of(pool), names::agents(&pool.name_any()));
     let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &namespace);
     let found = apply::within("get", format!("Deployment {namespace}/{name}"), api.get_opt(&name)).await;
     let there = found.map_err(Error::Dereference)?.and_then(|deployment| deployment.spec?.replicas);
-    let replicas = there.and_then(|there| u32::try_from(there).ok()).unwrap_or(pool.spec.replicas);
+    let replicas = ownership::handed_back(there, pool.spec.replicas);
     if replicas == pool.spec.replicas {
         return Ok(replicas);
     }

@@ -74,7 +74,7 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
     AgentPoolStatus {
         observed_generation: pool.metadata.generation,
         desired_replicas: outcome.as_ref().map_or(previous.desired_replicas, |applied| Some(wanted(applied))),
-        scaling: ownership::status(pool),
+        scaling: if outcome.is_ok() { ownership::status(pool) } else { ownership::status_after_failure(pool) },
         fallback,
         selector: names::selector_text(&names::selector(Component::Agents, &pool.name_any())),
         replicas,

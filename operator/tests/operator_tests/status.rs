@@ -236,6 +236,43 @@ fn a_number_passes_from_one_owner_to_the_next_without_a_step() {
 }
 
 #[test]
+fn a_number_that_was_set_aside_is_handed_back_after_passes_that_fail() {
+    let mut scaled = pool(json!({"replicas": 3, "scaling": {"minReplicas": 1, "maxReplicas": 20}}));
+    scaled.status = Some(after(&scaled, &applied(7, WHOLE(7), json!([])), 1));
+    let failure = || Err(Error::Validate(validate::Error::ClaimMissing { claim: "mine".to_owned() }));
+    for mode in [None, Some(ScalingMode::External), Some(ScalingMode::Advise)] {
+        let mut next = scaled.clone();
+        next.spec.scaling =
+            mode.map(|mode| crds::Scaling { mode, ..scaled.spec.scaling.clone().expect("it is scaled") });
+        for second in [2, 3] {
+            next.status = Some(after(&next, &failure(), second));
+            assert_eq!(ownership::of(&next), Replicas::Returned, "{mode:?} after {} failures", second - 1);
+        }
+        // Somebody writes it: it is theirs, and stays theirs where they write the old number again.
+        let mut written = next.clone();
+        written.spec.replicas = 9;
+        written.status = Some(after(&written, &failure(), 4));
+        written.spec.replicas = 3;
+        assert_eq!(ownership::of(&written), Replicas::Fixed(3), "{mode:?}");
+        // A good pass hands it back, and forgets it.
+        next.status = Some(after(&next, &applied(7, WHOLE(7), json!([])), 4));
+        assert_eq!(ownership::of(&next), Replicas::Fixed(3), "{mode:?}");
+    }
+    // The other way round: who takes over in a pass that fails has noted what was written.
+    let mut begins = scaled.clone();
+    begins.status = None;
+    begins.status = Some(after(&begins, &failure(), 1));
+    assert_eq!(begins.status.and_then(|status| status.scaling?.replicas_set_aside), Some(3));
+}
+
+#[test]
+fn what_is_handed_back_is_what_there_is_unless_there_is_none() {
+    assert_eq!(ownership::handed_back(Some(7), 3), 7);
+    assert_eq!(ownership::handed_back(Some(0), 3), 3, "a pool that sleeps is not switched off");
+    assert_eq!(ownership::handed_back(None, 3), 3, "there is no Deployment");
+}
+
+#[test]
 fn the_autoscalers_word_joins_what_a_pass_has_said() {
     let mut scaled = pool(json!({"replicas": 3, "scaling": {"maxReplicas": 20}}));
     let passed = after(&scaled, &applied(7, WHOLE(7), json!([])), 1);
