@@ -138,6 +138,42 @@ fn an_agent_that_dies_says_its_last_words() {
 }
 
 #[test]
+fn an_agent_that_is_not_ready_in_time_is_trouble_also_where_agents_come_and_go() {
+    const SINCE: i64 = 1_000;
+    let time = |second: i64| Timestamp::from_second(second).expect("a time").to_string();
+    let condition = |kind: &str, status: &str, second: i64| json!({"type": kind, "status": status, "lastTransitionTime": time(second)});
+    let pod = |name: &str, conditions: Value| {
+        json!({"metadata": {"name": name, "namespace": "documents", "creationTimestamp": time(1)},
+            "spec": {"nodeName": "node", "containers": []}, "status": {"phase": "Pending", "conditions": conditions}})
+    };
+    let with = |mut pod: Value, pointer: &str, field: &str, value: Value| {
+        pod.pointer_mut(pointer).expect("it is there")[field] = value;
+        pod
+    };
+    let old = || pod("old", json!([condition("Ready", "False", 1)]));
+    let pods = json!([
+        // None of these is waited for.
+        pod("ready", json!([condition("Ready", "True", 1)])),
+        with(old(), "/metadata", "deletionTimestamp", json!(time(2))),
+        with(old(), "/status", "phase", json!("Failed")),
+        with(old(), "/spec", "nodeName", Value::Null),
+        // These are, and the second one for longer.
+        pod("readers-1", json!([condition("PodScheduled", "True", 1), condition("Ready", "False", SINCE + 1)])),
+        pod("readers-2", json!([condition("PodScheduled", "True", SINCE)])),
+    ]);
+    let scaled = pool(json!({"scaling": {"maxReplicas": 20}}));
+    let now = json!({"observedGeneration": 5, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 1});
+    let outcome = applied(3, now, pods);
+    let at = |seconds: i64| after(&scaled, &outcome, SINCE + seconds);
+    assert_eq!((ready(&at(1_200)).0, ready(&at(1_200)).1), ("True", "Scaling"));
+    let late = at(1_201);
+    let (state, reason, message) = ready(&late);
+    assert_eq!((state, reason), ("False", "NotReady"));
+    assert!(message.contains("kubectl describe pod --namespace documents readers-2"), "{message}");
+    assert_eq!(message, ready(&at(9_000)).2, "time alone changes nothing");
+}
+
+#[test]
 fn pods_that_the_cluster_refuses_say_why() {
     let seen = json!({"observedGeneration": 5, "conditions": [{"type": "ReplicaFailure", "status": "True",
         "message": "exceeded quota: small"}]});
