@@ -280,6 +280,9 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     }
     let deployment = apply::converge_while(ctx, &prepared.deployment, &is_current).await.map_err(Error::Apply)?;
     let deployment = serde_json::from_value(deployment).map_err(Error::Deployment)?;
+    for child in &prepared.after {
+        apply::converge_while(ctx, child, &is_current).await.map_err(Error::Apply)?;
+    }
     for child in &prepared.absent {
         let is_ours = |live: &serde_json::Value| apply::is_owned_by(live, pool.metadata.uid.as_deref());
         apply::absent(ctx, child, is_ours).await.map_err(Error::Apply)?;
