@@ -85,6 +85,14 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
     }
 }
 
+/// The status of a pool that is being deleted, where that failed.
+pub fn not_deleted(pool: &AgentPool, error: &Error, now: Timestamp) -> AgentPoolStatus {
+    let previous = pool.status.clone().unwrap_or_default();
+    let ready = Observed::new("Ready", State::False, error.reason(), chain(error));
+    let conditions = condition::replace(&previous.conditions, ready, pool.metadata.generation, now);
+    AgentPoolStatus { conditions, ..previous }
+}
+
 /// Agents that the Deployment asks for.
 pub(super) fn wanted(applied: &Applied) -> i32 {
     applied.deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)

@@ -56,6 +56,14 @@ pub fn draining(pipeline: &Pipeline, open: u64, now: Timestamp) -> PipelineStatu
     }
 }
 
+/// The status of a pipeline that is being deleted, where that failed.
+pub fn not_deleted(pipeline: &Pipeline, error: &Error, now: Timestamp) -> PipelineStatus {
+    let previous = pipeline.status.clone().unwrap_or_default();
+    let ready = Observed::new("Ready", State::False, error.reason(), chain(error));
+    let conditions = condition::replace(&previous.conditions, ready, pipeline.metadata.generation, now);
+    PipelineStatus { conditions, ..previous }
+}
+
 fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
     let accepted = accepted(found);
     let pools = pools(found);
