@@ -22,6 +22,7 @@ mod lease_http;
 mod leaving;
 mod leaving_pool;
 mod namespace;
+mod namespace_refused;
 #[allow(unused_macros, reason = "the tests of the queue use it")]
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
