@@ -127,6 +127,7 @@ pub struct Child {
     name: String,
     object: Value,
     left: Option<Left>,
+    where_known: bool,
 }
 
 /// A field that somebody else owns.
@@ -150,7 +151,13 @@ impl Child {
     pub fn new(resource: ApiResource, object: Value) -> Self {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let (name, namespace) = (text("name"), text("namespace"));
-        Self { resource, namespace, name, object, left: None }
+        Self { resource, namespace, name, object, left: None, where_known: false }
+    }
+
+    /// Of a kind that the cluster may not have any more: where it has not, nothing is made.
+    pub fn where_known(mut self) -> Self {
+        self.where_known = true;
+        self
     }
 
     /// Leaves a field, named by a JSON pointer to a field of an object that is there, to somebody else: it is no difference, an
@@ -247,6 +254,14 @@ pub async fn converge(ctx: &Context, child: &Child) -> Result<Value, Error> {
 /// was read and before it is changed. Whoever changes the child for a newer specification does it before, and then the answer is
 /// no, or after, and then this change is refused: an older specification never undoes a newer one.
 pub async fn converge_while(ctx: &Context, child: &Child, is_current: IsCurrent<'_>) -> Result<Value, Error> {
+    match converge_known(ctx, child, is_current).await {
+        // An apply makes what is not there, so it is the kind that is not.
+        Err(Error::Refused { source, .. }) if child.where_known && source.code() == Some(404) => Ok(Value::Null),
+        converged => converged,
+    }
+}
+
+async fn converge_known(ctx: &Context, child: &Child, is_current: IsCurrent<'_>) -> Result<Value, Error> {
     const TRIES: usize = 4;
     let mut seen = look(ctx, child).await?;
     for _ in 0..TRIES {

@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     apply, broker::Brokers, config::Config, events::Events, lease::Leadership, metrics::Metrics, namespace::Namespaces,
-    scaling::board::Board,
+    pod_monitor::PodMonitors, scaling::board::Board,
 };
 
 /// Shared by all controllers of a process.
@@ -28,7 +28,7 @@ pub struct Context {
     /// Namespaces that are to be looked at.
     pub namespaces: Namespaces,
     /// Whether the cluster knows PodMonitors.
-    pub pod_monitors: bool,
+    pub pod_monitors: PodMonitors,
     /// Whether this process leads.
     pub leadership: watch::Receiver<Leadership>,
 }

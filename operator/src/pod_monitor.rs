@@ -3,18 +3,61 @@
 //! They are of the pods' own namespace, also the gateway's: a PodMonitor names Secrets of its own namespace alone, and each
 //! namespace has a token of its own.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Client, core::ApiResource};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::{
-    apply::Child,
+    apply::{self, Child},
+    chain,
     config::Config,
     definitions,
     names::{METRICS, TOKEN},
 };
+
+/// An answer counts for so long: whoever installs the Prometheus operator later, or removes it, waits no longer than for the next
+/// looks at all objects.
+pub const AGAIN: Duration = Duration::from_secs(300);
+/// The same where there was none.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Whether the cluster knows PodMonitors, as it last said.
+#[derive(Default)]
+pub struct PodMonitors {
+    last: Mutex<Option<Answer>>,
+}
+
+struct Answer {
+    known: bool,
+    until: Instant,
+}
+
+impl PodMonitors {
+    /// Whether the cluster knows them. Where it does not say, what it said last counts, and before that they are unknown.
+    pub async fn are_known(&self, client: &Client, now: Instant) -> bool {
+        // Over the question: one asks for all.
+        let mut last = self.last.lock().await;
+        let before = last.as_ref().is_some_and(|answer| answer.known);
+        if last.as_ref().is_some_and(|answer| now < answer.until) {
+            return before;
+        }
+        let (known, holds) = match ask(client).await {
+            Ok(known) => (known, AGAIN),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "it is not known whether the cluster has PodMonitors, asking again");
+                (before, SOON)
+            }
+        };
+        *last = Some(Answer { known, until: now + holds });
+        known
+    }
+}
 
 /// A PodMonitor of the pods with these labels.
 pub fn pod_monitor(mut metadata: ObjectMeta, selector: &BTreeMap<String, String>, config: &Config) -> Child {
@@ -30,13 +73,14 @@ pub fn pod_monitor(mut metadata: ObjectMeta, selector: &BTreeMap<String, String>
         "metadata": metadata,
         "spec": {"selector": {"matchLabels": selector}, "podMetricsEndpoints": [endpoint]},
     });
-    Child::new(resource, object)
+    Child::new(resource, object).where_known()
 }
 
-/// Whether the cluster knows PodMonitors; where it does not say, it counts as not.
-pub async fn are_known(client: &Client) -> bool {
+async fn ask(client: &Client) -> Result<bool, apply::Error> {
     let monitor = resource();
-    definitions::served(client, &monitor.api_version).await.is_ok_and(|kinds| kinds.contains(&monitor.plural))
+    let kinds = definitions::served(client, &monitor.api_version);
+    let kinds = apply::within("list", format!("the kinds of {}", monitor.api_version), kinds).await?;
+    Ok(kinds.contains(&monitor.plural))
 }
 
 /// Their kind, which is not part of Kubernetes.

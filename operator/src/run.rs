@@ -30,7 +30,8 @@ use crate::{
     lease::{Elector, Ended, Identity, KubeLease, Leadership, Timing, TimingError, while_leading},
     metrics::Metrics,
     namespace::{self, Namespaces},
-    pipeline, pod_monitor,
+    pipeline,
+    pod_monitor::PodMonitors,
     prepare::{self, CREDENTIALS, DEFINITIONS, LEASE},
     scaling::{self, board::Board},
     watching::Scope,
@@ -184,7 +185,7 @@ impl Process {
             scaling: Board::default(),
             config: self.config,
             namespaces: Namespaces::default(),
-            pod_monitors: pod_monitor::are_known(&self.clients.calls).await,
+            pod_monitors: PodMonitors::default(),
             leadership: leadership.clone(),
         });
         let worked = while_leading(leadership, &self.stop, |_, over| work(&self.controllers, Arc::clone(&ctx), over));

@@ -3,25 +3,47 @@
 //!
 //! Each step is looked for anew, so a process that dies anywhere is followed by one that goes on.
 
-use crds::AgentPool;
+use crds::{AgentPool, AgentPoolStatus};
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use super::{
     Error, dereference,
     leaving::{self, Agents, Step},
+    status,
 };
 use crate::{
     apply::{self, Child},
-    broker,
+    broker, chain,
     context::Context,
     held::Held,
     names, namespace,
     watching::namespace_of,
 };
 
-/// Removes what a pool has. Its objects in the cluster, but for the Deployment, go with it by their owner references.
+/// Removes what a pool has, and says on the pool why it is still there where that fails. Its objects in the cluster, but for the
+/// Deployment, go with it by their owner references.
 pub async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>> {
+    let removed = remove(ctx, pool).await;
+    if let Err(Held::Failed(error)) = &removed
+        && ctx.may_write().is_ok()
+    {
+        ctx.events.failed(pool, error.reason(), error).await;
+        if let Err(untold) = tell(ctx, pool, error).await {
+            tracing::warn!(pool = %pool.name_any(), namespace = %namespace_of(pool), error = %chain(&untold), "it is not said on the pool why it stays");
+        }
+    }
+    removed
+}
+
+/// Writes into the status why a pool is still there. That is read anew: since when agents are waited for is in it, too.
+async fn tell(ctx: &Context, pool: &AgentPool, error: &Error) -> Result<(), apply::Error> {
+    let Some(live) = apply::live(ctx, pool).await? else { return Ok(()) };
+    let status = status::not_deleted(&live, error, Timestamp::now());
+    apply::status(ctx, &live, apply::Read::Anew, live.status.as_ref(), &status).await
+}
+
+async fn remove(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>> {
     let (namespace, name) = (namespace_of(pool), pool.name_any());
     // What is removed at the broker has no uid: one of the same name may be a successor's.
     let live = apply::live(ctx, pool).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
@@ -30,6 +52,7 @@ pub async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Er
     for pipeline in draining.map_err(|error| Held::Failed(Error::Dereference(error)))? {
         let open = ctx.brokers.open_documents(&namespace, &pipeline).await;
         if open.map_err(|error| Held::Failed(Error::Cleanup(broker::RemoveError::Broker(error))))? > 0 {
+            write(ctx, pool, &leaving::draining(pool, &pipeline, Timestamp::now())).await?;
             return Err(Held::Waiting);
         }
     }
@@ -64,10 +87,13 @@ async fn agents_are_gone(ctx: &Context, pool: &AgentPool) -> Result<bool, Held<E
         Step::Wait => {}
     }
     // Also after the Deployment was deleted: that its pods are gone is only known when nobody makes them any more.
-    let status = leaving::status(pool, &pods, now);
-    let written = apply::status(ctx, pool, apply::Read::Anew, pool.status.as_ref(), &status).await;
-    written.map_err(|error| Held::Failed(Error::Status(error)))?;
+    write(ctx, pool, &leaving::status(pool, &pods, now)).await?;
     Err(Held::Waiting)
+}
+
+async fn write(ctx: &Context, pool: &AgentPool, status: &AgentPoolStatus) -> Result<(), Held<Error>> {
+    let written = apply::status(ctx, pool, apply::Read::Anew, pool.status.as_ref(), status).await;
+    written.map_err(|error| Held::Failed(Error::Status(error)))
 }
 
 /// Deletes the pool's Deployment, and with it, by Kubernetes, its ReplicaSets and pods.

@@ -1,6 +1,6 @@
 //! Reads of a pass: what a pool refers to, and the pods that it has.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crds::{AgentPool, DeletionPolicy, Pipeline, Span, StageTimeout};
 use k8s_openapi::api::{
@@ -63,7 +63,8 @@ pub async fn of(ctx: &Context, pool: &AgentPool) -> Result<Dereferenced, Error> 
         });
     }
     let longest_stage = longest_stage(ctx, &namespace, &pool.name_any()).await?;
-    Ok(Dereferenced { claims, longest_stage, pod_monitors: ctx.pod_monitors })
+    let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
+    Ok(Dereferenced { claims, longest_stage, pod_monitors })
 }
 
 async fn longest_stage(ctx: &Context, namespace: &str, pool: &str) -> Result<Option<Duration>, Error> {

@@ -185,6 +185,18 @@ pub fn status(pool: &AgentPool, pods: &Pods, now: Timestamp) -> AgentPoolStatus 
     AgentPoolStatus { conditions: condition::replace(&conditions, leaving, generation, now), ..previous }
 }
 
+/// The status of a pool whose agents first work the documents of a pipeline to their end that is being deleted, too.
+pub fn draining(pool: &AgentPool, pipeline: &str, now: Timestamp) -> AgentPoolStatus {
+    let previous = pool.status.clone().unwrap_or_default();
+    let message = format!(
+        "the agents work the documents of pipeline {pipeline} to their end before the pool goes; to give them up, set its \
+         deletionPolicy to Cancel"
+    );
+    let ready = Observed::new("Ready", State::False, "Draining", message);
+    let conditions = condition::replace(&previous.conditions, ready, pool.metadata.generation, now);
+    AgentPoolStatus { conditions, ..previous }
+}
+
 fn waiting(pool: &AgentPool, pods: &Pods, since: Timestamp) -> String {
     if pods.count == 0 {
         return "the agents are told to end; then what the pool has at the broker is removed".to_owned();

@@ -280,6 +280,9 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     }
     let deployment = apply::converge_while(ctx, &prepared.deployment, &is_current).await.map_err(Error::Apply)?;
     let deployment = serde_json::from_value(deployment).map_err(Error::Deployment)?;
+    for child in &prepared.after {
+        apply::converge_while(ctx, child, &is_current).await.map_err(Error::Apply)?;
+    }
     for child in &prepared.absent {
         let is_ours = |live: &serde_json::Value| apply::is_owned_by(live, pool.metadata.uid.as_deref());
         apply::absent(ctx, child, is_ours).await.map_err(Error::Apply)?;
@@ -292,13 +295,13 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     Ok(status::Applied { deployment, pods, placement: validated.placement })
 }
 
-/// The autoscaler lets go: `replicas` becomes what there is, and counts from then on.
+/// The autoscaler lets go: `replicas` becomes what there is, if anything, and counts from then on.
 async fn returned(ctx: &Context, pool: &AgentPool) -> Result<u32, Error> {
     let (namespace, name) = (namespace_of(pool), names::agents(&pool.name_any()));
     let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &namespace);
     let found = apply::within("get", format!("Deployment {namespace}/{name}"), api.get_opt(&name)).await;
     let there = found.map_err(Error::Dereference)?.and_then(|deployment| deployment.spec?.replicas);
-    let replicas = there.and_then(|there| u32::try_from(there).ok()).unwrap_or(pool.spec.replicas);
+    let replicas = ownership::handed_back(there, pool.spec.replicas);
     if replicas == pool.spec.replicas {
         return Ok(replicas);
     }

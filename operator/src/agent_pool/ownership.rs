@@ -5,7 +5,7 @@
 //! Apply                          the autoscaler, which writes the Deployment; spec.replicas is set aside
 //! ```
 //! A new owner begins with what there is: the autoscaler with the Deployment's number, and `replicas` with it as well, unless
-//! somebody has written it since it was set aside (an HPA that was there before the mode changed, or a person).
+//! somebody has written it since it was set aside (an HPA that was there before the mode changed, or a person), or there is none.
 
 use crds::{AgentPool, ScalingMode, ScalingStatus};
 
@@ -43,6 +43,20 @@ pub fn status(pool: &AgentPool) -> Option<ScalingStatus> {
     let before = pool.status.as_ref().and_then(|status| status.scaling.clone()).unwrap_or_default();
     let replicas_set_aside = is_scaled(pool).then(|| set_aside(pool).unwrap_or_else(|| written(pool)));
     Some(ScalingStatus { mode: Some(scaling.mode), replicas_set_aside, ..before })
+}
+
+/// The same after a pass that failed: nobody has handed back what is to be, so the number that was set aside stays noted.
+pub fn status_after_failure(pool: &AgentPool) -> Option<ScalingStatus> {
+    match of(pool) {
+        Replicas::Returned => pool.status.as_ref()?.scaling.clone(),
+        Replicas::Fixed(_) | Replicas::Scaled(_) => status(pool),
+    }
+}
+
+/// What `replicas` becomes when the autoscaler lets go of a Deployment with so many agents. None of them means that there was no work,
+/// not that nobody wants any: an HPA does nothing for a pool of none, and a person wrote how many there are to be.
+pub fn handed_back(there: Option<i32>, written: u32) -> u32 {
+    there.and_then(|there| u32::try_from(there).ok()).filter(|&there| there > 0).unwrap_or(written)
 }
 
 fn set_aside(pool: &AgentPool) -> Option<i32> {

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod, PodCondition},
-    jiff::Timestamp,
+    jiff::{SignedDuration, Timestamp},
 };
 use kube::ResourceExt;
+
+/// An agent that has a node and is not ready for longer than this does not just start. A process is given 15 minutes to come up
+/// (`build`); the rest is for its image and its volumes.
+pub const READY_WITHIN: SignedDuration = SignedDuration::from_secs(20 * 60);
 
 /// Pods of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,19 @@ pub struct PodsSeen {
     pub without_device: Group,
     /// Why a container of one does not run: a reason for conditions, and what there is to say.
     pub trouble: Option<(&'static str, String)>,
+    /// The one that has a node and is not ready for the longest time.
+    pub unready: Option<Unready>,
+}
+
+/// An agent that has a node and is not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// Since when.
+    pub since: Timestamp,
+    /// Its namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
 }
 
 /// Pods, counted, and why they have no node.
@@ -41,6 +58,23 @@ impl PodsSeen {
         let group = if has_device(pod) { &mut self.with_device } else { &mut self.without_device };
         group.add(pod);
         self.trouble = self.trouble.take().or_else(|| trouble(pod));
+        if let Some(unready) = unready(pod)
+            && self.unready.as_ref().is_none_or(|longest| unready.since < longest.since)
+        {
+            self.unready = Some(unready);
+        }
+    }
+
+    /// What there is to say of an agent that had time enough to become ready: a reason for conditions, and a message, which stays
+    /// the same while nothing happens.
+    pub fn overdue(&self, now: Timestamp) -> Option<(&'static str, String)> {
+        let unready = self.unready.as_ref().filter(|unready| now.duration_since(unready.since) > READY_WITHIN)?;
+        let Unready { since, namespace, pod } = unready;
+        let message = format!(
+            "pod {pod} has a node and is not ready since {since}; `kubectl describe pod --namespace {namespace} {pod}` and \
+             `kubectl logs --namespace {namespace} {pod} --all-containers` say more"
+        );
+        Some(("NotReady", message))
     }
 
     /// All of them as one group.
@@ -71,7 +105,7 @@ impl Group {
         if pod.metadata.deletion_timestamp.is_some() {
             return;
         }
-        let has_node = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        let has_node = has_node(pod);
         self.staying += 1;
         self.placed += usize::from(has_node);
         self.ready += usize::from(condition(pod, "Ready").is_some_and(|ready| ready.status == "True"));
@@ -86,6 +120,26 @@ impl Group {
     fn refuse(&mut self, message: String, since: Timestamp) {
         self.refused.entry(message).and_modify(|first| *first = since.min(*first)).or_insert(since);
     }
+}
+
+fn has_node(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
+/// Since when a pod that has a node, and is there to stay, is not ready.
+fn unready(pod: &Pod) -> Option<Unready> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    // One that was evicted stays on the list, and another one takes its place.
+    let is_over = pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"));
+    let ready = condition(pod, "Ready");
+    if is_over || !has_node(pod) || ready.is_some_and(|ready| ready.status == "True") {
+        return None;
+    }
+    // Where no kubelet has taken note of it, since the scheduler has.
+    let scheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "True");
+    let told = [ready, scheduled].into_iter().flatten().find_map(|condition| condition.last_transition_time.as_ref());
+    let since = told.or(pod.metadata.creation_timestamp.as_ref())?.0;
+    Some(Unready { since, namespace: pod.namespace().unwrap_or_default(), pod: pod.name_any() })
 }
 
 fn has_device(pod: &Pod) -> bool {

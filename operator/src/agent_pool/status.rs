@@ -58,7 +58,7 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
         Err(_) => previous.fallback.clone(),
     };
     let mut observed = match outcome {
-        Ok(applied) => observed(pool, applied, fallback.as_ref()),
+        Ok(applied) => observed(pool, applied, fallback.as_ref(), now),
         Err(error) => failed(error),
     };
     observed.push(scaling(pool, outcome, &previous.conditions));
@@ -74,7 +74,7 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
     AgentPoolStatus {
         observed_generation: pool.metadata.generation,
         desired_replicas: outcome.as_ref().map_or(previous.desired_replicas, |applied| Some(wanted(applied))),
-        scaling: ownership::status(pool),
+        scaling: if outcome.is_ok() { ownership::status(pool) } else { ownership::status_after_failure(pool) },
         fallback,
         selector: names::selector_text(&names::selector(Component::Agents, &pool.name_any())),
         replicas,
@@ -83,6 +83,14 @@ pub fn after(pool: &AgentPool, outcome: &Result<Applied, Error>, now: Timestamp)
         conditions: condition::merge(&previous.conditions, observed, pool.metadata.generation, now),
         ..previous
     }
+}
+
+/// The status of a pool that is being deleted, where that failed.
+pub fn not_deleted(pool: &AgentPool, error: &Error, now: Timestamp) -> AgentPoolStatus {
+    let previous = pool.status.clone().unwrap_or_default();
+    let ready = Observed::new("Ready", State::False, error.reason(), chain(error));
+    let conditions = condition::replace(&previous.conditions, ready, pool.metadata.generation, now);
+    AgentPoolStatus { conditions, ..previous }
 }
 
 /// Agents that the Deployment asks for.
@@ -136,7 +144,7 @@ fn failed(error: &Error) -> Vec<Observed> {
     ]
 }
 
-fn observed(pool: &AgentPool, applied: &Applied, fallback: Option<&FallbackStatus>) -> Vec<Observed> {
+fn observed(pool: &AgentPool, applied: &Applied, fallback: Option<&FallbackStatus>, now: Timestamp) -> Vec<Observed> {
     let status = applied.deployment.status.clone().unwrap_or_default();
     let wanted = wanted(applied);
     let ready = status.ready_replicas.unwrap_or_default();
@@ -144,7 +152,7 @@ fn observed(pool: &AgentPool, applied: &Applied, fallback: Option<&FallbackStatu
     // One that waits for the device while others work on the CPU is what falling back means.
     let counted = if fallback.is_some() { applied.pods.without_device.clone() } else { applied.pods.all() };
     let Group { staying, placed, unschedulable, .. } = counted;
-    let trouble = refused(&applied.deployment).or(applied.pods.trouble.clone());
+    let trouble = refused(&applied.deployment).or(applied.pods.trouble.clone()).or_else(|| applied.pods.overdue(now));
     // A pod that does not exist yet, or that the scheduler has not looked at, may turn out to fit nowhere.
     let all_placed = whole || placed == staying && staying >= wanted.unsigned_abs() as usize;
     let scheduled = match (&unschedulable, fallback) {

@@ -1,6 +1,6 @@
 //! What the pools and pipelines of a namespace say, and which of it a gateway can serve.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -62,7 +62,7 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         Some((name, served))
     });
     let pipelines = pipelines.collect();
-    let pod_monitors = ctx.pod_monitors;
+    let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
     Ok(Gathered { namespace: namespace.to_owned(), pools, objects, staying, closed, pipelines, pod_monitors })
 }
 

@@ -8,9 +8,9 @@ pub mod gather;
 
 use std::{
     array,
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,16 +34,22 @@ const AT_ONCE: usize = 8;
 /// Turns that all namespaces share: two that meet wait for each other, which is seldom and harmless.
 const TURNS: usize = 64;
 
-/// The namespaces that are to be looked at.
+/// The namespaces that are to be looked at, and those whose objects could not be made.
 pub struct Namespaces {
     due: Mutex<BTreeSet<String>>,
     changed: Notify,
+    refused: Mutex<HashMap<String, String>>,
     turns: [Turn<()>; TURNS],
 }
 
 impl Default for Namespaces {
     fn default() -> Self {
-        Self { due: Mutex::default(), changed: Notify::default(), turns: array::from_fn(|_| Turn::default()) }
+        Self {
+            due: Mutex::default(),
+            changed: Notify::default(),
+            refused: Mutex::default(),
+            turns: array::from_fn(|_| Turn::default()),
+        }
     }
 }
 
@@ -61,6 +67,15 @@ impl Namespaces {
         self.turns[hash % TURNS].lock().await
     }
 
+    /// Why the objects of a namespace could not be made; none where they could the last time.
+    pub fn refused(&self, namespace: &str) -> Option<String> {
+        self.all_refused().get(namespace).cloned()
+    }
+
+    fn all_refused(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -75,19 +90,26 @@ pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
         }
         tokio::time::sleep(TOGETHER).await;
         let ctx = &ctx;
-        stream::iter(ctx.namespaces.take())
-            .for_each_concurrent(AT_ONCE, async |namespace| {
-                if let Err(error) = ctx.metrics.timed("Namespace", converge(ctx, &namespace)).await {
-                    ctx.metrics.failed("Namespace", error.reason());
-                    let overtaken = matches!(error, Error::Apply(apply::Error::Overtaken { .. }));
-                    if !overtaken && !error.is_of_a_leaving_namespace() {
-                        tracing::warn!(%namespace, error = %chain(&error), "failed to bring a namespace to its state, trying again");
-                    }
-                    again(ctx, namespace, if overtaken { CHANGED } else { RETRY });
-                }
-            })
-            .await;
+        stream::iter(ctx.namespaces.take()).for_each_concurrent(AT_ONCE, |namespace| look(ctx, namespace)).await;
     }
+}
+
+async fn look(ctx: &Arc<Context>, namespace: String) {
+    let Err(error) = ctx.metrics.timed("Namespace", converge(ctx, &namespace)).await else {
+        ctx.namespaces.all_refused().remove(&namespace);
+        return;
+    };
+    ctx.metrics.failed("Namespace", error.reason());
+    let overtaken = matches!(error, Error::Apply(apply::Error::Overtaken { .. }));
+    if !overtaken && !error.is_of_a_leaving_namespace() {
+        let error = chain(&error);
+        tracing::warn!(%namespace, error, "failed to bring a namespace to its state, trying again");
+        // One who leads no longer has nothing to say of what the next one does.
+        if ctx.may_write().is_ok() {
+            ctx.namespaces.all_refused().insert(namespace.clone(), error);
+        }
+    }
+    again(ctx, namespace, if overtaken { CHANGED } else { RETRY });
 }
 
 fn again(ctx: &Arc<Context>, namespace: String, after: Duration) {

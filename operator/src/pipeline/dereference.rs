@@ -24,6 +24,8 @@ pub struct Found {
     pub pools: BTreeMap<String, (State, String)>,
     /// Whether the gateway serves, and all of it its newest files.
     pub gateway: Gateway,
+    /// Why what the namespace has for all its pipelines, the gateway among it, could not be made.
+    pub refused: Option<String>,
     /// Whether the broker answers.
     pub broker: Result<(), String>,
 }
@@ -71,7 +73,8 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     };
     let broker = broker.map_err(|error| crate::chain(&error));
     let named = named_pools(pipeline).map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
-    Ok(Found { pools: named, gateway, plan, broker })
+    let refused = ctx.namespaces.refused(&namespace);
+    Ok(Found { pools: named, gateway, refused, plan, broker })
 }
 
 /// The plan of a pipeline, or what is wrong with how it is written.

@@ -193,8 +193,30 @@ async fn bring(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>
     Ok(Action::requeue(if found.is_settled() { RESYNC } else { WAITING }))
 }
 
+/// Removes what a pipeline has, and says on the pipeline why it is still there where that fails.
+pub async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
+    let removed = remove(ctx, pipeline).await;
+    if let Err(Held::Failed(error)) = &removed
+        && ctx.may_write().is_ok()
+    {
+        ctx.events.failed(pipeline, error.reason(), error).await;
+        if let Err(untold) = tell(ctx, pipeline, error).await {
+            let (namespace, pipeline) = (namespace_of(pipeline), pipeline.name_any());
+            tracing::warn!(%namespace, %pipeline, error = %chain(&untold), "it is not said on the pipeline why it stays");
+        }
+    }
+    removed
+}
+
+/// Writes into the status why a pipeline is still there.
+async fn tell(ctx: &Context, pipeline: &Pipeline, error: &Error) -> Result<(), apply::Error> {
+    let Some(live) = apply::live(ctx, pipeline).await? else { return Ok(()) };
+    let status = status::not_deleted(&live, error, Timestamp::now());
+    apply::status(ctx, &live, apply::Read::Anew, live.status.as_ref(), &status).await
+}
+
 /// Waits for open documents where the pipeline says so and somebody works them; then removes what it has at the broker.
-async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
+async fn remove(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
     let (namespace, name) = (namespace_of(pipeline), pipeline.name_any());
     let failed = |error| Held::Failed(Error::Cleanup(error));
     if pipeline.spec.deletion_policy == DeletionPolicy::Drain {

@@ -56,6 +56,14 @@ pub fn draining(pipeline: &Pipeline, open: u64, now: Timestamp) -> PipelineStatu
     }
 }
 
+/// The status of a pipeline that is being deleted, where that failed.
+pub fn not_deleted(pipeline: &Pipeline, error: &Error, now: Timestamp) -> PipelineStatus {
+    let previous = pipeline.status.clone().unwrap_or_default();
+    let ready = Observed::new("Ready", State::False, error.reason(), chain(error));
+    let conditions = condition::replace(&previous.conditions, ready, pipeline.metadata.generation, now);
+    PipelineStatus { conditions, ..previous }
+}
+
 fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
     let accepted = accepted(found);
     let pools = pools(found);
@@ -72,6 +80,8 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
         Observed::new("Ready", State::False, accepted.reason.clone(), accepted.message.clone())
     } else if streams.state != State::True {
         Observed::new("Ready", State::False, streams.reason.clone(), streams.message.clone())
+    } else if let Some(why) = found.refused.as_ref().filter(|_| found.gateway != Gateway::Serving) {
+        Observed::new("Ready", State::False, "GatewayRefused", why)
     } else if found.gateway == Gateway::Away {
         let message = "the gateway does not serve; kubectl describe deployment docket-gateway says more";
         Observed::new("Ready", State::False, "GatewayAway", message)

@@ -1,15 +1,21 @@
 //! A pipeline is ready when the gateway serves what it says now and its pools are there, and not before.
 
+use std::collections::BTreeMap;
+
 use crate::support::pipeline;
 use crds::Pipeline;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::ConfigMap},
+    jiff::Timestamp,
+};
 use operator::{
     condition::State,
     names::CONFIG_ANNOTATION,
     namespace::pipeline_file,
     pipeline::{
-        dereference::{Gateway, ready},
+        dereference::{self, Found, Gateway, ready},
         serving::how,
+        status::after,
     },
     pods::digest_of,
 };
@@ -62,4 +68,28 @@ fn a_gateway_without_pods_is_away() {
 fn a_pool_that_is_not_there_is_not_ready() {
     let (state, message) = ready(None);
     assert_eq!((state, message.as_str()), (State::False, "there is no such pool"));
+}
+
+#[test]
+fn a_gateway_that_cannot_be_made_says_why_until_it_serves() {
+    let pipeline = saying("1");
+    let pools = BTreeMap::from([("readers".to_owned(), crate::support::pool(json!({})).spec)]);
+    let said = |gateway: Gateway, refused: Option<&str>| {
+        let found = Found {
+            plan: dereference::plan("review", 3, &pipeline.spec, &pools),
+            pools: BTreeMap::from([("readers".to_owned(), (State::True, "2 of 2 agents take work".to_owned()))]),
+            gateway,
+            refused: refused.map(str::to_owned),
+            broker: Ok(()),
+        };
+        let status = after(&pipeline, &Ok(found), Timestamp::from_second(1).expect("a time"));
+        let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").expect("always there");
+        (ready.reason, ready.message)
+    };
+    let why = "failed to apply ConfigMap documents/docket-gateway: exceeded quota";
+    for gateway in [Gateway::Away, Gateway::RollingOut] {
+        assert_eq!(said(gateway, Some(why)), ("GatewayRefused".to_owned(), why.to_owned()), "{gateway:?}");
+        assert_ne!(said(gateway, None).0, "GatewayRefused");
+    }
+    assert_eq!(said(Gateway::Serving, Some(why)).0, "Serving", "it serves what is written");
 }

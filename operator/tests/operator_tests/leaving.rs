@@ -161,3 +161,16 @@ fn the_status_says_who_is_waited_for_and_says_nothing_else_while_nothing_changes
     // Whoever leads next goes on with the time that was begun.
     assert_eq!(leaving::since(&pool, later).as_second(), at(0).as_second());
 }
+
+#[test]
+fn a_pool_that_waits_for_documents_names_their_pipeline_and_keeps_what_else_is_known() {
+    let mut pool = leaving_pool();
+    pool.status = Some(leaving::status(&pool, &Pods::default(), at(0)));
+    let status = leaving::draining(&pool, "letters", at(1));
+    let said: Vec<(&str, &str, bool)> = status
+        .conditions
+        .iter()
+        .map(|said| (said.type_.as_str(), said.reason.as_str(), said.message.contains("pipeline letters")))
+        .collect();
+    assert_eq!(said, [("Ready", "Draining", true), (CONDITION, "AgentsEnd", false)]);
+}

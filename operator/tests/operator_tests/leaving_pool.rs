@@ -16,7 +16,7 @@ use crds::AgentPool;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use operator::{
     agent_pool::clean_up::clean_up, client::Clients, config::Config, context::Context, held::Held, lease::Leadership,
-    names,
+    names, pipeline,
 };
 use queue::{
     Message, Ports, Priority,
@@ -32,6 +32,7 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// What the API server has.
 #[derive(Default)]
 struct Objects {
+    /// That is deleted, or a pipeline.
     pool: Value,
     deployment: Option<Value>,
     pods: Vec<Value>,
@@ -56,10 +57,7 @@ impl Scene {
     /// In a namespace of its own, for the broker is shared. None where there is no broker.
     async fn new(namespace: &str, owner: &Value) -> Option<Self> {
         let server = crate::nats::shared(crate::nats::Version::Newest)?;
-        let mut pool = crate::support::pool(json!({"replicas": 1}));
-        pool.metadata.namespace = Some(namespace.to_owned());
-        pool.metadata.deletion_timestamp = serde_json::from_value(json!(Timestamp::now().to_string())).expect("a time");
-        pool.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
+        let pool = leaving_pool(namespace);
         let metadata = json!({"name": "readers-agents", "namespace": namespace, "uid": "of-the-deployment",
             "resourceVersion": "7", "labels": names::labels(names::Component::Agents, POOL), "ownerReferences": owner});
         let objects = Objects {
@@ -69,11 +67,7 @@ impl Scene {
             ..Objects::default()
         };
         let objects = Arc::new(Mutex::new(objects));
-        let clients = Clients::new(&serve(Arc::clone(&objects)).await).expect("clients");
-        let config = Config { nats_servers: vec![server.url.clone()], nats_replicas: 1, ..crate::support::config() };
-        let until = tokio::time::Instant::now() + Duration::from_secs(3_600);
-        let (leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until });
-        let ctx = crate::support::context(clients, config, leadership);
+        let (ctx, leads) = leader(&objects, &server.url).await;
         let settings = Settings { bucket_prefix: names::broker_prefix(namespace), ..Settings::new(&server.url) };
         let agents = jetstream::open(settings).await.expect("the broker answers").ports;
         Some(Self { objects, ctx, agents, pool, _leads: leads })
@@ -107,6 +101,23 @@ impl Scene {
         let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.into_iter().find(|condition| condition["type"] == "Leaving").unwrap_or_default()
     }
+}
+
+fn leaving_pool(namespace: &str) -> AgentPool {
+    let mut pool = crate::support::pool(json!({"replicas": 1}));
+    pool.metadata.namespace = Some(namespace.to_owned());
+    pool.metadata.deletion_timestamp = serde_json::from_value(json!(Timestamp::now().to_string())).expect("a time");
+    pool.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
+    pool
+}
+
+/// An operator that leads.
+async fn leader(objects: &Shared, broker: &str) -> (Context, watch::Sender<Leadership>) {
+    let clients = Clients::new(&serve(Arc::clone(objects)).await).expect("clients");
+    let config = Config { nats_servers: vec![broker.to_owned()], nats_replicas: 1, ..crate::support::config() };
+    let until = tokio::time::Instant::now() + Duration::from_secs(3_600);
+    let (leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until });
+    (crate::support::context(clients, config, leadership), leads)
 }
 
 fn ours() -> Value {
@@ -190,6 +201,45 @@ async fn a_pool_that_is_gone_takes_nothing_from_one_of_its_name() {
     assert_eq!(scene.waiting().await, 1);
 }
 
+#[tokio::test]
+async fn a_deletion_that_hangs_on_the_broker_says_so_on_pools_and_pipelines() {
+    const BROKER: &str = "nats://127.0.0.1:1";
+    let condition = |kind: &str, reason: &str| {
+        json!({"type": kind, "status": "True", "reason": reason, "message": "said before",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let conditions = [condition("Ready", "Said"), condition("Leaving", "AgentsEnd")];
+    let ready = |objects: &Shared| {
+        let said = locked(objects).pool["status"]["conditions"].clone();
+        assert_eq!(said[1], conditions[1], "what else is known stays");
+        let field = |name: &str| said[0][name].as_str().unwrap_or_default().to_owned();
+        (field("status"), field("reason"), field("message"))
+    };
+
+    let mut pool = serde_json::to_value(leaving_pool("leaving-no-broker")).expect("plain data");
+    pool["status"] = json!({"conditions": conditions});
+    let objects = Arc::new(Mutex::new(Objects { pool: pool.clone(), ..Objects::default() }));
+    let (ctx, _leads) = leader(&objects, BROKER).await;
+    let pool: AgentPool = serde_json::from_value(pool).expect("a pool");
+    assert!(matches!(clean_up(&ctx, &pool).await, Err(Held::Failed(_))));
+    let (status, reason, message) = ready(&objects);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "BrokerUnavailable"));
+    assert!(message.contains("failed to remove the pool's tasks") && message.contains(BROKER), "{message}");
+    assert_eq!(locked(&objects).events, ["BrokerUnavailable"]);
+
+    let mut pipeline =
+        crate::support::pipeline(json!({"stages": [{"name": "a", "pool": POOL, "transform": {"template": "x"}}]}));
+    pipeline.status = Some(serde_json::from_value(json!({"conditions": conditions})).expect("a status"));
+    let objects = Arc::new(Mutex::new(Objects::default()));
+    locked(&objects).pool = serde_json::to_value(&pipeline).expect("plain data");
+    let (ctx, _leads) = leader(&objects, BROKER).await;
+    assert!(matches!(pipeline::clean_up(&ctx, &pipeline).await, Err(Held::Failed(_))));
+    let (status, reason, message) = ready(&objects);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "BrokerUnavailable"));
+    assert!(message.contains("failed to remove the pipeline's records") && message.contains(BROKER), "{message}");
+    assert_eq!(locked(&objects).events, ["BrokerUnavailable"]);
+}
+
 /// Serves it.
 async fn serve(objects: Shared) -> kube::Config {
     const KINDS: &str = "/apis/docket.dev/v1alpha1/namespaces/{namespace}";
@@ -198,6 +248,8 @@ async fn serve(objects: Shared) -> kube::Config {
         .route(&format!("{KINDS}/agentpools/{{name}}"), get(pool))
         .route(&format!("{KINDS}/agentpools/{{name}}/status"), patch(status))
         .route(&format!("{KINDS}/pipelines"), get(async || list(&[])))
+        .route(&format!("{KINDS}/pipelines/{{name}}"), get(pool))
+        .route(&format!("{KINDS}/pipelines/{{name}}/status"), patch(status))
         .route("/apis/apps/v1/namespaces/{namespace}/deployments/{name}", get(deployment).delete(delete))
         .route("/api/v1/namespaces/{namespace}/pods", get(pods))
         .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", post(event))

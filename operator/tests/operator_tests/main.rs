@@ -23,9 +23,11 @@ mod lease_http;
 mod leaving;
 mod leaving_pool;
 mod namespace;
+mod namespace_refused;
 #[allow(unused_macros, reason = "the tests of the queue use it")]
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
+mod pod_monitors;
 mod pods_pages;
 mod pool_objects;
 mod process;

@@ -351,7 +351,7 @@ fn metrics_of_all_pods_are_for_the_token_that_pod_monitors_name_where_that_is_as
     let with = Config { metrics_secret: Some("docket-operator-metrics".to_owned()), ..config() };
     let agents = |config: &Config| {
         let built = operator::agent_pool::build::all(&crate::support::validated_with(&pool(json!({})), config));
-        let children = built.before.iter().chain([&built.deployment]);
+        let children = built.before.iter().chain(&built.after).chain([&built.deployment]);
         children.map(|child| child.object().clone()).collect::<Vec<Value>>()
     };
     let secret = build::metrics_token("documents").object().clone();

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 fn objects(pool: &AgentPool) -> Vec<Value> {
     let prepared = build::all(&validated(pool));
-    prepared.before.iter().chain([&prepared.deployment]).map(|child| child.object().clone()).collect()
+    let children = prepared.before.iter().chain(&prepared.after).chain([&prepared.deployment]);
+    children.map(|child| child.object().clone()).collect()
 }
 
 fn of_kind(pool: &AgentPool, kind: &str) -> Value {
@@ -268,9 +269,21 @@ fn a_variable_cannot_take_the_value_of_another() {
 }
 
 #[test]
+fn what_prometheus_needs_comes_after_the_agents() {
+    let mut pool = validated(&pool(json!({})));
+    let of_prometheus = |pool: &_| {
+        let after = build::all(pool).after;
+        after.iter().map(|child| child.object()["kind"].clone()).collect::<Vec<Value>>()
+    };
+    assert_eq!(of_prometheus(&pool), ["PodMonitor"]);
+    pool.pod_monitors = false;
+    assert_eq!(of_prometheus(&pool), Vec::<Value>::new());
+}
+
+#[test]
 fn an_object_that_somebody_else_made_is_not_taken() {
     let prepared = build::all(&validated(&pool(json!({}))));
-    for child in prepared.before.iter().chain([&prepared.deployment]) {
+    for child in prepared.before.iter().chain(&prepared.after).chain([&prepared.deployment]) {
         let with = |metadata: Value| child.is_taken(&json!({"metadata": metadata}));
         assert!(with(json!({})), "{}", child.shown());
         assert!(with(json!({"managedFields": [{"manager": "helm"}], "labels": {"docket.dev/agents": "refused"}})));

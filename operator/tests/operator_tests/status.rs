@@ -138,6 +138,42 @@ fn an_agent_that_dies_says_its_last_words() {
 }
 
 #[test]
+fn an_agent_that_is_not_ready_in_time_is_trouble_also_where_agents_come_and_go() {
+    const SINCE: i64 = 1_000;
+    let time = |second: i64| Timestamp::from_second(second).expect("a time").to_string();
+    let condition = |kind: &str, status: &str, second: i64| json!({"type": kind, "status": status, "lastTransitionTime": time(second)});
+    let pod = |name: &str, conditions: Value| {
+        json!({"metadata": {"name": name, "namespace": "documents", "creationTimestamp": time(1)},
+            "spec": {"nodeName": "node", "containers": []}, "status": {"phase": "Pending", "conditions": conditions}})
+    };
+    let with = |mut pod: Value, pointer: &str, field: &str, value: Value| {
+        pod.pointer_mut(pointer).expect("it is there")[field] = value;
+        pod
+    };
+    let old = || pod("old", json!([condition("Ready", "False", 1)]));
+    let pods = json!([
+        // None of these is waited for.
+        pod("ready", json!([condition("Ready", "True", 1)])),
+        with(old(), "/metadata", "deletionTimestamp", json!(time(2))),
+        with(old(), "/status", "phase", json!("Failed")),
+        with(old(), "/spec", "nodeName", Value::Null),
+        // These are, and the second one for longer.
+        pod("readers-1", json!([condition("PodScheduled", "True", 1), condition("Ready", "False", SINCE + 1)])),
+        pod("readers-2", json!([condition("PodScheduled", "True", SINCE)])),
+    ]);
+    let scaled = pool(json!({"scaling": {"maxReplicas": 20}}));
+    let now = json!({"observedGeneration": 5, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 1});
+    let outcome = applied(3, now, pods);
+    let at = |seconds: i64| after(&scaled, &outcome, SINCE + seconds);
+    assert_eq!((ready(&at(1_200)).0, ready(&at(1_200)).1), ("True", "Scaling"));
+    let late = at(1_201);
+    let (state, reason, message) = ready(&late);
+    assert_eq!((state, reason), ("False", "NotReady"));
+    assert!(message.contains("kubectl describe pod --namespace documents readers-2"), "{message}");
+    assert_eq!(message, ready(&at(9_000)).2, "time alone changes nothing");
+}
+
+#[test]
 fn pods_that_the_cluster_refuses_say_why() {
     let seen = json!({"observedGeneration": 5, "conditions": [{"type": "ReplicaFailure", "status": "True",
         "message": "exceeded quota: small"}]});
@@ -233,6 +269,43 @@ fn a_number_passes_from_one_owner_to_the_next_without_a_step() {
         next.spec.scaling = pool.spec.scaling.clone();
         assert_eq!(ownership::of(&next), Replicas::Scaled(1));
     }
+}
+
+#[test]
+fn a_number_that_was_set_aside_is_handed_back_after_passes_that_fail() {
+    let mut scaled = pool(json!({"replicas": 3, "scaling": {"minReplicas": 1, "maxReplicas": 20}}));
+    scaled.status = Some(after(&scaled, &applied(7, WHOLE(7), json!([])), 1));
+    let failure = || Err(Error::Validate(validate::Error::ClaimMissing { claim: "mine".to_owned() }));
+    for mode in [None, Some(ScalingMode::External), Some(ScalingMode::Advise)] {
+        let mut next = scaled.clone();
+        next.spec.scaling =
+            mode.map(|mode| crds::Scaling { mode, ..scaled.spec.scaling.clone().expect("it is scaled") });
+        for second in [2, 3] {
+            next.status = Some(after(&next, &failure(), second));
+            assert_eq!(ownership::of(&next), Replicas::Returned, "{mode:?} after {} failures", second - 1);
+        }
+        // Somebody writes it: it is theirs, and stays theirs where they write the old number again.
+        let mut written = next.clone();
+        written.spec.replicas = 9;
+        written.status = Some(after(&written, &failure(), 4));
+        written.spec.replicas = 3;
+        assert_eq!(ownership::of(&written), Replicas::Fixed(3), "{mode:?}");
+        // A good pass hands it back, and forgets it.
+        next.status = Some(after(&next, &applied(7, WHOLE(7), json!([])), 4));
+        assert_eq!(ownership::of(&next), Replicas::Fixed(3), "{mode:?}");
+    }
+    // The other way round: who takes over in a pass that fails has noted what was written.
+    let mut begins = scaled.clone();
+    begins.status = None;
+    begins.status = Some(after(&begins, &failure(), 1));
+    assert_eq!(begins.status.and_then(|status| status.scaling?.replicas_set_aside), Some(3));
+}
+
+#[test]
+fn what_is_handed_back_is_what_there_is_unless_there_is_none() {
+    assert_eq!(ownership::handed_back(Some(7), 3), 7);
+    assert_eq!(ownership::handed_back(Some(0), 3), 3, "a pool that sleeps is not switched off");
+    assert_eq!(ownership::handed_back(None, 3), 3, "there is no Deployment");
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Prepared {
     pub before: Vec<Child>,
     /// The pods.
     pub deployment: Child,
+    /// What agents work without.
+    pub after: Vec<Child>,
     /// What the pool does not ask for, or does not any more.
     pub absent: Vec<Child>,
 }
@@ -40,14 +42,13 @@ pub fn all(pool: &ValidatedPool) -> Prepared {
     } else {
         absent.push(policy)
     }
-    if pool.pod_monitors {
-        before.push(pod_monitor(pool.child_metadata(), &pool.selector(), &pool.config));
-    }
+    let monitor = || pod_monitor(pool.child_metadata(), &pool.selector(), &pool.config);
+    let after = pool.pod_monitors.then(monitor).into_iter().collect();
     let mut deployment = Child::of(&deployment);
     if let Replicas::Scaled(at_first) = pool.replicas {
         deployment = deployment.leaving("/spec/replicas", json!(at_first));
     }
-    Prepared { before, deployment, absent }
+    Prepared { before, deployment, after, absent }
 }
 
 /// The identity of a pool's pods, which are given no token of it.

@@ -18,6 +18,7 @@ use operator::{
     lease::Leadership,
     metrics::Metrics,
     namespace::Namespaces,
+    pod_monitor::PodMonitors,
     scaling::board::Board,
 };
 use tokio::sync::watch;
@@ -50,7 +51,7 @@ pub(crate) fn context(clients: Clients, config: Config, leadership: watch::Recei
         config,
         scaling: Board::default(),
         namespaces: Namespaces::default(),
-        pod_monitors: false,
+        pod_monitors: PodMonitors::default(),
         leadership,
     }
 }
