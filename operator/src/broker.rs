@@ -6,7 +6,7 @@
 //! each is announced in a record that leaders change by compare-and-set: docs/adr/0019.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex as Lock, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,6 +26,7 @@ use crate::{
     config::{Config, Credentials},
     lease::{Leadership, NotLeading},
     names,
+    opening::Openings,
 };
 
 /// Longest wait for one answer: the next look is never far.
@@ -37,7 +38,7 @@ const SAMPLED: usize = 16;
 pub struct Brokers {
     config: Config,
     leadership: watch::Receiver<Leadership>,
-    open: Mutex<HashMap<String, Arc<Open>>>,
+    open: Openings<Open>,
     /// What was removed, by namespace: only a pass over an object that is there makes it again, not a look at numbers, which may
     /// be about what was there a moment ago.
     removed: Lock<HashSet<(String, Made)>>,
@@ -74,7 +75,7 @@ enum Made {
 impl Brokers {
     /// No connection yet.
     pub fn new(config: Config, leadership: watch::Receiver<Leadership>) -> Self {
-        Self { config, leadership, open: Mutex::default(), removed: Lock::default() }
+        Self { config, leadership, open: Openings::default(), removed: Lock::default() }
     }
 
     /// The epoch to write under.
@@ -94,19 +95,16 @@ impl Brokers {
 
     /// The broker's part of a namespace.
     async fn of(&self, namespace: &str) -> Result<Arc<Open>, Error> {
-        // One at a time: a broker that is away is asked once, not by everybody.
-        let mut open = self.open.lock().await;
-        if let Some(broker) = open.get(namespace) {
-            return Ok(Arc::clone(broker));
-        }
+        self.open.get_or_open(namespace, || self.opened(namespace)).await
+    }
+
+    async fn opened(&self, namespace: &str) -> Result<Open, Error> {
         // Opening makes what each connection needs, also of a namespace that is gone by now.
         self.epoch()
             .map_err(|error| Error::Store { action: "open a connection to the broker", source: error.into() })?;
         self.make_account(namespace).await?;
         let broker = jetstream::open(self.settings(namespace)).await?;
-        let opened = Arc::new(Open { broker, made: Lock::default(), announced: Mutex::default() });
-        open.insert(namespace.to_owned(), Arc::clone(&opened));
-        Ok(opened)
+        Ok(Open { broker, made: Lock::default(), announced: Mutex::default() })
     }
 
     fn settings(&self, namespace: &str) -> Settings {
@@ -147,7 +145,7 @@ impl Brokers {
     async fn noted<T>(&self, namespace: &str, answer: Result<T, Error>) -> Result<T, Error> {
         let failed = answer.is_err() && self.config.nats_keys().is_some();
         if failed && self.make_account(namespace).await.is_ok() {
-            self.open.lock().await.remove(namespace);
+            self.open.close(namespace);
         }
         answer
     }
@@ -200,8 +198,8 @@ impl Brokers {
     }
 
     /// Closes the connection of a namespace that has nothing any more.
-    pub async fn close(&self, namespace: &str) {
-        self.open.lock().await.remove(namespace);
+    pub fn close(&self, namespace: &str) {
+        self.open.close(namespace);
         locked(&self.removed).retain(|(of, _)| of != namespace);
     }
 

@@ -172,7 +172,7 @@ async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
     }
     remove(ctx, &prepared).await?;
     if gathered.is_empty() {
-        ctx.brokers.close(namespace).await;
+        ctx.brokers.close(namespace);
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ mod namespace;
 #[allow(unused_macros, reason = "the tests of the queue use it")]
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
+mod opening;
 mod pods_pages;
 mod pool_objects;
 mod process;
