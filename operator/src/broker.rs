@@ -78,6 +78,12 @@ impl Brokers {
         Self { config, leadership, open: Openings::default(), removed: Lock::default() }
     }
 
+    /// Forgets all that is known: whoever led meanwhile may have removed it.
+    pub fn forget(&self) {
+        self.open.close_all();
+        locked(&self.removed).clear();
+    }
+
     /// The epoch to write under.
     fn epoch(&self) -> Result<u32, NotLeading> {
         self.leadership.borrow().epoch_at(Instant::now())

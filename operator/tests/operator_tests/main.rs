@@ -48,3 +48,4 @@ mod support;
 #[allow(dead_code, reason = "the fault tests use the rest")]
 #[path = "../../../e2e/src/faults/sweep.rs"]
 mod sweep;
+mod tenures;
