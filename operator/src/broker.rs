@@ -252,7 +252,9 @@ impl Brokers {
 
     /// Nobody rests any more.
     pub async fn withdraw_orders(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        self.of(namespace).await?.broker.ports.statuses.remove(&format!("{}{pool}", keys::ORDERS)).await
+        // Who was told so was told over a connection; what was said holds for some seconds only.
+        let Some(open) = self.open.get(namespace) else { return Ok(()) };
+        withdraw_orders(&open, pool).await
     }
 
     /// Where small state of a namespace is kept.
@@ -271,9 +273,10 @@ impl Brokers {
         Ok(())
     }
 
-    /// Removes what scaling has learned and told of a pool.
+    /// Removes what scaling has learned and told of a pool. Where no connection is open, the namespace is gone, and with it what
+    /// was learned: opening one would make its streams again.
     pub async fn forget_scaling(&self, namespace: &str, pool: &str) -> Result<(), RemoveError> {
-        let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
+        let Some(open) = self.open.get(namespace) else { return Ok(()) };
         self.announce(&open, format!("what scaling has learned of pool {pool}")).await?;
         forget_scaling(&open, pool).await.map_err(RemoveError::Broker)
     }
@@ -282,7 +285,7 @@ impl Brokers {
     pub async fn remove_pool(&self, namespace: &str, pool: &str) -> Result<(), RemoveError> {
         let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
         self.announce(&open, format!("the orders to pool {pool}, and what scaling has learned of it")).await?;
-        self.withdraw_orders(namespace, pool).await.map_err(RemoveError::Broker)?;
+        withdraw_orders(&open, pool).await.map_err(RemoveError::Broker)?;
         forget_scaling(&open, pool).await.map_err(RemoveError::Broker)?;
         self.remove(namespace, &open, Made::Pool(pool.to_owned()));
         self.announce(&open, format!("the tasks of pool {pool}")).await?;
@@ -314,6 +317,10 @@ impl Brokers {
             open += page.iter().filter(|(_, record)| is_open(&record.bytes)).count() as u64;
         }
     }
+}
+
+async fn withdraw_orders(open: &Open, pool: &str) -> Result<(), Error> {
+    open.broker.ports.statuses.remove(&format!("{}{pool}", keys::ORDERS)).await
 }
 
 async fn forget_scaling(open: &Open, pool: &str) -> Result<(), Error> {

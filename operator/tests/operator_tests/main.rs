@@ -36,6 +36,7 @@ mod scaling_loop;
 mod scaling_parts;
 mod scaling_rounds;
 mod scaling_settings;
+mod scaling_sleepers;
 mod scaling_steps;
 mod scaling_undisturbed;
 #[allow(dead_code, reason = "the fault tests use the rest")]
