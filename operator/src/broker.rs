@@ -42,6 +42,8 @@ pub struct Brokers {
     /// What was removed, by namespace: only a pass over an object that is there makes it again, not a look at numbers, which may
     /// be about what was there a moment ago.
     removed: Lock<HashSet<(String, Made)>>,
+    /// Namespaces of which all was removed, for the same reason.
+    left: Lock<HashSet<String>>,
 }
 
 /// A connection, and what was made over it.
@@ -65,6 +67,11 @@ pub enum RemoveError {
     Broker(queue::Error),
 }
 
+/// Its last pool and pipeline are gone. Nobody has to do anything.
+#[derive(Debug, thiserror::Error)]
+#[error("the namespace has nothing there any more")]
+struct Left;
+
 /// What the operator makes at the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Made {
@@ -75,13 +82,14 @@ enum Made {
 impl Brokers {
     /// No connection yet.
     pub fn new(config: Config, leadership: watch::Receiver<Leadership>) -> Self {
-        Self { config, leadership, open: Openings::default(), removed: Lock::default() }
+        Self { config, leadership, open: Openings::default(), removed: Lock::default(), left: Lock::default() }
     }
 
     /// Forgets all that is known: whoever led meanwhile may have removed it.
     pub fn forget(&self) {
         self.open.close_all();
         locked(&self.removed).clear();
+        locked(&self.left).clear();
     }
 
     /// The epoch to write under.
@@ -99,8 +107,17 @@ impl Brokers {
         self.epoch().map(drop).map_err(|_| RemoveError::NotLeading)
     }
 
-    /// The broker's part of a namespace.
+    /// The broker's part of a namespace, for a pass over an object that is there.
     async fn of(&self, namespace: &str) -> Result<Arc<Open>, Error> {
+        locked(&self.left).remove(namespace);
+        self.open.get_or_open(namespace, || self.opened(namespace)).await
+    }
+
+    /// The same, for a look at numbers.
+    async fn look(&self, namespace: &str) -> Result<Arc<Open>, Error> {
+        if locked(&self.left).contains(namespace) {
+            return Err(Error::Store { action: "look at the broker", source: Box::new(Left) });
+        }
         self.open.get_or_open(namespace, || self.opened(namespace)).await
     }
 
@@ -159,13 +176,13 @@ impl Brokers {
     /// Makes what a pool needs at the broker, where agents may not make it themselves.
     pub async fn make_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
         let wanted = Made::Pool(pool.to_owned());
-        locked(&self.removed).remove(&(namespace.to_owned(), wanted.clone()));
+        self.wants(namespace, wanted.clone());
         self.make(namespace, wanted).await
     }
 
     /// Makes what a pipeline needs at the broker, where gateways may not make it themselves.
     pub async fn make_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
-        locked(&self.removed).remove(&(namespace.to_owned(), Made::Pipeline(pipeline.to_owned())));
+        self.wants(namespace, Made::Pipeline(pipeline.to_owned()));
         self.keep_pipeline(namespace, pipeline).await
     }
 
@@ -181,7 +198,7 @@ impl Brokers {
         if self.config.nats_keys().is_none() || removed() {
             return Ok(());
         }
-        let open = self.of(namespace).await?;
+        let open = self.look(namespace).await?;
         // Of what is made late by one who leads no longer, nobody would know any more that it is to be removed.
         if locked(&open.made).contains(&wanted) || self.epoch().is_err() {
             return Ok(());
@@ -193,6 +210,12 @@ impl Brokers {
         self.noted(namespace, made).await?;
         locked(&open.made).insert(wanted);
         Ok(())
+    }
+
+    /// Notes that something is to be there, and its namespace with it.
+    fn wants(&self, namespace: &str, wanted: Made) {
+        locked(&self.removed).remove(&(namespace.to_owned(), wanted));
+        locked(&self.left).remove(namespace);
     }
 
     /// Notes that something is to be removed.
@@ -211,7 +234,7 @@ impl Brokers {
 
     /// What the agents of a namespace last said; those that cannot be read are left out.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<PodStatus>, Error> {
-        let said = self.of(namespace).await?.broker.ports.statuses.all("").await;
+        let said = self.look(namespace).await?.broker.ports.statuses.all("").await;
         let said = self.noted(namespace, said).await?;
         let agents = said.iter().filter(|(key, _)| keys::is_of_an_agent(key));
         Ok(agents.filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
@@ -219,7 +242,7 @@ impl Brokers {
 
     /// What the gateways of a namespace last said.
     pub async fn gateways(&self, namespace: &str) -> Result<Vec<GatewayStatus>, Error> {
-        let said = self.of(namespace).await?.broker.ports.statuses.all(keys::GATEWAYS).await;
+        let said = self.look(namespace).await?.broker.ports.statuses.all(keys::GATEWAYS).await;
         let said = self.noted(namespace, said).await?;
         Ok(said.iter().filter_map(|(_, status)| GatewayStatus::decode(status).ok()).collect())
     }
@@ -227,26 +250,26 @@ impl Brokers {
     /// How much waits for a pool, and how much is in work.
     pub async fn depth(&self, namespace: &str, pool: &str) -> Result<Depth, Error> {
         self.make(namespace, Made::Pool(pool.to_owned())).await?;
-        let depth = self.of(namespace).await?.broker.ports.queue.depth(pool).await;
+        let depth = self.look(namespace).await?.broker.ports.queue.depth(pool).await;
         self.noted(namespace, depth).await
     }
 
     /// The same, with a sample of what waits, evenly spread over the queue.
     pub async fn sample(&self, namespace: &str, pool: &str) -> Result<(Depth, Vec<Sampled>), Error> {
         self.make(namespace, Made::Pool(pool.to_owned())).await?;
-        let sample = self.of(namespace).await?.broker.sample(pool, SAMPLED).await;
+        let sample = self.look(namespace).await?.broker.sample(pool, SAMPLED).await;
         self.noted(namespace, sample).await
     }
 
     /// What the agents of a pool last said; those that cannot be read are left out.
     pub async fn agents_of(&self, namespace: &str, pool: &str) -> Result<Vec<PodStatus>, Error> {
-        let said = self.of(namespace).await?.broker.ports.statuses.all(&format!("{pool}/")).await?;
+        let said = self.look(namespace).await?.broker.ports.statuses.all(&format!("{pool}/")).await?;
         Ok(said.iter().filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
     }
 
     /// Tells the agents of a pool who rests. It holds for a few seconds.
     pub async fn order(&self, namespace: &str, pool: &str, orders: &PoolOrders) -> Result<(), Error> {
-        let statuses = &self.of(namespace).await?.broker.ports.statuses;
+        let statuses = &self.look(namespace).await?.broker.ports.statuses;
         statuses.publish(&format!("{}{pool}", keys::ORDERS), orders.encode().into()).await
     }
 
@@ -259,12 +282,12 @@ impl Brokers {
 
     /// Where small state of a namespace is kept.
     pub async fn records(&self, namespace: &str) -> Result<Arc<dyn Records>, Error> {
-        Ok(Arc::clone(&self.of(namespace).await?.broker.ports.records))
+        Ok(Arc::clone(&self.look(namespace).await?.broker.ports.records))
     }
 
     /// Waits until something is published to a pool that sleeps.
     pub async fn woken(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        let open = self.of(namespace).await?;
+        let open = self.look(namespace).await?;
         // What comes between the look and the wait is heard.
         let mut woken = open.broker.woken(pool).await?;
         if open.broker.ports.queue.depth(pool).await?.total() == 0 {
@@ -300,6 +323,18 @@ impl Brokers {
         self.announce(&open, format!("the records of pipeline {pipeline}")).await?;
         let removed = open.broker.remove_scope(pipeline).await;
         self.noted(namespace, removed).await.map_err(RemoveError::Broker)
+    }
+
+    /// Removes all that a namespace has, documents' bytes among it, where its last pool and pipeline are gone. Its account stays,
+    /// which has nothing then: servers are told to remove none.
+    pub async fn remove_namespace(&self, namespace: &str) -> Result<(), RemoveError> {
+        let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
+        self.announce(&open, "all that the namespace has".to_owned()).await?;
+        locked(&self.left).insert(namespace.to_owned());
+        let removed = open.broker.remove_all().await;
+        // What a connection needs is only made where one is opened.
+        self.open.close(namespace);
+        removed.map_err(RemoveError::Broker)
     }
 
     /// Documents of a pipeline that have not ended.

@@ -16,7 +16,8 @@ use crate::{
     broker,
     context::Context,
     held::Held,
-    names, namespace,
+    names,
+    namespace::{self, Orphans},
     watching::namespace_of,
 };
 
@@ -33,11 +34,14 @@ pub async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Er
             return Err(Held::Waiting);
         }
     }
-    if agents_are_gone(ctx, pool).await? {
+    let orphans = if agents_are_gone(ctx, pool).await? {
         let removed = ctx.brokers.remove_pool(&namespace, &name).await;
         removed.map_err(|error| Held::Failed(Error::Cleanup(error)))?;
-    }
-    namespace::leave(ctx, &namespace).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
+        Orphans::None
+    } else {
+        Orphans::Kept
+    };
+    namespace::leave(ctx, &namespace, orphans).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
     ctx.namespaces.look_at(namespace);
     Ok(Action::await_change())
 }
