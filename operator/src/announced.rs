@@ -2,7 +2,8 @@
 //! belongs to a successor of the same name. Knows not what is removed.
 //!
 //! One record a namespace, changed by compare-and-set: the first word of a tenure takes it over, and each later one must find it as
-//! the last has left it, or follow a leader of a lower epoch.
+//! the last has left it, or follow a leader of a lower epoch. It goes with all that its namespace has: who finds it gone, though he
+//! has written it, may only begin anew.
 
 use std::sync::Arc;
 
@@ -51,12 +52,18 @@ impl Announced {
     ) -> Result<(), NotAnnounced> {
         let mut kept = match self.kept.take() {
             Some((of, kept)) if of == epoch => kept,
-            _ => Kept::read::<Word>(records, keys::LEADER.to_owned()).await.map_err(NotAnnounced::Read)?.0,
+            _ => Kept::read::<Word>(records, keys::LEADER.to_owned())
+                .await
+                .map_err(NotAnnounced::Read)?
+                .0
+                .until_removed(),
         };
         self.words += 1;
         let word = Word { by: by.to_owned(), removes, word: self.words };
         let written = kept.write(records, &word, epoch).await.map_err(NotAnnounced::Keep);
-        self.kept = Some((epoch, kept));
+        if !matches!(written, Err(NotAnnounced::Keep(KeepError::Gone { .. }))) {
+            self.kept = Some((epoch, kept));
+        }
         written
     }
 }

@@ -6,7 +6,7 @@
 //! each is announced in a record that leaders change by compare-and-set: docs/adr/0019.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex as Lock, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,6 +26,7 @@ use crate::{
     config::{Config, Credentials},
     lease::{Leadership, NotLeading},
     names,
+    opening::Openings,
 };
 
 /// Longest wait for one answer: the next look is never far.
@@ -37,10 +38,12 @@ const SAMPLED: usize = 16;
 pub struct Brokers {
     config: Config,
     leadership: watch::Receiver<Leadership>,
-    open: Mutex<HashMap<String, Arc<Open>>>,
+    open: Openings<Open>,
     /// What was removed, by namespace: only a pass over an object that is there makes it again, not a look at numbers, which may
     /// be about what was there a moment ago.
     removed: Lock<HashSet<(String, Made)>>,
+    /// Namespaces of which all was removed, for the same reason.
+    left: Lock<HashSet<String>>,
 }
 
 /// A connection, and what was made over it.
@@ -64,6 +67,11 @@ pub enum RemoveError {
     Broker(queue::Error),
 }
 
+/// Its last pool and pipeline are gone. Nobody has to do anything.
+#[derive(Debug, thiserror::Error)]
+#[error("the namespace has nothing there any more")]
+struct Left;
+
 /// What the operator makes at the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Made {
@@ -74,7 +82,14 @@ enum Made {
 impl Brokers {
     /// No connection yet.
     pub fn new(config: Config, leadership: watch::Receiver<Leadership>) -> Self {
-        Self { config, leadership, open: Mutex::default(), removed: Lock::default() }
+        Self { config, leadership, open: Openings::default(), removed: Lock::default(), left: Lock::default() }
+    }
+
+    /// Forgets all that is known: whoever led meanwhile may have removed it.
+    pub fn forget(&self) {
+        self.open.close_all();
+        locked(&self.removed).clear();
+        locked(&self.left).clear();
     }
 
     /// The epoch to write under.
@@ -92,21 +107,27 @@ impl Brokers {
         self.epoch().map(drop).map_err(|_| RemoveError::NotLeading)
     }
 
-    /// The broker's part of a namespace.
+    /// The broker's part of a namespace, for a pass over an object that is there.
     async fn of(&self, namespace: &str) -> Result<Arc<Open>, Error> {
-        // One at a time: a broker that is away is asked once, not by everybody.
-        let mut open = self.open.lock().await;
-        if let Some(broker) = open.get(namespace) {
-            return Ok(Arc::clone(broker));
+        locked(&self.left).remove(namespace);
+        self.open.get_or_open(namespace, || self.opened(namespace)).await
+    }
+
+    /// The same, for a look at numbers.
+    async fn look(&self, namespace: &str) -> Result<Arc<Open>, Error> {
+        if locked(&self.left).contains(namespace) {
+            return Err(Error::Store { action: "look at the broker", source: Box::new(Left) });
         }
+        self.open.get_or_open(namespace, || self.opened(namespace)).await
+    }
+
+    async fn opened(&self, namespace: &str) -> Result<Open, Error> {
         // Opening makes what each connection needs, also of a namespace that is gone by now.
         self.epoch()
             .map_err(|error| Error::Store { action: "open a connection to the broker", source: error.into() })?;
         self.make_account(namespace).await?;
         let broker = jetstream::open(self.settings(namespace)).await?;
-        let opened = Arc::new(Open { broker, made: Lock::default(), announced: Mutex::default() });
-        open.insert(namespace.to_owned(), Arc::clone(&opened));
-        Ok(opened)
+        Ok(Open { broker, made: Lock::default(), announced: Mutex::default() })
     }
 
     fn settings(&self, namespace: &str) -> Settings {
@@ -147,7 +168,7 @@ impl Brokers {
     async fn noted<T>(&self, namespace: &str, answer: Result<T, Error>) -> Result<T, Error> {
         let failed = answer.is_err() && self.config.nats_keys().is_some();
         if failed && self.make_account(namespace).await.is_ok() {
-            self.open.lock().await.remove(namespace);
+            self.open.close(namespace);
         }
         answer
     }
@@ -155,13 +176,13 @@ impl Brokers {
     /// Makes what a pool needs at the broker, where agents may not make it themselves.
     pub async fn make_pool(&self, namespace: &str, pool: &str) -> Result<(), Error> {
         let wanted = Made::Pool(pool.to_owned());
-        locked(&self.removed).remove(&(namespace.to_owned(), wanted.clone()));
+        self.wants(namespace, wanted.clone());
         self.make(namespace, wanted).await
     }
 
     /// Makes what a pipeline needs at the broker, where gateways may not make it themselves.
     pub async fn make_pipeline(&self, namespace: &str, pipeline: &str) -> Result<(), Error> {
-        locked(&self.removed).remove(&(namespace.to_owned(), Made::Pipeline(pipeline.to_owned())));
+        self.wants(namespace, Made::Pipeline(pipeline.to_owned()));
         self.keep_pipeline(namespace, pipeline).await
     }
 
@@ -177,7 +198,7 @@ impl Brokers {
         if self.config.nats_keys().is_none() || removed() {
             return Ok(());
         }
-        let open = self.of(namespace).await?;
+        let open = self.look(namespace).await?;
         // Of what is made late by one who leads no longer, nobody would know any more that it is to be removed.
         if locked(&open.made).contains(&wanted) || self.epoch().is_err() {
             return Ok(());
@@ -191,6 +212,12 @@ impl Brokers {
         Ok(())
     }
 
+    /// Notes that something is to be there, and its namespace with it.
+    fn wants(&self, namespace: &str, wanted: Made) {
+        locked(&self.removed).remove(&(namespace.to_owned(), wanted));
+        locked(&self.left).remove(namespace);
+    }
+
     /// Notes that something is to be removed.
     fn remove(&self, namespace: &str, open: &Open, gone: Made) {
         locked(&open.made).remove(&gone);
@@ -200,14 +227,14 @@ impl Brokers {
     }
 
     /// Closes the connection of a namespace that has nothing any more.
-    pub async fn close(&self, namespace: &str) {
-        self.open.lock().await.remove(namespace);
+    pub fn close(&self, namespace: &str) {
+        self.open.close(namespace);
         locked(&self.removed).retain(|(of, _)| of != namespace);
     }
 
     /// What the agents of a namespace last said; those that cannot be read are left out.
     pub async fn agents(&self, namespace: &str) -> Result<Vec<PodStatus>, Error> {
-        let said = self.of(namespace).await?.broker.ports.statuses.all("").await;
+        let said = self.look(namespace).await?.broker.ports.statuses.all("").await;
         let said = self.noted(namespace, said).await?;
         let agents = said.iter().filter(|(key, _)| keys::is_of_an_agent(key));
         Ok(agents.filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
@@ -215,7 +242,7 @@ impl Brokers {
 
     /// What the gateways of a namespace last said.
     pub async fn gateways(&self, namespace: &str) -> Result<Vec<GatewayStatus>, Error> {
-        let said = self.of(namespace).await?.broker.ports.statuses.all(keys::GATEWAYS).await;
+        let said = self.look(namespace).await?.broker.ports.statuses.all(keys::GATEWAYS).await;
         let said = self.noted(namespace, said).await?;
         Ok(said.iter().filter_map(|(_, status)| GatewayStatus::decode(status).ok()).collect())
     }
@@ -223,42 +250,44 @@ impl Brokers {
     /// How much waits for a pool, and how much is in work.
     pub async fn depth(&self, namespace: &str, pool: &str) -> Result<Depth, Error> {
         self.make(namespace, Made::Pool(pool.to_owned())).await?;
-        let depth = self.of(namespace).await?.broker.ports.queue.depth(pool).await;
+        let depth = self.look(namespace).await?.broker.ports.queue.depth(pool).await;
         self.noted(namespace, depth).await
     }
 
     /// The same, with a sample of what waits, evenly spread over the queue.
     pub async fn sample(&self, namespace: &str, pool: &str) -> Result<(Depth, Vec<Sampled>), Error> {
         self.make(namespace, Made::Pool(pool.to_owned())).await?;
-        let sample = self.of(namespace).await?.broker.sample(pool, SAMPLED).await;
+        let sample = self.look(namespace).await?.broker.sample(pool, SAMPLED).await;
         self.noted(namespace, sample).await
     }
 
     /// What the agents of a pool last said; those that cannot be read are left out.
     pub async fn agents_of(&self, namespace: &str, pool: &str) -> Result<Vec<PodStatus>, Error> {
-        let said = self.of(namespace).await?.broker.ports.statuses.all(&format!("{pool}/")).await?;
+        let said = self.look(namespace).await?.broker.ports.statuses.all(&format!("{pool}/")).await?;
         Ok(said.iter().filter_map(|(_, status)| PodStatus::decode(status).ok()).collect())
     }
 
     /// Tells the agents of a pool who rests. It holds for a few seconds.
     pub async fn order(&self, namespace: &str, pool: &str, orders: &PoolOrders) -> Result<(), Error> {
-        let statuses = &self.of(namespace).await?.broker.ports.statuses;
+        let statuses = &self.look(namespace).await?.broker.ports.statuses;
         statuses.publish(&format!("{}{pool}", keys::ORDERS), orders.encode().into()).await
     }
 
     /// Nobody rests any more.
     pub async fn withdraw_orders(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        self.of(namespace).await?.broker.ports.statuses.remove(&format!("{}{pool}", keys::ORDERS)).await
+        // Who was told so was told over a connection; what was said holds for some seconds only.
+        let Some(open) = self.open.get(namespace) else { return Ok(()) };
+        withdraw_orders(&open, pool).await
     }
 
     /// Where small state of a namespace is kept.
     pub async fn records(&self, namespace: &str) -> Result<Arc<dyn Records>, Error> {
-        Ok(Arc::clone(&self.of(namespace).await?.broker.ports.records))
+        Ok(Arc::clone(&self.look(namespace).await?.broker.ports.records))
     }
 
     /// Waits until something is published to a pool that sleeps.
     pub async fn woken(&self, namespace: &str, pool: &str) -> Result<(), Error> {
-        let open = self.of(namespace).await?;
+        let open = self.look(namespace).await?;
         // What comes between the look and the wait is heard.
         let mut woken = open.broker.woken(pool).await?;
         if open.broker.ports.queue.depth(pool).await?.total() == 0 {
@@ -267,9 +296,10 @@ impl Brokers {
         Ok(())
     }
 
-    /// Removes what scaling has learned and told of a pool.
+    /// Removes what scaling has learned and told of a pool. Where no connection is open, the namespace is gone, and with it what
+    /// was learned: opening one would make its streams again.
     pub async fn forget_scaling(&self, namespace: &str, pool: &str) -> Result<(), RemoveError> {
-        let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
+        let Some(open) = self.open.get(namespace) else { return Ok(()) };
         self.announce(&open, format!("what scaling has learned of pool {pool}")).await?;
         forget_scaling(&open, pool).await.map_err(RemoveError::Broker)
     }
@@ -278,7 +308,7 @@ impl Brokers {
     pub async fn remove_pool(&self, namespace: &str, pool: &str) -> Result<(), RemoveError> {
         let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
         self.announce(&open, format!("the orders to pool {pool}, and what scaling has learned of it")).await?;
-        self.withdraw_orders(namespace, pool).await.map_err(RemoveError::Broker)?;
+        withdraw_orders(&open, pool).await.map_err(RemoveError::Broker)?;
         forget_scaling(&open, pool).await.map_err(RemoveError::Broker)?;
         self.remove(namespace, &open, Made::Pool(pool.to_owned()));
         self.announce(&open, format!("the tasks of pool {pool}")).await?;
@@ -293,6 +323,18 @@ impl Brokers {
         self.announce(&open, format!("the records of pipeline {pipeline}")).await?;
         let removed = open.broker.remove_scope(pipeline).await;
         self.noted(namespace, removed).await.map_err(RemoveError::Broker)
+    }
+
+    /// Removes all that a namespace has, documents' bytes among it, where its last pool and pipeline are gone. Its account stays,
+    /// which has nothing then: servers are told to remove none.
+    pub async fn remove_namespace(&self, namespace: &str) -> Result<(), RemoveError> {
+        let open = self.of(namespace).await.map_err(RemoveError::Broker)?;
+        self.announce(&open, "all that the namespace has".to_owned()).await?;
+        locked(&self.left).insert(namespace.to_owned());
+        let removed = open.broker.remove_all().await;
+        // What a connection needs is only made where one is opened.
+        self.open.close(namespace);
+        removed.map_err(RemoveError::Broker)
     }
 
     /// Documents of a pipeline that have not ended.
@@ -310,6 +352,10 @@ impl Brokers {
             open += page.iter().filter(|(_, record)| is_open(&record.bytes)).count() as u64;
         }
     }
+}
+
+async fn withdraw_orders(open: &Open, pool: &str) -> Result<(), Error> {
+    open.broker.ports.statuses.remove(&format!("{}{pool}", keys::ORDERS)).await
 }
 
 async fn forget_scaling(open: &Open, pool: &str) -> Result<(), Error> {

@@ -34,6 +34,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// Forgets what a process cannot know any more that leads again: others led meanwhile.
+    pub fn begin_tenure(&self) {
+        self.brokers.forget();
+        self.scaling.forget_all();
+    }
+
     /// The epoch to write under, or that nothing may be written. To be asked before each write.
     pub fn may_write(&self) -> Result<u32, apply::Error> {
         self.leadership.borrow().epoch_at(Instant::now()).map_err(|_| apply::Error::NotLeading)

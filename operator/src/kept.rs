@@ -15,6 +15,12 @@ pub enum KeepError {
         /// Its epoch.
         theirs: u32,
     },
+    /// Somebody has removed the record since this one wrote it, with all that it was about. What begins anew goes on.
+    #[error("\"{key}\" was removed meanwhile")]
+    Gone {
+        /// The record.
+        key: String,
+    },
     /// The broker did not take it. Tried again.
     #[error("failed to keep \"{key}\" at the broker")]
     Write {
@@ -31,6 +37,8 @@ pub struct Kept {
     key: String,
     revision: Option<u64>,
     written: Vec<u8>,
+    /// Whether it is written again when somebody has removed it.
+    lasts: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,8 +63,13 @@ impl Kept {
     ) -> Result<(Self, Option<T>), Error> {
         let found = records.get(&key).await?;
         let value = found.as_ref().and_then(|found| serde_json::from_slice::<Written<T>>(&found.bytes).ok());
-        let kept = Self { key, revision: found.map(|found| found.revision), written: Vec::new() };
+        let kept = Self { key, revision: found.map(|found| found.revision), written: Vec::new(), lasts: true };
         Ok((kept, value.map(|written| written.value)))
+    }
+
+    /// The same, but one that was written here and that somebody has removed stays so.
+    pub fn until_removed(self) -> Self {
+        Self { lasts: false, ..self }
     }
 
     /// Writes the record, unless it says this already. A write that met another one's is repeated once, if that one was no later
@@ -78,6 +91,9 @@ impl Kept {
             let theirs = there.as_ref().and_then(|there| serde_json::from_slice::<Epoch>(&there.bytes).ok());
             if let Some(Epoch { epoch: theirs }) = theirs.filter(|there| there.epoch > epoch) {
                 return Err(KeepError::Overtaken { theirs });
+            }
+            if there.is_none() && !self.lasts {
+                return Err(KeepError::Gone { key: self.key.clone() });
             }
             self.revision = there.map(|there| there.revision);
             put = self.put(records, &bytes).await;

@@ -28,6 +28,7 @@ pub mod names;
 pub mod namespace;
 pub mod nats_keys;
 pub mod network;
+pub mod opening;
 pub mod own_secrets;
 pub mod pipeline;
 pub mod pod_monitor;

@@ -207,8 +207,9 @@ impl Process {
     }
 }
 
-/// Runs all controllers until they have ended, which none may do by itself.
-async fn work(controllers: &[Controller], ctx: Arc<Context>, over: CancellationToken) -> Result<(), Error> {
+/// One tenure: runs all controllers until they have ended, which none may do by itself.
+pub async fn work(controllers: &[Controller], ctx: Arc<Context>, over: CancellationToken) -> Result<(), Error> {
+    ctx.begin_tenure();
     // Not as tasks: whoever drops this future has stopped them all.
     let mut running: FuturesUnordered<_> = controllers
         .iter()

@@ -17,7 +17,8 @@ use crate::{
     broker, chain,
     context::Context,
     held::Held,
-    names, namespace,
+    names,
+    namespace::{self, Orphans},
     watching::namespace_of,
 };
 
@@ -56,11 +57,14 @@ async fn remove(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>> 
             return Err(Held::Waiting);
         }
     }
-    if agents_are_gone(ctx, pool).await? {
+    let orphans = if agents_are_gone(ctx, pool).await? {
         let removed = ctx.brokers.remove_pool(&namespace, &name).await;
         removed.map_err(|error| Held::Failed(Error::Cleanup(error)))?;
-    }
-    namespace::leave(ctx, &namespace).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
+        Orphans::None
+    } else {
+        Orphans::Kept
+    };
+    namespace::leave(ctx, &namespace, orphans).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
     ctx.namespaces.look_at(namespace);
     Ok(Action::await_change())
 }

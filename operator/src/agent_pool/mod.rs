@@ -229,6 +229,13 @@ async fn bring(ctx: &Context, pool: &AgentPool, unwritten: &Unwritten) -> Result
         return Ok(Action::requeue(left));
     }
     apply::status(ctx, pool, apply::Read::Anew, pool.status.as_ref(), &status).await.map_err(Error::Status)?;
+    // After all else, which does not wait for a broker that is away. Agents that come before their streams wait for them, and the
+    // next look at the numbers makes what this does not.
+    if outcome.is_ok()
+        && let Err(error) = ctx.brokers.make_pool(&namespace_of(pool), &pool.name_any()).await
+    {
+        ctx.events.failed(pool, "BrokerUnavailable", &error).await;
+    }
     tell_of_fallback(ctx, pool, status.fallback.as_ref()).await;
     if let Err(error) = &outcome
         && !error.is_of_a_leaving_namespace()
@@ -273,10 +280,6 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     };
     for child in &prepared.before {
         apply::converge_while(ctx, child, &is_current).await.map_err(Error::Apply)?;
-    }
-    // Agents that come before their streams wait for them, and the next look at the numbers makes what this does not.
-    if let Err(error) = ctx.brokers.make_pool(&validated.namespace, &validated.name).await {
-        ctx.events.failed(pool, "BrokerUnavailable", &error).await;
     }
     let deployment = apply::converge_while(ctx, &prepared.deployment, &is_current).await.map_err(Error::Apply)?;
     let deployment = serde_json::from_value(deployment).map_err(Error::Deployment)?;

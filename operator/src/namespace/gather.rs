@@ -3,13 +3,16 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::ConfigMap},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use crate::{
     apply::{Error, within},
     context::Context,
-    names::{GATEWAY, is_plain},
+    names::{FIELD_MANAGER, GATEWAY, POOL_LABEL, is_plain},
 };
 
 /// A namespace as it was read.
@@ -71,6 +74,17 @@ pub async fn pools(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error>
     let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
     let listed = within("list", format!("AgentPools in {namespace}"), pools.list(&ListParams::default())).await?;
     Ok(listed.items.iter().map(ResourceExt::name_any).collect())
+}
+
+/// Whether agents are there whose pool was deleted without them (`kubectl delete --cascade=orphan`).
+pub async fn has_orphans(ctx: &Context, namespace: &str) -> Result<bool, Error> {
+    let agents = ListParams::default().labels(&format!("{POOL_LABEL},app.kubernetes.io/managed-by={FIELD_MANAGER}"));
+    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), namespace);
+    let found = within("list", format!("Deployments in {namespace}"), api.list_metadata(&agents)).await?;
+    let is_orphan = |meta: &ObjectMeta| {
+        meta.deletion_timestamp.is_none() && meta.owner_references.iter().flatten().next().is_none()
+    };
+    Ok(found.items.iter().any(|found| is_orphan(&found.metadata)))
 }
 
 /// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.

@@ -18,7 +18,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::{Mutex as Turn, MutexGuard, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::{apply, chain, context::Context};
+use crate::{apply, broker, chain, context::Context};
 
 pub use build::{pipeline_file, pool_file};
 pub use gather::{Gathered, serves};
@@ -129,6 +129,9 @@ pub enum Error {
     /// An object could not be written. Retried.
     #[error("failed to make the namespace's objects")]
     Apply(#[source] apply::Error),
+    /// The broker did not let go of what the namespace had there. Retried.
+    #[error("failed to remove the namespace's documents from the broker")]
+    Broker(#[source] broker::RemoveError),
 }
 
 impl Error {
@@ -141,6 +144,8 @@ impl Error {
         match self {
             Self::Gather(_) => "ReadFailed",
             Self::Apply(_) => "ApplyFailed",
+            Self::Broker(broker::RemoveError::NotLeading) => "NotLeading",
+            Self::Broker(_) => "BrokerUnavailable",
         }
     }
 }
@@ -169,16 +174,33 @@ async fn secrets(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
     Ok(())
 }
 
-/// Removes a namespace's objects where the one that leaves is the last. Its finalizer stays until then, so that a process that
-/// dies meanwhile leaves nothing behind: afterwards nothing would tell that the namespace was ever ours. To be called with the
-/// namespace's turn.
-pub async fn leave(ctx: &Context, namespace: &str) -> Result<(), Error> {
+/// Whether agents go on without their pool, with what they have at the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphans {
+    /// None of the object that leaves.
+    None,
+    /// Those of the pool that leaves.
+    Kept,
+}
+
+/// Removes what a namespace has, in the cluster and at the broker, where the one that leaves is the last. Its finalizer stays until
+/// then, so that a process that dies meanwhile leaves nothing behind: afterwards nothing would tell that the namespace was ever
+/// ours. To be called with the namespace's turn.
+pub async fn leave(ctx: &Context, namespace: &str, orphans: Orphans) -> Result<(), Error> {
     let mut gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
     if gathered.objects > 1 {
         return Ok(());
     }
     gathered.objects = 0;
-    remove(ctx, &build::all(&gathered, &ctx.config)).await
+    remove(ctx, &build::all(&gathered, &ctx.config)).await?;
+    if orphans == Orphans::Kept || gather::has_orphans(ctx, namespace).await.map_err(Error::Gather)? {
+        return Ok(());
+    }
+    // Last of all, and looked for again: one that was made meanwhile keeps it.
+    if gather::of(ctx, namespace).await.map_err(Error::Gather)?.objects > 1 {
+        return Ok(());
+    }
+    ctx.brokers.remove_namespace(namespace).await.map_err(Error::Broker)
 }
 
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
@@ -194,7 +216,7 @@ async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
     }
     remove(ctx, &prepared).await?;
     if gathered.is_empty() {
-        ctx.brokers.close(namespace).await;
+        ctx.brokers.close(namespace);
     }
     Ok(())
 }

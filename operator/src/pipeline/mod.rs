@@ -33,7 +33,7 @@ use crate::{
     context::Context,
     held::{self, Held},
     names::{FINALIZER, GATEWAY},
-    namespace,
+    namespace::{self, Orphans},
     watching::{self, Scope, namespace_of},
 };
 
@@ -234,7 +234,7 @@ async fn remove(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error
         }
     }
     ctx.brokers.remove_pipeline(&namespace, &name).await.map_err(failed)?;
-    namespace::leave(ctx, &namespace).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
+    namespace::leave(ctx, &namespace, Orphans::None).await.map_err(|error| Held::Failed(Error::Leave(error)))?;
     Ok(Action::await_change())
 }
 

@@ -41,6 +41,11 @@ impl Board {
         self.reports().remove(pool);
     }
 
+    /// Another process may have said something else meanwhile.
+    pub fn forget_all(&self) {
+        self.reports().clear();
+    }
+
     /// What is said of the pool with this uid.
     pub fn of(&self, pool: &Pool, uid: Option<&str>) -> Option<Report> {
         self.reports().get(pool).filter(|report| report.uid.as_deref() == uid).cloned()

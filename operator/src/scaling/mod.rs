@@ -21,6 +21,7 @@ pub mod pool;
 pub mod rounds;
 pub mod seen;
 pub mod settings;
+pub mod sleepers;
 pub mod starts;
 pub mod told;
 pub mod undisturbed;
@@ -36,10 +37,7 @@ use crds::{AgentPool, Pipeline};
 use futures::StreamExt;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
-use tokio::{
-    task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -47,6 +45,7 @@ use self::{
     namespace::{Found, Namespace},
     rounds::Rounds,
     seen::{Mirror, Pool, SeenDeployment, SeenPod},
+    sleepers::Sleepers,
 };
 use crate::{
     chain,
@@ -187,8 +186,10 @@ impl Scaling {
 
     fn looked(&mut self, name: String, mut namespace: Namespace, looked: Looked) {
         for pool in looked.asleep {
-            self.sleepers.wait_for(&self.ctx, (name.clone(), pool));
+            let (ctx, pool) = (Arc::clone(&self.ctx), (name.clone(), pool));
+            self.sleepers.wait_for(pool.clone(), || listen(ctx, pool));
         }
+        self.sleepers.only(&name, |pool| namespace.looks_at(pool));
         let woken: Vec<Pool> = self.woken.extract_if(.., |(of, _)| *of == name).collect();
         woken.iter().for_each(|(_, pool)| namespace.wake(pool));
         if namespace.is_empty() {
@@ -200,6 +201,14 @@ impl Scaling {
         if !woken.is_empty() {
             self.look(Some(&name));
         }
+    }
+}
+
+/// Returns when something may have come for a pool.
+async fn listen(ctx: Arc<Context>, (namespace, pool): Pool) {
+    if let Err(error) = ctx.brokers.woken(&namespace, &pool).await {
+        tracing::debug!(namespace, pool, error = %chain(&error), "nobody listens for work");
+        sleep(RETRY).await;
     }
 }
 
@@ -243,40 +252,5 @@ impl Watched {
             }
         }
         all
-    }
-}
-
-/// Pools that sleep, each with somebody who listens for the first task that comes.
-#[derive(Default)]
-struct Sleepers {
-    listening: JoinSet<Pool>,
-    pools: BTreeSet<Pool>,
-}
-
-impl Sleepers {
-    fn wait_for(&mut self, ctx: &Arc<Context>, pool: Pool) {
-        if !self.pools.insert(pool.clone()) {
-            return;
-        }
-        let ctx = Arc::clone(ctx);
-        // Ended with this process's tenure: dropping the set ends all.
-        self.listening.spawn(async move {
-            if let Err(error) = ctx.brokers.woken(&pool.0, &pool.1).await {
-                tracing::debug!(namespace = pool.0, pool = pool.1, error = %chain(&error), "nobody listens for work");
-                sleep(RETRY).await;
-            }
-            pool
-        });
-    }
-
-    /// The next pool that has got something.
-    async fn next(&mut self) -> Pool {
-        while let Some(woken) = self.listening.join_next().await {
-            if let Ok(pool) = woken {
-                self.pools.remove(&pool);
-                return pool;
-            }
-        }
-        std::future::pending().await
     }
 }

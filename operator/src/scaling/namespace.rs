@@ -70,6 +70,11 @@ impl Namespace {
         }
     }
 
+    /// Whether a pool is looked at, be it asleep.
+    pub fn looks_at(&self, pool: &str) -> bool {
+        self.watched.contains_key(pool)
+    }
+
     /// Whether nothing is scaled here.
     pub fn is_empty(&self) -> bool {
         self.watched.is_empty()

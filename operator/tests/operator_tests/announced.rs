@@ -54,6 +54,20 @@ async fn epochs_that_begin_anew_with_a_new_lease_are_no_hindrance() {
     say(&mut anew, &records, 1).await.expect("it leads on");
 }
 
+#[tokio::test]
+async fn a_leader_of_before_does_not_begin_anew_what_went_with_its_namespace() {
+    let records = memory::open().records;
+    let (mut before, mut after) = (Announced::default(), Announced::default());
+    say(&mut before, &records, 4).await.expect("it leads alone");
+    say(&mut after, &records, 5).await.expect("a later leader goes first");
+    records.delete(flow::keys::LEADER).await.expect("it goes with the namespace");
+    let said = say(&mut before, &records, 4).await;
+    assert!(matches!(said, Err(NotAnnounced::Keep(KeepError::Gone { .. }))), "{said:?}");
+    say(&mut Announced::default(), &records, 5).await.expect("the namespace is there again");
+    // It is elected again, later.
+    say(&mut before, &records, 6).await.expect("it leads");
+}
+
 /// An operator's way to the broker, and whether it leads.
 fn operator(url: &str, epoch: u32) -> (Brokers, watch::Sender<Leadership>) {
     let config = Config { nats_servers: vec![url.to_owned()], nats_replicas: 1, ..crate::support::config() };

@@ -36,6 +36,10 @@ struct Objects {
     pool: Value,
     deployment: Option<Value>,
     pods: Vec<Value>,
+    /// Whether the pool is the last of its namespace.
+    alone: bool,
+    /// The Deployment of another pool, which went without it.
+    orphan: Option<Value>,
     /// Bodies of the requests to delete the Deployment.
     deletions: Vec<Value>,
     /// Reasons of Events.
@@ -58,18 +62,15 @@ impl Scene {
     async fn new(namespace: &str, owner: &Value) -> Option<Self> {
         let server = crate::nats::shared(crate::nats::Version::Newest)?;
         let pool = leaving_pool(namespace);
-        let metadata = json!({"name": "readers-agents", "namespace": namespace, "uid": "of-the-deployment",
-            "resourceVersion": "7", "labels": names::labels(names::Component::Agents, POOL), "ownerReferences": owner});
         let objects = Objects {
             pool: serde_json::to_value(&pool).expect("plain data"),
-            deployment: Some(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})),
+            deployment: Some(agents_of(POOL, namespace, owner)),
             pods: vec![pod(json!({"name": "readers-agents-1"}))],
             ..Objects::default()
         };
         let objects = Arc::new(Mutex::new(objects));
         let (ctx, leads) = leader(&objects, &server.url).await;
-        let settings = Settings { bucket_prefix: names::broker_prefix(namespace), ..Settings::new(&server.url) };
-        let agents = jetstream::open(settings).await.expect("the broker answers").ports;
+        let agents = connect(&server.url, namespace).await;
         Some(Self { objects, ctx, agents, pool, _leads: leads })
     }
 
@@ -96,6 +97,14 @@ impl Scene {
         }
     }
 
+    /// Its agents have ended, and it is the last of its namespace.
+    fn leaves_alone(&self) {
+        let mut objects = self.objects();
+        objects.pods.clear();
+        objects.deployment = None;
+        objects.alone = true;
+    }
+
     fn leaving(&self) -> Value {
         let pool = self.objects().pool.clone();
         let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -118,6 +127,18 @@ async fn leader(objects: &Shared, broker: &str) -> (Context, watch::Sender<Leade
     let until = tokio::time::Instant::now() + Duration::from_secs(3_600);
     let (leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until });
     (crate::support::context(clients, config, leadership), leads)
+}
+
+/// Its connection makes what is missing.
+async fn connect(url: &str, namespace: &str) -> Ports {
+    let settings = Settings { bucket_prefix: names::broker_prefix(namespace), ..Settings::new(url) };
+    jetstream::open(settings).await.expect("the broker answers").ports
+}
+
+fn agents_of(pool: &str, namespace: &str, owner: &Value) -> Value {
+    let metadata = json!({"name": names::agents(pool), "namespace": namespace, "uid": "of-the-deployment",
+        "resourceVersion": "7", "labels": names::labels(names::Component::Agents, pool), "ownerReferences": owner});
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
 }
 
 fn ours() -> Value {
@@ -185,6 +206,47 @@ async fn agents_that_are_to_outlive_their_pool_keep_their_tasks() {
     assert_eq!(scene.waiting().await, 1);
     assert!(scene.objects().deletions.is_empty());
     assert_eq!(scene.objects().events, ["AgentsKept"]);
+
+    // Also the last pool of its namespace, and a later one that has agents no more, leave them what they work with.
+    let document = scene.agents.payloads.put("a document".into()).await.expect("the broker takes it");
+    scene.objects().alone = true;
+    assert!(scene.is_removed().await);
+    assert_eq!(scene.waiting().await, 1);
+    scene.leaves_alone();
+    scene.objects().orphan = Some(agents_of("writers", "leaving-orphans", &Value::Null));
+    assert!(scene.is_removed().await);
+    assert_eq!(scene.waiting().await, 0);
+    assert!(scene.agents.payloads.contains(&document).await.expect("the broker answers"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_pool_takes_along_what_its_namespace_has_at_the_broker() {
+    const LAST: &str = "leaving-last";
+    let Some(scene) = Scene::new(LAST, &ours()).await else { return };
+    let Some(other) = Scene::new("leaving-last-but-one", &ours()).await else { return };
+    let mut documents = Vec::new();
+    for ports in [&scene.agents, &other.agents] {
+        documents.push(ports.payloads.put("a document".into()).await.expect("the broker takes it"));
+        ports.records.create("plans/1", "a plan".into()).await.expect("the broker takes it");
+    }
+    scene.publish("waits").await;
+    scene.objects().pods.clear();
+    scene.objects().deployment = None;
+    assert!(scene.is_removed().await);
+    assert!(scene.agents.payloads.contains(&documents[0]).await.expect("another pool is there"));
+
+    scene.leaves_alone();
+    assert!(scene.is_removed().await);
+    assert!(scene.agents.payloads.list(None, 1).await.is_err(), "its stream is gone");
+    let looked = scene.ctx.brokers.agents(LAST).await;
+    assert!(looked.is_err(), "a look at numbers makes nothing again: {looked:?}");
+    assert!(scene.agents.payloads.list(None, 1).await.is_err());
+    let anew = connect(&scene.ctx.config.nats_servers[0], LAST).await;
+    assert!(anew.payloads.list(None, 1).await.expect("the broker answers").is_empty());
+    assert!(anew.records.get("plans/1").await.expect("the broker answers").is_none());
+
+    assert!(other.agents.payloads.contains(&documents[1]).await.expect("the broker answers"));
+    assert!(other.agents.records.get("plans/1").await.expect("the broker answers").is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,6 +312,7 @@ async fn serve(objects: Shared) -> kube::Config {
         .route(&format!("{KINDS}/pipelines"), get(async || list(&[])))
         .route(&format!("{KINDS}/pipelines/{{name}}"), get(pool))
         .route(&format!("{KINDS}/pipelines/{{name}}/status"), patch(status))
+        .route("/apis/apps/v1/namespaces/{namespace}/deployments", get(deployments))
         .route("/apis/apps/v1/namespaces/{namespace}/deployments/{name}", get(deployment).delete(delete))
         .route("/api/v1/namespaces/{namespace}/pods", get(pods))
         .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", post(event))
@@ -275,10 +338,14 @@ fn not_found() -> Response {
     (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
-/// Another one stays in the namespace, whose objects are therefore kept.
+/// Unless it is alone, another one stays in the namespace, whose objects are therefore kept.
 async fn pools(State(objects): State<Shared>) -> Response {
-    let mut other = locked(&objects).pool.clone();
-    let pool = other.clone();
+    let objects = locked(&objects);
+    let pool = objects.pool.clone();
+    if objects.alone {
+        return list(&[pool]);
+    }
+    let mut other = pool.clone();
     other["metadata"] = json!({"name": "writers", "namespace": pool["metadata"]["namespace"], "uid": "another"});
     list(&[pool, other])
 }
@@ -296,8 +363,15 @@ async fn status(State(objects): State<Shared>, Json(change): Json<Value>) -> Res
     Json(objects.pool.clone()).into_response()
 }
 
-async fn deployment(State(objects): State<Shared>) -> Response {
-    locked(&objects).deployment.clone().map_or_else(not_found, |found| Json(found).into_response())
+async fn deployments(State(objects): State<Shared>) -> Response {
+    let objects = locked(&objects);
+    let found: Vec<Value> = objects.deployment.iter().chain(&objects.orphan).cloned().collect();
+    list(&found)
+}
+
+async fn deployment(State(objects): State<Shared>, Path((_, name)): Path<(String, String)>) -> Response {
+    let found = locked(&objects).deployment.clone().filter(|found| found["metadata"]["name"] == name.as_str());
+    found.map_or_else(not_found, |found| Json(found).into_response())
 }
 
 async fn delete(State(objects): State<Shared>, Path(_): Path<(String, String)>, Json(body): Json<Value>) -> Response {

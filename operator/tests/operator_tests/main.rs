@@ -27,6 +27,7 @@ mod namespace_refused;
 #[allow(unused_macros, reason = "the tests of the queue use it")]
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
+mod opening;
 mod pod_monitors;
 mod pods_pages;
 mod pool_objects;
@@ -40,6 +41,7 @@ mod scaling_loop;
 mod scaling_parts;
 mod scaling_rounds;
 mod scaling_settings;
+mod scaling_sleepers;
 mod scaling_steps;
 mod scaling_undisturbed;
 #[allow(dead_code, reason = "the fault tests use the rest")]
@@ -53,3 +55,4 @@ mod support;
 #[allow(dead_code, reason = "the fault tests use the rest")]
 #[path = "../../../e2e/src/faults/sweep.rs"]
 mod sweep;
+mod tenures;

@@ -35,6 +35,7 @@ mod payloads;
 mod pool;
 mod queue;
 mod records;
+mod removing;
 mod rfc3339;
 mod settings;
 mod stash;
@@ -68,6 +69,7 @@ const IN_BROKER: &str = "nats:";
 pub struct JetStream {
     /// The ports.
     pub ports: Ports,
+    broker: Arc<Broker>,
     records: Arc<JetStreamRecords>,
     queue: Arc<JetStreamQueue>,
 }
@@ -106,12 +108,12 @@ async fn open_ports(
     let ports = Ports {
         timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), redelivery).await?),
         events: Arc::new(JetStreamEvents::new(Arc::clone(&broker))),
-        statuses: Arc::new(JetStreamStatuses::open(broker, status_ttl).await?),
+        statuses: Arc::new(JetStreamStatuses::open(Arc::clone(&broker), status_ttl).await?),
         queue: Arc::<JetStreamQueue>::clone(&queue),
         payloads: GuardedPayloads::over(payloads, &records),
         records,
     };
-    Ok(JetStream { ports, records: own_records, queue })
+    Ok(JetStream { ports, broker, records: own_records, queue })
 }
 
 impl JetStream {
@@ -135,6 +137,14 @@ impl JetStream {
     /// it later makes it again.
     pub async fn remove_pool(&self, name: &str) -> Result<()> {
         self.queue.remove_pool(name).await.map_err(|failure| failure.during("remove a pool"))
+    }
+
+    /// Removes everything whose names begin with [`Settings::bucket_prefix`]: pools, records, payloads, alarms, statuses. What is
+    /// another one's, of a longer prefix, stays. The records of all go last, so whoever is interrupted finds there what he kept.
+    ///
+    /// No process may work with any of it any more; this connection is of no use afterwards.
+    pub async fn remove_all(&self) -> Result<()> {
+        removing::all(&self.broker, &self.records).await.map_err(|failure| failure.during("remove all that there is"))
     }
 
     /// What waits in a pool, with at most about `most` of the messages that nobody has pulled yet, evenly spread over the queue,

@@ -82,6 +82,15 @@ impl Broker {
         }
     }
 
+    /// The subjects that a stream stores; of one that is not there, none.
+    pub(super) async fn subjects_of(&self, stream: &str) -> Result<Vec<String>, Failure> {
+        let found: Result<Found, Failure> = self.api(&format!("STREAM.INFO.{stream}"), &json!(null)).await;
+        match found {
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok(Vec::new()),
+            found => found.map(|found| found.config.subjects),
+        }
+    }
+
     /// Removes the stream with all that is in it; removing nothing is no error.
     pub(super) async fn drop_stream(&self, name: &str) -> Result<(), Failure> {
         let dropped: Result<Made, Failure> = self.api(&format!("STREAM.DELETE.{name}"), &json!(null)).await;

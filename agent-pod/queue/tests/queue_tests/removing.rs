@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, error::Error as _, time::Duration};
 
 use crate::nats::Version;
 use queue::{
-    Error, Message, Priority,
+    Alarm, Error, Message, Priority,
     jetstream::{self, JetStream, Settings},
 };
 use serde_json::json;
@@ -34,11 +34,17 @@ async fn streams(server: &crate::nats::Server, begin: &str) -> BTreeSet<String> 
     names.filter_map(|name| name.as_str()).filter(|name| name.starts_with(begin)).map(str::to_owned).collect()
 }
 
+fn message(id: &str) -> Message {
+    let (id, pool) = (id.to_owned(), "readers".to_owned());
+    Message { id, pool, priority: Priority::Normal, body: "work".into() }
+}
+
 on_each_version! {
     each_name_has_a_bucket_from_its_first_record_until_it_is_removed
     records_of_an_installation_whose_name_begins_like_ours_are_not_ours
     a_bucket_that_is_weaker_than_asked_for_is_refused
     a_pool_is_removed_with_its_tasks_and_made_again_by_who_uses_it
+    all_of_a_prefix_is_removed_and_nothing_of_those_that_begin_like_it
 }
 
 async fn each_name_has_a_bucket_from_its_first_record_until_it_is_removed(version: Version) {
@@ -100,12 +106,6 @@ async fn a_bucket_that_is_weaker_than_asked_for_is_refused(version: Version) {
 async fn a_pool_is_removed_with_its_tasks_and_made_again_by_who_uses_it(version: Version) {
     let Some(server) = crate::nats::shared(version) else { return };
     let (one, two) = (open(settings(server, "pools")).await, open(settings(server, "pools")).await);
-    let message = |id: &str| Message {
-        id: id.to_owned(),
-        pool: "readers".to_owned(),
-        priority: Priority::Normal,
-        body: "work".into(),
-    };
     one.remove_pool("readers").await.expect("removing nothing");
     two.ports.queue.publish(vec![message("a"), message("b")]).await.expect("publish");
     assert_eq!(two.ports.queue.pull("readers", 1, PATIENCE).await.expect("pull").len(), 1);
@@ -117,4 +117,54 @@ async fn a_pool_is_removed_with_its_tasks_and_made_again_by_who_uses_it(version:
     two.ports.queue.publish(vec![message("c")]).await.expect("publish");
     let found = two.ports.queue.pull("readers", 8, PATIENCE).await.expect("pull");
     assert_eq!(found.iter().map(|delivery| delivery.message.id.as_str()).collect::<Vec<_>>(), ["c"]);
+}
+
+/// Uses everything that there is of a prefix.
+async fn fill(broker: &JetStream) {
+    let ports = &broker.ports;
+    ports.payloads.put("a document".into()).await.expect("put");
+    ports
+        .timers
+        .set(vec![Alarm { id: "1".to_owned(), at: 4_000_000_000_000, body: "ring".into() }])
+        .await
+        .expect("set");
+    ports.statuses.publish("readers/1", "ready".into()).await.expect("publish");
+    ports.queue.publish(vec![message("a")]).await.expect("publish");
+    broker.make_pool("_results").await.expect("a pool");
+    for key in ["plans/1", "documents/contracts/1", "feedback/letters/kind/1"] {
+        ports.records.create(key, "record".into()).await.expect("create");
+    }
+}
+
+async fn all_of_a_prefix_is_removed_and_nothing_of_those_that_begin_like_it(version: Version) {
+    let Some(server) = crate::nats::shared(version) else { return };
+    let all = async || {
+        let mut all = streams(server, "gone").await;
+        all.extend(streams(server, "KV_gone").await);
+        all
+    };
+    let mut others = Vec::new();
+    for prefix in ["gone-b", "gone-tasks", "gone-records", "gone-records-contracts", "gone-records-letters-records"] {
+        let other = open(settings(server, prefix)).await;
+        fill(&other).await;
+        others.push(other);
+    }
+    let theirs = all().await;
+    let ours = open(settings(server, "gone")).await;
+    fill(&ours).await;
+    assert_eq!(all().await.difference(&theirs).count(), 8, "payloads, timers, status, two pools, three buckets");
+    ours.remove_all().await.expect("remove");
+    assert_eq!(all().await, theirs);
+    for other in &others {
+        assert_eq!(other.ports.records.scan("documents/", None, 10).await.expect("scan").len(), 1);
+        assert!(other.ports.records.get("plans/1").await.expect("get").is_some());
+        assert_eq!(other.ports.queue.depth("readers").await.expect("depth").total(), 1);
+    }
+
+    let anew = open(settings(server, "gone")).await;
+    assert_eq!(anew.ports.payloads.list(None, 10).await.expect("list"), Vec::<String>::new());
+    assert_eq!(anew.ports.records.scan("documents/", None, 10).await.expect("scan").len(), 0);
+    assert_eq!(anew.ports.records.get("plans/1").await.expect("get"), None);
+    anew.remove_all().await.expect("what was hardly used");
+    assert_eq!(all().await, theirs);
 }

@@ -136,6 +136,30 @@ impl JetStreamRecords {
         self.bucket(&self.bucket_name(scope)).ensure().await
     }
 
+    /// Removes all buckets that are among these streams, the common one last.
+    pub(super) async fn remove_all(&self, streams: &[String]) -> Result<(), Failure> {
+        let (begin, start) = (stream_of(&format!("{}-", self.name)), stream_of("").len());
+        for stream in streams.iter().filter(|stream| stream.starts_with(&begin)) {
+            let bucket = self.bucket(&stream[start..]);
+            // Of an empty one nobody can say whose it is.
+            if self.holds(&bucket, true).await? {
+                bucket.drop_all().await?;
+            }
+        }
+        if self.holds(&self.common, false).await? {
+            return Ok(());
+        }
+        self.common.drop_all().await
+    }
+
+    /// Whether a bucket holds records of ours; else, of an installation whose name begins like ours.
+    async fn holds(&self, bucket: &Bucket, ours: bool) -> Result<bool, Failure> {
+        let mut keys = BTreeSet::new();
+        let is_wanted = |key: &str| (self.of(key).stream() == bucket.stream()) == ours;
+        bucket.keys(("", None, 1), &mut keys, is_wanted).await?;
+        Ok(!keys.is_empty())
+    }
+
     /// Removes all records of a name; removing nothing is no error.
     pub(super) async fn remove_scope(&self, scope: &str) -> Result<(), Failure> {
         self.bucket(&self.bucket_name(scope)).drop_all().await
