@@ -150,13 +150,13 @@ async fn places(ours: &Cluster, theirs: &Cluster) -> Result<Vec<Place>> {
     let component = |name: &str| format!("app.kubernetes.io/component={name}");
     let places = [
         ("our agent", ours.namespace.as_str(), pool("clerks")),
-        ("our caller", &ours.namespace, pool("callers")),
-        ("our gateway", &ours.namespace, component("gateway")),
-        ("their agent", &theirs.namespace, pool("clerks")),
-        ("their gateway", &theirs.namespace, component("gateway")),
+        ("our caller", ours.namespace.as_str(), pool("callers")),
+        ("our gateway", ours.namespace.as_str(), component("gateway")),
+        ("their agent", theirs.namespace.as_str(), pool("clerks")),
+        ("their gateway", theirs.namespace.as_str(), component("gateway")),
         ("operator", HOME, component("operator")),
         ("nats", HOME, component("nats")),
-        ("stranger", &ours.namespace, "app=stranger".to_owned()),
+        ("stranger", ours.namespace.as_str(), "app=stranger".to_owned()),
     ];
     stream::iter(places).then(|(name, namespace, labels)| place(ours, name, namespace, labels)).try_collect().await
 }
@@ -207,7 +207,7 @@ async fn all_listen(targets: &[(String, SocketAddr)]) -> Result<()> {
 type Pair = (String, String);
 
 fn expected(targets: &[(String, SocketAddr)]) -> Result<BTreeSet<Pair>> {
-    let pairs = OPEN.iter().flat_map(|(from, to)| to.iter().map(|to| ((*from).to_owned(), (*to).to_owned())));
+    let pairs = OPEN.iter().flat_map(|(from, to)| to.iter().map(move |to| ((*from).to_owned(), (*to).to_owned())));
     let pairs: BTreeSet<Pair> = pairs.collect();
     for (_, to) in &pairs {
         ensure!(targets.iter().any(|(name, _)| name == to), "{to} is not among what is tried");
