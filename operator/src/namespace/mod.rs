@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use tokio::sync::{Mutex as Turn, MutexGuard, Notify};
+use tokio::sync::{Mutex as Turn, MutexGuard as TurnGuard, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::{apply, broker, chain, context::Context};
@@ -62,7 +62,7 @@ impl Namespaces {
 
     /// The turn to make or remove a namespace's objects. An object that leaves holds it until it is gone: of two that leave,
     /// the second one sees that it is the last.
-    pub async fn turn(&self, namespace: &str) -> MutexGuard<'_, ()> {
+    pub async fn turn(&self, namespace: &str) -> TurnGuard<'_, ()> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(namespace) as usize;
         self.turns[hash % TURNS].lock().await
     }
