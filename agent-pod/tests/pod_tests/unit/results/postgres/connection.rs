@@ -31,7 +31,7 @@ fn a_password_is_not_shown_with_what_holds_it_nor_with_what_is_wrong_with_it() {
         password_file: None,
         ca_file: None,
     };
-    let pool = pool(&spec, |_| Some(PASSWORD.to_owned())).expect("it is right");
+    let pool = pool(&spec, &[], |_| Some(PASSWORD.to_owned())).expect("it is right");
     assert!(!format!("{pool:?}").contains(PASSWORD));
     for url in ["db/results", "db:port/results", "db/results?sslmode=sometimes", "db/results?nonsense=1"] {
         let problem = problem(&format!("postgres://docket:{PASSWORD}@{url}"), None);
