@@ -9,6 +9,7 @@ use std::{
 use crate::nats::{Server, Version};
 use async_nats::{Client, ConnectOptions};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use queue::{
     Alarm, Discarded, Error, Message, Ports, Priority,
     jetstream::{self, Credentials, JetStream, Keys, Role, Settings},
@@ -391,7 +392,11 @@ async fn a_task_is_settled_by_its_own_pool_alone(version: Version) {
     operator.ports.queue.publish(vec![message("writers", "1")]).await.expect("publish");
     let writer = broker.probe(ONE, WRITERS).await;
     let next = "$JS.API.CONSUMER.MSG.NEXT.docket-one-tasks-writers.normal";
-    let task = writer.client.request(next, "1".into()).await.expect("a task");
+    // A request would wait for an answer whose subject is its own inbox; a task comes under the subject it was published to.
+    let inbox = writer.client.new_inbox();
+    let mut tasks = writer.client.subscribe(inbox.clone()).await.expect("subscribe");
+    writer.client.publish_with_reply(next, inbox, "1".into()).await.expect("ask");
+    let task = tokio::time::timeout(MOMENT * 5, tasks.next()).await.expect("in time").expect("a task");
     let reply = task.reply.expect("it can be acknowledged").to_string();
     assert_eq!(reply.split('.').count(), if version.names_accounts() { 11 } else { 9 }, "{reply}");
     let others = [
