@@ -18,12 +18,16 @@ start_node() {
     start coredns "$cluster_bin/coredns" -conf "$files/Corefile"
     make_volumes
     wait_for kubelet 60 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait node/node-1 --for condition=Ready --timeout 1s
-    # Of all that it can do, the policies alone. It wants to know its node from the start.
-    start kube-router "$cluster_bin/kube-router" --kubeconfig "$pki/network-policies.kubeconfig" \
-        --hostname-override node-1 --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false \
-        --service-cluster-ip-range "$cluster_services" --health-port 20244 --v 1
     wait_for kube-proxy 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/10256'
     wait_for coredns 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8181'
+}
+
+# Makes NetworkPolicies count, also between pods of the node.
+enforce_policies() {
+    # Of all that it can do, the policies alone. It wants to know its node from the start.
+    start kube-router "$cluster_bin/kube-router" --kubeconfig "$cluster_state/pki/network-policies.kubeconfig" \
+        --hostname-override node-1 --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false \
+        --service-cluster-ip-range "$cluster_services" --health-port 20244 --v 1
     wait_for kube-router 30 iptables --list KUBE-ROUTER-FORWARD
 }
 

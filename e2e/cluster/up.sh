@@ -2,8 +2,9 @@
 # Brings up a real Kubernetes on this machine: API server with etcd, controller manager and scheduler, and a node with
 # kubelet, containerd, kube-proxy and name service, in namespaces of their own. About 10 seconds after the programs are built.
 #
-#   up.sh [--name NAME] [--control-plane-only] [--kwok NODES]
+#   up.sh [--name NAME] [--open-network] [--control-plane-only] [--kwok NODES]
 #
+# --open-network        NetworkPolicies are stored and not enforced.
 # --control-plane-only  no node: objects are stored and controllers work, but no pod runs. Needs neither root nor containerd.
 # --kwok NODES          fake nodes beside it, which say that every pod runs. For tests of controllers; implies the former.
 #
@@ -12,10 +13,11 @@
 . "$cluster_scripts/control-plane.sh"
 . "$cluster_scripts/node.sh"
 
-name=${DOCKET_CLUSTER:-docket} node=yes fake_nodes=0
+name=${DOCKET_CLUSTER:-docket} node=yes policies=yes fake_nodes=0
 while (($#)); do
     case $1 in
         --name) name=${2:?--name needs a name}; shift 2 ;;
+        --open-network) policies=; shift ;;
         --control-plane-only) node=; shift ;;
         --kwok) fake_nodes=${2:?--kwok needs a number of nodes}; node=; shift 2 ;;
         *) echo "up.sh: unknown argument \"$1\"" >&2; exit 2 ;;
@@ -67,6 +69,7 @@ fi
 start_control_plane
 if [[ -n $node ]]; then
     start_node
+    [[ -z $policies ]] || enforce_policies
     wait "$loading"
 fi
 ((fake_nodes == 0)) || start_fake_nodes "$fake_nodes"

@@ -26,8 +26,6 @@ mod kills;
 mod letters;
 #[path = "stories/metrics.rs"]
 mod metrics;
-#[path = "stories/network.rs"]
-mod network;
 #[path = "stories/pipelines.rs"]
 mod pipelines;
 #[path = "stories/pools.rs"]

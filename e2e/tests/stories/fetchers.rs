@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use e2e::{Elsewhere, Kind, condition, condition_saying, with_namespace};
 use serde_json::{Value, json};
 
-use crate::network::metadata_service;
+use crate::alone::network::metadata_service;
 
 /// A server in the internet that sends whoever asks on to the metadata service.
 const REDIRECTS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 8), 80);

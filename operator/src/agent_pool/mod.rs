@@ -190,7 +190,10 @@ async fn pass(object: &Guarded, ctx: &Context, unwritten: &Unwritten) -> Result<
     let namespace = namespace_of(pool);
     let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace);
     let leaves = pool.metadata.deletion_timestamp.is_some();
-    let _turn = if leaves { Some(ctx.namespaces.turn(&namespace).await) } else { None };
+    let turn = leaves.then(|| ctx.namespaces.try_turn(&namespace));
+    if turn.as_ref().is_some_and(Option::is_none) {
+        return Ok(Action::requeue(namespace::TURN));
+    }
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
         match event {
             finalizer::Event::Apply(pool) => bring(ctx, &pool, unwritten).await.map_err(Held::Failed),

@@ -29,6 +29,8 @@ const TOGETHER: Duration = Duration::from_millis(150);
 const RETRY: Duration = Duration::from_secs(10);
 /// The same where somebody else was quicker.
 const CHANGED: Duration = Duration::from_secs(1);
+/// After so long an object that leaves asks again for its turn.
+pub const TURN: Duration = Duration::from_millis(500);
 /// Namespaces that are looked at once.
 const AT_ONCE: usize = 8;
 /// Turns that all namespaces share: two that meet wait for each other, which is seldom and harmless.
@@ -62,9 +64,19 @@ impl Namespaces {
 
     /// The turn to make or remove a namespace's objects. An object that leaves holds it until it is gone: of two that leave,
     /// the second one sees that it is the last.
-    pub async fn turn(&self, namespace: &str) -> TurnGuard<'_, ()> {
+    async fn turn(&self, namespace: &str) -> TurnGuard<'_, ()> {
+        self.turn_of(namespace).lock().await
+    }
+
+    /// The same, if nobody has it: where many objects of a namespace leave, those of others are not to wait until all of them had
+    /// their turn.
+    pub fn try_turn(&self, namespace: &str) -> Option<TurnGuard<'_, ()>> {
+        self.turn_of(namespace).try_lock().ok()
+    }
+
+    fn turn_of(&self, namespace: &str) -> &Turn<()> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(namespace) as usize;
-        self.turns[hash % TURNS].lock().await
+        &self.turns[hash % TURNS]
     }
 
     /// Why the objects of a namespace could not be made; none where they could the last time.

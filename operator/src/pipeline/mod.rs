@@ -158,7 +158,10 @@ async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     let namespace = namespace_of(pipeline);
     let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace);
     let leaves = pipeline.metadata.deletion_timestamp.is_some();
-    let _turn = if leaves { Some(ctx.namespaces.turn(&namespace).await) } else { None };
+    let turn = leaves.then(|| ctx.namespaces.try_turn(&namespace));
+    if turn.as_ref().is_some_and(Option::is_none) {
+        return Ok(Action::requeue(namespace::TURN));
+    }
     let pass = finalizer(&api, FINALIZER, Arc::new(pipeline.clone()), |event| async {
         match event {
             finalizer::Event::Apply(pipeline) => bring(ctx, &pipeline).await,

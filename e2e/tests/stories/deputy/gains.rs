@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::hardening::{loose, name_of};
 
 /// Ports that agents may reach anywhere: of name servers and of the broker.
-const ANYWHERE: [u64; 2] = [53, 4222];
+const ANYWHERE: [u64; 3] = [53, 4222, 5353];
 /// Addresses of clusters and machines, which a policy that lets agents out leaves out.
 const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 /// The claim that its owner lets agents have.
