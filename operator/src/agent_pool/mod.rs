@@ -301,7 +301,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     Ok(status::Applied { deployment, pods, placement: validated.placement })
 }
 
-/// The autoscaler lets go: `replicas` becomes what there is, if anything, and counts from then on.
+/// The autoscaler lets go: `replicas` becomes what there is, and counts from then on.
 async fn returned(ctx: &Context, pool: &AgentPool) -> Result<u32, Error> {
     let (namespace, name) = (namespace_of(pool), names::agents(&pool.name_any()));
     let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &namespace);

@@ -5,7 +5,7 @@
 //! Apply                          the autoscaler, which writes the Deployment; spec.replicas is set aside
 //! ```
 //! A new owner begins with what there is: the autoscaler with the Deployment's number, and `replicas` with it as well, unless
-//! somebody has written it since it was set aside (an HPA that was there before the mode changed, or a person), or there is none.
+//! somebody has written it since it was set aside (an HPA that was there before the mode changed, or a person).
 
 use crds::{AgentPool, ScalingMode, ScalingStatus};
 
@@ -53,10 +53,10 @@ pub fn status_after_failure(pool: &AgentPool) -> Option<ScalingStatus> {
     }
 }
 
-/// What `replicas` becomes when the autoscaler lets go of a Deployment with so many agents. None of them means that there was no work,
-/// not that nobody wants any: an HPA does nothing for a pool of none, and a person wrote how many there are to be.
+/// What `replicas` becomes when the autoscaler lets go of a Deployment with so many agents: that number, 0 too. To KEDA a pool that
+/// sleeps is handed over asleep.
 pub fn handed_back(there: Option<i32>, written: u32) -> u32 {
-    there.and_then(|there| u32::try_from(there).ok()).filter(|&there| there > 0).unwrap_or(written)
+    there.and_then(|there| u32::try_from(there).ok()).unwrap_or(written)
 }
 
 fn set_aside(pool: &AgentPool) -> Option<i32> {

@@ -302,9 +302,9 @@ fn a_number_that_was_set_aside_is_handed_back_after_passes_that_fail() {
 }
 
 #[test]
-fn what_is_handed_back_is_what_there_is_unless_there_is_none() {
+fn what_is_handed_back_is_what_there_is() {
     assert_eq!(ownership::handed_back(Some(7), 3), 7);
-    assert_eq!(ownership::handed_back(Some(0), 3), 3, "a pool that sleeps is not switched off");
+    assert_eq!(ownership::handed_back(Some(0), 3), 0, "a pool that sleeps");
     assert_eq!(ownership::handed_back(None, 3), 3, "there is no Deployment");
 }
 
