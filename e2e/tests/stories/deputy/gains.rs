@@ -11,6 +11,8 @@ use crate::hardening::{loose, name_of};
 const ANYWHERE: [u64; 3] = [53, 4222, 5353];
 /// Addresses of clusters and machines, which a policy that lets agents out leaves out.
 const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+/// The addresses of the internet with IPv6: those of clusters, machines and metadata services are others.
+const OUTSIDE_V6: &str = "2000::/3";
 /// The claim that its owner lets agents have.
 const ALLOWED_CLAIM: &str = "shared";
 /// What a pod has by nobody's wish but ours, and what it never has.
@@ -183,7 +185,9 @@ fn of_policy(policy: &DynamicObject) -> Vec<String> {
         } else {
             items(&rule["to"]).all(|to| {
                 let left_out = items(&to["ipBlock"]["except"]).filter_map(Value::as_str).collect::<Vec<_>>();
-                to["ipBlock"]["cidr"] == "0.0.0.0/0" && INSIDE.iter().all(|inside| left_out.contains(inside))
+                let is_outside =
+                    to["ipBlock"]["cidr"] == "0.0.0.0/0" && INSIDE.iter().all(|inside| left_out.contains(inside));
+                is_outside || to["ipBlock"]["cidr"] == OUTSIDE_V6
             })
         };
         if !is_harmless {
