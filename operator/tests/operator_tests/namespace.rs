@@ -8,7 +8,7 @@ use k8s_openapi::ByteString;
 use operator::{
     apply::Child,
     config::{Config, Credentials},
-    namespace::{Gathered, build, serves},
+    namespace::{Gathered, Namespaces, build, serves},
 };
 use queue::jetstream::Keys;
 use serde_json::{Value, json};
@@ -390,4 +390,13 @@ fn pod_monitors_have_the_labels_that_prometheus_selects_them_by() {
         assert_eq!(labels["app.kubernetes.io/managed-by"], "docket-operator");
     }
     assert!(objects(&Gathered { pod_monitors: false, ..one() }, &with).iter().all(|made| made["kind"] != "PodMonitor"));
+}
+
+#[test]
+fn of_two_objects_of_a_namespace_that_leave_one_has_the_turn_and_the_other_is_told_at_once() {
+    let namespaces = Namespaces::default();
+    let first = namespaces.try_turn("a").expect("nobody has it");
+    assert!(namespaces.try_turn("a").is_none());
+    drop(first);
+    assert!(namespaces.try_turn("a").is_some());
 }

@@ -6,240 +6,28 @@
 //! Guarantees: nothing is written by one who no longer leads; no object is changed or removed that is not as it was when it was
 //! looked at, so what a leader of before has sent does not undo what its successor did.
 
-use std::{future::ready, time::Duration};
+mod child;
+mod error;
+
+use std::future::ready;
 
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, Resource,
+    Api, Resource,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
-    core::ApiResource,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub use child::Child;
+pub use error::{DEADLINE, Error, Refusal, within};
+
 use crate::{
     context::Context,
     difference::{difference, holds},
-    names::{ALLOWED, ALLOWED_LABEL, APPLIED_ANNOTATION, FIELD_MANAGER, STATUS_MANAGER, digest},
+    names::{FIELD_MANAGER, STATUS_MANAGER},
 };
-
-/// Longest wait for one answer of the API server.
-pub const DEADLINE: Duration = Duration::from_secs(10);
-
-/// What could not be written. Retried.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Another process leads now: it writes. Nobody has to do anything.
-    #[error("this process does not lead any more")]
-    NotLeading,
-    /// Somebody else was quicker, who may have acted on newer knowledge: everything is to be read again. Nobody has to do anything.
-    #[error("{object} was changed by somebody else meanwhile")]
-    Overtaken {
-        /// What was to be written.
-        object: String,
-    },
-    /// The API server did not answer in time; its operator can fix it.
-    #[error("the API server did not answer within {} s when asked to {action} {object}", DEADLINE.as_secs())]
-    Deadline {
-        /// What was tried.
-        action: &'static str,
-        /// With what.
-        object: String,
-    },
-    /// An object is there that somebody else made. It stays as it is: whoever writes a pool chooses how its objects are called,
-    /// and need not have a right to those of others. Their owner, or the pool's author, can fix it.
-    #[error(
-        "{object} is there and was not made by Docket: give the pool another name, or let Docket have it with \
-         `kubectl label --namespace {namespace} {kind} {name} {ALLOWED_LABEL}={ALLOWED}`"
-    )]
-    NotOurs {
-        /// What it is.
-        object: String,
-        /// Its kind, in small letters.
-        kind: String,
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// The API server refused. The message says whether the cluster's administrator or the object's author can fix it.
-    #[error("failed to {action} {object}")]
-    Refused {
-        /// What was tried.
-        action: &'static str,
-        /// With what.
-        object: String,
-        /// Why not.
-        #[source]
-        source: Box<Refusal>,
-    },
-}
-
-/// What the API server, or the way to it, said.
-#[derive(Debug)]
-pub struct Refusal(kube::Error);
-
-impl Refusal {
-    /// The code of the API server's answer, if it answered.
-    pub fn code(&self) -> Option<u16> {
-        match &self.0 {
-            kube::Error::Api(status) => Some(status.code),
-            _ => None,
-        }
-    }
-}
-
-impl Error {
-    /// Whether the object's namespace is going: nothing can be made in it, and nothing has to be.
-    pub fn is_of_a_leaving_namespace(&self) -> bool {
-        let Self::Refused { source, .. } = self else { return false };
-        let kube::Error::Api(status) = &source.0 else { return false };
-        let causes = status.details.iter().flat_map(|details| &details.causes);
-        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    // The answer's own words; kube adds the whole answer, and its reason twice.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
-            kube::Error::Api(status) => f.write_str(&status.message),
-            error => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.0 {
-            kube::Error::Api(_) => None,
-            error => error.source(),
-        }
-    }
-}
-
-/// An object that is to be as it says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Child {
-    resource: ApiResource,
-    namespace: String,
-    name: String,
-    object: Value,
-    left: Option<Left>,
-    where_known: bool,
-}
-
-/// A field that somebody else owns.
-#[derive(Clone, Debug, PartialEq)]
-struct Left {
-    pointer: &'static str,
-    at_first: Value,
-}
-
-impl Child {
-    /// A child made of a typed object, which has a name and a namespace.
-    pub fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> Self {
-        let resource = ApiResource::erase::<K>(&());
-        let mut value = serde_json::to_value(object).expect("API types are plain data");
-        value["apiVersion"] = json!(resource.api_version);
-        value["kind"] = json!(resource.kind);
-        Self::new(resource, value)
-    }
-
-    /// A child of a kind that has no type here.
-    pub fn new(resource: ApiResource, object: Value) -> Self {
-        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let (name, namespace) = (text("name"), text("namespace"));
-        Self { resource, namespace, name, object, left: None, where_known: false }
-    }
-
-    /// Of a kind that the cluster may not have any more: where it has not, nothing is made.
-    pub fn where_known(mut self) -> Self {
-        self.where_known = true;
-        self
-    }
-
-    /// Leaves a field, named by a JSON pointer to a field of an object that is there, to somebody else: it is no difference, an
-    /// apply names it as it is, and only a new object begins with `at_first`. Without being named it would fall to the API
-    /// server's default.
-    pub fn leaving(mut self, pointer: &'static str, at_first: Value) -> Self {
-        self.left = Some(Left { pointer, at_first });
-        self
-    }
-
-    /// Its kind and name, for messages.
-    pub fn shown(&self) -> String {
-        format!("{} {}/{}", self.resource.kind, self.namespace, self.name)
-    }
-
-    /// Whether an object of its name is somebody else's. What a namespace has for all belongs to no single object, and has
-    /// names that nobody chooses.
-    pub fn is_taken(&self, live: &Value) -> bool {
-        let metadata = &live["metadata"];
-        let managers = metadata["managedFields"].as_array();
-        let is_made = managers.into_iter().flatten().any(|fields| fields["manager"] == FIELD_MANAGER)
-            // A backup that was played back keeps no managers.
-            || metadata["annotations"][APPLIED_ANNOTATION].is_string();
-        self.object["metadata"]["ownerReferences"].is_array()
-            && !is_made
-            && metadata["labels"][ALLOWED_LABEL] != ALLOWED
-    }
-
-    fn not_ours(&self) -> Error {
-        Error::NotOurs {
-            object: self.shown(),
-            kind: self.resource.kind.to_lowercase(),
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        }
-    }
-
-    /// What is wanted.
-    pub fn object(&self) -> &Value {
-        &self.object
-    }
-
-    fn with_digest(&self) -> Value {
-        let mut object = self.object.clone();
-        let text = object.to_string();
-        object["metadata"]["annotations"][APPLIED_ANNOTATION] = json!(digest(text.as_bytes()));
-        object
-    }
-
-    /// What is sent: under the condition that the object still is as it was looked at, and with the field that is left to others
-    /// as it is.
-    pub fn as_applied(&self, mut wanted: Value, live: Option<&Value>) -> Value {
-        if let Some(live) = live {
-            for field in ["uid", "resourceVersion"] {
-                wanted["metadata"][field] = live["metadata"][field].clone();
-            }
-        }
-        let Some(left) = &self.left else { return wanted };
-        let value = live.map_or(Some(&left.at_first), |live| live.pointer(left.pointer));
-        let (parent, field) = left.pointer.rsplit_once('/').expect("a pointer to a field");
-        if let (Some(value), Some(parent)) = (value, wanted.pointer_mut(parent)) {
-            parent[field] = value.clone();
-        }
-        wanted
-    }
-
-    /// What others, who write a status and the field that is left to them, do not change of an object.
-    fn ours_of(&self, live: Option<Value>) -> Option<Value> {
-        let mut live = live?;
-        let left = self.left.as_ref().and_then(|left| live.pointer_mut(left.pointer));
-        if let Some(left) = left {
-            *left = Value::Null;
-        }
-        live["metadata"] = json!({"uid": live["metadata"]["uid"]});
-        live["status"] = Value::Null;
-        Some(live)
-    }
-
-    fn api(&self, client: &Client) -> Api<DynamicObject> {
-        Api::namespaced_with(client.clone(), &self.namespace, &self.resource)
-    }
-}
 
 /// Says whether what a child is made from is still what it was when that was read.
 pub type IsCurrent<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<bool, Error>> + Sync);
@@ -335,7 +123,7 @@ pub async fn once(ctx: &Context, child: &Child) -> Result<(), Error> {
         return Ok(());
     }
     ctx.may_write()?;
-    let object: DynamicObject = serde_json::from_value(child.object.clone()).expect("an object is plain data");
+    let object: DynamicObject = serde_json::from_value(child.object().clone()).expect("an object is plain data");
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match within("create", child.shown(), api.create(&params, &object)).await {
         // Somebody was quicker: an earlier try of ours, or a person.
@@ -354,7 +142,7 @@ pub fn is_owned_by(live: &Value, uid: Option<&str>) -> bool {
 pub async fn absent(ctx: &Context, child: &Child, is_ours: impl Fn(&Value) -> bool) -> Result<(), Error> {
     let api = child.api(&ctx.client);
     let live = match within("get", child.shown(), api.get_opt(&child.name)).await {
-        // A kind that the cluster does not have has no objects; kube takes only an answer in JSON for "not there".
+        // A kind that the cluster does not have has no objects.
         Err(Error::Refused { source, .. }) if source.code() == Some(404) => None,
         found => found?,
     };
@@ -488,21 +276,4 @@ pub fn status_patch(meta: &ObjectMeta, read: Read, before: &Value, after: &Value
         patch["metadata"]["resourceVersion"] = json!(meta.resource_version);
     }
     patch
-}
-
-/// An answer of the API server, within the deadline.
-pub async fn within<T>(
-    action: &'static str,
-    object: String,
-    asked: impl Future<Output = kube::Result<T>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(DEADLINE, asked).await {
-        Err(_) => Err(Error::Deadline { action, object }),
-        Ok(Err(source)) => Err(refused(action, object, source)),
-        Ok(Ok(answer)) => Ok(answer),
-    }
-}
-
-fn refused(action: &'static str, object: String, source: kube::Error) -> Error {
-    Error::Refused { action, object, source: Box::new(Refusal(source)) }
 }
