@@ -12,6 +12,9 @@ selection=("$@")
 reports=.reports/e2e
 # Processes that tell stories on clusters of their own, while there are some, by what follows the name of the cluster.
 declare -A beside=() said=()
+# Stories add to it why they failed.
+E2E_FAILURES=$(mktemp)
+export E2E_FAILURES
 step() { printf '\n== %s\n' "$*"; }
 
 finish() {
@@ -21,7 +24,12 @@ finish() {
         mkdir -p "$reports"
         cp "${XDG_STATE_HOME:-$HOME/.local/state}/docket/clusters/$name/logs/"*.log "$reports/" 2>/dev/null || true
         echo "the logs of the cluster are in $reports"
+        if [[ -s $E2E_FAILURES ]]; then
+            step "why stories failed"
+            cat "$E2E_FAILURES"
+        fi
     fi
+    rm -f "$E2E_FAILURES"
     for suffix in "${!beside[@]}"; do
         kill "${beside[$suffix]}" 2>/dev/null && e2e/cluster/down.sh --name "$name-$suffix"
     done

@@ -1,6 +1,8 @@
 //! A namespace for one story, and what the story does in it.
 
 use std::{
+    fs::OpenOptions,
+    io::Write as _,
     panic::AssertUnwindSafe,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
@@ -33,6 +35,8 @@ const STORY: Duration = Duration::from_secs(1_200);
 const GATEWAY_PORT: u16 = 8080;
 /// Secret with the bearer token for the gateway of a namespace, under the key `token`.
 const TOKENS: &str = "docket-gateway-tokens";
+/// Variable with the path of a file to which the reasons of failed stories are added.
+const FAILURES: &str = "E2E_FAILURES";
 /// Who stories write as.
 const MANAGER: &str = "e2e";
 
@@ -64,7 +68,8 @@ async fn tell(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
         Ok(Err(panic)) => Err(anyhow!("{}", words(panic.as_ref()))),
         Err(_) => Err(anyhow!("the story took longer than {STORY:?}")),
     };
-    if outcome.is_err() {
+    if let Err(error) = &outcome {
+        report(&name, error);
         dump(&cluster.client, &cluster.namespace).await;
     }
     if std::env::var_os("E2E_KEEP").is_some() {
@@ -72,10 +77,20 @@ async fn tell(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
         return outcome;
     }
     let deleted = cluster.delete_namespace().await;
-    if deleted.is_err() && outcome.is_ok() {
+    if let (Err(error), Ok(())) = (&deleted, &outcome) {
+        report(&name, error);
         dump(&cluster.client, &cluster.namespace).await;
     }
     outcome.and(deleted)
+}
+
+/// Keeps why a story failed for the end of the run, where it is not lost among all that is dumped.
+fn report(story: &str, error: &anyhow::Error) {
+    let Some(path) = std::env::var_os(FAILURES) else { return };
+    let written = OpenOptions::new().append(true).create(true).open(&path);
+    if let Err(error) = written.and_then(|mut file| writeln!(file, "{story}: {error:#}")) {
+        eprintln!("{}: {error}", path.display());
+    }
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {

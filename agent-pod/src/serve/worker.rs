@@ -92,7 +92,10 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
     let grace = config.process.grace;
     let stopping = stop.clone();
     parts.spawn(async move {
-        let store = jetstream::open(config.nats).await.map_err(Error::system("open the broker's ports"))?;
+        let store = tokio::select! {
+            store = jetstream::open(config.nats) => store.map_err(Error::system("open the broker's ports"))?,
+            () = stopping.cordoned() => return Ok(()),
+        };
         let statuses = Arc::clone(&store.ports.statuses);
         let working = async {
             let begun = Instant::now();

@@ -4,10 +4,15 @@
 //! They come from the broker and from what agents say of themselves, and change all the time; so they are not part of a pass.
 //! While the broker does not answer, the last numbers stand.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use crds::{AgentPool, AgentPoolStatus, LoadedModel};
 use flow::PodStatus;
+use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
 use queue::Depth;
@@ -19,11 +24,14 @@ use crate::{apply, chain, context::Context, watching::namespace_of};
 /// Numbers change at most so often.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// Namespaces that are asked about at the same time: one whose answers do not come holds up no other.
+pub const AT_ONCE: usize = 16;
+
 /// Keeps the numbers of all pools until it is stopped.
 pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut spending = Spending::default();
+    let spending = Mutex::new(Spending::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -35,10 +43,9 @@ pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, s
                 namespaces.entry(namespace_of(pool)).or_default().push(guarded);
             }
         }
-        for (namespace, pools) in namespaces {
-            of_namespace(&ctx, &namespace, &pools, &mut spending).await;
-        }
-        spending.forget_others();
+        let look = async |(namespace, pools): (String, Vec<_>)| of_namespace(&ctx, &namespace, &pools, &spending).await;
+        stream::iter(namespaces).for_each_concurrent(AT_ONCE, look).await;
+        spending.lock().unwrap_or_else(PoisonError::into_inner).forget_others();
     }
 }
 
@@ -46,7 +53,7 @@ async fn of_namespace(
     ctx: &Context,
     namespace: &str,
     pools: &[Arc<DeserializeGuard<AgentPool>>],
-    spending: &mut Spending,
+    spending: &Mutex<Spending>,
 ) {
     let mut agents = ctx.brokers.agents(namespace).await;
     for pool in pools.iter().filter_map(|pool| pool.0.as_ref().ok()) {
@@ -60,7 +67,9 @@ async fn of_namespace(
             match ctx.brokers.depth(namespace, &name).await {
                 Ok(depth) => {
                     let agents: Vec<&PodStatus> = said.iter().filter(|agent| agent.pool == name).collect();
+                    let mut spending = spending.lock().unwrap_or_else(PoisonError::into_inner);
                     let spent = spending.of(namespace, &name, &agents, now());
+                    drop(spending);
                     let spent = spent.filter(|_| !pool.spec.models.is_empty());
                     after = with_counts(before, &depth, &agents, spent);
                 }

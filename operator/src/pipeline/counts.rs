@@ -5,10 +5,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crds::{Pipeline, PipelineStatus};
 use flow::{GatewayStatus, PipelineTally};
+use futures::{StreamExt as _, stream};
 use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::reflector::Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::{agent_pool::counts::shown, apply, chain, context::Context, watching::namespace_of};
+use crate::{
+    agent_pool::counts::{AT_ONCE, shown},
+    apply, chain,
+    context::Context,
+    watching::namespace_of,
+};
 
 /// Numbers change at most so often.
 const EVERY: Duration = Duration::from_secs(5);
@@ -28,24 +34,25 @@ pub async fn run(ctx: Arc<Context>, pipelines: Store<DeserializeGuard<Pipeline>>
                 namespaces.entry(namespace_of(pipeline)).or_default().push(guarded);
             }
         }
-        for (namespace, pipelines) in namespaces {
-            for pipeline in pipelines.iter().filter(|pipeline| pipeline.meta().deletion_timestamp.is_none()) {
-                if let Err(error) = ctx.brokers.keep_pipeline(&namespace, &pipeline.name_any()).await {
-                    tracing::debug!(%namespace, error = %chain(&error), "a pipeline has no place at the broker");
-                    break;
-                }
-            }
-            match ctx.brokers.gateways(&namespace).await {
-                Ok(gateways) => of_namespace(&ctx, &pipelines, &gateways).await,
-                Err(error) => {
-                    tracing::debug!(%namespace, error = %chain(&error), "the numbers of pipelines are not known");
-                }
-            }
-        }
+        let look = async |(namespace, pipelines): (String, Vec<_>)| of_namespace(&ctx, &namespace, &pipelines).await;
+        stream::iter(namespaces).for_each_concurrent(AT_ONCE, look).await;
     }
 }
 
-async fn of_namespace(ctx: &Context, pipelines: &[Arc<DeserializeGuard<Pipeline>>], gateways: &[GatewayStatus]) {
+async fn of_namespace(ctx: &Context, namespace: &str, pipelines: &[Arc<DeserializeGuard<Pipeline>>]) {
+    for pipeline in pipelines.iter().filter(|pipeline| pipeline.meta().deletion_timestamp.is_none()) {
+        if let Err(error) = ctx.brokers.keep_pipeline(namespace, &pipeline.name_any()).await {
+            tracing::debug!(%namespace, error = %chain(&error), "a pipeline has no place at the broker");
+            break;
+        }
+    }
+    let gateways = match ctx.brokers.gateways(namespace).await {
+        Ok(gateways) => gateways,
+        Err(error) => {
+            tracing::debug!(%namespace, error = %chain(&error), "the numbers of pipelines are not known");
+            return;
+        }
+    };
     for pipeline in pipelines.iter().filter_map(|pipeline| pipeline.0.as_ref().ok()) {
         let Some(before) = pipeline.status.as_ref().filter(|_| pipeline.metadata.deletion_timestamp.is_none()) else {
             continue;

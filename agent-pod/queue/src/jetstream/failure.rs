@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    RequestError, RequestErrorKind,
+    ConnectError, ConnectErrorKind, RequestError, RequestErrorKind,
     jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind},
 };
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub(super) enum Failure {
     Setting { setting: &'static str, problem: String },
     /// No server accepted us.
     #[error("failed to connect to \"{servers}\"")]
-    Connect { servers: String, source: Source },
+    Connect { servers: String, source: Box<ConnectError> },
     /// The credentials file cannot be read.
     #[error("failed to read the credentials file \"{path}\"")]
     Credentials { path: String, source: std::io::Error },
@@ -95,6 +95,23 @@ impl Failure {
     /// It is open whether the broker did what was asked.
     pub(super) fn is_unclear(&self) -> bool {
         matches!(self, Self::Silent(_) | Self::Request(_) | Self::Answer(_))
+    }
+
+    /// Logs it, with its causes.
+    pub(super) fn tell(&self, message: &'static str) {
+        let error: &(dyn std::error::Error + 'static) = self;
+        tracing::warn!(error, "{message}");
+    }
+
+    /// The same call may well succeed a moment later: the network or the server is not ready yet.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => {
+                matches!(source.kind(), ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut)
+            }
+            Self::Silent(_) | Self::Nobody { .. } | Self::Request(_) => true,
+            _ => false,
+        }
     }
 
     pub(super) fn request(error: RequestError, subject: &str, waited: Duration) -> Self {

@@ -45,7 +45,10 @@ mod timers;
 mod watch;
 mod woken;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use access::Role;
 pub use accounts::push;
@@ -62,6 +65,9 @@ use self::{
 };
 use crate::{Depth, Payloads, Ports, Records, Result, payloads::GuardedPayloads};
 
+/// Pause between two tries to open.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Payloads in the broker itself.
 const IN_BROKER: &str = "nats:";
 
@@ -76,7 +82,7 @@ pub struct JetStream {
 
 /// Connects, and makes or checks the streams of records, timers and payloads. Pools' streams are made on first use.
 ///
-/// Fails with [`crate::Error::Store`] where no server answers, the settings make no sense, or what exists is weaker than
+/// Fails with [`crate::Error::Store`] where no server answers within [`Settings::patience`], the settings make no sense, or what exists is weaker than
 /// they ask.
 ///
 /// Boxed, so that its code is generated here and not again wherever it is awaited.
@@ -86,25 +92,34 @@ pub fn open(settings: Settings) -> BoxFuture<'static, Result<JetStream>> {
             IN_BROKER => None,
             url => Some(crate::payloads::open(url)?),
         };
-        open_ports(settings, payloads).await.map_err(|failure| failure.during("open the broker's ports"))
+        let began = Instant::now();
+        loop {
+            match open_ports(&settings, payloads.clone()).await {
+                Err(failure) if failure.is_passing() && began.elapsed() < settings.patience => {
+                    failure.tell("the broker cannot be used yet; it is tried again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                opened => return opened.map_err(|failure| failure.during("open the broker's ports")),
+            }
+        }
     }
     .boxed()
 }
 
 async fn open_ports(
-    settings: Settings,
+    settings: &Settings,
     payloads: Option<Arc<dyn Payloads>>,
 ) -> std::result::Result<JetStream, Failure> {
     settings.check()?;
-    let broker = Arc::new(Broker::connect(&settings).await?);
+    let broker = Arc::new(Broker::connect(settings).await?);
     let payloads = match payloads {
         Some(payloads) => payloads,
         None => Arc::new(JetStreamPayloads::open(Arc::clone(&broker)).await?),
     };
-    let own_records = Arc::new(JetStreamRecords::open(Arc::clone(&broker), &settings).await?);
+    let own_records = Arc::new(JetStreamRecords::open(Arc::clone(&broker), settings).await?);
     let records: Arc<dyn Records> = Arc::<JetStreamRecords>::clone(&own_records);
     let (redelivery, status_ttl) = (settings.redelivery, settings.status_ttl);
-    let queue = Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings));
+    let queue = Arc::new(JetStreamQueue::new(Arc::clone(&broker), settings.clone()));
     let ports = Ports {
         timers: Arc::new(JetStreamTimers::open(Arc::clone(&broker), redelivery).await?),
         events: Arc::new(JetStreamEvents::new(Arc::clone(&broker))),

@@ -51,6 +51,9 @@ pub struct Settings {
     pub ca: Option<PathBuf>,
     /// Longest wait for one answer of the broker.
     pub timeout: Duration,
+    /// How long opening is tried again while no server can be reached, or one that starts does not answer yet; zero: once. A
+    /// pod may run before the network lets it through. What a server refuses is not tried again.
+    pub patience: Duration,
 }
 
 /// How a process names itself to the broker.
@@ -92,6 +95,7 @@ impl Settings {
             makes_streams: true,
             ca: None,
             timeout: Duration::from_secs(10),
+            patience: Duration::ZERO,
         }
     }
 

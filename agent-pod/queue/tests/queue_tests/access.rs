@@ -494,7 +494,10 @@ async fn accounts_outlive_the_server_and_strangers_are_not_let_in(version: Versi
     let unknown = broker.keys.account("docket-three").user(&Role::Operator).creds;
     let by_unknown = Settings { credentials: Some(Credentials::Creds(unknown)), ..without.clone() };
     for settings in [without, by_theirs, by_password, by_unknown] {
-        assert!(matches!(jetstream::open(settings).await, Err(Error::Store { .. })));
+        // Who is not let in is told so at once, however patient he is.
+        let opening = jetstream::open(Settings { patience: Duration::from_secs(3_600), ..settings });
+        let opened = tokio::time::timeout(MOMENT * 10, opening).await.expect("an answer");
+        assert!(matches!(opened, Err(Error::Store { .. })));
     }
     let pushed = jetstream::push(&broker.plain(), &strangers, &strangers.account("docket-four")).await;
     assert!(pushed.is_err(), "the servers do not trust these keys");

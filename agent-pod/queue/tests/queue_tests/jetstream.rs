@@ -93,6 +93,7 @@ on_each_version! {
     what_was_under_way_when_the_server_died_does_not_wait_for_an_answer
     a_waiting_pull_outlives_the_server
     a_server_that_is_gone_is_an_error_and_not_an_empty_answer
+    whoever_is_there_before_the_server_waits_for_it
     processes_share_what_they_publish_and_work_each_message_once
     a_blocked_pull_takes_no_more_than_it_may
     a_large_payload_is_stored_in_pieces_and_clears_away_after_itself
@@ -199,6 +200,21 @@ async fn a_waiting_pull_outlives_the_server(version: Version) {
     until_it_works(|| ports.queue.publish(vec![message("b")])).await;
     let deliveries = tokio::time::timeout(PATIENCE, pull).await.expect("in time").expect("the pull ends well");
     assert_eq!(deliveries[0].message, message("b"));
+}
+
+async fn whoever_is_there_before_the_server_waits_for_it(version: Version) {
+    let Some(mut broker) = Broker::start(version) else { return };
+    broker.kill();
+    let settings = broker.settings();
+    let at_once = jetstream::open(settings.clone()).await.err().expect("nobody listens");
+    assert!(chain(&at_once).contains("failed to connect"), "{}", chain(&at_once));
+    let opening = tokio::spawn(open(Settings { patience: PATIENCE, ..settings }));
+    // Some tries are refused.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!opening.is_finished());
+    broker.start_again();
+    let ports = opening.await.expect("no panic");
+    ports.queue.publish(vec![message("a")]).await.expect("publish");
 }
 
 async fn a_server_that_is_gone_is_an_error_and_not_an_empty_answer(version: Version) {

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crds::file::Located;
@@ -20,6 +21,10 @@ use crate::{
     runtime::cache::RedisSettings,
     serve::{listen::Tls, metrics_token},
 };
+
+/// How long a process that starts asks again for a broker that cannot be reached. The network of a new pod may let it through
+/// some seconds after it runs, and a broker that is itself started anew is back within as long.
+const BROKER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where clients are not known, nobody but who is on this machine may ask.
 pub(super) fn check_reach<T>(
@@ -131,6 +136,7 @@ pub(super) fn plain_nats(
     (process, arguments): (&ProcessConfig, &ServeArguments),
 ) -> Settings {
     let mut settings = Settings::new(servers);
+    settings.patience = BROKER_PATIENCE;
     settings.name.clone_from(&process.name);
     settings.scoped = flow::keys::OF_ONE_PIPELINE.to_vec();
     if let Some(payloads) = arguments.payloads.clone().or_else(|| written.payloads.clone()) {

@@ -85,7 +85,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     let started = Instant::now();
     let config = GatewayConfig::read(&arguments.serve, arguments.http.as_deref(), arguments.grpc.as_deref())?;
     super::arm(&arguments.serve)?;
-    let signals = Signals::listen().map_err(Error::system("listen for signals"))?;
+    let mut signals = Signals::listen().map_err(Error::system("listen for signals"))?;
     let tls = config.tls.clone().map(Tls::open).transpose();
     let tls = tls.map_err(|error| Error::usage(format!("tls: {}", chain(&error))))?.map(Arc::new);
     let (stop, health_stop) = (Stop::default(), Stop::default());
@@ -99,7 +99,10 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         }
     });
     health::spawn(&health, &config.process, &health_stop).await?;
-    let store = open(&config).await?;
+    let store = tokio::select! {
+        store = open(&config) => store?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
     let drivers = Drivers::of_store(store.ports().clone(), Arc::clone(&metrics));
     let mut plans = BTreeMap::new();
     for (name, plan) in &config.plans {

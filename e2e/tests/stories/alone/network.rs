@@ -169,6 +169,9 @@ async fn place(cluster: &Cluster, name: &'static str, namespace: &str, labels: S
     let pod = pods.next().with_context(|| format!("{name} does not run ({namespace}, {labels})"))?;
     let address = pod.data["status"]["podIP"].as_str().context("a running pod without an address")?;
     let address = address.parse().with_context(|| format!("read the address of {name}"))?;
+    // Policies let a new pod through some time after it runs: it waits for that, and does not end over it.
+    let restarts = &pod.data["status"]["containerStatuses"][0]["restartCount"];
+    ensure!(restarts == 0, "{name} was started {restarts} times again");
     let process = processes_of(&pod)?.into_iter().next().context("a running pod without a process")?;
     Ok(Place { name, process, address })
 }
