@@ -105,6 +105,29 @@ fn every_document_ends_once_as_in_one_process_although_a_worker_is_killed() {
 }
 
 #[test]
+fn processes_that_are_there_before_the_broker_wait_for_it_or_for_a_signal() {
+    let Some(mut nats) = Nats::start() else { return };
+    nats.kill();
+    let place = Place::new();
+    place.write("pipeline.yaml", pipeline());
+    place.write("gateway.yaml", format!("http: 127.0.0.1:0\nhealth: 127.0.0.1:0\n{}", common(&nats, "")));
+    let gateway = || Process::start(&place, &["gateway", "--config", "gateway.yaml", "--log", "warn"]);
+    let agent = |name: &str| worker(&place, name, &format!("pool: readers\n{}", common(&nats, "")));
+    let mut stopped = [agent("stopped"), gateway()];
+    let (mut works, mut serves) = (agent("works"), gateway());
+    for process in stopped.iter().chain([&works, &serves]) {
+        wait_for("a broker that is missed", || process.said().contains("cannot be used yet").then_some(()));
+    }
+    for process in &mut stopped {
+        process.terminate();
+        assert_eq!(process.ends().code(), Some(0), "{}", process.said());
+    }
+    nats.restart();
+    works.says("worker works takes tasks");
+    serves.says("gateway ");
+}
+
+#[test]
 fn a_worker_that_is_stopped_finishes_what_it_has_and_another_goes_on() {
     let Some(cluster) = Cluster::start() else { return };
     cluster.write_documents(60);

@@ -20,8 +20,6 @@ use crate::{
 const REACTION: f64 = 2.0;
 /// Times an hour that pods may be missed: each is up once and down once.
 const RETURNS_AN_HOUR: f64 = 2.0;
-/// Cold starts that a change of direction fewer may cost: beyond, calm is dearer than what it saves.
-const DEAREST_CALM: f64 = 1.0;
 /// Turns down an hour that need not be put off: each is followed by one up.
 const TURNS_DOWN_AN_HOUR: f64 = 2.0;
 /// Pods' starts and shortest stays that a document's deadline is worth, however cheap late tasks have become: a document that
@@ -180,7 +178,8 @@ impl<'a> Seen<'a> {
         let wait = self.settings.target.wait;
         let share =
             wait / (wait + self.cold_start.mean * (1.0 + history.care.min(0.0))) * (1.0 - 0.5 * history.care.max(0.0));
-        let patient = (wait - REACTION).max(0.0) * share;
+        let tuning = &self.settings.tuning;
+        let patient = (wait - REACTION).max(0.0) * (share * tuning.patience).min(1.0);
         let mut backlog = self.demand(history, Term::Backlog);
         backlog
             .due
@@ -209,12 +208,13 @@ impl<'a> Seen<'a> {
         let pause = self.cold_start.mean_at_most();
         let prices = Prices {
             cold_start: self.cold_start.mean,
-            late: history.price(self.cold_start.mean, self.settings.target.attainment),
+            late: tuning.keeping * history.price(self.cold_start.mean, self.settings),
             late_per_return: late(wait),
             pause,
             late_per_quick_return: late(wait - pause / 2.0),
             returns_an_hour: RETURNS_AN_HOUR,
-            dearest_calm: if terms.damping { DEAREST_CALM } else { 0.0 },
+            a_return: self.cold_start.mean * tuning.a_return,
+            dearest_calm: if terms.damping { tuning.dearest_calm } else { 0.0 },
         };
         history.idle.reckon(&prices, self.now);
         let (kept, until) = if terms.keeping {
@@ -265,7 +265,7 @@ impl<'a> Seen<'a> {
         let mean = self.cold_start.mean;
         let here = self.pods.ready() + self.pods.starting();
         Weights {
-            late: history.price(self.cold_start.mean, self.settings.target.attainment),
+            late: self.settings.tuning.starting * history.price(self.cold_start.mean, self.settings),
             allowed: 1.0 - self.settings.target.attainment,
             start: mean,
             hold: self.cold_start.mean_at_most(),

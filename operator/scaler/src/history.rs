@@ -48,12 +48,9 @@ const CARE_STEP: f64 = 0.02;
 const CARE_AT_FIRST: f64 = 0.5;
 /// So many late tasks may teach something at once; more come with time and with tasks that start in time.
 const LESSONS: f64 = 10.0;
-/// What a task in time may cost, in cold starts: at least, for a promise of 99 of 100, and at most.
-const LEAST_PRICE: f64 = 0.2;
+/// What a task in time may cost at most, in cold starts.
 const MOST_PRICE: f64 = 200.0;
-/// How far below 0 the care may fall where targets are shorter than a cold start, and what a late task costs there at a care of
-/// -1, as a part of what it costs at 0. Further down, a burst would find the pool too careless.
-const CREDIT: f64 = 0.3;
+/// What a late task costs at a care of -1, as a part of what it costs at 0.
 const CHEAPEST: f64 = 0.03;
 /// Tasks that a missing pod makes late, at least: that few were says that others stood in.
 const LEAST_LATE: f64 = 0.2;
@@ -178,7 +175,7 @@ impl History {
                 let quick = observation.cold_start.as_ref().is_none_or(|start| start.mean < settings.target.wait);
                 self.learn_care(
                     settings,
-                    if quick { 0.0 } else { -CREDIT },
+                    if quick { 0.0 } else { -settings.tuning.credit },
                     waits.started.saturating_sub(before.started),
                     late,
                     (now - before.at).max(0.0),
@@ -354,8 +351,7 @@ impl History {
     }
 
     fn learn_care(&mut self, settings: &Settings, least: f64, started: u64, late: u64, passed: f64) {
-        // Aimed a little above the promise: what is learned comes after the first tasks were late.
-        let allowed = 0.75 * (1.0 - settings.target.attainment);
+        let allowed = settings.tuning.aim * (1.0 - settings.target.attainment);
         let on_time = started.saturating_sub(late) as f64;
         // Those that come late together are a few lessons, not a hundred.
         self.lessons = (self.lessons + 0.05 * passed + 3.0 * allowed * on_time).min(LESSONS);
@@ -368,9 +364,10 @@ impl History {
     }
 
     /// Pod-seconds that it may cost to have a task in time rather than late: as many as keep the promised share.
-    pub(crate) fn price(&self, cold_start: f64, promise: f64) -> f64 {
+    pub(crate) fn price(&self, cold_start: f64, settings: &Settings) -> f64 {
         // The rarer late tasks are to be, the less cheap they get while all goes well.
-        let least = LEAST_PRICE * (0.01 / (1.0 - promise).max(1e-6)).powf(0.7);
+        let allowed = (1.0 - settings.target.attainment).max(1e-6);
+        let least = settings.tuning.least_price * (0.01 / allowed).powf(0.7);
         let dear = cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care.max(0.0));
         dear * CHEAPEST.powf(-self.care.min(0.0))
     }

@@ -58,6 +58,8 @@ pub(crate) struct Prices {
     pub(crate) late_per_quick_return: f64,
     /// Pod-seconds that a late task costs.
     pub(crate) late: f64,
+    /// Pod-seconds that a return costs beside its cold start.
+    pub(crate) a_return: f64,
     /// Returns an hour that are not too many changes of direction.
     pub(crate) returns_an_hour: f64,
     /// The price of a return, in cold starts, beyond which fewer changes of direction are not worth it.
@@ -154,7 +156,7 @@ impl Idle {
         }
         self.reckoned_at = now.round();
         for calm in CALM {
-            let price = prices.cold_start * calm;
+            let price = prices.a_return + prices.cold_start * calm;
             self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price) as f32).collect();
             if calm >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour {
                 break;

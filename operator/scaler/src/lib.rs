@@ -19,6 +19,7 @@ pub mod simulate;
 mod slack;
 mod thresholds;
 mod trust;
+mod tuning;
 
 pub use budget::{Claim, Grant, share};
 pub use cold_start::{ColdStart, ColdStarts};
@@ -31,3 +32,4 @@ pub use settings::{
     Invalid, LONGEST_WAIT, MOST_REPLICAS, Mode, Settings, Stabilization, Target, Terms, Thresholds, Window,
 };
 pub use slack::{Place, start_by};
+pub use tuning::Tuning;

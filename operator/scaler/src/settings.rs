@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tuning::Tuning;
+
 /// More replicas than this are a slip of the pen: no cluster that we know of runs them for one pool.
 pub const MOST_REPLICAS: u32 = 100_000;
 /// A day, in seconds: longer targets are deadlines, and belong to the pipeline.
@@ -41,6 +43,9 @@ pub struct Settings {
     /// Parts of the decision that may be turned off, to measure what each is worth.
     #[serde(default)]
     pub terms: Terms,
+    /// Constants, which the comparison varies.
+    #[serde(skip)]
+    pub tuning: Tuning,
 }
 
 /// Scaling by thresholds alone.
@@ -227,6 +232,7 @@ impl Settings {
             schedule: Vec::new(),
             mode: Mode::Apply,
             terms: Terms::default(),
+            tuning: Tuning::default(),
         }
     }
 

@@ -11,11 +11,13 @@ use scaler::{
         engine::{World, run},
         faults::Fault,
         generate::{Shape, trace},
+        outcome::Outcome,
         policy::Policy,
         rivals::Rival,
         search,
         service::Service,
         trace::{Job, Trace, parse, read, read_cold_start},
+        variations,
     },
 };
 
@@ -180,6 +182,42 @@ fn every_rival_works_a_burst_off_with_some_setting_and_the_search_begins_with_th
         let done = |settings: &Vec<f64>| run(&chain, &world, rival.policies(settings, &chain, &world), false).outcome;
         let outcomes: Vec<_> = tried.iter().map(done).collect();
         assert!(outcomes.iter().any(|outcome| outcome.pod_seconds > 0.0 && outcome.wait_p99.is_finite()), "{rival:?}");
+    }
+}
+
+#[test]
+fn constants_are_chosen_on_other_traces_than_the_one_that_is_reported() {
+    let outcome = |slo_attainment: f64, pod_seconds: f64| Outcome { slo_attainment, pod_seconds, ..Outcome::default() };
+    // The third trace is attained by none and has no say; the fourth variation is cheapest on the first trace alone.
+    let mut runs = vec![vec![outcome(0.995, 100.0), outcome(0.995, 100.0), outcome(0.5, 100.0)]; variations::ALL.len()];
+    runs[2] = vec![outcome(0.992, 90.0), outcome(0.991, 98.0), outcome(0.4, 300.0)];
+    runs[3] = vec![outcome(0.99, 50.0), outcome(0.98, 99.0), outcome(0.4, 10.0)];
+    let chosen = variations::chosen_elsewhere(&runs, &[100.0; 3], 0.99);
+    let name = |variation: usize| variations::ALL[variation].0;
+    assert_eq!(chosen.iter().map(|chosen| chosen.name).collect::<Vec<_>>(), [name(2), name(3), name(2)]);
+    assert_eq!(chosen[0].cost, 0.9);
+    assert!((chosen[0].late - 0.003).abs() < 1e-9, "{:?}", chosen[0]);
+    assert_eq!(chosen[1].cost, 0.99);
+}
+
+#[test]
+fn every_variation_of_the_constants_but_the_first_changes_what_is_decided() {
+    let shapes = [Shape::FlashCrowd, Shape::OnOff, Shape::Poisson];
+    let traces = shapes.map(|shape| Chain::single(&trace(shape, 5)));
+    // A wait shorter than a cold start and a longer one: some constants are about one of them.
+    let worlds = [world(10.0, 2), world(60.0, 2)];
+    let outcomes = |variation: &variations::Variation| -> Vec<Outcome> {
+        let of = |world: &World, chain: &Chain| {
+            let mut settings = Settings::between(0, world.max_replicas);
+            settings.target.wait = world.slo;
+            variation.1(&mut settings.tuning);
+            run(chain, world, vec![Box::new(Docket::new(settings))], false).outcome
+        };
+        worlds.iter().flat_map(|world| traces.iter().map(move |chain| of(world, chain))).collect()
+    };
+    let there = outcomes(&variations::ALL[0]);
+    for variation in &variations::ALL[1..] {
+        assert_ne!(outcomes(variation), there, "\"{}\"", variation.0);
     }
 }
 

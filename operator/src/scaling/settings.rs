@@ -1,7 +1,7 @@
 //! A pool's `scaling` as the settings that a decision is made by. Pure.
 
 use crds::{Scaling, ScalingMode, ScheduledBounds, Span};
-use scaler::{Invalid, Mode, Settings, Stabilization, Target, Terms, Thresholds, Window};
+use scaler::{Invalid, Mode, Settings, Stabilization, Target, Terms, Thresholds, Tuning, Window};
 
 const MINUTES_A_DAY: u32 = 24 * 60;
 const MINUTES_A_WEEK: u32 = 7 * MINUTES_A_DAY;
@@ -49,6 +49,7 @@ pub fn of(scaling: &Scaling) -> Result<Settings, Invalid> {
             ScalingMode::External => Mode::External,
         },
         terms: Terms::default(),
+        tuning: Tuning::default(),
     };
     let entry = |window: usize| windows.get(window).map_or(window, |(entry, _)| *entry);
     match settings.check() {

@@ -235,10 +235,15 @@ impl Nats {
         self.folder.path()
     }
 
-    /// Kills it as a power cut would and starts it again on what it left.
-    pub(crate) fn restart(&mut self) {
+    /// Kills it as a power cut would.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it has ended");
+    }
+
+    /// Kills it, unless that was done, and starts it again on what it left.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
         self.child = run_nats(&self.program, self.folder.path(), self.port).expect("the port is free again");
     }
 }

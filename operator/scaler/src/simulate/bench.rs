@@ -23,6 +23,7 @@ use super::{
     search,
     service::Service,
     trace::{self, Trace},
+    variations::{self, Elsewhere},
 };
 use crate::{ColdStart, Settings};
 
@@ -121,6 +122,8 @@ pub struct Row {
     pub ours: Vec<Entry>,
     /// Ours with a part turned off, at a promise of 0.99.
     pub without: Vec<Entry>,
+    /// Ours with the constants that are best on the other traces, at a promise of 0.99.
+    pub elsewhere: Option<Elsewhere>,
     /// (fault, misses of ours with it and without, the cheapest rival's), as shares of tasks.
     pub faults: Vec<(String, f64, f64, f64)>,
 }
@@ -260,6 +263,7 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
             rivals: Vec::new(),
             ours: Vec::new(),
             without: Vec::new(),
+            elsewhere: None,
             faults: Vec::new(),
         })
         .collect();
@@ -289,6 +293,9 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
             grid.attainments.iter().map(|&promise| ours(grid, world, chain, promise, |_| {}, "docket")).collect();
         row.without = without(grid, world, chain);
         row.faults = faults(world, chain, row);
+    }
+    for (row, elsewhere) in rows.iter_mut().zip(elsewhere(world, &chains, &clairvoyant)) {
+        row.elsewhere = Some(elsewhere);
     }
     rows
 }
@@ -347,6 +354,18 @@ fn without(grid: &Grid, world: &World, chain: &Chain) -> Vec<Entry> {
     let mut entries = vec![ours(&once, world, chain, ATTAINED, |_| {}, "all parts")];
     entries.extend(parts.iter().map(|&(name, off)| ours(&once, world, chain, ATTAINED, off, name)));
     entries
+}
+
+/// For each trace, ours with the constants that are best on the others.
+fn elsewhere(world: &World, chains: &[Chain], clairvoyant: &[f64]) -> Vec<Elsewhere> {
+    let of = |variation: &variations::Variation, chain: &Chain| {
+        let mut settings = settings(world, ATTAINED);
+        variation.1(&mut settings.tuning);
+        run(chain, world, vec![Box::new(Docket::new(settings))], false).outcome
+    };
+    let runs: Vec<Vec<Outcome>> =
+        variations::ALL.iter().map(|variation| chains.iter().map(|chain| of(variation, chain)).collect()).collect();
+    variations::chosen_elsewhere(&runs, clairvoyant, ATTAINED)
 }
 
 /// Shares of late tasks under each fault and without, ours and the cheapest attaining rival's, with cold starts three times as

@@ -21,3 +21,4 @@ pub mod rivals;
 pub mod search;
 pub mod service;
 pub mod trace;
+pub mod variations;
