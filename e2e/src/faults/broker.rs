@@ -82,6 +82,17 @@ impl Broker {
         Ok(self.streams(namespace).await?.get(&tasks(namespace, pool)).copied().unwrap_or_default())
     }
 
+    /// Whether a bucket of records, which is the stream of this name, holds the word of who leads. It is said before something is
+    /// removed, and stays.
+    pub async fn holds_leaders_word(&self, stream: &str) -> Result<bool> {
+        let Some(bucket) = stream.strip_prefix("KV_").filter(|bucket| bucket.ends_with("-records")) else {
+            return Ok(false);
+        };
+        let filter = json!({"subjects_filter": format!("$KV.{bucket}.{}", flow::keys::LEADER)});
+        let seen = self.ask(&format!("$JS.API.STREAM.INFO.{stream}"), &filter.to_string()).await?;
+        Ok(seen["state"]["subjects"].as_object().is_some_and(|subjects| !subjects.is_empty()))
+    }
+
     /// Requests to JetStream that processes made whose name holds this text, in their order.
     pub fn requests_of(&self, client: &str) -> Vec<String> {
         let said = self.audit.said();

@@ -58,7 +58,10 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     let seen = Seen::new(settings, history, observation, observation.pods.as_ref().unwrap_or(&nothing), now);
     let wanted = match &settings.queue {
         Some(queue) => {
-            Wanted { terms: thresholds::asked(queue, observation), pulling: seen.pods.ready(), again_at: None }
+            let terms = thresholds::asked(queue, observation);
+            // Those beyond what is asked for rest, so that they become empty; somebody pulls as long as somebody is there.
+            let asked = terms.iter().map(|term| term.replicas).max().unwrap_or(0);
+            Wanted { terms, pulling: asked.max(1).min(seen.pods.ready()), again_at: None }
         }
         None => seen.wanted(history, since_last),
     };
@@ -81,7 +84,9 @@ struct Seen<'a> {
     observation: &'a Observation,
     pods: &'a Pods,
     cold_start: ColdStart,
-    /// Tasks that wait, and slots in use.
+    /// Tasks that are in work by the broker's count, while nobody is there who could hold them: they wait for the end of leases.
+    abandoned: f64,
+    /// Tasks that wait, those among them, and slots in use.
     pending: f64,
     busy: f64,
     slots: f64,
@@ -93,13 +98,16 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn new(settings: &'a Settings, history: &History, observation: &'a Observation, pods: &'a Pods, now: f64) -> Self {
+        let nobody = pods.ready() + pods.starting() + pods.draining == 0;
+        let (abandoned, held) = if nobody { (observation.in_work(), 0) } else { (0, observation.in_work()) };
         Self {
             settings,
             observation,
             pods,
             cold_start: ColdStart::with_guess(observation.cold_start.as_ref()),
-            pending: observation.pending() as f64,
-            busy: observation.in_work() as f64 + observation.interactive,
+            abandoned: abandoned as f64,
+            pending: observation.pending().saturating_add(abandoned) as f64,
+            busy: held as f64 + observation.interactive,
             slots: f64::from(observation.slots_per_pod),
             service: history.service(observation) * history.lengthened(observation),
             spread: history.spread(observation),
@@ -144,15 +152,9 @@ impl<'a> Seen<'a> {
 
     fn latency_and_utilization(&self, history: &History, wanted: &mut Wanted) {
         let target = &self.settings.target;
-        let ready = self.pods.ready();
-        if let (Some(latency), Some(limit)) = (self.observation.latency_p95, target.latency_p95)
-            && latency > limit
-            && self.pending > 0.0
-            && self.pods.starting.is_empty()
-        {
-            // More pods shorten the wait, not the service, so the step is bounded: twice as many halve the wait.
-            let factor = (latency / limit).min(2.0);
-            wanted.terms.push(TermValue { term: Term::Latency, replicas: (f64::from(ready) * factor).ceil() as u32 });
+        if let Some(factor) = self.too_slow().filter(|_| self.pods.starting.is_empty()) {
+            let replicas = (f64::from(self.pods.ready()) * factor).ceil() as u32;
+            wanted.terms.push(TermValue { term: Term::Latency, replicas });
         }
         if let Some(utilization) = target.utilization {
             let offered = self.busy.max((history.rate * self.service).min(self.busy + self.pending));
@@ -168,6 +170,15 @@ impl<'a> Seen<'a> {
                 wanted.terms.push(TermValue { term: Term::Season, replicas });
             }
         }
+    }
+
+    /// By how much the wait is too long for the latency that is asked for, as a factor up to 2: twice as many pods halve it.
+    /// `None` where it is not, or where services alone take longer, which no pod makes shorter.
+    fn too_slow(&self) -> Option<f64> {
+        let (latency, limit) = (self.observation.latency_p95?, self.settings.target.latency_p95?);
+        let wait = self.observation.oldest_wait.unwrap_or(0.0);
+        let left = limit - (latency - wait).max(0.0);
+        (self.pending > 0.0 && latency > limit && left > 0.0).then(|| (wait / left).min(2.0))
     }
 
     /// The pods that work holds, those that are worth keeping idle, and those that should pull.
@@ -199,7 +210,8 @@ impl<'a> Seen<'a> {
         // What keeps coming fills so many pods anyway: to let tasks gather for fewer would only be to start them again.
         let steady = if self.pending + self.busy > 0.0 { (history.steady_load() / self.slots) as u32 } else { 0 };
         let needed = queued.max(steady);
-        wanted.pulling = if terms.packing { needed.max(1).min(ready) } else { ready };
+        let all_pull = !terms.packing || self.too_slow().is_some();
+        wanted.pulling = if all_pull { ready } else { needed.max(1).min(ready) };
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
         history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last, self.cold_start.mean);
@@ -313,6 +325,10 @@ impl<'a> Seen<'a> {
             wait,
             ..Demand::default()
         };
+        if self.abandoned > 0.0 {
+            // They were first in line before.
+            demand.due.insert(0, (0.0, self.abandoned));
+        }
         match term {
             Term::Arrivals => demand.rate = history.expected_rate(self.now),
             Term::Foreseen => {
@@ -354,7 +370,9 @@ impl<'a> Seen<'a> {
         if replicas < before && replicas < held {
             (replicas, clamp) = (held.min(before), Some(Clamp::BusyPods));
         }
-        if let Some((slower, until)) = self.damped(history, before, replicas, min, since_last) {
+        // A bound is the user's word, which going to and fro is no reason to put off.
+        let damped = if before > max { None } else { self.damped(history, before, replicas, min, since_last) };
+        if let Some((slower, until)) = damped {
             (replicas, clamp) = (before, Some(slower));
             again_at = earlier(again_at, until);
         }
@@ -366,7 +384,9 @@ impl<'a> Seen<'a> {
             std::cmp::Ordering::Equal => Reason::Steady(term),
         };
         let terms = wanted.terms.into_iter().filter(|term| term.replicas > 0).collect();
-        Decision { replicas, pulling: wanted.pulling, reason, terms, clamp, next_change_at: again_at }
+        // Pods beyond the maximum take nothing new, so that they become empty and can go.
+        let pulling = wanted.pulling.min(max);
+        Decision { replicas, pulling, reason, terms, clamp, next_change_at: again_at }
     }
 
     /// Whether a cool-down that is set is over: the user's word on the last pods, whatever was learned.
@@ -421,6 +441,10 @@ impl<'a> Seen<'a> {
         let held = within(turn, pause).or(settled).map(|until| (Clamp::Reversal, Some(until)));
         if held.is_some() || turn.is_none() || replicas == 0 || !self.settings.terms.damping {
             return held;
+        }
+        // What was decided before and is not done by those who own the number is put off no second time.
+        if history.asked == Some(replicas) {
+            return None;
         }
         history.calm.put_off(f64::from(before - replicas) * since_last).then_some((Clamp::Reversal, None))
     }

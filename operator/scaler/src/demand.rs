@@ -191,8 +191,14 @@ impl Supply {
         for &age in &self.starting {
             let longer = self.starts.iter().filter(|start| start.0 > age);
             let left: Vec<(f64, f64)> = longer.map(|&(start, chance)| (start - age, chance)).collect();
-            // Longer than ever seen: as if it began anew.
-            likely = likely.and(&self.of(if left.is_empty() { &self.starts } else { &left }, from, t), 1);
+            let pod = if left.is_empty() {
+                // Longer than ever seen: as if it began anew, and the less likely to come the longer it has hung.
+                let longest = self.starts.last().map_or(age, |start| start.0);
+                self.of(&self.starts, from, t).perhaps((longest / age).min(1.0))
+            } else {
+                self.of(&left, from, t)
+            };
+            likely = likely.and(&pod, 1);
         }
         likely
     }
@@ -224,6 +230,18 @@ struct Likely {
 }
 
 impl Likely {
+    /// The same, if it comes at all with such a chance.
+    fn perhaps(self, chance: f64) -> Self {
+        let square = self.variance + self.mean * self.mean;
+        let mean = chance * self.mean;
+        Self {
+            mean,
+            variance: (chance * square - mean * mean).max(0.0),
+            none: 1.0 - chance * (1.0 - self.none),
+            ..self
+        }
+    }
+
     fn and(&self, other: &Self, pods: u32) -> Self {
         let count = f64::from(pods);
         Self {

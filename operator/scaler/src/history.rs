@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calm::Calm,
     idle::Idle,
-    observation::{Observation, ServiceTime},
+    observation::{Observation, ServiceTime, Work},
     season::Season,
     settings::Settings,
 };
@@ -26,6 +26,8 @@ const UNKNOWN_SERVICE: f64 = 10.0;
 /// that services were measured on.
 const SELDOM_UNFINISHED: f64 = 3.0;
 const LIKE_ALL_OTHERS: f64 = 8.0;
+/// How much longer than measured tasks are taken to be at most, before one of them was done.
+const MOST_LENGTHENED: f64 = 4.0;
 /// Square of the standard deviation over the mean of services: before enough were measured, and what is believed of measurements.
 const SPREAD: f64 = 0.5;
 const LEAST_SPREAD: f64 = 0.1;
@@ -61,6 +63,8 @@ const LEAST_LATE: f64 = 0.2;
 pub struct History {
     pub(crate) reading: Option<Reading>,
     pub(crate) jumped_since: Option<f64>,
+    /// Since when what is read seems older than what was read before.
+    pub(crate) back_since: Option<f64>,
     /// Since when nothing was counted though tasks are in work.
     pub(crate) still_since: Option<f64>,
     /// Whether numbers were held since the last reading.
@@ -88,6 +92,8 @@ pub struct History {
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
     settled_rate: f64,
     settled_for: f64,
+    /// What was decided last.
+    pub(crate) asked: Option<u32>,
     /// Since when more replicas are wanted than there are, and fewer.
     pub(crate) wanted_up: Option<f64>,
     pub(crate) wanted_down: Option<f64>,
@@ -125,6 +131,7 @@ impl Default for History {
         Self {
             reading: None,
             jumped_since: None,
+            back_since: None,
             still_since: None,
             unread: false,
             arrived: Vec::new(),
@@ -142,6 +149,7 @@ impl Default for History {
             last_down: None,
             settled_rate: 0.0,
             settled_for: SETTLED,
+            asked: None,
             wanted_up: None,
             wanted_down: None,
             needed: 0,
@@ -229,9 +237,18 @@ impl History {
 
     /// Expected seconds in work of a task of what waits and runs, with one standard error on top.
     pub(crate) fn service(&self, observation: &Observation) -> f64 {
+        self.service_by(observation, |work| work.pending as f64 + work.in_work as f64)
+    }
+
+    /// The same, of a task of what runs.
+    fn service_in_work(&self, observation: &Observation) -> f64 {
+        self.service_by(observation, |work| work.in_work as f64)
+    }
+
+    fn service_by(&self, observation: &Observation, weight: fn(&Work) -> f64) -> f64 {
         let (mut tasks, mut seconds) = (0.0, 0.0);
         for work in observation.work.iter().flatten() {
-            let weight = (work.pending as f64) + work.in_work as f64;
+            let weight = weight(work);
             tasks += weight;
             seconds += weight * self.service_of(&work.stage, work.size, work.service);
         }
@@ -252,13 +269,14 @@ impl History {
             let known = self.service.iter().find(|known| known.key == key && known.count >= SURE)?;
             most = most.max(f64::from(known.deviation));
         }
-        Some((self.service(observation), most))
+        Some((self.service_in_work(observation), most))
     }
 
-    /// By how much tasks in work take longer than measured, as a factor, if none of them was done for too long.
+    /// By how much tasks in work take longer than measured, as a factor, if none of them was done for too long. Tasks that all
+    /// fail and are tried again look the same, and more pods would be of no use to them: so it is bounded.
     pub(crate) fn lengthened(&self, observation: &Observation) -> f64 {
-        let expected = self.unfinished / self.service(observation);
-        1.0 + (expected - SELDOM_UNFINISHED).max(0.0) / LIKE_ALL_OTHERS
+        let expected = self.unfinished / self.service_in_work(observation);
+        (1.0 + (expected - SELDOM_UNFINISHED).max(0.0) / LIKE_ALL_OTHERS).min(MOST_LENGTHENED)
     }
 
     /// Square of the standard deviation over the mean of services, of what waits and runs.
@@ -381,6 +399,10 @@ impl History {
 
     /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait.
     pub(crate) fn decided(&mut self, before: u32, replicas: u32, late: f64, now: f64) {
+        // What nobody does is decided again and again, where somebody else owns the number or a write fails: that is one step.
+        if self.asked.replace(replicas) == Some(replicas) {
+            return;
+        }
         if replicas > before {
             self.settle(now);
             self.last_up = Some(now);
@@ -389,6 +411,26 @@ impl History {
         if replicas < before {
             self.last_down = Some(now);
         }
+    }
+
+    /// Takes back to `now` what lies ahead of it: who wrote it had a clock that was ahead.
+    pub(crate) fn set_back(&mut self, now: f64) {
+        let times = [
+            &mut self.jumped_since,
+            &mut self.still_since,
+            &mut self.last_up,
+            &mut self.last_down,
+            &mut self.wanted_up,
+            &mut self.wanted_down,
+            &mut self.without_work,
+        ];
+        for time in times.into_iter().flatten() {
+            *time = time.min(now);
+        }
+        self.arrived.retain(|(start, _)| *start <= now);
+        self.idle.set_back(now);
+        self.season.set_back(now);
+        self.reading = None;
     }
 
     /// A step up at the load at which a step down was taken a short time ago says that the step down was wrong: the next one

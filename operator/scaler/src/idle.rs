@@ -117,6 +117,12 @@ impl Idle {
         }
     }
 
+    /// Takes back to `now` what lies ahead of it.
+    pub(crate) fn set_back(&mut self, now: f64) {
+        self.stairs.iter_mut().for_each(|stair| stair.1 = stair.1.min(now));
+        self.reckoned_at = self.reckoned_at.min(now);
+    }
+
     /// Arrivals a second over a quarter of an hour.
     pub(crate) fn rate(&self) -> f64 {
         self.rate

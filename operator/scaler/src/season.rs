@@ -41,6 +41,12 @@ impl Season {
         self.count += new as f64;
     }
 
+    /// Takes back to `now` what lies ahead of it.
+    pub(crate) fn set_back(&mut self, now: f64) {
+        self.bin = self.bin.min((now / DAY_BIN).floor() as i64);
+        self.since = self.since.map(|since| since.min(now));
+    }
+
     /// The rate to expect at `at`, if the shape of the pool's days or weeks has foretold better than no memory.
     pub(crate) fn rate_at(&self, at: f64) -> Option<f64> {
         let age = at - self.since?;

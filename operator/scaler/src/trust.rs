@@ -32,12 +32,20 @@ pub(crate) fn doubt(observation: &Observation, history: &mut History, now: f64) 
         return Some(Hold::Absurd);
     }
     let before = history.reading;
-    if now - observation.at > STALE_AFTER
-        || observation.at - now > CLOCKS_DIFFER
-        || before.is_some_and(|before| observation.at < before.at - CLOCKS_DIFFER)
-    {
+    if now - observation.at > STALE_AFTER || observation.at - now > CLOCKS_DIFFER {
         return Some(Hold::Stale);
     }
+    if before.is_some_and(|before| observation.at < before.at - CLOCKS_DIFFER) {
+        // An old number, or what was remembered is of one whose clock was ahead: that lasts.
+        let since = *history.back_since.get_or_insert(now);
+        if now >= since && now - since < JUMP_BELIEVED_AFTER {
+            return Some(Hold::Stale);
+        }
+        history.back_since = None;
+        history.set_back(now);
+        return None;
+    }
+    history.back_since = None;
     if stands_still(observation, history, now) {
         return Some(Hold::Stale);
     }
