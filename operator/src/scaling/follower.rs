@@ -1,7 +1,7 @@
 //! One pool at work: read what is remembered, look, decide, act, remember, tell. A pool that sleeps is left alone until
 //! something comes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crds::{AgentPool, ScalingMode, ScalingStatus};
 use k8s_openapi::jiff::Timestamp;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{
     CONDITION, act,
     board::Report,
-    foreseen::Branches,
+    foreseen::{Branches, Finished},
     observe::Sight,
     pool::{Memory, Outlook, PoolScaler, Step, is_asleep},
     seen::SeenDeployment,
@@ -58,7 +58,7 @@ struct KeptDecisions {
 
 impl Follower {
     /// What was learned of tasks that are foreseen, with how many were handed on and came so far.
-    pub fn branches(&mut self, handed_on: f64, arrived: Option<u64>) -> Branches {
+    pub fn branches(&mut self, handed_on: &BTreeMap<String, Finished>, arrived: Option<u64>) -> Branches {
         let Some(loaded) = &mut self.loaded else { return Branches::default() };
         let branches = &mut loaded.scaler.memory.branches;
         if let Some(arrived) = arrived {

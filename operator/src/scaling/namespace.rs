@@ -117,7 +117,7 @@ impl Namespace {
             let may_sleep = match (&mut watched.follower, pools.get(&name)) {
                 (Some(follower), Some(pool)) => {
                     let arrived = watched.sight.depth.as_ref().map(|depth| depth.arrived);
-                    let branches = follower.branches(handed_on(&name, &pipelines, &loads), arrived);
+                    let branches = follower.branches(&handed_on(&name, &pipelines, &loads), arrived);
                     let outlook = Outlook {
                         granted: found.granted.get(&name).copied(),
                         ..outlook(&name, &watched.sight, &pipelines, (&loads, &branches), now)
@@ -244,7 +244,7 @@ impl Watched {
         let start = ColdStart::with_guess(measured.as_ref()).mean;
         let mut load = Load {
             tasks: self.sight.depth.as_ref().map_or(0.0, |depth| depth.total() as f64),
-            finished: self.sight.depth.as_ref().map_or(0, |depth| depth.finished),
+            finished: self.sight.depth.as_ref().map(|depth| depth.finished),
             begins_in: if slots > 0.0 { 0.0 } else { (FIRST_START - oldest.unwrap_or(0.0)).max(1.0) },
             slots,
             waiting: by_stage(&self.sight.waiting),
