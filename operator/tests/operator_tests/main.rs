@@ -37,6 +37,7 @@ mod scaling_ahead;
 mod scaling_chain;
 mod scaling_devices;
 mod scaling_feed;
+mod scaling_keeping;
 mod scaling_loop;
 mod scaling_parts;
 mod scaling_rounds;
