@@ -1,7 +1,8 @@
 //! The external scaler for KEDA: the agents that the autoscaler wants, offered to whoever owns `replicas`.
 //!
 //! Any process of the operator answers, whoever leads: what the leader decided stands in the pool's status, and is of now for
-//! as long as somebody leads. Nothing is written. KEDA takes an error for "keep what there is", so what is not known is an error and never a number.
+//! as long as somebody leads. Nothing is written. KEDA takes an error for "keep what there is", so what is not known is an
+//! error and never a number.
 
 mod answers;
 pub mod decided;

@@ -108,7 +108,9 @@ fn desired_now(pool: &AgentPool, decided: &watch::Receiver<Decided>) -> Result<u
     if decided.borrow().is_of(Instant::now()) {
         return Ok(desired);
     }
-    Err(Status::unavailable("no process of the operator has led for a while, so what it decided last may be old"))
+    Err(Status::unavailable(
+        "what was decided last may be old: no process of the operator leads, or one does only since a moment",
+    ))
 }
 
 /// What the autoscaler wants for a pool, where it is KEDA that acts on it.

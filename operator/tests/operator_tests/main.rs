@@ -33,6 +33,7 @@ mod pods_pages;
 mod pool_objects;
 mod process;
 mod quantity;
+mod remade;
 mod scaling_ahead;
 mod scaling_chain;
 mod scaling_devices;
