@@ -251,11 +251,13 @@ fn step_to(deployment: &SeenDeployment, decision: &Decision, choice: &Choice) ->
     (wanted < before && !deployment.is_rolling && least < before).then_some(least)
 }
 
-/// Whether a pool has nothing, and nothing is expected of it: it need not be looked at before something comes.
+/// Whether a pool has nothing, and nothing is expected of it: it need not be looked at before something comes. One for which
+/// pods are wanted that may not start yet is looked at until they may.
 pub fn is_asleep(sight: &Sight, step: &Step) -> bool {
     sight.depth.as_ref().is_some_and(|depth| depth.total() == 0)
         && sight.pods.as_ref().is_some_and(Vec::is_empty)
         && step.observation.replicas == 0
         && step.observation.foreseen.is_empty()
         && step.decision.replicas == 0
+        && step.wanted == 0
 }

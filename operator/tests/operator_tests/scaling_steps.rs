@@ -393,3 +393,11 @@ fn it_is_remembered_that_a_pool_had_tasks() {
     let before: Memory = serde_json::from_str("{}").expect("a record of before");
     assert!(!before.had_tasks);
 }
+
+#[test]
+fn a_pool_for_which_pods_are_wanted_that_may_not_start_yet_does_not_sleep() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    let step = world.second(&mut scaler, &settings());
+    assert!(is_asleep(&world.sight(), &step));
+    assert!(!is_asleep(&world.sight(), &Step { wanted: 1, ..step }));
+}
