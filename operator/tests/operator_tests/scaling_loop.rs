@@ -173,7 +173,7 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
 
     // Another owner: what is wanted is only told.
     cluster.set_scaling("mode", json!("Advise"));
-    // Work that comes before the watch has shown the change would still wake some; a pool that sleeps tells nothing of it.
+    // Work that comes before the watch has shown the change would still wake some; a pool that sleeps tells of it only at its next look.
     tokio::time::sleep(Duration::from_secs(1)).await;
     publish(&ports, 40..50).await;
     until("it is told", &cluster, || leader.reason() == Some((State::False, "Advising".to_owned()))).await;
