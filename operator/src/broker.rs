@@ -254,11 +254,18 @@ impl Brokers {
         self.noted(namespace, depth).await
     }
 
-    /// The same, with a sample of what waits, evenly spread over the queue.
-    pub async fn sample(&self, namespace: &str, pool: &str) -> Result<(Depth, Vec<Sampled>), Error> {
-        self.make(namespace, Made::Pool(pool.to_owned())).await?;
-        let sample = self.look(namespace).await?.broker.sample(pool, SAMPLED).await;
-        self.noted(namespace, sample).await
+    /// The same, with a sample of what waits, evenly spread over the queue; `None` where the pool has no stream. One that was
+    /// made here, and that somebody has removed since, is made again with the next look.
+    pub async fn sample(&self, namespace: &str, pool: &str) -> Result<Option<(Depth, Vec<Sampled>)>, Error> {
+        let wanted = Made::Pool(pool.to_owned());
+        self.make(namespace, wanted.clone()).await?;
+        let open = self.look(namespace).await?;
+        let sample = open.broker.sample(pool, SAMPLED).await;
+        let sample = self.noted(namespace, sample).await?;
+        if sample.is_none() {
+            locked(&open.made).remove(&wanted);
+        }
+        Ok(sample)
     }
 
     /// What the agents of a pool last said; those that cannot be read are left out.

@@ -26,7 +26,7 @@ use crate::{
     context::Context,
     events::Events,
     health::{self, Health},
-    keda,
+    keda::{self, decided::Decided},
     lease::{Elector, Ended, Identity, KubeLease, Leadership, Timing, TimingError, while_leading},
     metrics::Metrics,
     namespace::{self, Namespaces},
@@ -112,9 +112,10 @@ pub async fn run(config: Config, controllers: Vec<Controller>) -> Result<(), Err
     let clients = Clients::connect().await.map_err(Error::Connect)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %config.health, "started");
 
-    let mut scaler = tokio::spawn(external_scaler(&config, &clients, stop.clone()).await?);
+    let (decides, decided) = watch::channel(Decided::default());
+    let mut scaler = tokio::spawn(external_scaler(&config, &clients, decided, stop.clone()).await?);
     let mut serving = tokio::spawn(health::serve(listener, Arc::clone(&health), config.metrics_token_file.clone()));
-    let process = Process { config, controllers, clients, health, metrics, stop };
+    let process = Process { config, controllers, clients, health, metrics, decides, stop };
     tokio::select! {
         ended = process.live() => ended,
         served = &mut serving => Err(match served {
@@ -134,12 +135,13 @@ pub async fn run(config: Config, controllers: Vec<Controller>) -> Result<(), Err
 async fn external_scaler(
     config: &Config,
     clients: &Clients,
+    decided: watch::Receiver<Decided>,
     stop: CancellationToken,
 ) -> Result<BoxFuture<'static, Result<(), keda::Error>>, Error> {
     let Some(address) = config.external_scaler else { return Ok(pending().boxed()) };
     let listener = keda::listen(address).await.map_err(Error::ExternalScaler)?;
     let clients = (clients.calls.clone(), clients.watches.clone());
-    let serving = keda::serve(listener, clients, config.watch_namespaces.clone(), stop);
+    let serving = keda::serve(listener, clients, config.watch_namespaces.clone(), decided, stop);
     // After a stop the process ends by its other parts.
     Ok(async move { if let Err(error) = serving.await { Err(error) } else { pending().await } }.boxed())
 }
@@ -150,6 +152,8 @@ struct Process {
     clients: Clients,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    /// For the external scaler.
+    decides: watch::Sender<Decided>,
     stop: CancellationToken,
 }
 
@@ -166,6 +170,7 @@ impl Process {
         let lease = KubeLease::new(self.clients.lease.clone(), &self.config.namespace, &self.config.lease_name);
         let (mut elector, leadership) = Elector::new(lease, identity.clone(), Timing::USUAL).map_err(Error::Elect)?;
         tokio::spawn(tell(leadership.clone(), Arc::clone(&self.metrics), Arc::clone(&self.health)));
+        tokio::spawn(keda::decided::follow(leadership.clone(), self.decides));
         let end_of_election = CancellationToken::new();
         // A task of its own: a controller that computes for long must not make the leader late.
         let mut electing = tokio::spawn({

@@ -3,9 +3,10 @@
 use crds::{AgentPool, ScalingMode};
 use futures::{Stream, StreamExt, future};
 use kube::{Api, Client, core::DeserializeGuard, runtime::watcher};
+use tokio::{sync::watch, time::Instant};
 use tonic::Status;
 
-use super::protocol::ScaledObjectRef;
+use super::{decided::Decided, protocol::ScaledObjectRef};
 use crate::{apply, chain, client};
 
 /// Key of a ScaledObject's metadata that names the pool.
@@ -17,6 +18,7 @@ pub(super) struct Pools {
     pub(super) calls: Client,
     pub(super) watches: Client,
     pub(super) namespaces: Vec<String>,
+    pub(super) decided: watch::Receiver<Decided>,
 }
 
 /// A pool by its place.
@@ -47,12 +49,13 @@ impl Pools {
         let api: Api<AgentPool> = Api::namespaced(self.calls.clone(), &place.namespace);
         let asked = apply::within("read", format!("AgentPool {place}"), api.get_opt(&place.name)).await;
         let pool = asked.map_err(|error| Status::unavailable(chain(&error)))?;
-        desired_of(&pool.ok_or_else(|| place.missing())?)
+        desired_now(&pool.ok_or_else(|| place.missing())?, &self.decided)
     }
 
     /// Agents that are wanted, now and at each change, for as long as the pool is there.
     pub(super) fn changes(&self, place: Place) -> impl Stream<Item = Result<u32, Status>> + use<> {
         let api: Api<DeserializeGuard<AgentPool>> = Api::namespaced(self.watches.clone(), &place.namespace);
+        let decided = self.decided.clone();
         let only = client::watching().fields(&format!("metadata.name={}", place.name));
         let mut told = None;
         let mut there = false;
@@ -62,7 +65,7 @@ impl Pools {
                     Ok(watcher::Event::InitApply(pool) | watcher::Event::Apply(pool)) => {
                         there = true;
                         Some(match pool.0 {
-                            Ok(pool) => desired_of(&pool),
+                            Ok(pool) => desired_now(&pool, &decided),
                             Err(invalid) => Err(Status::failed_precondition(invalid.to_string())),
                         })
                     }
@@ -97,6 +100,17 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+/// What the autoscaler wants for a pool now: what was decided long ago is not known to hold.
+fn desired_now(pool: &AgentPool, decided: &watch::Receiver<Decided>) -> Result<u32, Status> {
+    let desired = desired_of(pool)?;
+    if decided.borrow().is_of(Instant::now()) {
+        return Ok(desired);
+    }
+    Err(Status::unavailable(
+        "what was decided last may be old: no process of the operator leads, or one does only since a moment",
+    ))
 }
 
 /// What the autoscaler wants for a pool, where it is KEDA that acts on it.

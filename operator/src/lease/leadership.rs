@@ -44,6 +44,15 @@ impl Leadership {
             _ => Err(NotLeading),
         }
     }
+
+    /// Whether anybody leads now, as far as this process knows.
+    pub fn is_led_at(&self, now: Instant) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Following { holder } => holder.is_some(),
+            Self::Leading { until, .. } => now < *until,
+        }
+    }
 }
 
 /// How work that runs only while leading has ended.

@@ -184,7 +184,10 @@ impl Election {
         match &self.seen {
             None => Leadership::Unknown,
             Some(seen) => {
-                Leadership::Following { holder: seen.record.as_ref().and_then(|record| record.holder.clone()) }
+                // One who has not renewed it in time leads no more, whatever the Lease says.
+                let in_time = |record: &&Record| now < seen.since + self.timing.lease.max(record.duration);
+                let record = seen.record.as_ref().filter(in_time);
+                Leadership::Following { holder: record.and_then(|record| record.holder.clone()) }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One pool at work: read what is remembered, look, decide, act, remember, tell. A pool that sleeps is left alone until
-//! something comes.
+//! something comes, but for a look now and then.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crds::{AgentPool, ScalingMode, ScalingStatus};
 use k8s_openapi::jiff::Timestamp;
@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::{
     CONDITION, act,
     board::Report,
-    foreseen::Branches,
+    foreseen::{Branches, Finished},
+    keeping::Keeping,
     observe::Sight,
     pool::{Memory, Outlook, PoolScaler, Step, is_asleep},
     seen::SeenDeployment,
@@ -28,17 +29,12 @@ use crate::{
     watching::namespace_of,
 };
 
-/// What was learned is kept this often, in seconds, and whenever the number changes.
-const KEEP_EVERY: f64 = 10.0;
-
 /// A pool that is scaled, from its first second to its last.
 #[derive(Default)]
 pub struct Follower {
     loaded: Option<Loaded>,
     /// Whether agents were told to rest.
     said: bool,
-    /// Whether the pool could sleep when it was looked at last.
-    slept: bool,
     /// Agents that it would have if there were devices for all pools.
     pub wanted: u32,
 }
@@ -48,7 +44,7 @@ struct Loaded {
     memory: Kept,
     decisions: Kept,
     scaler: PoolScaler,
-    kept_at: f64,
+    keeping: Keeping,
 }
 
 #[derive(Deserialize)]
@@ -58,13 +54,21 @@ struct KeptDecisions {
 
 impl Follower {
     /// What was learned of tasks that are foreseen, with how many were handed on and came so far.
-    pub fn branches(&mut self, handed_on: f64, arrived: Option<u64>) -> Branches {
+    pub fn branches(&mut self, handed_on: &BTreeMap<String, Finished>, arrived: Option<u64>) -> Branches {
         let Some(loaded) = &mut self.loaded else { return Branches::default() };
         let branches = &mut loaded.scaler.memory.branches;
         if let Some(arrived) = arrived {
             branches.learn(handed_on, arrived);
         }
         branches.clone()
+    }
+
+    /// Whether the pool ever had tasks at the broker, by what is remembered. Where that cannot be read, it may have had some.
+    pub async fn had_tasks(&mut self, ctx: &Context, namespace: &str, pool: &str) -> bool {
+        if self.loaded.is_none() {
+            self.loaded = Loaded::read(ctx, namespace, pool).await.ok();
+        }
+        self.loaded.as_ref().is_none_or(|loaded| loaded.scaler.memory.had_tasks)
     }
 
     /// How long its agents took to start, where any start was measured.
@@ -140,9 +144,7 @@ impl Follower {
             }
         };
         let sleeps = is_asleep(sight, &step);
-        let falls_asleep = sleeps && !std::mem::replace(&mut self.slept, sleeps);
-        if changed || step.is_news || falls_asleep || now - loaded.kept_at >= KEEP_EVERY {
-            loaded.kept_at = now;
+        if loaded.keeping.is_due(changed || step.is_news, sleeps, now) {
             if let Err(error) = loaded.keep(ctx, &name, scaling.mode, &settings, &step, now).await {
                 tracing::debug!(%namespace, pool = name, error = %chain(&error), "what was learned of a pool was not kept");
                 if matches!(error, KeepError::Overtaken { .. }) {
@@ -180,7 +182,7 @@ impl Loaded {
             Kept::read::<KeptDecisions>(&records, format!("{}{pool}", flow::keys::DECISIONS)).await?;
         let told = told.map(|told| told.decisions).unwrap_or_default();
         let scaler = PoolScaler::new(remembered.unwrap_or_default(), told);
-        Ok(Self { records, memory, decisions, scaler, kept_at: 0.0 })
+        Ok(Self { records, memory, decisions, scaler, keeping: Keeping::default() })
     }
 
     async fn keep(

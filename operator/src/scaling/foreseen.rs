@@ -26,8 +26,8 @@ pub struct Load {
     pub slots: f64,
     /// Seconds until it begins, where none of its pods is ready.
     pub begins_in: f64,
-    /// Tasks that it ever finished.
-    pub finished: u64,
+    /// Tasks that it ever finished; `None` where that is not known.
+    pub finished: Option<u64>,
     /// Recent tasks and their mean seconds, by pipeline and stage.
     pub stages: BTreeMap<(String, String), (f64, f64)>,
     /// Of the tasks, those that wait, by pipeline and stage. Empty where that is not known.
@@ -135,19 +135,35 @@ pub fn service_of(
     })
 }
 
-/// Tasks that stages right before have finished for `pool`, so far, by what is known of the pools.
-pub fn handed_on(pool: &str, pipelines: &[(String, &PipelineSpec)], loads: &BTreeMap<String, Load>) -> f64 {
-    let mut sum = 0.0;
+/// What a pool finishes for a later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Finished {
+    /// Tasks that it ever finished; `None` where that is not known now.
+    pub tasks: Option<u64>,
+    /// How many tasks the later pool gets of each that is finished now.
+    pub share: f64,
+}
+
+/// What the pools whose stages are right before those of `pool` finish for it, by what is known of the pools.
+pub fn handed_on(
+    pool: &str,
+    pipelines: &[(String, &PipelineSpec)],
+    loads: &BTreeMap<String, Load>,
+) -> BTreeMap<String, Finished> {
+    let mut pools: BTreeMap<String, Finished> = BTreeMap::new();
     for (name, spec) in pipelines {
         for target in spec.stages.iter().filter(|stage| stage.pool == pool && !stage.after.is_empty()) {
             for stage in spec.stages.iter().filter(|stage| target.after.contains(&stage.name)) {
+                // One of which nothing is known stays here, so that it is told from one that is not before it any more.
+                let finished = pools.entry(stage.pool.clone()).or_default();
                 let Some(load) = loads.get(&stage.pool) else { continue };
                 let share = load.share(&(name.clone(), stage.name.clone()), stages_of(&stage.pool, pipelines));
-                sum += load.finished as f64 * share / target.after.len() as f64;
+                finished.tasks = load.finished;
+                finished.share += share / target.after.len() as f64;
             }
         }
     }
-    sum
+    pools
 }
 
 fn stages_of(pool: &str, pipelines: &[(String, &PipelineSpec)]) -> usize {
@@ -214,23 +230,36 @@ pub(super) fn before<'a>(spec: &'a PipelineSpec, target: &'a Stage, service: &dy
 pub struct Branches {
     expected: f64,
     came: f64,
-    /// The counters as they were read last.
+    /// The counters as they were read last, those of the pools before it by their names. Not kept: whoever takes over counts from
+    /// what it meets.
     #[serde(skip)]
-    before: Option<(f64, u64)>,
+    finished: BTreeMap<String, u64>,
+    #[serde(skip)]
+    arrived: Option<u64>,
 }
 
 impl Branches {
-    /// Takes note of how many tasks were handed on to the pool, and how many came, since counting began.
-    pub fn learn(&mut self, handed_on: f64, arrived: u64) {
+    /// Takes note of how many tasks the pools before have finished, and how many came, since counting began.
+    ///
+    /// Only what was finished since the last look counts, by the share of now: shares change, and so does what can be read, and
+    /// neither makes a task of the past another one.
+    pub fn learn(&mut self, handed_on: &BTreeMap<String, Finished>, arrived: u64) {
         /// Tasks after which what was learned counts half.
         const REMEMBERED: f64 = 200.0;
-        if let Some((handed_before, arrived_before)) = self.before {
-            let expected = (handed_on - handed_before).max(0.0);
-            let fade = 0.5_f64.powf(expected / REMEMBERED);
-            self.expected = self.expected * fade + expected;
-            self.came = self.came * fade + arrived.saturating_sub(arrived_before) as f64;
+        let mut expected = 0.0;
+        for (pool, finished) in handed_on {
+            // What cannot be read now is counted when it can be read again.
+            let Some(tasks) = finished.tasks else { continue };
+            if let Some(before) = self.finished.insert(pool.clone(), tasks) {
+                // A counter that is smaller than before has begun anew.
+                expected += tasks.saturating_sub(before) as f64 * finished.share;
+            }
         }
-        self.before = Some((handed_on, arrived));
+        self.finished.retain(|pool, _| handed_on.contains_key(pool));
+        let came = self.arrived.replace(arrived).map_or(0, |before| arrived.saturating_sub(before));
+        let fade = 0.5_f64.powf(expected / REMEMBERED);
+        self.expected = self.expected * fade + expected;
+        self.came = self.came * fade + came as f64;
     }
 
     /// The probability that a foreseen task comes: 1 before anything was learned.

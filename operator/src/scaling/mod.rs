@@ -14,6 +14,7 @@ pub mod deadlines;
 pub mod devices;
 mod follower;
 pub mod foreseen;
+pub mod keeping;
 pub mod kinds;
 mod namespace;
 pub mod observe;

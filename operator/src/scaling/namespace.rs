@@ -57,7 +57,11 @@ struct Watched {
     sleeps: bool,
     /// When it is looked at though it sleeps, in seconds since 1970.
     look_at: f64,
+    /// When it was looked at, in seconds since 1970.
+    looked_at: f64,
     sight: Sight,
+    /// Whether tasks of it were ever seen at the broker.
+    had_tasks: bool,
     /// Where it is scaled.
     follower: Option<Follower>,
 }
@@ -112,12 +116,15 @@ impl Namespace {
                 // Its work is on its way: it is looked at in a second.
                 let expected = foreseen(&name, &pipelines, &loads, &Branches::default(), now);
                 watched.sleeps = watched.follower.is_none() || expected.is_empty();
-                continue;
+                // Whenever it is looked at it is decided about, too: its days may say that work is about to come.
+                if !watched.sleeps || watched.looked_at < now {
+                    continue;
+                }
             }
             let may_sleep = match (&mut watched.follower, pools.get(&name)) {
                 (Some(follower), Some(pool)) => {
                     let arrived = watched.sight.depth.as_ref().map(|depth| depth.arrived);
-                    let branches = follower.branches(handed_on(&name, &pipelines, &loads), arrived);
+                    let branches = follower.branches(&handed_on(&name, &pipelines, &loads), arrived);
                     let outlook = Outlook {
                         granted: found.granted.get(&name).copied(),
                         ..outlook(&name, &watched.sight, &pipelines, (&loads, &branches), now)
@@ -127,8 +134,8 @@ impl Namespace {
                 // Its work matters to others; its number of agents is not ours.
                 _ => watched.sight.depth.as_ref().is_some_and(|depth| depth.total() == 0),
             };
+            watched.sleeps = may_sleep;
             if may_sleep {
-                watched.sleeps = true;
                 watched.look_at = now + LOOK;
                 asleep.push(name);
             }
@@ -203,9 +210,16 @@ impl Namespace {
                 tracing::debug!(namespace, pool = name, error = %chain(error), "a pool could not be looked at");
             }
             let pods = found.pods.as_ref().map(|pods| pods.get(name).cloned().unwrap_or_default());
-            let (depth, sample) = read.ok().unzip();
+            let read = match read {
+                // Before its first task a pool has no stream, and nothing waits. A stream that is gone says nothing.
+                Ok(None) => (!watched.had_tasks(ctx, namespace, name).await).then(Default::default),
+                read => read.ok().flatten(),
+            };
+            let (depth, sample) = read.unzip();
             let waiting = waiting(&sample.unwrap_or_default());
+            watched.had_tasks |= depth.as_ref().is_some_and(|depth| depth.arrived > 0);
             watched.sight = Sight { depth, agents: agents.ok(), pods, waiting };
+            watched.looked_at = now;
             watched.look_at = now + LOOK;
             if watched.sight.depth.as_ref().is_none_or(|depth| depth.total() > 0) {
                 watched.sleeps = false;
@@ -235,6 +249,14 @@ fn outlook(
 }
 
 impl Watched {
+    /// Whether the pool ever had tasks at the broker, as far as is known.
+    async fn had_tasks(&mut self, ctx: &Context, namespace: &str, name: &str) -> bool {
+        match &mut self.follower {
+            Some(follower) if !self.had_tasks => follower.had_tasks(ctx, namespace, name).await,
+            _ => self.had_tasks,
+        }
+    }
+
     /// How much is to do here, for the pools that come after.
     fn load(&self, now: f64) -> Load {
         let agents = self.sight.agents.as_deref().unwrap_or_default();
@@ -244,7 +266,7 @@ impl Watched {
         let start = ColdStart::with_guess(measured.as_ref()).mean;
         let mut load = Load {
             tasks: self.sight.depth.as_ref().map_or(0.0, |depth| depth.total() as f64),
-            finished: self.sight.depth.as_ref().map_or(0, |depth| depth.finished),
+            finished: self.sight.depth.as_ref().map(|depth| depth.finished),
             begins_in: if slots > 0.0 { 0.0 } else { (FIRST_START - oldest.unwrap_or(0.0)).max(1.0) },
             slots,
             waiting: by_stage(&self.sight.waiting),

@@ -32,6 +32,8 @@ pub struct Memory {
     pub waits: WaitSums,
     /// How many of the foreseen tasks came.
     pub branches: Branches,
+    /// Whether the pool ever had tasks at the broker: if so, it had a stream there, and without one nothing is known of it.
+    pub had_tasks: bool,
 }
 
 /// A pool that is scaled.
@@ -106,6 +108,7 @@ impl PoolScaler {
         if let Some(agents) = &sight.agents {
             self.memory.waits.add(agents, settings.target.wait, (now * 1_000.0) as flow::Millis);
         }
+        self.memory.had_tasks |= sight.depth.as_ref().is_some_and(|depth| depth.arrived > 0);
         let known = Known {
             replicas: deployment.map_or(0, |deployment| deployment.replicas),
             slots,
@@ -248,11 +251,13 @@ fn step_to(deployment: &SeenDeployment, decision: &Decision, choice: &Choice) ->
     (wanted < before && !deployment.is_rolling && least < before).then_some(least)
 }
 
-/// Whether a pool has nothing, and nothing is expected of it: it need not be looked at before something comes.
+/// Whether a pool has nothing, and nothing is expected of it: it need not be looked at before something comes. One for which
+/// pods are wanted that may not start yet is looked at until they may.
 pub fn is_asleep(sight: &Sight, step: &Step) -> bool {
     sight.depth.as_ref().is_some_and(|depth| depth.total() == 0)
         && sight.pods.as_ref().is_some_and(Vec::is_empty)
         && step.observation.replicas == 0
         && step.observation.foreseen.is_empty()
         && step.decision.replicas == 0
+        && step.wanted == 0
 }

@@ -20,11 +20,15 @@ use operator::{
     client::Clients,
     keda::{
         self,
+        decided::Decided,
         protocol::{GetMetricsRequest, ScaledObjectRef, external_scaler_client::ExternalScalerClient},
     },
 };
 use serde_json::{Value, json};
-use tokio::{sync::broadcast, time::timeout};
+use tokio::{
+    sync::{broadcast, watch},
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Channel};
 
@@ -101,7 +105,17 @@ fn pool(mode: &str, desired: Option<u32>) -> Value {
 struct Scaler {
     cluster: Cluster,
     asking: ExternalScalerClient<Channel>,
+    decides: watch::Sender<Decided>,
     stop: CancellationToken,
+}
+
+/// Somebody has led for the last minute.
+fn decided() -> Decided {
+    let mut decided = Decided::default();
+    let now = Instant::now();
+    decided.saw(true, now.checked_sub(Duration::from_secs(60)).expect("the machine has run for a minute"));
+    decided.saw(true, now);
+    decided
 }
 
 impl Scaler {
@@ -111,10 +125,11 @@ impl Scaler {
         let listener = keda::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
-        let serving = keda::serve(listener, (clients.calls, clients.watches), vec!["law".to_owned()], stop.clone());
-        tokio::spawn(serving);
+        let (decides, decided) = watch::channel(decided());
+        let clients = (clients.calls, clients.watches);
+        tokio::spawn(keda::serve(listener, clients, vec!["law".to_owned()], decided, stop.clone()));
         let asking = ExternalScalerClient::connect(format!("http://{address}")).await.expect("it listens");
-        Self { cluster, asking, stop }
+        Self { cluster, asking, decides, stop }
     }
 
     async fn metric(&mut self, scaled: ScaledObjectRef) -> Result<(String, f64, i64), Code> {
@@ -154,6 +169,22 @@ async fn what_is_not_known_is_an_error_and_never_a_number() {
     assert_eq!(scaler.metric(scaled("tax", Some("readers"))).await, Err(Code::PermissionDenied));
     scaler.cluster.becomes(pool("Apply", Some(3)));
     assert_eq!(scaler.metric(scaled("law", Some("readers"))).await, Err(Code::FailedPrecondition), "two owners");
+}
+
+#[tokio::test]
+async fn a_number_of_before_the_last_leader_went_is_an_error() {
+    let mut scaler = Scaler::of(pool("External", Some(3))).await;
+    let readers = || scaled("law", Some("readers"));
+    assert!(scaler.metric(readers()).await.is_ok());
+    scaler.decides.send_replace(Decided::default());
+    assert_eq!(scaler.metric(readers()).await, Err(Code::Unavailable));
+    let asked = scaler.asking.is_active(readers()).await;
+    assert_eq!(asked.expect_err("nobody decides").code(), Code::Unavailable);
+    let mut told = scaler.asking.stream_is_active(readers()).await.expect("a stream").into_inner();
+    let first = timeout(PATIENCE, told.next()).await.expect("in time").expect("an answer");
+    assert_eq!(first.expect_err("nobody decides").code(), Code::Unavailable);
+    scaler.decides.send_replace(decided());
+    assert!(scaler.metric(readers()).await.is_ok(), "a next leader has decided");
 }
 
 #[tokio::test]

@@ -81,6 +81,23 @@ fn a_leadership_ends_at_its_deadline_which_counts_from_the_start_of_the_last_req
 }
 
 #[test]
+fn a_holder_that_has_not_renewed_in_time_leads_no_more() {
+    let begin = Instant::now();
+    let (mut election, _) = election(begin);
+    let other = || Leadership::Following { holder: Some("other".to_owned()) };
+    let nobody = Leadership::Following { holder: None };
+    election.observed(Some(record(Some("other"), 1, "1")), begin);
+    assert_eq!(election.leadership(begin + 14 * SECOND), other());
+    election.observed(Some(record(Some("other"), 1, "1")), begin + 14 * SECOND);
+    assert_eq!(election.leadership(begin + 15 * SECOND), nobody, "the same again is no renewal");
+    election.observed(Some(record(Some("other"), 1, "2")), begin + 16 * SECOND);
+    assert_eq!(election.leadership(begin + 30 * SECOND), other());
+    // Nor does anybody know of one while the Lease cannot be read.
+    election.unreadable(begin + 30 * SECOND);
+    assert_eq!(election.leadership(begin + 31 * SECOND), nobody);
+}
+
+#[test]
 fn a_leader_whose_renewal_was_not_answered_reads_and_renews_again() {
     let begin = Instant::now();
     let (mut election, identity) = leader(begin);

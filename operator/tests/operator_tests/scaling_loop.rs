@@ -19,7 +19,7 @@ use operator::{
 };
 use queue::{
     Message, Ports, Priority,
-    jetstream::{self, Settings},
+    jetstream::{self, JetStream, Settings},
 };
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
@@ -34,13 +34,29 @@ async fn ports(url: &str) -> Ports {
 
 /// The same, as a user of the broker.
 async fn ports_as(credentials: Option<jetstream::Credentials>, url: &str) -> Ports {
+    open_as(credentials, url).await.ports
+}
+
+async fn open_as(credentials: Option<jetstream::Credentials>, url: &str) -> JetStream {
     let settings = Settings {
         bucket_prefix: names::broker_prefix(NAMESPACE),
         scoped: keys::OF_ONE_PIPELINE.to_vec(),
         credentials,
         ..Settings::new(url)
     };
-    jetstream::open(settings).await.expect("the broker answers").ports
+    jetstream::open(settings).await.expect("the broker answers")
+}
+
+/// The agents of a guarded server, and its operator.
+fn agents() -> jetstream::Credentials {
+    jetstream::Credentials::User {
+        name: crate::guarded::AGENTS.to_owned(),
+        password: crate::guarded::PASSWORD.to_owned(),
+    }
+}
+
+fn operator() -> Credentials {
+    Credentials::User { user: crate::guarded::OPERATOR.to_owned(), password: crate::guarded::PASSWORD.to_owned() }
 }
 
 /// A leader's autoscaler.
@@ -157,7 +173,7 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
 
     // Another owner: what is wanted is only told.
     cluster.set_scaling("mode", json!("Advise"));
-    // Work that comes before the watch has shown the change would still wake some; a pool that sleeps tells nothing of it.
+    // Work that comes before the watch has shown the change would still wake some; a pool that sleeps tells of it only at its next look.
     tokio::time::sleep(Duration::from_secs(1)).await;
     publish(&ports, 40..50).await;
     until("it is told", &cluster, || leader.reason() == Some((State::False, "Advising".to_owned()))).await;
@@ -184,16 +200,10 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
 async fn while_agents_are_not_heard_the_number_stays_and_they_work_on() {
     let Some(broker) = Guarded::start() else { return };
     let url = &broker.server.url;
-    let agents = jetstream::Credentials::User {
-        name: crate::guarded::AGENTS.to_owned(),
-        password: crate::guarded::PASSWORD.to_owned(),
-    };
-    let ports = ports_as(Some(agents), url).await;
+    let ports = ports_as(Some(agents()), url).await;
     let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
     let api = cluster.serve().await;
-    let operator =
-        Credentials::User { user: crate::guarded::OPERATOR.to_owned(), password: crate::guarded::PASSWORD.to_owned() };
-    let leader = Leader::start_as(Some(operator), &api, url, 7).await;
+    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
     let active = || leader.reason() == Some((State::True, "Active".to_owned()));
     until("the pool was looked at", &cluster, active).await;
     publish(&ports, 0..80).await;
@@ -224,5 +234,57 @@ async fn while_agents_are_not_heard_the_number_stays_and_they_work_on() {
     until("it acts again", &cluster, active).await;
     until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
     assert_eq!(cluster.interrupted(), 0);
+    leader.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_gone_is_missing_and_no_empty_one() {
+    let Some(broker) = Guarded::start() else { return };
+    let url = &broker.server.url;
+    let ports = ports_as(Some(agents()), url).await;
+    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
+    let api = cluster.serve().await;
+    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    let active = || leader.reason() == Some((State::True, "Active".to_owned()));
+    until("nothing waits before the first task", &cluster, active).await;
+    publish(&ports, 0..4).await;
+    until("all is done", &cluster, || cluster.finished() == 4).await;
+    until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
+    leader.end().await;
+
+    open_as(Some(agents()), url).await.remove_pool(POOL).await.expect("somebody removes the stream");
+    // One who was not there when it was knows of it all the same.
+    let leader = Leader::start_as(Some(operator()), &api, url, 8).await;
+    until("the next leader decided", &cluster, || leader.reason().is_some()).await;
+    assert_eq!(leader.reason(), Some((State::False, "Held:Missing".to_owned())));
+    publish(&ports, 4..8).await;
+    let seen = || leader.reason().is_some_and(|(_, reason)| reason != "Held:Missing");
+    until("the stream that was made again is seen", &cluster, seen).await;
+    leader.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_sleeps_wakes_before_the_work_that_its_days_foretell() {
+    let Some(broker) = Guarded::start() else { return };
+    let url = &broker.server.url;
+    let ports = ports_as(Some(agents()), url).await;
+    // Days of before on which a task came each second, and nothing foretold it as well.
+    let now = k8s_openapi::jiff::Timestamp::now().as_second();
+    let season = json!({"day": vec![1.0; 48], "week": vec![1.0; 56], "since": now - 5 * 86_400, "bin": now / 1_800,
+        "count": 0.0, "previous": 0.0, "errors": [1.0, 0.0, 1.0]});
+    let memory = json!({"epoch": 6, "history": {"season": season}}).to_string();
+    let key = format!("{}{POOL}", keys::SCALING);
+    ports.records.create(&key, memory.into_bytes().into()).await.expect("the broker takes it");
+    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "preWarm": false}));
+    let api = cluster.serve().await;
+    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    let active = || leader.reason() == Some((State::True, "Active".to_owned()));
+    until("the pool was looked at", &cluster, active).await;
+    // It sleeps from its first look on.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(cluster.replicas(), 0);
+    cluster.set_scaling("preWarm", json!(true));
+    until("the first agents come", &cluster, || cluster.replicas() > 0).await;
+    assert_eq!(cluster.finished(), 0, "no task has come");
     leader.end().await;
 }

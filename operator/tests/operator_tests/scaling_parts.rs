@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::Event;
 use operator::scaling::{
     choose::{Choice, Member, choose},
-    foreseen::{Branches, Load, foreseen, handed_on, upstream},
+    foreseen::{Branches, Finished, Load, foreseen, handed_on, upstream},
     observe::{Known, Sight, observation, service_time},
     seen::{Mirror, SeenPod},
     starts::Starts,
@@ -320,7 +320,7 @@ fn stage(name: &str, pool: &str, after: &[&str]) -> Value {
 
 fn load(tasks: f64, slots: f64, stages: &[(&str, f64, f64)]) -> Load {
     let stages = stages.iter().map(|(stage, count, mean)| (("review".into(), (*stage).into()), (*count, *mean)));
-    Load { tasks, slots, finished: 100, stages: stages.collect(), ..Load::default() }
+    Load { tasks, slots, finished: Some(100), stages: stages.collect(), ..Load::default() }
 }
 
 #[test]
@@ -377,19 +377,75 @@ fn work_of_a_pool_with_several_stages_is_shared_as_it_was_of_late() {
     let all = foreseen("r", &pipelines, &known, &Branches::default(), 0.0);
     assert_eq!(all.iter().map(|it| it.tasks).collect::<Vec<_>>(), [10.5]);
     let loads = BTreeMap::from([("p".to_owned(), load(0.0, 1.0, &[("a", 9.0, 1.0), ("b", 3.0, 1.0)]))]);
-    assert_eq!(handed_on("r", &pipelines, &loads), 25.0);
+    let finished = Finished { tasks: Some(100), share: 0.25 };
+    assert_eq!(handed_on("r", &pipelines, &loads), BTreeMap::from([("p".to_owned(), finished)]));
+    let unknown = Finished { tasks: None, share: 0.0 };
+    assert_eq!(handed_on("r", &pipelines, &BTreeMap::new()), BTreeMap::from([("p".to_owned(), unknown)]));
 }
 
 #[test]
 fn stages_that_are_often_skipped_are_foreseen_less() {
     let mut branches = Branches::default();
     assert_eq!(branches.probability(), 1.0);
-    branches.learn(0.0, 0);
-    branches.learn(100.0, 20);
+    branches.learn(&finished("p", Some(0), 1.0), 0);
+    branches.learn(&finished("p", Some(100), 1.0), 20);
     let probability = branches.probability();
     assert!((0.2..0.3).contains(&probability), "{probability}");
-    for round in 2..40 {
-        branches.learn(f64::from(round) * 100.0, 20 + u64::try_from(round - 1).expect("small") * 150);
+    for round in 2..40_u64 {
+        branches.learn(&finished("p", Some(round * 100), 1.0), 20 + (round - 1) * 150);
     }
     assert_eq!(branches.probability(), 1.0, "documents may come from elsewhere, too");
+}
+
+/// What one pool has finished, of which so much is handed on.
+fn finished(pool: &str, tasks: Option<u64>, share: f64) -> BTreeMap<String, Finished> {
+    BTreeMap::from([(pool.to_owned(), Finished { tasks, share })])
+}
+
+/// A pool before has finished many tasks, all of which came.
+fn all_came() -> Branches {
+    let mut branches = Branches::default();
+    branches.learn(&finished("p", Some(50_000), 1.0), 50_000);
+    branches.learn(&finished("p", Some(50_100), 1.0), 50_100);
+    assert_eq!(branches.probability(), 1.0);
+    branches
+}
+
+#[test]
+fn a_pool_before_that_cannot_be_read_for_a_moment_leaves_what_was_learned_of_branches() {
+    let mut branches = all_came();
+    branches.learn(&finished("p", None, 0.0), 50_110);
+    assert_eq!(branches.probability(), 1.0);
+    branches.learn(&finished("p", Some(50_120), 1.0), 50_120);
+    assert!(branches.probability() > 0.9, "{}", branches.probability());
+    // What was finished meanwhile is counted, and only that.
+    branches.learn(&finished("p", None, 0.0), 50_120);
+    branches.learn(&finished("p", Some(51_120), 1.0), 50_120);
+    assert!(branches.probability() < 0.2, "{}", branches.probability());
+}
+
+#[test]
+fn another_share_makes_no_tasks_of_those_that_were_finished_long_ago() {
+    let mut branches = all_came();
+    for share in [0.5, 1.0, 0.9, 1.0] {
+        branches.learn(&finished("p", Some(50_100), share), 50_100);
+    }
+    assert_eq!(branches.probability(), 1.0);
+}
+
+#[test]
+fn a_counter_that_begins_anew_and_a_pool_that_is_new_hand_nothing_on() {
+    let mut branches = all_came();
+    branches.learn(&finished("p", Some(3), 1.0), 50_100);
+    branches.learn(&finished("q", Some(90_000), 1.0), 50_100);
+    // It comes back with more than it had: what it did elsewhere was not done for this pool.
+    branches.learn(&finished("p", Some(60_000), 1.0), 50_100);
+    assert_eq!(branches.probability(), 1.0);
+}
+
+#[test]
+fn what_was_learned_of_branches_before_is_still_read() {
+    let before: Branches = serde_json::from_value(json!({"expected": 100.0, "came": 20.0})).expect("a record");
+    assert!((0.2..0.3).contains(&before.probability()), "{}", before.probability());
+    assert_eq!(serde_json::to_value(&before).expect("plain data"), json!({"expected": 100.0, "came": 20.0}));
 }

@@ -9,7 +9,7 @@ use std::{
 use flow::{PodStatus, ServiceTime, WaitCounts};
 use operator::scaling::{
     observe::Sight,
-    pool::{Outlook, PoolScaler, Step, is_asleep},
+    pool::{Memory, Outlook, PoolScaler, Step, is_asleep},
     seen::{SeenDeployment, SeenPod},
 };
 use queue::Depth;
@@ -376,4 +376,28 @@ fn a_deployment_that_is_not_there_holds() {
     let (world, mut scaler) = (World::new(), PoolScaler::default());
     let step = scaler.step(&settings(), &world.sight(), None, SLOTS, Outlook::default(), world.now as f64);
     assert_eq!((step.replicas, step.decision.reason), (None, Reason::Held(Hold::Missing)));
+}
+
+#[test]
+fn it_is_remembered_that_a_pool_had_tasks() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.second(&mut scaler, &settings());
+    assert!(!scaler.memory.had_tasks);
+    world.arrive(1);
+    world.second(&mut scaler, &settings());
+    let kept = serde_json::to_string(&scaler.memory).expect("plain data");
+    world.until(&mut scaler, &settings(), 600, "falling asleep", |world, _| world.agents.is_empty());
+    for memory in [&scaler.memory, &serde_json::from_str::<Memory>(&kept).expect("it was written so")] {
+        assert!(memory.had_tasks);
+    }
+    let before: Memory = serde_json::from_str("{}").expect("a record of before");
+    assert!(!before.had_tasks);
+}
+
+#[test]
+fn a_pool_for_which_pods_are_wanted_that_may_not_start_yet_does_not_sleep() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    let step = world.second(&mut scaler, &settings());
+    assert!(is_asleep(&world.sight(), &step));
+    assert!(!is_asleep(&world.sight(), &Step { wanted: 1, ..step }));
 }

@@ -43,18 +43,18 @@ struct StreamState {
 }
 
 impl Pool {
-    /// What waits, and at most about `most` of the messages that nobody has pulled yet.
-    pub(super) async fn depth(&self, most: usize) -> Result<(Depth, Vec<Sampled>), Failure> {
+    /// What waits, and at most about `most` of the messages that nobody has pulled yet. `None`: there is no stream, because
+    /// nothing was ever published to this pool, or because somebody has removed it.
+    pub(super) async fn depth(&self, most: usize) -> Result<Option<(Depth, Vec<Sampled>)>, Failure> {
         match self.counted(most).await {
-            // Nothing was ever published to this pool.
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok((Depth::default(), Vec::new())),
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Ok(None),
             // Another process is just making the pool, or somebody removed a consumer.
             Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) => {
                 self.doubt();
                 self.ensure().await?;
-                self.counted(most).await
+                self.counted(most).await.map(Some)
             }
-            counted => counted,
+            counted => counted.map(Some),
         }
     }
 

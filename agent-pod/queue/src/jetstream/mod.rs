@@ -163,8 +163,9 @@ impl JetStream {
     }
 
     /// What waits in a pool, with at most about `most` of the messages that nobody has pulled yet, evenly spread over the queue,
-    /// each for as many as it stands for. None is taken.
-    pub async fn sample(&self, pool: &str, most: usize) -> Result<(Depth, Vec<Sampled>)> {
+    /// each for as many as it stands for. None is taken. `None` where the pool is not there: nothing was ever published to it, or
+    /// somebody has removed it.
+    pub async fn sample(&self, pool: &str, most: usize) -> Result<Option<(Depth, Vec<Sampled>)>> {
         self.queue.sample(pool, most).await.map_err(|failure| failure.during("look at what waits in a pool"))
     }
 

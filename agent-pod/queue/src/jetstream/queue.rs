@@ -77,8 +77,8 @@ impl JetStreamQueue {
         self.broker.drop_stream(&pool.stream).await
     }
 
-    /// What waits in a pool, and some of it.
-    pub(super) async fn sample(&self, name: &str, most: usize) -> Result<(Depth, Vec<Sampled>), Failure> {
+    /// What waits in a pool, and some of it; `None` where the pool is not there.
+    pub(super) async fn sample(&self, name: &str, most: usize) -> Result<Option<(Depth, Vec<Sampled>)>, Failure> {
         self.pool(name).depth(most).await
     }
 
@@ -204,7 +204,7 @@ impl Queue for JetStreamQueue {
 
     async fn depth(&self, pool: &str) -> PortResult<Depth> {
         let read = self.pool(pool).depth(0).await;
-        read.map(|(depth, _)| depth).map_err(|failure| failure.during("read the depth of a pool"))
+        read.map(|read| read.unwrap_or_default().0).map_err(|failure| failure.during("read the depth of a pool"))
     }
 
     async fn discard(&self, pool: &str, priority: Priority, id: &str) -> PortResult<Discarded> {

@@ -22,7 +22,7 @@ async fn publish(broker: &JetStream, priority: Priority, bodies: impl Iterator<I
 }
 
 async fn sample(broker: &JetStream, most: usize) -> (Depth, Vec<Sampled>) {
-    broker.sample("readers", most).await.expect("look at the pool")
+    broker.sample("readers", most).await.expect("look at the pool").expect("the pool is there")
 }
 
 /// How many messages the sampled ones of a kind stand for.
@@ -38,7 +38,7 @@ on_each_version! {
     a_short_queue_is_seen_whole_and_stays_as_it_is
     a_long_queue_is_told_by_a_few_of_its_messages
     what_was_pulled_is_no_part_of_it
-    a_pool_that_nobody_has_made_is_empty
+    a_pool_that_is_not_there_is_told_from_an_empty_one
 }
 
 async fn a_short_queue_is_seen_whole_and_stays_as_it_is(version: Version) {
@@ -85,8 +85,14 @@ async fn what_was_pulled_is_no_part_of_it(version: Version) {
     assert!(bodies(&found).is_disjoint(&pulled), "{found:?}");
 }
 
-async fn a_pool_that_nobody_has_made_is_empty(version: Version) {
+async fn a_pool_that_is_not_there_is_told_from_an_empty_one(version: Version) {
     let Some(server) = crate::nats::shared(version) else { return };
     let broker = open(&server.url, "sample-none").await;
-    assert_eq!(sample(&broker, 16).await, (Depth::default(), Vec::new()));
+    let look = async || broker.sample("readers", 16).await.expect("look at the pool");
+    assert_eq!(look().await, None, "nobody has made it");
+    broker.make_pool("readers").await.expect("make it");
+    assert_eq!(look().await, Some((Depth::default(), Vec::new())));
+    publish(&broker, Priority::Normal, std::iter::once("parse-0".to_owned())).await;
+    broker.remove_pool("readers").await.expect("remove it");
+    assert_eq!(look().await, None, "somebody has removed it");
 }
