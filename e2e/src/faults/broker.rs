@@ -88,7 +88,7 @@ impl Broker {
         let Some(bucket) = stream.strip_prefix("KV_").filter(|bucket| bucket.ends_with("-records")) else {
             return Ok(false);
         };
-        let filter = json!({"subjects_filter": format!("$KV.{bucket}.{}", flow::keys::LEADER)});
+        let filter = json!({"subjects_filter": format!("$KV.{bucket}.leader")});
         let seen = self.ask(&format!("$JS.API.STREAM.INFO.{stream}"), &filter.to_string()).await?;
         Ok(seen["state"]["subjects"].as_object().is_some_and(|subjects| !subjects.is_empty()))
     }
