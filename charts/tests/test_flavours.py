@@ -79,6 +79,7 @@ class Charts(unittest.TestCase):
 
     def test_the_notes_fit_what_was_installed(self):
         self.assertIn("of every namespace", notes())
+        self.assertIn("helm test docket --namespace default", notes())
         self.assertIn("Pipelines of: a, b.", notes("scope=Namespaced", "watchNamespaces={a,b}"))
         self.assertIn("Role goes with it", notes("scope=Namespaced"))
         self.assertNotIn("Role goes with it", notes())
