@@ -178,7 +178,7 @@ impl Metrics {
         }
     }
 
-    /// How many agents each of these pools is to have and has, as its status says; of all others nothing is told any more.
+    /// How many agents each of these pools is to have and has, as its status says. Of others nothing is told any more.
     pub fn pools<'a>(&self, pools: impl Iterator<Item = &'a AgentPool>) {
         let mut told = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if self.leading.get() == 0 {
