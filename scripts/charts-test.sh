@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks charts, config/ and what ships with them, without a cluster: rendering, values, RBAC, security of pods, network, alerts,
-# health checks. Arguments go to Python's unittest, such as `-k rbac`.
+# health checks, and that paths in the documentation lead somewhere. Arguments go to Python's unittest, such as `-k rbac`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -34,6 +34,7 @@ FLAVOURS = {
     "monitored": [
         "monitoring.podMonitor.enabled=true",
         "monitoring.podMonitor.labels.release=prometheus",
+        "monitoring.podMonitor.interval=45s",
         "monitoring.prometheusRule.enabled=true",
         "monitoring.dashboard.enabled=true",
         "monitoring.scrapeAnnotations=true",
@@ -46,7 +47,7 @@ FLAVOURS = {
         "operator.priorityClassName=high",
         "operator.podAnnotations.a=b",
         "operator.podLabels.c=d",
-        "operator.env.HTTPS_PROXY=http://proxy:3128",
+        "operator.env.RUST_BACKTRACE=full",
         "nats.nodeSelector.disk=ssd",
         "nats.priorityClassName=high",
         "nats.podAnnotations.a=b",

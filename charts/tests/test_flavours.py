@@ -79,6 +79,7 @@ class Charts(unittest.TestCase):
 
     def test_the_notes_fit_what_was_installed(self):
         self.assertIn("of every namespace", notes())
+        self.assertIn("helm test docket --namespace default", notes())
         self.assertIn("Pipelines of: a, b.", notes("scope=Namespaced", "watchNamespaces={a,b}"))
         self.assertIn("Role goes with it", notes("scope=Namespaced"))
         self.assertNotIn("Role goes with it", notes())
@@ -124,10 +125,21 @@ class Operator(unittest.TestCase):
                 "DOCKET_HEALTH": "0.0.0.0:9090",
                 "DOCKET_METRICS_SECRET": "docket-operator-metrics",
                 "DOCKET_METRICS_TOKEN_FILE": "/etc/docket-metrics/token",
+                "DOCKET_POD_MONITOR_INTERVAL": "30s",
                 "DOCKET_LOG_FORMAT": "json",
                 "RUST_LOG": "info",
             },
         )
+
+    def test_further_variables_and_labels_are_taken(self):
+        self.assertEqual(operator_environment("placed")["RUST_BACKTRACE"], "full")
+        self.assertEqual(pod_template(one(rendered("placed"), "Deployment", "docket-operator"))["metadata"]["labels"]["c"], "d")
+
+    def test_no_variable_is_set_twice(self):
+        for flavour in FLAVOURS:
+            deployment = one(rendered(flavour), "Deployment", "docket-operator")
+            names = [variable["name"] for variable in pod_template(deployment)["spec"]["containers"][0]["env"]]
+            self.assertEqual(len(names), len(set(names)), flavour)
 
     def test_a_variable_is_defined_before_one_that_contains_it(self):
         names = list(operator_environment("default"))

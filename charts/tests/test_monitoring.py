@@ -14,12 +14,11 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 
 
 def known_metrics():
-    """The metrics that the manual lists, and those of the operator."""
+    """The metrics that the manual lists, and those that the kernel knows."""
     manual = (ROOT / "docs/running-distributed.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
-    return set(re.findall(r"`(docket_[a-z0-9_]+)`", manual)) | OPERATOR | PROCESS
+    return set(re.findall(r"`(docket_[a-z0-9_]+)`", manual)) | PROCESS
 
 
-OPERATOR = {"docket_scaler_desired_replicas"}
 # From the kernel, by the client library.
 PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 
@@ -37,6 +36,14 @@ def rules():
 def panels():
     dashboard = json.loads((ROOT / "config/grafana/docket.json").read_text())
     return dashboard, [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+class Manual(unittest.TestCase):
+    def test_it_lists_every_metric_of_the_operator_and_none_that_it_does_not_have(self):
+        made = set(re.findall(r'"(docket_[a-z0-9_]+)"', (ROOT / "operator/src/metrics.rs").read_text()))
+        self.assertGreater(len(made), 10)
+        manual = (ROOT / "docs/running-distributed.md").read_text().split("\n### Of the operator\n")[1].split("\n#")[0]
+        self.assertEqual(made, set(re.findall(r"`(docket_[a-z0-9_]+)`", manual)))
 
 
 class Alerts(unittest.TestCase):
@@ -115,7 +122,10 @@ class PodMonitors(unittest.TestCase):
         self.assertEqual(monitor["metadata"]["name"], "docket-operator")
         self.assertEqual(monitor["metadata"]["labels"]["release"], "prometheus")
         self.assertEqual(monitor["spec"]["podMetricsEndpoints"][0]["port"], "health")
-        self.assertEqual(operator("monitored")[1]["DOCKET_POD_MONITOR_LABELS"], "release=prometheus")
+        variables = operator("monitored")[1]
+        self.assertEqual(variables["DOCKET_POD_MONITOR_LABELS"], "release=prometheus")
+        self.assertEqual(variables["DOCKET_POD_MONITOR_INTERVAL"], monitor["spec"]["podMetricsEndpoints"][0]["interval"])
+        self.assertEqual(variables["DOCKET_POD_MONITOR_INTERVAL"], "45s")
         self.assertEqual(of_kind(rendered("default"), "PodMonitor", "PrometheusRule"), [])
 
     def test_it_is_scraped_with_the_token_of_the_secret_that_it_mounts(self):

@@ -50,7 +50,21 @@ REFUSED = [
     (["monitoring.podMonitor.interval=often"], "monitoring/podMonitor/interval"),
     (["operator.logFormat=xml"], "operator/logFormat"),
     (["keda.namespace=Not A Name"], "keda/namespace"),
-    (["operator.env.NOT-A-NAME=1"], "NOT-A-NAME"),
+    (["monitoring.podMonitor.interval=30s1m"], "monitoring/podMonitor/interval"),
+    (["operator.env.NOT-A-NAME=x"], "NOT-A-NAME"),
+    # A number is written in a form of its own from a million on.
+    (["operator.env.LIMIT=1000000"], "operator/env/LIMIT"),
+    (["operator.env.SWITCH=true"], "operator/env/SWITCH"),
+    # These are set already, and a name that is there twice is refused by the API server or counts in one of both ways.
+    (["operator.env.RUST_LOG=debug"], "RUST_LOG"),
+    (["operator.env.DOCKET_NATS=nats://elsewhere:4222"], "DOCKET_NATS"),
+    (["operator.env.POD_NAMESPACE=elsewhere"], "POD_NAMESPACE"),
+    (["operator.podLabels.app\\.kubernetes\\.io/name=mine"], "app.kubernetes.io/name"),
+    (["operator.podLabels.app\\.kubernetes\\.io/component=mine"], "app.kubernetes.io/component"),
+    (["operator.podAnnotations.kubectl\\.kubernetes\\.io/default-container=mine"], "kubectl.kubernetes.io/default-container"),
+    (["nats.podAnnotations.docket\\.dev/servers=5"], "docket.dev/servers"),
+    (["monitoring.podMonitor.labels.app\\.kubernetes\\.io/managed-by=me"], "app.kubernetes.io/managed-by"),
+    (["monitoring.dashboard.labels.app\\.kubernetes\\.io/part-of=mine"], "app.kubernetes.io/part-of"),
 ]
 
 

@@ -50,21 +50,6 @@ state_on_a_disk='{"spec": {"replicas": 1, "template": {"volumes": [
 
 suspend() { in_namespace patch pipeline "$review" --type merge --patch "{\"spec\": {\"suspend\": $1}}" >/dev/null; }
 
-# What is known of the licences of some documents, and that all others are licences too: of those that the accuracy is
-# measured on, nothing.
-write_labels() {
-    python3 - "$DEMO/feedback.jsonl" "$DEMO/documents.jsonl" <<'END' >"$labels"
-import json, sys
-feedback, documents = ([json.loads(line) for line in open(path)] for path in sys.argv[1:])
-held_out = {line["document"] for line in feedback if line["split"] == "test"}
-for line in feedback:
-    if line["split"] == "train":
-        print(json.dumps(line))
-for document in sorted({line["id"] for line in documents} - held_out)[:1000]:
-    print(json.dumps({"document": document, "head": "unlike-the-others", "label": "usual"}))
-END
-}
-
 # Agents look for feedback every 10 seconds, and say from how many examples each head has learned.
 wait_until_learned() {
     local head=$1 examples deadline=$((SECONDS + 300))
@@ -95,7 +80,7 @@ docket submit --pipeline "$ingest" --input "$DEMO/documents.jsonl"
 
 step "teaching what is known of some of them"
 docket submit --pipeline "$review" --input "$DEMO/documents.jsonl" --detach >/dev/null
-write_labels
+python3 e2e/cluster/demo/labels.py "$DEMO" >"$labels"
 docket feedback --pipeline "$review" --from "$labels"
 wait_until_learned spdx
 wait_until_learned unlike-the-others

@@ -110,6 +110,9 @@ pub struct RunArguments {
     /// Labels of PodMonitors, such as release=prometheus, separated by commas: those that Prometheus selects them by.
     #[arg(long, env = "DOCKET_POD_MONITOR_LABELS", value_name = "LABELS", default_value = "")]
     pub pod_monitor_labels: String,
+    /// How often Prometheus reads what PodMonitors name, such as 30s. As often as it usually does where none is given.
+    #[arg(long, env = "DOCKET_POD_MONITOR_INTERVAL", value_name = "DURATION")]
+    pub pod_monitor_interval: Option<String>,
     /// Address of the external scaler for KEDA, such as 0.0.0.0:9091. None is opened where none is given.
     #[arg(long, env = "DOCKET_EXTERNAL_SCALER", value_name = "ADDRESS")]
     pub external_scaler: Option<SocketAddr>,

@@ -66,6 +66,8 @@ pub struct Config {
     pub metrics_token_file: Option<PathBuf>,
     /// What PodMonitors are labelled with besides.
     pub pod_monitor_labels: BTreeMap<String, String>,
+    /// How often Prometheus reads what PodMonitors name; `None`: as often as it usually does.
+    pub pod_monitor_interval: Option<String>,
     /// Address of the external scaler for KEDA.
     pub external_scaler: Option<SocketAddr>,
 }
@@ -131,6 +133,7 @@ impl Config {
         let (secret, payloads_secret) = (named(&arguments.nats_credentials_secret), named(&arguments.payloads_secret));
         let (keys_secret, metrics_secret) = (named(&arguments.nats_keys_secret), named(&arguments.metrics_secret));
         let metrics_token_file = arguments.metrics_token_file.clone();
+        let pod_monitor_interval = named(&arguments.pod_monitor_interval);
 
         check(image(&arguments.agent_image));
         if nats_servers.is_empty() {
@@ -161,6 +164,7 @@ impl Config {
             check(Err(problem));
             BTreeMap::new()
         });
+        check(pod_monitor_interval.as_deref().map_or(Ok(()), interval));
         let api_server_ports = ports(&arguments.api_server_ports).unwrap_or_else(|problem| {
             check(Err(problem));
             Vec::new()
@@ -205,6 +209,7 @@ impl Config {
             metrics_secret,
             metrics_token_file,
             pod_monitor_labels,
+            pod_monitor_interval,
             external_scaler: arguments.external_scaler,
         })
     }
@@ -234,6 +239,26 @@ fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
         Ok((key.to_owned(), value.to_owned()))
     };
     list(text).into_iter().map(label).collect()
+}
+
+/// A time as Prometheus writes it, the largest unit first.
+fn interval(text: &str) -> Result<(), String> {
+    let mut rest = text;
+    for unit in ["h", "m", "s", "ms"] {
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        // A number that is followed by "ms" is none of minutes.
+        let is_of_this = after.len() < rest.len() && (unit != "m" || !after.starts_with("ms"));
+        if is_of_this && let Some(after) = after.strip_prefix(unit) {
+            rest = after;
+        }
+    }
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "--pod-monitor-interval (DOCKET_POD_MONITOR_INTERVAL) \"{text}\" is no time: write hours, minutes, seconds and \
+         milliseconds in this order, such as 30s or 1m30s"
+    ))
 }
 
 /// Numbers of ports, separated by commas; one at least.

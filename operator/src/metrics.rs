@@ -1,7 +1,13 @@
 //! What the operator counts, for `/metrics`. The names are part of the interface.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
+use crds::{AgentPool, ScalingMode};
+use kube::ResourceExt;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
@@ -10,10 +16,14 @@ use scaler::Reason;
 use crate::{
     lease::Leadership,
     scaling::{pool::Step, told},
+    watching::namespace_of,
 };
 
 /// A pass takes milliseconds when nothing is to be done, and up to the deadlines of a few calls when the cluster is ill.
 const RECONCILE_SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// Labels of what is told of a pool.
+const OF_A_POOL: [&str; 2] = ["namespace", "pool"];
 
 /// The metrics of an operator.
 pub struct Metrics {
@@ -28,6 +38,10 @@ pub struct Metrics {
     pulling: IntGaugeVec,
     held: IntGaugeVec,
     decisions: IntCounterVec,
+    wanted: IntGaugeVec,
+    ready: IntGaugeVec,
+    /// Namespace and name of the pools that `wanted` and `ready` are told of.
+    pools: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Default for Metrics {
@@ -52,15 +66,26 @@ impl Default for Metrics {
             ),
             leading: gauge("docket_operator_leading", "1 where this process leads"),
             epoch: gauge("docket_operator_epoch", "The epoch of this process's last tenure; 0 before the first"),
-            desired: gauges("docket_scaler_desired_replicas", "Agents that the autoscaler wants"),
-            pulling: gauges("docket_scaler_pulling_replicas", "Ready agents that are to take tasks"),
-            held: gauges("docket_scaler_held", "1 while the autoscaler holds, because numbers cannot be trusted"),
+            desired: gauges(
+                "docket_scaler_desired_replicas",
+                "Agents that the autoscaler wants, by who owns the number",
+                &["namespace", "pool", "mode"],
+            ),
+            pulling: gauges("docket_scaler_pulling_replicas", "Ready agents that are to take tasks", &OF_A_POOL),
+            held: gauges(
+                "docket_scaler_held",
+                "1 while the autoscaler holds, because numbers cannot be trusted",
+                &OF_A_POOL,
+            ),
             decisions: counter(
                 "docket_scaler_decisions_total",
                 "Decisions, one a second while a pool is awake, by reason: Up, Down, ToZero, Steady, Asleep or Held, with what \
                  decided",
                 &["namespace", "pool", "reason"],
             ),
+            wanted: gauges("docket_pool_wanted_agents", "Agents that a pool is to have, whoever says so", &OF_A_POOL),
+            ready: gauges("docket_pool_ready_agents", "Agents of a pool that take work", &OF_A_POOL),
+            pools: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -80,6 +105,8 @@ impl Metrics {
             Box::new(self.pulling.clone()),
             Box::new(self.held.clone()),
             Box::new(self.decisions.clone()),
+            Box::new(self.wanted.clone()),
+            Box::new(self.ready.clone()),
         ];
         for collector in collectors {
             self.registry.register(collector).expect("every name is registered once, in a registry of its own");
@@ -123,10 +150,11 @@ impl Metrics {
         self.events.with_label_values(&[outcome]).inc();
     }
 
-    /// What was decided for a pool.
-    pub fn scaled(&self, namespace: &str, pool: &str, step: &Step) {
+    /// What was decided for a pool whose number has this owner.
+    pub fn scaled(&self, namespace: &str, pool: &str, mode: ScalingMode, step: &Step) {
         let labels = [namespace, pool];
-        self.desired.with_label_values(&labels).set(step.decision.replicas.into());
+        self.not_desired(namespace, pool, |other| other != mode);
+        self.desired.with_label_values(&[namespace, pool, owner(mode)]).set(step.decision.replicas.into());
         self.pulling.with_label_values(&labels).set(step.decision.pulling.into());
         self.held.with_label_values(&labels).set(matches!(step.decision.reason, Reason::Held(_)).into());
         self.decisions.with_label_values(&[namespace, pool, &told::word(&step.decision.reason)]).inc();
@@ -134,10 +162,45 @@ impl Metrics {
 
     /// A pool is not scaled any more, or this process leads no longer.
     pub fn not_scaled(&self, namespace: &str, pool: &str) {
-        for gauge in [&self.desired, &self.pulling, &self.held] {
+        self.not_desired(namespace, pool, |_| true);
+        for gauge in [&self.pulling, &self.held] {
             // Where nothing was ever decided there is nothing to remove.
             drop(gauge.remove_label_values(&[namespace, pool]));
         }
+    }
+
+    fn not_desired(&self, namespace: &str, pool: &str, is_over: impl Fn(ScalingMode) -> bool) {
+        for mode in [ScalingMode::Apply, ScalingMode::Advise, ScalingMode::External] {
+            if is_over(mode) {
+                // Most pools never had another owner.
+                drop(self.desired.remove_label_values(&[namespace, pool, owner(mode)]));
+            }
+        }
+    }
+
+    /// How many agents each of these pools is to have and has, as its status says. Of others nothing is told any more.
+    pub fn pools<'a>(&self, pools: impl Iterator<Item = &'a AgentPool>) {
+        let mut told = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.leading.get() == 0 {
+            return;
+        }
+        let mut now = BTreeSet::new();
+        for pool in pools.filter(|pool| pool.metadata.deletion_timestamp.is_none()) {
+            // Before its first pass nothing is known of a pool.
+            let Some(status) = &pool.status else { continue };
+            let Some(wanted) = status.desired_replicas else { continue };
+            let (namespace, name) = (namespace_of(pool), pool.name_any());
+            let labels = [namespace.as_str(), name.as_str()];
+            self.wanted.with_label_values(&labels).set(wanted.into());
+            self.ready.with_label_values(&labels).set(status.ready_replicas.into());
+            now.insert((namespace, name));
+        }
+        for (namespace, name) in told.difference(&now) {
+            for gauge in [&self.wanted, &self.ready] {
+                drop(gauge.remove_label_values(&[namespace.as_str(), name.as_str()]));
+            }
+        }
+        *told = now;
     }
 
     /// Whether this process leads now.
@@ -150,7 +213,9 @@ impl Metrics {
             _ => {
                 self.leading.set(0);
                 // What another process decides now is told there.
-                for gauge in [&self.desired, &self.pulling, &self.held] {
+                let mut told = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+                told.clear();
+                for gauge in [&self.desired, &self.pulling, &self.held, &self.wanted, &self.ready] {
                     gauge.reset();
                 }
             }
@@ -188,8 +253,17 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     expect(IntCounterVec::new(Opts::new(name, help), labels))
 }
 
-fn gauges(name: &str, help: &str) -> IntGaugeVec {
-    expect(IntGaugeVec::new(Opts::new(name, help), &["namespace", "pool"]))
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    expect(IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+/// Who owns the number of a pool's agents, as a label.
+fn owner(mode: ScalingMode) -> &'static str {
+    match mode {
+        ScalingMode::Apply => "Apply",
+        ScalingMode::Advise => "Advise",
+        ScalingMode::External => "External",
+    }
 }
 
 fn gauge(name: &str, help: &str) -> IntGauge {

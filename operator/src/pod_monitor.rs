@@ -63,6 +63,9 @@ impl PodMonitors {
 pub fn pod_monitor(mut metadata: ObjectMeta, selector: &BTreeMap<String, String>, config: &Config) -> Child {
     metadata.labels.get_or_insert_default().extend(config.pod_monitor_labels.clone());
     let mut endpoint = json!({"port": "health", "path": "/metrics"});
+    if let Some(interval) = &config.pod_monitor_interval {
+        endpoint["interval"] = json!(interval);
+    }
     if config.authenticates_metrics() {
         endpoint["authorization"] = json!({"type": "Bearer", "credentials": {"name": METRICS, "key": TOKEN}});
     }

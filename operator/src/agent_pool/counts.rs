@@ -37,6 +37,7 @@ pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, s
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        ctx.metrics.pools(pools.state().iter().filter_map(|pool| pool.0.as_ref().ok()));
         let mut namespaces: BTreeMap<String, Vec<Arc<DeserializeGuard<AgentPool>>>> = BTreeMap::new();
         for guarded in pools.state() {
             if let Ok(pool) = &guarded.0 {

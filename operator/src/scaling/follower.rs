@@ -120,7 +120,7 @@ impl Follower {
         let slots = pool.spec.effective().concurrency;
         let step = loaded.scaler.step(&settings, sight, deployment, slots, outlook, now);
         self.wanted = step.wanted;
-        ctx.metrics.scaled(&namespace, &name, &step);
+        ctx.metrics.scaled(&namespace, &name, scaling.mode, &step);
         let changed = match (scaling.mode, deployment) {
             (ScalingMode::Apply, Some(deployment)) => {
                 let resting = &step.choice.resting;

@@ -22,6 +22,7 @@ mod lease;
 mod lease_http;
 mod leaving;
 mod leaving_pool;
+mod metrics;
 mod namespace;
 mod namespace_refused;
 #[allow(unused_macros, reason = "the tests of the queue use it")]

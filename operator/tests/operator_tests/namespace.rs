@@ -53,6 +53,13 @@ fn objects(gathered: &Gathered, config: &Config) -> Vec<Value> {
     build::all(gathered, config).present.iter().map(|child| child.object().clone()).collect()
 }
 
+/// What a pool has of its own.
+fn agents(config: &Config) -> Vec<Value> {
+    let built = operator::agent_pool::build::all(&crate::support::validated_with(&pool(json!({})), config));
+    let children = built.before.iter().chain(&built.after).chain([&built.deployment]);
+    children.map(|child| child.object().clone()).collect()
+}
+
 fn of_kind(gathered: &Gathered, config: &Config, kind: &str) -> Value {
     objects(gathered, config).into_iter().find(|object| object["kind"] == kind).expect("it is made")
 }
@@ -349,11 +356,6 @@ fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
 #[test]
 fn metrics_of_all_pods_are_for_the_token_that_pod_monitors_name_where_that_is_asked_for() {
     let with = Config { metrics_secret: Some("docket-operator-metrics".to_owned()), ..config() };
-    let agents = |config: &Config| {
-        let built = operator::agent_pool::build::all(&crate::support::validated_with(&pool(json!({})), config));
-        let children = built.before.iter().chain(&built.after).chain([&built.deployment]);
-        children.map(|child| child.object().clone()).collect::<Vec<Value>>()
-    };
     let secret = build::metrics_token("documents").object().clone();
     let named = (secret["metadata"]["name"].as_str(), secret["metadata"]["namespace"].as_str());
     assert_eq!(named, (Some("docket-metrics"), Some("documents")));
@@ -390,6 +392,19 @@ fn pod_monitors_have_the_labels_that_prometheus_selects_them_by() {
         assert_eq!(labels["app.kubernetes.io/managed-by"], "docket-operator");
     }
     assert!(objects(&Gathered { pod_monitors: false, ..one() }, &with).iter().all(|made| made["kind"] != "PodMonitor"));
+}
+
+#[test]
+fn pod_monitors_name_the_interval_that_was_given_and_otherwise_none() {
+    let with = Config { pod_monitor_interval: Some("45s".to_owned()), ..config() };
+    for (config, expected) in [(with, json!("45s")), (config(), Value::Null)] {
+        let made = [objects(&one(), &config), agents(&config)].concat();
+        let monitors: Vec<&Value> = made.iter().filter(|object| object["kind"] == "PodMonitor").collect();
+        assert_eq!(monitors.len(), 2, "one of the gateway, one of a pool");
+        for monitor in monitors {
+            assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["interval"], expected, "{monitor:#}");
+        }
+    }
 }
 
 #[test]

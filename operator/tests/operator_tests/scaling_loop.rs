@@ -161,7 +161,7 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
     assert!(kept["decisions"].as_array().is_some_and(|all| all.len() > 1 && all.len() <= 10));
     let of_pool = "namespace=\"documents\",pool=\"readers\"";
     for line in [
-        format!("docket_scaler_desired_replicas{{{of_pool}}} 0"),
+        format!("docket_scaler_desired_replicas{{mode=\"Apply\",{of_pool}}} 0"),
         // Once the last agent has gone.
         format!("docket_scaler_pulling_replicas{{{of_pool}}} 0"),
         format!("docket_scaler_held{{{of_pool}}} 0"),

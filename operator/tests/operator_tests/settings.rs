@@ -19,3 +19,16 @@ fn secrets_that_the_operator_writes_for_pods_are_no_sources_of_its_own() {
         assert!(resolved("docket-nats-auth").is_ok(), "{flag}");
     }
 }
+
+#[test]
+fn the_interval_of_pod_monitors_is_a_time_as_prometheus_writes_it() {
+    let of = |interval: &str| resolved(&["--pod-monitor-interval", interval]);
+    for interval in ["30s", "1m30s", "500ms", "1h", "1h2m3s4ms"] {
+        assert_eq!(of(interval).expect(interval).pod_monitor_interval.as_deref(), Some(interval));
+    }
+    assert_eq!(of("").expect("as if it were not given").pod_monitor_interval, None);
+    for interval in ["often", "30", "s", "30s1m", "1.5s"] {
+        let said = of(interval).expect_err(interval).to_string();
+        assert!(said.contains("--pod-monitor-interval") && said.contains(interval), "{said}");
+    }
+}

@@ -37,6 +37,7 @@ DOCKET_METRICS_TOKEN_FILE: /etc/docket-metrics/token
 {{- end }}
 DOCKET_POD_MONITOR_LABELS: {{ join "," $labels | quote }}
 {{- end }}
+DOCKET_POD_MONITOR_INTERVAL: {{ .Values.monitoring.podMonitor.interval | quote }}
 {{- if .Values.keda.enabled }}
 DOCKET_EXTERNAL_SCALER: 0.0.0.0:9091
 {{- end }}
