@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
+use std::{cell::RefCell, rc::Rc};
+
 use scaler::{
-    ColdStart, Settings,
+    ColdStart, History, Settings,
     simulate::{
         chain::{Chain, Pipeline},
         clairvoyant::floor,
@@ -12,7 +14,7 @@ use scaler::{
         faults::Fault,
         generate::{Shape, trace},
         outcome::Outcome,
-        policy::Policy,
+        policy::{Broker, Class, Command, Policy, View},
         rivals::Rival,
         search,
         service::Service,
@@ -43,7 +45,7 @@ fn burst(tasks: usize) -> Trace {
     let job = |arrival: f64| Job { arrival, service: 20.0, size: 0 };
     let mut jobs = vec![job(10.0); tasks];
     jobs.push(job(3_600.0));
-    Trace { name: "burst".to_owned(), jobs }
+    Trace { name: "burst".to_owned(), began: 0.0, jobs }
 }
 
 #[test]
@@ -93,14 +95,44 @@ fn a_trace_that_cannot_be_is_refused_with_its_line() {
     check("arrival_s,service_s\ninf,1\n", "line 2: arrival_s is inf");
     check("arrival_s,service_s\n1,two\n", "line 2: service_s is \"two\"");
     check("arrival_s,input_tokens,output_tokens\n1,2,3\n", "--service");
+    check("arrival_s,service_s\n1e300,2\n", "line 2: arrival_s 1");
+    // Milliseconds since 1970.
+    check("arrival_s,service_s\n1767625200000,2\n", "line 2: arrival_s 1767625200000");
+    check("arrival_s,service_s\n0,2\n40000000,2\n", "line 3: arrival_s 40000000 is more than a year");
+    check("arrival_s,service_s\n1700000000,2\n1740000000,2\n", "line 3: arrival_s 1740000000 is more than a year");
+    check("arrival_s,service_s\n1,2\n1,1e39\n", "line 3");
+    let service = Service::parse("1*output").expect("a formula");
+    let error =
+        parse("t.csv", "arrival_s,input_tokens,output_tokens\n0,1,1e39\n", Some(service)).expect_err("too long");
+    assert!(error.to_string().contains("line 2"), "{error}");
+}
+
+#[test]
+fn times_of_a_clock_count_from_the_monday_before_and_others_stay() {
+    let read = |text: &str| parse("t.csv", &format!("arrival_s,service_s\n{text}"), None).expect("a trace");
+    let arrivals = |trace: &Trace| -> Vec<f64> { trace.jobs.iter().map(|job| job.arrival).collect() };
+    // A Tuesday, 15:00:00.5 and a minute later.
+    let clock = read("1767711600.5,20\n1767711660.5,20\n");
+    assert_eq!((arrivals(&clock), clock.began), (vec![140_400.5, 140_460.5], 140_400.5));
+    let offset = read("5000000,20\n5000060,20\n");
+    assert_eq!((arrivals(&offset), offset.began), (vec![5_000_000.0, 5_000_060.0], 0.0));
+    // What was before the first arrival of a clock's times is not the trace's, and costs nobody anything.
+    let (world, fixed) = (world(60.0, 4), Rival::StaticPeak);
+    let cost = |trace: &Trace| {
+        let chain = Chain::single(trace);
+        run(&chain, &world, fixed.policies(&fixed.defaults(), &chain, &world), false).outcome.pod_seconds
+    };
+    assert!(cost(&clock) < 300.0, "{}", cost(&clock));
+    assert!(cost(&offset) > 5_000_000.0, "{}", cost(&offset));
 }
 
 #[test]
 fn tokens_become_seconds_by_the_formula() {
     let service = Service::parse("0.5+0.001*input + 0.02*output").expect("a formula");
-    let jobs = parse("t.csv", "arrival_s,input_tokens,output_tokens\n0,1000,100\n", Some(service)).expect("a trace");
+    let jobs =
+        parse("t.csv", "arrival_s,input_tokens,output_tokens\n0,1000,100\n", Some(service)).expect("a trace").jobs;
     assert!((jobs[0].service - 3.5).abs() < 1e-9);
-    for bad in ["", "x", "1*tokens", "-1", "nan*input", "2*"] {
+    for bad in ["", "x", "1*tokens", "-1", "nan*input", "2*", "0", "0*input", "1e9"] {
         assert!(Service::parse(bad).is_err(), "{bad}");
     }
 }
@@ -168,8 +200,97 @@ fn faults_neither_interrupt_work_nor_leave_any_undone() {
         let world = World { faults: vec![fault], ..world(60.0, 4) };
         let outcome = run(&chain, &world, docket(&world), false).outcome;
         assert_eq!(outcome.interrupted, 0.0, "{fault:?}");
-        assert!(outcome.wait_p99.is_finite() && outcome.slo_attainment > 0.97, "{fault:?}: {}", outcome.slo_attainment);
+        // Nobody decides for a fortieth of the time where the operator is killed over and over.
+        let least = if fault == Fault::Restart { 0.95 } else { 0.97 };
+        assert!(
+            outcome.wait_p99.is_finite() && outcome.slo_attainment > least,
+            "{fault:?}: {}",
+            outcome.slo_attainment
+        );
     }
+}
+
+/// (time, pods that are asked for, pods that it then asks for), and `None` for a restart.
+type Looks = Rc<RefCell<Vec<Option<(f64, u32, u32)>>>>;
+
+/// Looks every second, asks for another number each time, and writes down what it sees.
+struct Witness(Looks);
+
+impl Policy for Witness {
+    fn tick(&mut self, view: &View) -> Command {
+        let wanted = 2 + self.0.borrow().len() as u32 % 2;
+        self.0.borrow_mut().push(Some((view.now, view.desired, wanted)));
+        view.to(wanted, 1.0)
+    }
+
+    fn restart(&mut self) {
+        self.0.borrow_mut().push(None);
+    }
+}
+
+#[test]
+fn nobody_decides_between_a_kill_and_the_hand_over_and_the_number_stays() {
+    let looks = Looks::default();
+    let world = World { faults: vec![Fault::Restart], ..world(60.0, 4) };
+    run(&Chain::single(&burst(30)), &world, vec![Box::new(Witness(Rc::clone(&looks)))], false);
+    let looks = looks.borrow();
+    let mut restarts = 0;
+    for (before, after) in looks.iter().zip(&looks[1..]) {
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        assert!(after.0 - before.0 < 1.001, "nobody looked from {} to {}", before.0, after.0);
+    }
+    for around in looks.windows(3) {
+        let [Some(before), None, Some(after)] = around else { continue };
+        restarts += 1;
+        let gap = after.0 - before.0;
+        assert!((15.0..16.001).contains(&gap), "{gap} s without a decision");
+        assert_eq!(after.1, before.2, "the number changed while nobody decided");
+    }
+    assert!(restarts >= 5, "{restarts} restarts in an hour");
+}
+
+#[test]
+fn a_restart_finds_what_was_kept_up_to_ten_seconds_before() {
+    // Two pods, whatever comes: the number never changes, so that time alone says when the state is kept.
+    let mut docket = Docket::new(Settings::between(2, 2));
+    let classes = [Class { pending: 3, in_work: 2, count: 20.0, mean: 10.0, variance: 4.0 }];
+    let mut remembered = Vec::new();
+    for second in 0..58_u64 {
+        let now = second as f64;
+        let broker = Broker {
+            pending: 3,
+            in_work: 2,
+            load: 5.0 * now,
+            working: 2.0 * now,
+            arrivals: 5 + second,
+            finished: second,
+            started: 2 + second,
+            late: 0,
+            oldest_wait: Some(1.0),
+            classes: &classes,
+        };
+        docket.tick(&View {
+            now,
+            broker: Some(broker),
+            foreseen: &[],
+            desired: 2,
+            busy: 2,
+            idle: 0,
+            starting: &[],
+            draining: 0,
+            started_in: None,
+            slots: 1,
+            max_replicas: 40,
+        });
+        remembered.push(docket.history().clone());
+    }
+    let kept = |second: usize| -> History {
+        let text = serde_json::to_string(&remembered[second]).expect("JSON");
+        serde_json::from_str(&text).expect("the same")
+    };
+    docket.restart();
+    assert_eq!(*docket.history(), kept(50));
+    assert_ne!(*docket.history(), kept(57));
 }
 
 #[test]
@@ -243,7 +364,7 @@ fn a_task_whose_pod_is_taken_away_is_counted_and_done_again() {
     // Tasks of five minutes on pods that are given 30 seconds: a pool that shrinks by load alone interrupts them.
     let mut jobs: Vec<Job> = (0..40).map(|index| Job { arrival: f64::from(index), service: 300.0, size: 0 }).collect();
     jobs.iter_mut().step_by(2).for_each(|job| job.service = 20.0);
-    let (trace, world) = (Trace { name: "long".to_owned(), jobs }, world(600.0, 1));
+    let (trace, world) = (Trace { name: "long".to_owned(), began: 0.0, jobs }, world(600.0, 1));
     let chain = Chain::single(&trace);
     let outcome = run(&chain, &world, Rival::Keda.policies(&[1.0, 30.0, 2.0, 0.0], &chain, &world), false).outcome;
     assert!(outcome.interrupted > 0.0 && outcome.wait_p99.is_finite(), "{outcome:?}");
@@ -304,7 +425,7 @@ fn the_second_pool_is_ready_when_its_first_document_arrives() {
     let pipeline = Pipeline::parse("p.json", stages).expect("a pipeline");
     // Far enough apart that the pools sleep in between, and enough of them to learn how long the first stage takes.
     let job = |index: u32| Job { arrival: 10.0 + 3_000.0 * f64::from(index), service: 1.0, size: 0 };
-    let trace = Trace { name: "lone".to_owned(), jobs: (0..40).map(job).collect() };
+    let trace = Trace { name: "lone".to_owned(), began: 0.0, jobs: (0..40).map(job).collect() };
     let world = world(5.0, 4);
     let chain = Chain::of(&pipeline, &trace, 1);
     let late = |pre_warm: bool| {
@@ -332,6 +453,8 @@ fn a_pipeline_that_cannot_be_is_refused_with_its_field() {
     check("{\"stages\": [{\"name\": \"a\", \"seconds\": 1, \"after\": [\"b\"]}]}", "stages[0].after names \"b\"");
     check("{\"stages\": [{\"name\": \"a\", \"seconds\": -1}]}", "stages[0].seconds");
     check("{\"stages\": [{\"name\": \"a\"}]}", "stages[0].times");
+    check("{\"stages\": [{\"name\": \"a\", \"seconds\": 1e39}]}", "stages[0].seconds");
+    check("{\"stages\": [{\"name\": \"a\", \"times\": 1e39}]}", "stages[0].times");
     check("{\"stages\": [{\"name\": \"a\", \"seconds\": 1, \"probability\": 0}]}", "stages[0].probability");
     check("{\"stages\": [{\"name\": \"a\", \"second\": 1}]}", "failed to understand");
 }

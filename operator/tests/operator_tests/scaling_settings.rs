@@ -9,7 +9,7 @@ use operator::{
     agent_pool::{dereference::Dereferenced, validate},
     scaling::settings,
 };
-use scaler::{Mode, Settings, Thresholds};
+use scaler::{Mode, Settings, Thresholds, simulate::given};
 use serde_json::{Value, json};
 
 fn settings(scaling: Value) -> Settings {
@@ -173,4 +173,35 @@ fn what_contradicts_itself_is_refused_with_the_field() {
 fn scaling_is_no_part_of_what_agents_are_told() {
     let (fixed, scaled) = (pool(json!({})), pool(json!({"scaling": {"maxReplicas": 20}, "replicas": 4})));
     assert_eq!(fixed.spec.as_worked(), scaled.spec.as_worked());
+}
+
+#[test]
+fn the_simulator_reads_what_a_pool_has_as_the_operator_does() {
+    let check = |scaling: Value| {
+        let given = given::read("scaling.json", &scaling.to_string()).expect("the simulator reads it");
+        let read: Settings = serde_json::from_value(given.fields).expect("it is of the known form");
+        assert_eq!(read, settings(scaling));
+    };
+    check(json!({
+        "minReplicas": 1,
+        "maxReplicas": 20,
+        "target": {"wait": "1m30s", "attainment": 0.999, "latencyP95": "1.5m", "utilization": 0.8},
+        "queue": {
+            "upAt": 50,
+            "downAt": 5,
+            "wait": {"up": "9s", "down": "300ms"},
+            "cpu": {"up": 0.9, "down": 0.1},
+            "steps": {"up": 3, "down": 2},
+        },
+        "stabilization": {"up": "3s", "down": "0.25h", "costShare": 0.2},
+        "cooldownToZero": "1h1s",
+        "preWarm": false,
+        "mode": "External",
+    }));
+    let hours = |days: Value, from: &str, to: &str| json!({"days": days, "from": from, "to": to, "timeZone": "UTC", "minReplicas": 2, "maxReplicas": 30});
+    check(json!({"maxReplicas": 20, "schedule": [
+        hours(json!(["Mon", "Wed"]), "07:30", "18:00"),
+        hours(json!(["Fri", "Sun"]), "22:00", "06:00"),
+        hours(json!(["Sat"]), "09:00", "24:00"),
+    ]}));
 }

@@ -4,7 +4,11 @@ use std::{fs, path::Path};
 
 use serde::Deserialize;
 
-use super::{manifest, random::Random, trace::Trace};
+use super::{
+    manifest,
+    random::Random,
+    trace::{LONGEST, Trace},
+};
 
 /// Stages are kept as bits of a word.
 const MOST_STAGES: usize = 32;
@@ -14,6 +18,8 @@ const MOST_WAYS: usize = 64;
 /// Documents and the stages that they pass through.
 #[derive(Clone, Debug)]
 pub struct Chain {
+    /// When the replay begins.
+    pub began: f64,
     /// When documents arrive, in order.
     pub arrivals: Vec<f64>,
     /// The stages, each after those that it waits for.
@@ -161,15 +167,16 @@ impl Pipeline {
         for (index, stage) in stages.iter().enumerate() {
             let bad =
                 |field: &'static str, problem: String| Error::Stage { file: file.to_owned(), index, field, problem };
-            let number = |value: f64| value.is_finite() && value >= 0.0;
+            let number = |value: f64| (0.0..=LONGEST).contains(&value);
             if stages[..index].iter().any(|other| other.name == stage.name) {
                 return Err(bad("name", format!("\"{}\" is there already", stage.name)));
             }
             if !number(stage.seconds) {
-                return Err(bad("seconds", format!("is {}; it must not be negative", stage.seconds)));
+                return Err(bad("seconds", format!("is {}; it must be from 0 to a year", stage.seconds)));
             }
             if !number(stage.times) || stage.seconds + stage.times <= 0.0 {
-                return Err(bad("times", "and seconds must not be negative, and not both be zero".to_owned()));
+                let problem = format!("is {}; it must be from 0 to {LONGEST}, and not 0 as seconds are", stage.times);
+                return Err(bad("times", problem));
             }
             if !number(stage.variation) || stage.variation > 10.0 {
                 return Err(bad("variation", format!("is {}; it must be from 0 to 10", stage.variation)));
@@ -205,6 +212,7 @@ impl Chain {
     /// One stage, with the trace's own service.
     pub fn single(trace: &Trace) -> Self {
         Self {
+            began: trace.began,
             arrivals: trace.jobs.iter().map(|job| job.arrival).collect(),
             stages: vec![Stage { name: trace.name.clone(), ..Stage::default() }],
             first: vec![0],
@@ -248,6 +256,7 @@ impl Chain {
             stages.push(Stage { name: stage.name.clone(), after: after[index].clone(), ways });
         }
         Self {
+            began: trace.began,
             arrivals: trace.jobs.iter().map(|job| job.arrival).collect(),
             first: (0..stages.len()).filter(|&stage| stages[stage].after.is_empty()).collect(),
             stages,

@@ -13,6 +13,7 @@ use super::{
     engine::{World, run as simulate},
     faults::Fault,
     generate::{self, Shape},
+    given,
     html::{self, Drawn},
     outcome::{Outcome, mean},
     policy::Policy,
@@ -26,11 +27,33 @@ use crate::{ColdStart, Settings};
 const BEGIN: &str = "<!-- made by `make bench-scaler`: begin -->";
 const END: &str = "<!-- made by `make bench-scaler`: end -->";
 
+/// What holds where neither a flag nor a file says anything.
+const SLO: f64 = 60.0;
+const MAX_REPLICAS: u32 = 40;
+/// What a comparison takes from its grid.
+const OF_GRID: [&str; 14] = [
+    "traces",
+    "generated",
+    "service",
+    "cold_start",
+    "pipeline",
+    "policies",
+    "settings",
+    "max_replicas",
+    "concurrency",
+    "slo",
+    "seeds",
+    "attainment",
+    "faults",
+    "format",
+];
+
 /// Replays traces of arrivals against autoscalers, Docket's own among them, and says what each would have done.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "docket-simulate", version)]
 pub struct Flags {
-    /// A trace: arrival_s,service_s[,status] or arrival_s,input_tokens,output_tokens; may be given several times.
+    /// A trace: arrival_s,service_s[,status] or arrival_s,input_tokens,output_tokens; may be given several times. Arrivals
+    /// are seconds since the trace began, or since 1970.
     #[arg(long = "trace", value_name = "FILE")]
     pub traces: Vec<PathBuf>,
     /// A generated trace: poisson, on-off, diurnal, flash-crowd, sparse or sawtooth, with a seed: poisson:1.
@@ -48,24 +71,24 @@ pub struct Flags {
     /// Autoscalers, by comma; see the documentation for what each is.
     #[arg(long, value_delimiter = ',', default_value = "docket")]
     pub policies: Vec<String>,
-    /// Settings of Docket's own autoscaler as JSON, as in an AgentPool's `scaling`; bounds and target from the flags apply
-    /// where it has none.
+    /// Settings of Docket's own autoscaler as YAML or JSON: what an AgentPool has as `scaling`, or a manifest with one
+    /// AgentPool, of which nothing else is read. Times are texts such as 1m30s or numbers of seconds.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
-    /// Never more pods in a pool.
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub max_replicas: u32,
+    /// Never more pods in a pool. Default: the most that --settings allows, or 40.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_replicas: Option<u32>,
     /// Tasks that one pod works on at once.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub concurrency: u32,
-    /// Seconds that a task may wait.
-    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
-    pub slo: f64,
+    /// Seconds that a task may wait. Default: target.wait of --settings, or 60.
+    #[arg(long, value_parser = seconds)]
+    pub slo: Option<f64>,
     /// Seeds of cold starts; figures are means over them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: u64,
     /// Share of tasks that Docket's own autoscaler is to start within --slo, 0.5 to 0.9999.
-    #[arg(long, conflicts_with = "settings")]
+    #[arg(long, conflicts_with = "settings", value_parser = share)]
     pub attainment: Option<f64>,
     /// What goes wrong, by comma: metrics-gap, stale, restart, capacity.
     #[arg(long, value_delimiter = ',')]
@@ -73,8 +96,8 @@ pub struct Flags {
     /// How to say it.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// Runs the whole comparison of a grid instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["traces", "generated", "pipeline"])]
+    /// Runs the whole comparison of a grid instead; all but --markdown is as the grid says.
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_GRID)]
     pub grid: Option<PathBuf>,
     /// With --grid: writes the tables between the marks of this file.
     #[arg(long, value_name = "FILE", requires = "grid")]
@@ -120,7 +143,19 @@ pub enum Error {
         file: String,
         /// Where and why.
         #[source]
-        source: serde_json::Error,
+        source: given::Error,
+    },
+    /// A flag and a field say two things of one.
+    #[error("{flag} is {flag_value}, and \"{field}\" of --settings is {field_value}: leave one of them out")]
+    Contradiction {
+        /// The flag.
+        flag: &'static str,
+        /// What it says.
+        flag_value: f64,
+        /// The field.
+        field: String,
+        /// What it says.
+        field_value: f64,
     },
     /// The settings contradict themselves.
     #[error("--settings cannot be")]
@@ -178,8 +213,8 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
     if pipeline.is_some() && policies.contains(&Asked::Clairvoyant) {
         return Err(Error::ClairvoyantChain);
     }
-    let world = world(flags)?;
     let settings = settings(flags)?;
+    let world = world(flags, &settings)?;
     let mut results = Vec::new();
     let mut drawn = Vec::new();
     for trace in traces(flags)? {
@@ -193,6 +228,7 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
                 let (outcome, course) = once(*policy, &trace, &chain, &world, &settings, record);
                 outcomes.push(outcome.clone());
                 if record {
+                    let course = course.into_iter().map(|(at, tasks, pods)| (at - trace.began, tasks, pods)).collect();
                     drawn.push(Drawn { trace: trace.name.clone(), policy: name.clone(), outcome, course });
                 }
             }
@@ -248,7 +284,7 @@ fn asked(name: &str) -> Result<Asked, Error> {
     })
 }
 
-fn world(flags: &Flags) -> Result<World, Error> {
+fn world(flags: &Flags, settings: &Settings) -> Result<World, Error> {
     let fault = |name: &String| {
         Fault::named(name).ok_or_else(|| Error::Unknown {
             flag: "--faults",
@@ -257,8 +293,8 @@ fn world(flags: &Flags) -> Result<World, Error> {
         })
     };
     Ok(World {
-        slo: flags.slo,
-        max_replicas: flags.max_replicas,
+        slo: settings.target.wait,
+        max_replicas: settings.schedule.iter().map(|window| window.max_replicas).fold(settings.max_replicas, u32::max),
         slots: flags.concurrency,
         cold_start: match &flags.cold_start {
             Some(file) => trace::read_cold_start(file).map_err(Error::Trace)?,
@@ -289,35 +325,49 @@ fn traces(flags: &Flags) -> Result<Vec<Trace>, Error> {
 }
 
 fn settings(flags: &Flags) -> Result<Settings, Error> {
-    let settings = match &flags.settings {
-        None => {
-            let mut settings = Settings::between(0, flags.max_replicas);
-            settings.target.wait = flags.slo;
-            settings.target.attainment = flags.attainment.unwrap_or(settings.target.attainment);
-            settings
-        }
-        Some(path) => {
-            let file = path.display().to_string();
-            let text = fs::read_to_string(path).map_err(|source| Error::ReadSettings { file: file.clone(), source })?;
-            let written = serde_json::from_str(&text);
-            written
-                .and_then(|written| with_flags(written, flags))
-                .map_err(|source| Error::ParseSettings { file, source })?
-        }
+    let Some(path) = &flags.settings else {
+        let mut settings = Settings::between(0, flags.max_replicas.unwrap_or(MAX_REPLICAS));
+        settings.target.wait = flags.slo.unwrap_or(SLO);
+        settings.target.attainment = flags.attainment.unwrap_or(settings.target.attainment);
+        return Ok(settings);
     };
-    settings.check().map_err(Error::Settings)?;
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|source| Error::ReadSettings { file: file.clone(), source })?;
+    let not_understood = |source| Error::ParseSettings { file: file.clone(), source };
+    let given = given::read(&file, &text).map_err(not_understood)?;
+    let settings = with_flags(given.fields.clone(), flags).map_err(given::Error::Form).map_err(not_understood)?;
+    settings.check().map_err(|invalid| Error::Settings(given.as_written(invalid)))?;
+    agree("--slo", flags.slo, "target.wait", settings.target.wait)?;
+    agree("--max-replicas", flags.max_replicas.map(f64::from), "maxReplicas", settings.max_replicas.into())?;
+    // Whoever writes both wants a bound that no window exceeds.
+    let most = flags.max_replicas.unwrap_or(u32::MAX);
+    for (window, entry) in settings.schedule.iter().zip(&given.entries).filter(|(window, _)| window.max_replicas > most)
+    {
+        let field = format!("schedule[{entry}].maxReplicas");
+        agree("--max-replicas", Some(most.into()), &field, window.max_replicas.into())?;
+    }
     Ok(settings)
 }
 
 /// What is written, and the flags where nothing is.
 fn with_flags(mut written: Value, flags: &Flags) -> Result<Settings, serde_json::Error> {
     if let Some(written) = written.as_object_mut() {
-        written.entry("maxReplicas").or_insert_with(|| json!(flags.max_replicas));
+        written.entry("maxReplicas").or_insert_with(|| json!(flags.max_replicas.unwrap_or(MAX_REPLICAS)));
         if let Some(target) = written.entry("target").or_insert_with(|| json!({})).as_object_mut() {
-            target.entry("wait").or_insert_with(|| json!(flags.slo));
+            target.entry("wait").or_insert_with(|| json!(flags.slo.unwrap_or(SLO)));
         }
     }
     serde_json::from_value(written)
+}
+
+/// Where a flag is given, the field must say the same: what is aimed at and what is counted is one number.
+fn agree(flag: &'static str, said: Option<f64>, field: &str, field_value: f64) -> Result<(), Error> {
+    match said {
+        Some(flag_value) if flag_value != field_value => {
+            Err(Error::Contradiction { flag, flag_value, field: field.to_owned(), field_value })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn compare(flags: &Flags, grid: &std::path::Path, out: &mut impl Write) -> Result<(), Error> {
@@ -351,7 +401,14 @@ fn compare(flags: &Flags, grid: &std::path::Path, out: &mut impl Write) -> Resul
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= crate::LONGEST_WAIT => Ok(value),
-        _ => Err("must be a number of seconds above 0 and up to a day".to_owned()),
+        Ok(value) if (0.001..=crate::LONGEST_WAIT).contains(&value) => Ok(value),
+        _ => Err("must be a number of seconds above 0 (at least 0.001) and up to a day".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.5..=0.9999).contains(&value) => Ok(value),
+        _ => Err("must be a share from 0.5 to 0.9999".to_owned()),
     }
 }

@@ -9,17 +9,37 @@ const EPOCH: f64 = 1_767_571_200.0;
 const EVERY: f64 = 1.0;
 /// It looks at a pool that sleeps as well, so that nothing that it was not woken for waits for ever.
 const ASLEEP: f64 = 30.0;
+/// It keeps what it has learned this often, when the number of pods changes, and when the pool falls asleep.
+const KEEP_EVERY: f64 = 10.0;
 
 /// Docket's autoscaler.
 pub struct Docket {
     settings: Settings,
     history: History,
+    /// What a restart finds, and when it was kept; `None` before it was.
+    kept: History,
+    kept_at: Option<f64>,
+    slept: bool,
 }
 
 impl Docket {
     /// With these settings, which must be sound, and nothing remembered.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, history: History::default() }
+        Self { settings, history: History::default(), kept: History::default(), kept_at: None, slept: false }
+    }
+
+    /// What is remembered.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn keep(&mut self, now: f64, changed: bool, quiet: bool) {
+        let falls_asleep = quiet && !self.slept;
+        self.slept = quiet;
+        if changed || falls_asleep || self.kept_at.is_none_or(|at| now - at >= KEEP_EVERY) {
+            self.kept_at = Some(now);
+            self.kept.clone_from(&self.history);
+        }
     }
 }
 
@@ -32,6 +52,7 @@ impl Policy for Docket {
         let quiet = view.broker.is_some_and(|broker| broker.pending + broker.in_work == 0)
             && view.starting.is_empty()
             && view.foreseen.is_empty();
+        self.keep(view.now, decision.replicas != view.desired, quiet);
         let again_at =
             if quiet { decision.next_change_at.map_or(f64::INFINITY, |at| at - EPOCH) } else { view.now + EVERY };
         let again_at = again_at.min(view.now + ASLEEP);
@@ -44,9 +65,11 @@ impl Policy for Docket {
     }
 
     fn restart(&mut self) {
-        // The operator reads its state back from where it keeps it; what is not in it is gone.
-        let kept = serde_json::to_string(&self.history).ok();
+        // The operator reads its state back from where it keeps it; what is not in it, or came later, is gone.
+        let kept = serde_json::to_string(&self.kept).ok();
         self.history = kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default();
+        self.kept_at = None;
+        self.slept = false;
     }
 
     fn removes_idle_only(&self) -> bool {

@@ -153,10 +153,10 @@ impl<'a> Simulation<'a> {
         Self {
             chain,
             world,
-            pools: (0..stages).map(|stage| Pool::new(stage, world)).collect(),
+            pools: (0..stages).map(|stage| Pool::new(stage, world, chain.began)).collect(),
             agenda: Agenda::default(),
             faults: Faults::new(&world.faults, world.seed),
-            now: 0.0,
+            now: chain.began,
             open: 0,
             done: vec![0; chain.arrivals.len()],
             restarts: vec![0; stages],
@@ -239,6 +239,12 @@ impl<'a> Simulation<'a> {
     }
 
     fn tick(&mut self, stage: usize, policy: &mut dyn Policy) {
+        if let Some(until) = self.faults.away_until(self.now) {
+            // The number of pods stays; whoever takes over looks first of all, and no arrival wakes it before.
+            self.pools[stage].wakes = false;
+            self.look_at(stage, until);
+            return;
+        }
         let restarts = self.faults.restarts(self.now);
         if restarts > self.restarts[stage] {
             self.restarts[stage] = restarts;
@@ -300,7 +306,7 @@ impl<'a> Simulation<'a> {
 
     fn finish(self, last_arrival: f64) -> Run {
         let end = self.now.max(last_arrival);
-        let hours = end / 3_600.0;
+        let hours = (end - self.chain.began) / 3_600.0;
         let mut waits = Vec::new();
         let mut outcome = Outcome::default();
         let mut steps = Steps::default();

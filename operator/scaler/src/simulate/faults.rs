@@ -9,11 +9,15 @@ pub enum Fault {
     MetricsGap,
     /// The broker tells for a minute what was true at its beginning, every twenty.
     Stale,
-    /// The autoscaler forgets all, every ten minutes.
+    /// The autoscaler is killed every ten minutes: nobody decides until another has taken over, which knows what was
+    /// kept.
     Restart,
     /// Only half of the pods find a place for ten minutes of every hour.
     Capacity,
 }
+
+/// From a kill to the first decision of the operator that takes over, in seconds.
+const HAND_OVER: f64 = 15.0;
 
 /// Faults, with where in their periods they lie.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +53,7 @@ impl Fault {
     fn lasts(self) -> f64 {
         match self {
             Self::MetricsGap | Self::Stale => 60.0,
-            Self::Restart => 0.0,
+            Self::Restart => HAND_OVER,
             Self::Capacity => 600.0,
         }
     }
@@ -67,6 +71,17 @@ impl Faults {
         self.0.iter().any(|&(fault, first)| {
             fault == wanted && now >= first && (now - first).rem_euclid(fault.period()) < fault.lasts()
         })
+    }
+
+    /// When somebody decides again, if nobody does at that time.
+    pub fn away_until(&self, now: f64) -> Option<f64> {
+        let end_of = |&(fault, first): &(Fault, f64)| {
+            let begin = first + ((now - first) / fault.period()).floor() * fault.period();
+            // Compared with the sum that is told, so that a look at that very time finds somebody.
+            let end = begin + fault.lasts();
+            (fault == Fault::Restart && now >= first && now < end).then_some(end)
+        };
+        self.0.iter().find_map(end_of)
     }
 
     /// How many restarts there were until then.

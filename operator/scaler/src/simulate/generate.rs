@@ -73,7 +73,7 @@ pub fn trace(shape: Shape, seed: u64) -> Trace {
             jobs.push(Job { arrival: now, service: random.log_normal(10.0, 0.8), size: 0 });
         }
     }
-    Trace { name: format!("{}-{seed}", shape.name()), jobs }
+    Trace { name: format!("{}-{seed}", shape.name()), began: 0.0, jobs }
 }
 
 /// (from, arrivals a second), in order, the first from 0.

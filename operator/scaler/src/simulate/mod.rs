@@ -10,6 +10,7 @@ pub mod docket;
 pub mod engine;
 pub mod faults;
 pub mod generate;
+pub mod given;
 pub mod html;
 mod manifest;
 pub mod outcome;

@@ -7,7 +7,7 @@ pub trait Policy {
     /// Looks and says how many pods there should be.
     fn tick(&mut self, view: &View) -> Command;
 
-    /// Forgets all, as after a restart.
+    /// Goes on as another process that takes over: with what was kept outside of the one that was killed.
     fn restart(&mut self);
 
     /// Whether only idle pods are taken away; otherwise the youngest go, whatever they do.

@@ -80,7 +80,7 @@ pub(crate) struct Finished {
 }
 
 impl Pool {
-    pub(crate) fn new(stage: usize, world: &World) -> Self {
+    pub(crate) fn new(stage: usize, world: &World, began: f64) -> Self {
         Self {
             stage,
             slots: world.slots,
@@ -98,7 +98,7 @@ impl Pool {
             classes: vec![Class::default(); CLASSES],
             load: 0.0,
             working: 0.0,
-            integrated: 0.0,
+            integrated: began,
             in_work: 0,
             arrivals: 0,
             finished: 0,

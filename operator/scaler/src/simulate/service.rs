@@ -1,5 +1,7 @@
 //! How long a task is in work, from its tokens: `a+b*input+d*output`. Knows not where tokens come from.
 
+use super::trace::LONGEST;
+
 /// Seconds of service: a constant, and so much for each token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Service {
@@ -20,11 +22,17 @@ pub enum Error {
         /// The term.
         term: String,
     },
-    /// A factor is negative, infinite or not a number.
-    #[error("\"{term}\" in the service formula must be a number of seconds that is not negative")]
+    /// A factor is negative, more than a year or not a number.
+    #[error("\"{term}\" in the service formula must be a number of seconds from 0 to a year")]
     BadFactor {
         /// The term.
         term: String,
+    },
+    /// Tasks that take no time need no pods.
+    #[error("\"{formula}\" is 0 seconds for every task")]
+    Nothing {
+        /// The formula.
+        formula: String,
     },
 }
 
@@ -44,10 +52,14 @@ impl Service {
                 _ => return Err(Error::ReadTerm { term: term.to_owned() }),
             };
             let value: f64 = factor.parse().map_err(|_| Error::ReadTerm { term: term.to_owned() })?;
-            if !value.is_finite() || value < 0.0 {
+            // The comparison is false for NaN, so NaN is refused.
+            if !(0.0..=LONGEST).contains(&value) {
                 return Err(Error::BadFactor { term: term.to_owned() });
             }
             *place += value;
+        }
+        if service.constant + service.per_input + service.per_output <= 0.0 {
+            return Err(Error::Nothing { formula: text.to_owned() });
         }
         Ok(service)
     }

@@ -10,6 +10,8 @@ use crate::ColdStart;
 pub struct Trace {
     /// The file's name without its ending, or the generator's.
     pub name: String,
+    /// When the replay begins, in the seconds of arrivals: 0, or the first arrival where these are a clock's times.
+    pub began: f64,
     /// The tasks.
     pub jobs: Vec<Job>,
 }
@@ -17,7 +19,7 @@ pub struct Trace {
 /// One task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Job {
-    /// Seconds since the trace began.
+    /// Seconds since the trace began, or since a Monday.
     pub arrival: f64,
     /// Seconds in work.
     pub service: f64,
@@ -71,23 +73,34 @@ pub enum Error {
     },
 }
 
+/// A year with a leap day: looked at every second, that is minutes of computing, and nothing that is learned of arrivals is
+/// longer than some weeks. No task of a longer time is measured in seconds either.
+pub(super) const LONGEST: f64 = 366.0 * 86_400.0;
+/// Later than any clock: the year 5138. Times beyond it are in other units.
+const LATEST: f64 = 1e11;
+const WEEK: f64 = 7.0 * 86_400.0;
+/// The first Monday after 1970 began, which was a Thursday.
+const MONDAY: f64 = 4.0 * 86_400.0;
+
 const COLUMNS: &str = "arrival_s,service_s, with or without a status, or arrival_s,input_tokens,output_tokens";
 
-/// Reads a trace.
+/// Reads a trace. Arrivals are seconds since it began; where the first is beyond a year they are a clock's seconds since 1970,
+/// and count from the Monday before, so that hours of the day and days of the week stay what they were.
 ///
 /// # Errors
-/// Names the line that is not sound: a number that is missing, negative or none, or an arrival before the one above.
+/// Names the line that is not sound: a number that is missing, negative or none, an arrival before the one above, or more than
+/// a year.
 pub fn read(file: &Path, service: Option<Service>) -> Result<Trace, Error> {
     let (file, text) = text_of(file)?;
     let name = Path::new(&file).file_stem().map_or_else(|| file.clone(), |stem| stem.to_string_lossy().into_owned());
-    Ok(Trace { name, jobs: parse(&file, &text, service)? })
+    Ok(Trace { name, ..parse(&file, &text, service)? })
 }
 
-/// Reads what [`read`] reads, from text.
+/// Reads what [`read`] reads, from text; the trace is called as the file is.
 ///
 /// # Errors
 /// As for [`read`].
-pub fn parse(file: &str, text: &str, service: Option<Service>) -> Result<Vec<Job>, Error> {
+pub fn parse(file: &str, text: &str, service: Option<Service>) -> Result<Trace, Error> {
     let mut lines = text.lines().enumerate();
     let header = lines.next().map_or("", |(_, line)| line).trim();
     let columns: Vec<&str> = header.split(',').map(str::trim).collect();
@@ -109,19 +122,34 @@ pub fn parse(file: &str, text: &str, service: Option<Service>) -> Result<Vec<Job
         if let Some(before) = jobs.last().filter(|before| arrival < before.arrival) {
             return Err(bad(format!("arrival_s {arrival} is before the line above ({})", before.arrival)));
         }
+        if arrival > LATEST {
+            return Err(bad(format!(
+                "arrival_s {arrival} is no time in seconds, neither since the trace began nor since 1970"
+            )));
+        }
+        let began = origin(jobs.first().map_or(arrival, |first| first.arrival));
+        if arrival - began > LONGEST {
+            return Err(bad(format!("arrival_s {arrival} is more than a year after the trace began ({began})")));
+        }
         let second = number(columns[1], cells[1]).map_err(bad)?;
-        jobs.push(match tokens {
+        let job = match tokens {
             None => Job { arrival, service: second, size: 0 },
             Some(service) => {
                 let output = number(columns[2], cells[2]).map_err(bad)?;
                 Job { arrival, service: service.seconds(second, output), size: size_of(second) }
             }
-        });
+        };
+        if job.service > LONGEST {
+            return Err(bad(format!("{} s in work are more than a year", job.service)));
+        }
+        jobs.push(job);
     }
-    if jobs.is_empty() {
+    let Some(first) = jobs.first().map(|job| job.arrival) else {
         return Err(Error::Empty { file: file.to_owned() });
-    }
-    Ok(jobs)
+    };
+    let monday = origin(first);
+    jobs.iter_mut().for_each(|job| job.arrival -= monday);
+    Ok(Trace { name: file.to_owned(), began: if monday > 0.0 { first - monday } else { 0.0 }, jobs })
 }
 
 /// Reads quantiles of the time that pods take to start: columns `quantile,load_s`, evenly spaced from 0 to 1.
@@ -143,7 +171,13 @@ pub fn read_cold_start(file: &Path) -> Result<ColdStart, Error> {
         if points.last().is_some_and(|before| point.0 <= before.0 || point.1 < before.1) {
             return Err(bad("quantiles must rise, and times must not fall".to_owned()));
         }
+        if point.1 > LONGEST {
+            return Err(bad(format!("load_s {} is more than a year", point.1)));
+        }
         points.push(point);
+    }
+    if points.len() == 1 {
+        return Err(Error::Line { file, line: 2, problem: "one quantile is no distribution: give 0 and 1".to_owned() });
     }
     let last = points.len().saturating_sub(1);
     if let Some(index) =
@@ -156,6 +190,11 @@ pub fn read_cold_start(file: &Path) -> Result<ColdStart, Error> {
         return Err(Error::Empty { file });
     }
     Ok(ColdStart::known(points.into_iter().map(|point| point.1).collect()))
+}
+
+/// What counts as the trace's beginning: the Monday before a first arrival that is a clock's time.
+fn origin(first: f64) -> f64 {
+    if first > LONGEST { first - (first - MONDAY).rem_euclid(WEEK) } else { 0.0 }
 }
 
 fn text_of(file: &Path) -> Result<(String, String), Error> {
