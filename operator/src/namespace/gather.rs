@@ -68,7 +68,7 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         Some((name, served))
     });
     let pipelines: BTreeMap<String, PipelineSpec> = pipelines.collect();
-    let state = gateway_state(ctx, namespace, pipelines.values()).await?;
+    let state = gateway_state(ctx, namespace, &pipelines.values().collect::<Vec<_>>()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
     let namespace = namespace.to_owned();
     Ok(Gathered { namespace, pools, objects, staying, closed, pipelines, state, pod_monitors })
@@ -76,16 +76,13 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
 
 /// The claim for the state of a namespace's gateway. Only a table lasts there: without one the claim is not asked for, and the
 /// gateway needs none.
-pub async fn gateway_state(
-    ctx: &Context,
-    namespace: &str,
-    pipelines: impl IntoIterator<Item = &PipelineSpec>,
-) -> Result<Claim, Error> {
-    let has_table = |pipeline: &PipelineSpec| pipeline.results.as_ref().is_some_and(|results| results.table.is_some());
-    match pipelines.into_iter().any(has_table) {
-        true => claims::of(ctx, namespace, GATEWAY_STATE, GATEWAY_ALLOWED_LABEL).await,
-        false => Ok(Claim::Missing),
+pub async fn gateway_state(ctx: &Context, namespace: &str, pipelines: &[&PipelineSpec]) -> Result<Claim, Error> {
+    let has_table =
+        pipelines.iter().filter_map(|pipeline| pipeline.results.as_ref()).any(|results| results.table.is_some());
+    if !has_table {
+        return Ok(Claim::Missing);
     }
+    claims::of(ctx, namespace, GATEWAY_STATE, GATEWAY_ALLOWED_LABEL).await
 }
 
 /// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.

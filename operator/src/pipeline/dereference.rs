@@ -80,7 +80,7 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let broker = broker.map_err(|error| crate::chain(&error));
     let named = named_pools(pipeline).map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
     let refused = ctx.namespaces.refused(&namespace);
-    let state = gather::gateway_state(ctx, &namespace, [&pipeline.spec]).await?;
+    let state = gather::gateway_state(ctx, &namespace, &[&pipeline.spec]).await?;
     let unkept = unkept::of(&pipeline.spec, &specs, state);
     Ok(Found { pools: named, gateway, refused, plan, broker, unkept })
 }

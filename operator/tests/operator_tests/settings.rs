@@ -19,3 +19,10 @@ fn secrets_that_the_operator_writes_for_pods_are_no_sources_of_its_own() {
         assert!(resolved("docket-nats-auth").is_ok(), "{flag}");
     }
 }
+
+#[test]
+fn secrets_for_pulling_the_image_are_a_list() {
+    let named = |further: &[&str]| resolved(further).expect("a configuration").image_pull_secrets;
+    assert_eq!(named(&["--image-pull-secrets", "registry, mirror.example"]), ["registry", "mirror.example"]);
+    assert!(named(&[]).is_empty());
+}
