@@ -53,6 +53,7 @@ FLAVOURS = {
         "nats.podAnnotations.a=b",
         "nats.storage.storageClassName=fast",
         "imagePullSecrets[0].name=registry",
+        "image.agents.pullSecrets={registry,mirror}",
     ],
     "keda": ["keda.enabled=true"],
     "open-metrics": ["metrics.authentication=false", "monitoring.podMonitor.enabled=true"],

@@ -145,6 +145,10 @@ class Operator(unittest.TestCase):
         names = list(operator_environment("default"))
         self.assertLess(names.index("POD_NAMESPACE"), names.index("DOCKET_NATS"))
 
+    def test_it_is_told_what_agents_are_pulled_with_only_where_something_is_named(self):
+        self.assertEqual(operator_environment("placed")["DOCKET_IMAGE_PULL_SECRETS"], "registry,mirror")
+        self.assertNotIn("DOCKET_IMAGE_PULL_SECRETS", operator_environment("default"))
+
     def test_it_is_told_of_its_namespaces_only_where_it_has_some(self):
         self.assertEqual(operator_environment("namespaced")["DOCKET_WATCH_NAMESPACES"], "team-a,team-b")
         self.assertEqual(operator_environment("namespaced-own")["DOCKET_WATCH_NAMESPACES"], NAMESPACE)

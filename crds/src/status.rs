@@ -172,7 +172,7 @@ pub struct PipelineStatus {
     /// Dead letters that are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<i64>,
-    /// Accepted, PoolsReady, StreamsReady, Ready, Degraded.
+    /// Accepted, PoolsReady, StreamsReady, Ready, Degraded, Kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -43,6 +43,9 @@ pub struct RunArguments {
     /// When nodes pull that image.
     #[arg(long, env = "DOCKET_IMAGE_PULL_POLICY", value_name = "POLICY", default_value = "IfNotPresent")]
     pub image_pull_policy: PullPolicy,
+    /// Secrets, separated by commas, with which nodes pull that image: of the pods' own namespaces, where they must be made.
+    #[arg(long, env = "DOCKET_IMAGE_PULL_SECRETS", value_name = "NAMES", default_value = "")]
+    pub image_pull_secrets: String,
     /// The image holds the models of the demonstration under /models, so that its pods pull none.
     #[arg(long, env = "DOCKET_MODELS_IN_IMAGE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set)]

@@ -20,6 +20,8 @@ pub struct Config {
     pub agent_image: String,
     /// `Always`, `IfNotPresent` or `Never`.
     pub image_pull_policy: String,
+    /// Secrets of the pods' namespaces with which nodes pull that image.
+    pub image_pull_secrets: Vec<String>,
     /// Whether that image holds models.
     pub models_in_image: bool,
     /// Namespaces whose gateways let ServiceAccounts of their namespace in.
@@ -134,8 +136,12 @@ impl Config {
         let (keys_secret, metrics_secret) = (named(&arguments.nats_keys_secret), named(&arguments.metrics_secret));
         let metrics_token_file = arguments.metrics_token_file.clone();
         let pod_monitor_interval = named(&arguments.pod_monitor_interval);
+        let image_pull_secrets = list(&arguments.image_pull_secrets);
 
         check(image(&arguments.agent_image));
+        for secret in &image_pull_secrets {
+            check(name("--image-pull-secrets (DOCKET_IMAGE_PULL_SECRETS)", secret, 253, true));
+        }
         if nats_servers.is_empty() {
             check(Err("--nats (DOCKET_NATS) is empty: name the servers, such as nats://docket-nats:4222".to_owned()));
         }
@@ -186,6 +192,7 @@ impl Config {
         Ok(Self {
             agent_image: arguments.agent_image.clone(),
             image_pull_policy: pull_policy(arguments.image_pull_policy).to_owned(),
+            image_pull_secrets,
             models_in_image: arguments.models_in_image,
             token_review: list(&arguments.token_review),
             fixed_ids: arguments.fixed_ids,

@@ -8,6 +8,7 @@ pub mod apply;
 pub mod args;
 pub mod broker;
 pub mod check;
+pub mod claims;
 pub mod client;
 pub mod condition;
 pub mod config;

@@ -16,7 +16,9 @@ pub const FINALIZER: &str = "docket.dev/broker";
 pub const POOL_LABEL: &str = "docket.dev/pool";
 /// Label that a claim needs to be mounted into agents.
 pub const ALLOWED_LABEL: &str = "docket.dev/agents";
-/// Its value.
+/// The same of the claim for the gateway's state.
+pub const GATEWAY_ALLOWED_LABEL: &str = "docket.dev/gateway";
+/// The value of both.
 pub const ALLOWED: &str = "allowed";
 /// Annotation with the digest of what was applied.
 pub const APPLIED_ANNOTATION: &str = "docket.dev/applied";
@@ -32,6 +34,10 @@ pub const PAYLOADS_ANNOTATION: &str = "docket.dev/payloads-keys";
 
 /// The gateway of a namespace, and all its objects.
 pub const GATEWAY: &str = "docket-gateway";
+/// Secret of the user's with variables and files of a namespace's gateway, such as the password of a database.
+pub const GATEWAY_ENV: &str = "docket-gateway-env";
+/// Claim of the user's for the state folder of a namespace's gateway.
+pub const GATEWAY_STATE: &str = "docket-gateway-state";
 /// Secret with the bearer tokens of a namespace's gateway and agents.
 pub const TOKENS: &str = "docket-gateway-tokens";
 /// Secret with the broker's credentials, in each namespace that has agents.

@@ -1,5 +1,8 @@
 //! Parts of network policies.
 
+use std::collections::BTreeSet;
+
+use crds::AgentPoolSpec;
 use k8s_openapi::{
     api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort},
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
@@ -11,6 +14,10 @@ use crate::config::Config;
 const DNS: [u16; 2] = [53, 5353];
 /// Port of NATS, where an address names none.
 const NATS: u16 = 4222;
+/// The same of PostgreSQL.
+const POSTGRES: u16 = 5432;
+/// The same of Redis.
+const REDIS: u16 = 6379;
 /// Addresses that are not of the internet: clusters, machines and their metadata services use them.
 const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", LINK_LOCAL, "172.16.0.0/12", "192.168.0.0/16"];
 /// Of these, those of the machine alone: its metadata service has one.
@@ -48,13 +55,55 @@ pub fn servers(config: &Config) -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule { to: None, ports: Some(ports.into_iter().map(tcp).collect()) }
 }
 
-/// To the store of payloads, where that is not the broker: in the cluster, beside it or on the internet, but not at the
-/// address of the machines' metadata services, which listen on the same port.
+/// To the store of payloads, where that is not the broker.
 pub fn stores(config: &Config) -> Option<NetworkPolicyEgressRule> {
-    config.payloads.starts_with("s3:").then(|| NetworkPolicyEgressRule {
-        to: Some(vec![cluster(), addresses("0.0.0.0/0", &[LINK_LOCAL]), addresses("::/0", &[METADATA_V6])]),
-        ports: Some(vec![tcp(443), tcp(80), tcp(9000)]),
-    })
+    config
+        .payloads
+        .starts_with("s3:")
+        .then(|| NetworkPolicyEgressRule { to: Some(wherever()), ports: Some(vec![tcp(443), tcp(80), tcp(9000)]) })
+}
+
+/// To servers that pools and pipelines name, by their ports: a policy knows no names. Whoever calls them looks at the address.
+pub fn servers_of_users(ports: &BTreeSet<u16>) -> Option<NetworkPolicyEgressRule> {
+    let ports: Vec<_> = ports.iter().copied().map(tcp).collect();
+    (!ports.is_empty()).then(|| NetworkPolicyEgressRule { to: Some(wherever()), ports: Some(ports) })
+}
+
+/// In the cluster, beside it or on the internet, but not at the addresses of the machines' metadata services.
+fn wherever() -> Vec<NetworkPolicyPeer> {
+    vec![cluster(), addresses("0.0.0.0/0", &[LINK_LOCAL]), addresses("::/0", &[METADATA_V6])]
+}
+
+/// Ports of the servers of a database, as its URL says them or in `key=value` words.
+pub fn ports_of_postgres(url: &str) -> BTreeSet<u16> {
+    let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
+    let words: Vec<&str> = match rest {
+        Some(rest) => rest.split_once('?').map_or("", |(_, parameters)| parameters).split('&').collect(),
+        None => url.split_whitespace().collect(),
+    };
+    let ports = words.into_iter().filter_map(|word| word.strip_prefix("port=")).flat_map(|ports| ports.split(','));
+    let mut ports: BTreeSet<u16> = ports.filter_map(|port| port.trim_matches('\'').parse().ok()).collect();
+    match rest {
+        Some(rest) => ports.extend(ports_of_hosts(rest, POSTGRES)),
+        None if ports.is_empty() => ports.extend([POSTGRES]),
+        None => {}
+    }
+    ports
+}
+
+/// Ports of the Redis that a pool says of its agents. What a Secret says of it the operator does not read.
+pub fn ports_of_redis(pool: &AgentPoolSpec) -> BTreeSet<u16> {
+    let named = pool.template.env.iter().filter(|variable| variable.name == "DOCKET_REDIS");
+    let servers = named.filter_map(|variable| variable.value.strip_prefix("redis://"));
+    servers.flat_map(|rest| ports_of_hosts(rest, REDIS)).collect()
+}
+
+/// Ports of the hosts of a URL without its scheme.
+fn ports_of_hosts(rest: &str, usual: u16) -> BTreeSet<u16> {
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let port = |host: &str| host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(usual);
+    hosts.split(',').map(port).collect()
 }
 
 /// To the API server, whose address a policy cannot know: at the ports that it has as a Service and by itself.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
-        EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, ObjectFieldSelector,
-        PodSecurityContext, PodSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretEnvSource, SecretVolumeSource,
-        SecurityContext, ServiceAccountTokenProjection, ServicePort, TopologySpreadConstraint, Volume, VolumeMount,
-        VolumeProjection,
+        EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
+        ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, Probe,
+        ProjectedVolumeSource, SeccompProfile, SecretEnvSource, SecretVolumeSource, SecurityContext,
+        ServiceAccountTokenProjection, ServicePort, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
@@ -33,6 +33,8 @@ const ACCOUNT_EXPIRES: i64 = 3_600;
 const ROOT_CA: &str = "kube-root-ca.crt";
 /// What a process is known by at the broker, where that is a `.creds` file.
 const CREDS_FILE: &str = "/etc/docket-nats/nats.creds";
+/// Where the keys of the user's Secret are files of the gateway.
+pub const GIVEN: &str = "/run/secrets/docket";
 /// The bearer tokens of the namespace.
 pub const TOKENS_FILE: &str = "/etc/docket-tokens/tokens.yaml";
 /// The token of those who may read metrics.
@@ -99,7 +101,11 @@ pub fn digest_of(config: &ConfigMap) -> String {
 /// A pod as the standard "restricted" asks for it, without containers.
 pub fn restricted(config: &Config, selector: &BTreeMap<String, String>) -> PodSpec {
     let id = config.fixed_ids.then_some(USER);
+    let pull_secret = |name: &String| LocalObjectReference { name: name.clone() };
+    let pull_secrets: Vec<_> = config.image_pull_secrets.iter().map(pull_secret).collect();
     PodSpec {
+        // An empty list would be a difference to what the API server keeps.
+        image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
@@ -198,15 +204,14 @@ pub fn environment(addressed: Addressed) -> Vec<EnvVar> {
     environment
 }
 
-/// Secrets whose keys are variables: that of the store of payloads, and one of the process's own, if it exists.
-pub fn of_secrets(config: &Config, own: Option<&str>) -> Option<Vec<EnvFromSource>> {
+/// Secrets whose keys are variables: that of the store of payloads, and one that a user makes for these pods, if it exists.
+pub fn of_secrets(config: &Config, of_user: &str) -> Vec<EnvFromSource> {
     let secret = |name: &str, optional| EnvFromSource {
         secret_ref: Some(SecretEnvSource { name: name.to_owned(), optional }),
         ..EnvFromSource::default()
     };
     let payloads = config.payloads_keys.is_some().then(|| secret(names::PAYLOADS, None));
-    let secrets: Vec<_> = payloads.into_iter().chain(own.map(|name| secret(name, Some(true)))).collect();
-    (!secrets.is_empty()).then_some(secrets)
+    payloads.into_iter().chain([secret(of_user, Some(true))]).collect()
 }
 
 /// A variable with a value.
@@ -282,6 +287,25 @@ pub fn read_only(name: &str, path: &str) -> VolumeMount {
 /// A mount that is written to.
 pub fn mount(name: &str, path: &str) -> VolumeMount {
     VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
+}
+
+/// A volume that a user made, and that outlives the pod.
+pub fn claim(name: &str, claim: &str) -> Volume {
+    let source = PersistentVolumeClaimVolumeSource {
+        claim_name: claim.to_owned(),
+        ..PersistentVolumeClaimVolumeSource::default()
+    };
+    Volume { name: name.to_owned(), persistent_volume_claim: Some(source), ..Volume::default() }
+}
+
+/// The keys of a Secret as files, if it exists.
+pub fn optional_secret(name: &str, secret: &str) -> Volume {
+    let source = SecretVolumeSource {
+        secret_name: Some(secret.to_owned()),
+        optional: Some(true),
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: name.to_owned(), secret: Some(source), ..Volume::default() }
 }
 
 /// A volume that ends with its pod.

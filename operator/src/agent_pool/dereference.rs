@@ -3,17 +3,16 @@
 use std::time::{Duration, Instant};
 
 use crds::{AgentPool, DeletionPolicy, Pipeline, Span, StageTimeout};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{PersistentVolumeClaim, Pod},
-};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use super::{leaving, pods_seen::PodsSeen, validate::ValidatedPool};
+pub use crate::claims::Claim;
 use crate::{
     apply::{Error, within},
+    claims,
     context::Context,
-    names::{self, ALLOWED, ALLOWED_LABEL, Component, LONGEST_POOL},
+    names::{self, ALLOWED_LABEL, Component, LONGEST_POOL},
     pipeline::dereference::{has_agents, names_pool},
     watching::namespace_of,
 };
@@ -37,34 +36,16 @@ pub struct Dereferenced {
     pub pod_monitors: bool,
 }
 
-/// A claim that a pool wants to mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// There, and allowed to agents.
-    Allowed,
-    /// There, without the label that allows it.
-    NotAllowed,
-    /// Not there.
-    Missing,
-}
-
 /// Reads what a pool refers to.
 pub async fn of(ctx: &Context, pool: &AgentPool) -> Result<Dereferenced, Error> {
     let namespace = namespace_of(pool);
-    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
-    let mut claims = Vec::new();
+    let mut found = Vec::new();
     for volume in &pool.spec.template.volumes {
-        let shown = format!("PersistentVolumeClaim {namespace}/{}", volume.claim);
-        let found = within("get", shown, api.get_metadata_opt(&volume.claim)).await?;
-        claims.push(match found {
-            None => Claim::Missing,
-            Some(claim) if claim.labels().get(ALLOWED_LABEL).is_some_and(|value| value == ALLOWED) => Claim::Allowed,
-            Some(_) => Claim::NotAllowed,
-        });
+        found.push(claims::of(ctx, &namespace, &volume.claim, ALLOWED_LABEL).await?);
     }
     let longest_stage = longest_stage(ctx, &namespace, &pool.name_any()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
-    Ok(Dereferenced { claims, longest_stage, pod_monitors })
+    Ok(Dereferenced { claims: found, longest_stage, pod_monitors })
 }
 
 async fn longest_stage(ctx: &Context, namespace: &str, pool: &str) -> Result<Option<Duration>, Error> {

@@ -1,6 +1,6 @@
 //! The objects of a namespace. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{AgentPoolSpec, PipelineSpec};
 use k8s_openapi::{
@@ -28,8 +28,9 @@ use serde_json::json;
 use super::gather::Gathered;
 use crate::{
     apply::Child,
+    claims::Claim,
     config::{Config, Credentials},
-    names::{self, Component, GATEWAY, GRPC, HEALTH, HTTP, METRICS, NATS, PAYLOADS, TOKEN, TOKENS},
+    names::{self, Component, GATEWAY, GATEWAY_ENV, GRPC, HEALTH, HTTP, METRICS, NATS, PAYLOADS, TOKEN, TOKENS},
     network,
     pod_monitor::pod_monitor,
     pods::{self, Probes},
@@ -210,23 +211,38 @@ fn deployment(gathered: &Gathered, config: &Config, files: &ConfigMap) -> Deploy
     let labels = names::labels(Component::Gateway, GATEWAY);
     let annotations = pods::annotations(files, config, &gathered.namespace, &pods::GATEWAY_ROLE);
     let template = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() };
+    let replicas = if keeps_state(gathered) { 1 } else { config.gateway_replicas };
     Deployment {
         metadata: metadata(&gathered.namespace, GATEWAY),
         spec: Some(DeploymentSpec {
-            replicas: Some(i32::try_from(config.gateway_replicas).unwrap_or(i32::MAX)),
+            replicas: Some(i32::try_from(replicas).unwrap_or(i32::MAX)),
             selector: match_labels(selector()),
-            // Clients always find one: the new one is ready before the old one goes.
-            strategy: Some(DeploymentStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::Int(1)),
-                    max_unavailable: Some(IntOrString::Int(0)),
-                }),
-            }),
+            strategy: Some(strategy(gathered)),
             template: PodTemplateSpec { metadata: Some(template), spec: Some(pod(gathered, config)) },
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
+    }
+}
+
+/// Whether the gateway's state is on a claim. It has one gateway then, whatever the claim allows: processes of several machines
+/// cannot write the same table.
+fn keeps_state(gathered: &Gathered) -> bool {
+    gathered.state == Claim::Allowed
+}
+
+fn strategy(gathered: &Gathered) -> DeploymentStrategy {
+    // The next one may be on a node where the claim is only after the one before has let go of it.
+    if keeps_state(gathered) {
+        return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+    }
+    // Clients always find one: the new one is ready before the old one goes.
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
     }
 }
 
@@ -237,9 +253,14 @@ fn pod(gathered: &Gathered, config: &Config) -> PodSpec {
         cpu.into_iter().chain([("memory".to_owned(), quantity(memory))]).collect()
     };
     let mut volumes = pods::volumes(config, GATEWAY, names::GATEWAY_CREDS);
-    volumes.push(pods::empty("state"));
+    volumes.push(match keeps_state(gathered) {
+        true => pods::claim("state", names::GATEWAY_STATE),
+        false => pods::empty("state"),
+    });
+    volumes.push(pods::optional_secret("given", GATEWAY_ENV));
     let mut mounts = pods::mounts(config);
     mounts.push(pods::mount("state", pods::HOME));
+    mounts.push(pods::read_only("given", pods::GIVEN));
     if config.reviews_tokens(&gathered.namespace) {
         volumes.push(pods::account("account"));
         mounts.push(pods::read_only("account", pods::ACCOUNT));
@@ -251,7 +272,7 @@ fn pod(gathered: &Gathered, config: &Config) -> PodSpec {
             name: "gateway".to_owned(),
             args: Some(["gateway", "--config", "/etc/docket/gateway.yaml"].map(str::to_owned).to_vec()),
             env: Some(pods::environment(pods::Addressed::ByService)),
-            env_from: pods::of_secrets(config, None),
+            env_from: Some(pods::of_secrets(config, GATEWAY_ENV)),
             ports: Some(vec![pods::port("http", HTTP), pods::port("grpc", GRPC), pods::port("health", HEALTH)]),
             resources: Some(ResourceRequirements {
                 requests: Some(amounts(Some("100m"), "128Mi")),
@@ -264,6 +285,14 @@ fn pod(gathered: &Gathered, config: &Config) -> PodSpec {
         volumes: Some(volumes),
         ..pods::restricted(config, &selector())
     }
+}
+
+/// Servers that pools and pipelines name and that the gateway calls: databases for results, and the Redis of pools, where it
+/// erases too.
+fn called(gathered: &Gathered) -> BTreeSet<u16> {
+    let databases = gathered.pipelines.values().filter_map(|pipeline| pipeline.results.as_ref()?.postgres.as_ref());
+    let databases = databases.flat_map(|database| network::ports_of_postgres(&database.url));
+    databases.chain(gathered.pools.values().flat_map(network::ports_of_redis)).collect()
 }
 
 /// The gateway is the door: clients of the whole cluster may knock, with a token.
@@ -282,6 +311,7 @@ fn network_policy(gathered: &Gathered, config: &Config) -> NetworkPolicy {
     let to_agents = NetworkPolicyEgressRule { to: Some(vec![agents]), ports: Some(vec![network::tcp(HTTP)]) };
     let mut egress = vec![network::dns(), network::servers(config), to_agents];
     egress.extend(network::stores(config));
+    egress.extend(network::servers_of_users(&called(gathered)));
     egress.extend(config.reviews_tokens(&gathered.namespace).then(|| network::api_server(config)));
     NetworkPolicy {
         metadata: metadata(&gathered.namespace, GATEWAY),

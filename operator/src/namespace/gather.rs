@@ -11,8 +11,9 @@ use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use crate::{
     apply::{Error, within},
+    claims::{self, Claim},
     context::Context,
-    names::{FIELD_MANAGER, GATEWAY, POOL_LABEL, is_plain},
+    names::{FIELD_MANAGER, GATEWAY, GATEWAY_ALLOWED_LABEL, GATEWAY_STATE, POOL_LABEL, is_plain},
 };
 
 /// A namespace as it was read.
@@ -29,6 +30,8 @@ pub struct Gathered {
     pub closed: Vec<String>,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
     pub pipelines: BTreeMap<String, PipelineSpec>,
+    /// The claim for the gateway's state, as it was found where a pipeline has a table; [`Claim::Missing`] elsewhere.
+    pub state: Claim,
     /// Whether the cluster knows PodMonitors.
     pub pod_monitors: bool,
 }
@@ -64,9 +67,22 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         let served = serves(&name, written, served.get(&name), &pools)?;
         Some((name, served))
     });
-    let pipelines = pipelines.collect();
+    let pipelines: BTreeMap<String, PipelineSpec> = pipelines.collect();
+    let state = gateway_state(ctx, namespace, &pipelines.values().collect::<Vec<_>>()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
-    Ok(Gathered { namespace: namespace.to_owned(), pools, objects, staying, closed, pipelines, pod_monitors })
+    let namespace = namespace.to_owned();
+    Ok(Gathered { namespace, pools, objects, staying, closed, pipelines, state, pod_monitors })
+}
+
+/// The claim for the state of a namespace's gateway. Only a table lasts there: without one the claim is not asked for, and the
+/// gateway needs none.
+pub async fn gateway_state(ctx: &Context, namespace: &str, pipelines: &[&PipelineSpec]) -> Result<Claim, Error> {
+    let has_table =
+        pipelines.iter().filter_map(|pipeline| pipeline.results.as_ref()).any(|results| results.table.is_some());
+    if !has_table {
+        return Ok(Claim::Missing);
+    }
+    claims::of(ctx, namespace, GATEWAY_STATE, GATEWAY_ALLOWED_LABEL).await
 }
 
 /// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.

@@ -7,12 +7,16 @@ use flow::{Plan, Problem};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
-use super::serving;
+use super::{
+    serving,
+    unkept::{self, Unkept},
+};
 use crate::{
     apply::{Error, within},
     condition::{self, State},
     context::Context,
     names::{agents, is_plain},
+    namespace::gather,
     watching::namespace_of,
 };
 
@@ -28,6 +32,8 @@ pub struct Found {
     pub refused: Option<String>,
     /// Whether the broker answers.
     pub broker: Result<(), String>,
+    /// What it writes that does not last.
+    pub unkept: Vec<Unkept>,
 }
 
 /// How the namespace's gateway stands.
@@ -74,7 +80,9 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let broker = broker.map_err(|error| crate::chain(&error));
     let named = named_pools(pipeline).map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
     let refused = ctx.namespaces.refused(&namespace);
-    Ok(Found { pools: named, gateway, refused, plan, broker })
+    let state = gather::gateway_state(ctx, &namespace, &[&pipeline.spec]).await?;
+    let unkept = unkept::of(&pipeline.spec, &specs, state);
+    Ok(Found { pools: named, gateway, refused, plan, broker, unkept })
 }
 
 /// The plan of a pipeline, or what is wrong with how it is written.

@@ -6,6 +6,7 @@ mod counts;
 pub mod dereference;
 pub mod serving;
 pub mod status;
+pub mod unkept;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},

@@ -25,7 +25,7 @@ pub fn after(pipeline: &Pipeline, found: &Result<Found, Error>, now: Timestamp) 
         Ok(found) => observed(pipeline, found),
         Err(error) => {
             let (reason, message) = (error.reason(), chain(error));
-            ["Accepted", "PoolsReady", "StreamsReady", "Ready", "Degraded"]
+            ["Accepted", "PoolsReady", "StreamsReady", "Ready", "Degraded", "Kept"]
                 .map(|kind| Observed::new(kind, State::Unknown, reason, message.clone()))
                 .to_vec()
         }
@@ -71,6 +71,7 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
         Ok(()) => Observed::new("StreamsReady", State::True, "BrokerAnswers", "the broker answers"),
         Err(error) => Observed::new("StreamsReady", State::False, "BrokerUnavailable", error.clone()),
     };
+    let kept = kept(found);
     let mut degraded = Observed::new("Degraded", State::False, "AsWritten", "the pipeline is served as it is written");
     let ready = if accepted.state != State::True {
         if found.gateway != Gateway::Away {
@@ -91,10 +92,22 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
         Observed::new("Ready", State::False, pools.reason.clone(), pools.message.clone())
     } else if pipeline.spec.suspend {
         Observed::new("Ready", State::True, "Suspended", "documents are taken and none is worked: spec.suspend is set")
+    } else if kept.state != State::True {
+        let message = format!("documents are taken and worked, but not all is kept: {}", kept.reason);
+        Observed::new("Ready", State::True, "Serving", message)
     } else {
         Observed::new("Ready", State::True, "Serving", "documents are taken and worked")
     };
-    vec![accepted, pools, streams, ready, degraded]
+    vec![accepted, pools, streams, ready, degraded, kept]
+}
+
+/// Whether what is written outlives the pods. The pipeline works all the same: for trying out that may be enough.
+fn kept(found: &Found) -> Observed {
+    let Some(first) = found.unkept.first() else {
+        return Observed::new("Kept", State::True, "NothingLost", "nothing that lasts is kept in a pod's own folders");
+    };
+    let messages: Vec<&str> = found.unkept.iter().map(|unkept| unkept.message.as_str()).collect();
+    Observed::new("Kept", State::False, first.reason, messages.join("; "))
 }
 
 fn accepted(found: &Found) -> Observed {

@@ -81,6 +81,7 @@ fn a_gateway_that_cannot_be_made_says_why_until_it_serves() {
             gateway,
             refused: refused.map(str::to_owned),
             broker: Ok(()),
+            unkept: Vec::new(),
         };
         let status = after(&pipeline, &Ok(found), Timestamp::from_second(1).expect("a time"));
         let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").expect("always there");

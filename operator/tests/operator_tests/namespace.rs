@@ -7,6 +7,7 @@ use crds::{AgentPoolSpec, PipelineSpec, file};
 use k8s_openapi::ByteString;
 use operator::{
     apply::Child,
+    claims::Claim,
     config::{Config, Credentials},
     namespace::{Gathered, Namespaces, build, serves},
 };
@@ -23,6 +24,7 @@ fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         staying: 1 + pipelines.len(),
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
+        state: Claim::Missing,
         pod_monitors: true,
     }
 }
@@ -270,7 +272,8 @@ fn credentials_are_mounted_and_copied_only_where_there_are_some() {
     assert_eq!(gateway_file(&with)["nats"]["user"], "docket");
     assert_eq!(gateway_file(&with)["nats"]["passwordFile"], "/etc/docket-nats/password");
     let pod = pod(&with);
-    assert_eq!(pod["containers"][0]["envFrom"], json!([{"secretRef": {"name": "docket-payloads"}}]));
+    let of_user = json!({"secretRef": {"name": "docket-gateway-env", "optional": true}});
+    assert_eq!(pod["containers"][0]["envFrom"], json!([{"secretRef": {"name": "docket-payloads"}}, of_user]));
     let all = objects(&one(), &with).iter().map(Value::to_string).collect::<String>();
     assert!(!all.contains("very secret") && !all.contains("also secret"), "only Secrets hold secrets");
 }
@@ -414,4 +417,95 @@ fn of_two_objects_of_a_namespace_that_leave_one_has_the_turn_and_the_other_is_to
     assert!(namespaces.try_turn("a").is_none());
     drop(first);
     assert!(namespaces.try_turn("a").is_some());
+}
+
+/// A namespace with a pipeline that sends results there.
+fn sending(results: Value) -> Gathered {
+    let mut pipeline = stage("readers", "{{ document.text }}");
+    pipeline["results"] = results;
+    namespace(&[("letters", pipeline)])
+}
+
+#[test]
+fn a_gateway_has_the_variables_and_files_of_the_users_secret_if_there_is_one() {
+    let pod = pod(&config());
+    let container = &pod["containers"][0];
+    let secret = json!({"secretRef": {"name": "docket-gateway-env", "optional": true}});
+    assert_eq!(container["envFrom"], json!([secret]));
+    let volumes = pod["volumes"].as_array().expect("volumes");
+    let volume = volumes.iter().find(|volume| volume["name"] == "given").expect("a volume");
+    assert_eq!(volume["secret"], json!({"secretName": "docket-gateway-env", "optional": true}));
+    let mounts = container["volumeMounts"].as_array().expect("mounts");
+    let mount = json!({"name": "given", "mountPath": "/run/secrets/docket", "readOnly": true});
+    assert!(mounts.contains(&mount), "where the docs say that passwords lie: {mounts:#?}");
+}
+
+#[test]
+fn a_gateway_whose_state_is_on_a_claim_is_one_and_has_gone_before_the_next_comes() {
+    let several = Config { gateway_replicas: 3, ..config() };
+    let built = |state: Claim| {
+        let gathered = Gathered { state, ..sending(json!({"table": {"uri": "default"}})) };
+        let spec = of_kind(&gathered, &several, "Deployment")["spec"].clone();
+        let volumes = spec["template"]["spec"]["volumes"].as_array().cloned().expect("volumes");
+        let states: Vec<Value> = volumes.into_iter().filter(|volume| volume["name"] == "state").collect();
+        let mounts = spec["template"]["spec"]["containers"][0]["volumeMounts"].to_string();
+        assert!(mounts.contains("/var/lib/docket\""), "{mounts}");
+        (spec["replicas"].clone(), spec["strategy"].clone(), states)
+    };
+    let claim = json!({"name": "state", "persistentVolumeClaim": {"claimName": "docket-gateway-state"}});
+    assert_eq!(built(Claim::Allowed), (json!(1), json!({"type": "Recreate"}), vec![claim]));
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    for state in [Claim::Missing, Claim::NotAllowed] {
+        let empty = json!({"name": "state", "emptyDir": {}});
+        assert_eq!(built(state), (json!(3), rolling.clone(), vec![empty]), "{state:?}");
+    }
+}
+
+#[test]
+fn a_gateway_reaches_the_databases_and_caches_that_are_named_and_never_the_metadata_service() {
+    let rules = |gathered: &Gathered| {
+        let policy = of_kind(gathered, &config(), "NetworkPolicy");
+        policy["spec"]["egress"].as_array().cloned().expect("rules")
+    };
+    let usual = rules(&one());
+    let further = |gathered: &Gathered| {
+        let further: Vec<Value> = rules(gathered).into_iter().filter(|rule| !usual.contains(rule)).collect();
+        let [rule] = &further[..] else { panic!("{further:#?}") };
+        assert!(rule["to"].to_string().contains(r#""except":["169.254.0.0/16"]"#), "{rule:#}");
+        let ports = rule["ports"].as_array().expect("ports").iter();
+        ports.map(|port| port["port"].as_u64().expect("a number")).collect::<Vec<u64>>()
+    };
+    for (url, ports) in [
+        ("postgres://docket@db.example/results", vec![5432]),
+        ("postgres://docket@db.example:6543/results?sslmode=require", vec![6543]),
+        ("postgresql://docket@[fd00::1]:6543,second,third:7000/results", vec![5432, 6543, 7000]),
+        ("postgres://docket@[fd00::1]/results", vec![5432]),
+        ("postgres:///results?host=db&port=6000", vec![5432, 6000]),
+        ("host=db port='6001' user=docket", vec![6001]),
+        ("host=db user=docket", vec![5432]),
+    ] {
+        assert_eq!(further(&sending(json!({"postgres": {"url": url}}))), ports, "{url}");
+    }
+    for (url, port) in [("redis://cache", 6379), ("redis://user:a@cache:7001/2", 7001)] {
+        let mut with = one();
+        let caching = json!({"template": {"env": [{"name": "DOCKET_REDIS", "value": url}]}});
+        with.pools.insert("caching".to_owned(), pool(caching.clone()).spec);
+        assert_eq!(further(&with), [port], "{url}");
+        let agents = operator::agent_pool::build::all(&crate::support::validated(&pool(caching)));
+        let policy = agents.before.iter().map(|child| child.object()).find(|object| object["kind"] == "NetworkPolicy");
+        let policy = policy.expect("a policy")["spec"]["egress"].to_string();
+        assert!(policy.contains(&format!("\"port\":{port}")), "agents reach it too: {policy}");
+    }
+}
+
+#[test]
+fn the_image_is_pulled_with_the_secrets_that_are_named() {
+    let with = Config { image_pull_secrets: vec!["registry".to_owned(), "mirror".to_owned()], ..config() };
+    let of_agents = |config: &Config| {
+        let built = operator::agent_pool::build::all(&crate::support::validated_with(&pool(json!({})), config));
+        built.deployment.object()["spec"]["template"]["spec"]["imagePullSecrets"].clone()
+    };
+    let named = json!([{"name": "registry"}, {"name": "mirror"}]);
+    assert_eq!((pod(&with)["imagePullSecrets"].clone(), of_agents(&with)), (named.clone(), named));
+    assert_eq!((pod(&config())["imagePullSecrets"].clone(), of_agents(&config())), (Value::Null, Value::Null));
 }

@@ -148,6 +148,8 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         "release=prometheus, team",
         "--api-server-ports",
         "443,0",
+        "--image-pull-secrets",
+        "registry, a_b",
     ]);
     assert_eq!(output.status.code(), Some(2));
     let told = told(&output);
@@ -167,6 +169,7 @@ fn settings_that_cannot_be_used_are_all_named_with_what_to_do() {
         ("needs --metrics-token-file", "name the file"),
         ("--pod-monitor-labels (DOCKET_POD_MONITOR_LABELS) \"team\"", "key=value"),
         ("--api-server-ports (DOCKET_API_SERVER_PORTS) \"0\"", "from 1 to 65535"),
+        ("--image-pull-secrets (DOCKET_IMAGE_PULL_SECRETS) \"a_b\"", "small letters"),
     ];
     for (what, help) in expected {
         assert!(told.lines().any(|line| line.contains(what) && line.contains(help)), "{what} is not in:\n{told}");

@@ -32,3 +32,10 @@ fn the_interval_of_pod_monitors_is_a_time_as_prometheus_writes_it() {
         assert!(said.contains("--pod-monitor-interval") && said.contains(interval), "{said}");
     }
 }
+
+#[test]
+fn secrets_for_pulling_the_image_are_a_list() {
+    let named = |further: &[&str]| resolved(further).expect("a configuration").image_pull_secrets;
+    assert_eq!(named(&["--image-pull-secrets", "registry, mirror.example"]), ["registry", "mirror.example"]);
+    assert!(named(&[]).is_empty());
+}

@@ -2,6 +2,9 @@
 {{- define "docket.operatorEnvironment" -}}
 DOCKET_AGENT_IMAGE: {{ include "docket.image" (dict "root" $ "image" .Values.image.agents) }}
 DOCKET_IMAGE_PULL_POLICY: {{ .Values.image.agents.pullPolicy }}
+{{- with .Values.image.agents.pullSecrets }}
+DOCKET_IMAGE_PULL_SECRETS: {{ join "," . }}
+{{- end }}
 {{- /* Agents of other namespaces get the same address, so it names the namespace. */}}
 DOCKET_NATS: {{ .Values.nats.enabled | ternary "nats://docket-nats.$(POD_NAMESPACE).svc:4222" .Values.nats.url | quote }}
 DOCKET_NATS_REPLICAS: {{ .Values.nats.replicas | quote }}

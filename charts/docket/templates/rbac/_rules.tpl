@@ -37,7 +37,7 @@
   resources: [secrets]
   resourceNames: [docket-gateway-tokens, docket-metrics]
   verbs: [get, delete]
-# Whether a claim that a pool names is there, and meant for agents.
+# Whether a claim that a pool names is there, and meant for agents, and that for the state of gateways.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]

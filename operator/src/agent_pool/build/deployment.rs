@@ -7,8 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            ConfigMap, Container, EnvVar, PersistentVolumeClaimVolumeSource, PodResourceClaim, PodSpec,
-            PodTemplateSpec, ResourceClaim, ResourceRequirements, Toleration, Volume, VolumeMount,
+            ConfigMap, Container, EnvVar, PodResourceClaim, PodSpec, PodTemplateSpec, ResourceClaim,
+            ResourceRequirements, Toleration, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -126,7 +126,7 @@ fn agent(pool: &ValidatedPool) -> Container {
         name: "agent".to_owned(),
         args: Some(["worker", "--config", &format!("/etc/docket/{file}")].map(str::to_owned).to_vec()),
         env: Some(pods::environment(pods::Addressed::ByPod).into_iter().chain(written).collect()),
-        env_from: pods::of_secrets(&pool.config, Some(&names::agents(&pool.name))),
+        env_from: Some(pods::of_secrets(&pool.config, &names::agents(&pool.name))),
         ports: Some(vec![pods::port("http", HTTP), pods::port("health", HEALTH)]),
         resources: Some(resources(pool)),
         volume_mounts: Some(mounts(pool)),
@@ -186,14 +186,8 @@ fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
     if !pool.has_state_claim() {
         volumes.push(pods::empty("state"));
     }
-    volumes.extend(pool.spec.template.volumes.iter().map(|volume| Volume {
-        name: volume_name(&volume.name),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: volume.claim.clone(),
-            ..PersistentVolumeClaimVolumeSource::default()
-        }),
-        ..Volume::default()
-    }));
+    let claims = pool.spec.template.volumes.iter();
+    volumes.extend(claims.map(|volume| pods::claim(&volume_name(&volume.name), &volume.claim)));
     volumes
 }
 
@@ -202,11 +196,16 @@ fn mounts(pool: &ValidatedPool) -> Vec<VolumeMount> {
     if !pool.has_state_claim() {
         mounts.push(pods::mount("state", pods::HOME));
     }
-    mounts.extend(pool.spec.template.volumes.iter().map(|volume| {
-        let usual = || if volume.name == "state" { pods::HOME.to_owned() } else { format!("/volumes/{}", volume.name) };
-        pods::mount(&volume_name(&volume.name), &volume.mount_path.clone().unwrap_or_else(usual))
-    }));
+    mounts.extend(
+        pool.spec.template.volumes.iter().map(|volume| pods::mount(&volume_name(&volume.name), &mount_path(volume))),
+    );
     mounts
+}
+
+/// Where a user's volume is mounted.
+pub fn mount_path(volume: &crds::Volume) -> String {
+    let usual = || if volume.name == "state" { pods::HOME.to_owned() } else { format!("/volumes/{}", volume.name) };
+    volume.mount_path.clone().unwrap_or_else(usual)
 }
 
 /// Names of a user's volumes stay apart from ours.

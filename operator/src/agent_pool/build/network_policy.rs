@@ -24,6 +24,7 @@ pub fn network_policy(pool: &ValidatedPool) -> NetworkPolicy {
         NetworkPolicyIngressRule { from: Some(vec![network::cluster()]), ports: Some(vec![network::tcp(HEALTH)]) };
     let mut egress = vec![network::dns(), network::servers(&pool.config)];
     egress.extend(network::stores(&pool.config));
+    egress.extend(network::servers_of_users(&network::ports_of_redis(&pool.spec)));
     let pulls = !pool.config.models_in_image && !pool.catalogue_models().is_empty();
     if pool.reaches_others || pulls {
         egress.push(network::outside());
