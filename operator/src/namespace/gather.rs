@@ -45,8 +45,7 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let all = ListParams::default();
     let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
     let pools = within("list", format!("AgentPools in {namespace}"), pools.list(&all)).await?.items;
-    let pipelines: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
-    let pipelines = within("list", format!("Pipelines in {namespace}"), pipelines.list(&all)).await?.items;
+    let pipelines = pipelines(ctx, namespace).await?;
     let objects = pools.len() + pipelines.len();
     let metas = pools.iter().map(Resource::meta).chain(pipelines.iter().map(Resource::meta));
     let staying = metas.filter(|meta| meta.deletion_timestamp.is_none()).count();
@@ -67,6 +66,13 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let pipelines = pipelines.collect();
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
     Ok(Gathered { namespace: namespace.to_owned(), pools, objects, staying, closed, pipelines, pod_monitors })
+}
+
+/// The pipelines of a namespace, also those that cannot be read.
+pub async fn pipelines(ctx: &Context, namespace: &str) -> Result<Vec<DeserializeGuard<Pipeline>>, Error> {
+    let api: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
+    let listed = within("list", format!("Pipelines in {namespace}"), api.list(&ListParams::default())).await?;
+    Ok(listed.items)
 }
 
 /// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.
