@@ -2,7 +2,7 @@
 //!
 //! A pipeline's own objects are the namespace's: its gateway serves all pipelines of it.
 
-mod counts;
+pub mod counts;
 pub mod dereference;
 pub mod serving;
 pub mod status;
