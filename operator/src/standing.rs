@@ -1,7 +1,8 @@
 //! How long numbers in a status stand that could not be read anew. Pure.
 //!
-//! A moment's silence of the broker, as while it elects a leader, must not make numbers come and go; numbers that stand for ever look
-//! like those of now. When they were last read is known in memory alone: a process that begins to lead begins with now.
+//! A moment's silence of the broker, as while it elects a leader, must not make numbers come and go; numbers that stand
+//! for ever look like those of now. When they were last read is known in memory alone: a process that begins to lead
+//! begins with now.
 
 use std::{
     collections::HashMap,

@@ -126,7 +126,8 @@ fn has_node(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
-/// Whether a pod is on its way out, or has ended. One that was evicted stays on the list, and another one takes its place.
+/// Whether a pod is on its way out, or has ended. One that was evicted stays on the list, and another one takes its
+/// place.
 fn is_over(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
@@ -205,7 +206,8 @@ fn waiting(pod: &str, container: &ContainerStatus) -> Option<(&'static str, Stri
     Some((reason, format!("pod {pod}: {}{ended}", waiting.message.clone().unwrap_or_default())))
 }
 
-/// How a container ended that is tried again: between two ends it runs for a while, and is no better for that until it is ready.
+/// How a container ended that is tried again: between two ends it runs for a while, and is no better for that until it
+/// is ready.
 fn failing(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     let state = container.state.as_ref()?;
     let ended = match (&state.terminated, &state.running) {
@@ -216,7 +218,8 @@ fn failing(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     ended.filter(|ended| !container.ready && container.restart_count > 0 && ended.exit_code != 0)
 }
 
-/// That a container fails again and again, in the same words whether it just waits, runs or ends: kubelet's own change with each try.
+/// That a container fails again and again, in the same words whether it just waits, runs or ends: kubelet's own change
+/// with each try.
 fn failed(pod: &str, ended: &ContainerStateTerminated) -> (&'static str, String) {
     ("AgentsFail", format!("pod {pod}: it ends and is started again; {}", last_words(pod, ended)))
 }

@@ -56,3 +56,4 @@ mod support;
 #[path = "../../../e2e/src/faults/sweep.rs"]
 mod sweep;
 mod tenures;
+mod unreadable;

@@ -1,4 +1,5 @@
-//! Why a namespace's objects cannot be made is kept for those who wait for them, until they can, and told on its pipelines.
+//! Why a namespace's objects cannot be made is kept for those who wait for them, until they can, and told on its
+//! pipelines.
 
 use std::{
     sync::{Arc, Mutex},
