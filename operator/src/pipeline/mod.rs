@@ -55,7 +55,7 @@ const AT_ONCE: u16 = 16;
 pub enum Error {
     /// The object cannot be read; its author can fix it.
     #[error(
-        "the pipeline cannot be read, so it is served as it last was: {0}; write it as this version of Docket knows it \
+        "the pipeline cannot be read, and is served as it last could be, if it ever could: {0}; write it as this version of Docket knows it \
          (`kubectl explain pipelines.spec`), or run the version that it was written for"
     )]
     Unreadable(String),
