@@ -37,6 +37,8 @@ pub mod pods;
 pub mod prepare;
 pub mod run;
 pub mod scaling;
+pub mod standing;
+pub mod unreadable;
 pub mod watching;
 
 /// An error with everything that caused it, as one line. A cause that its effect has told already, as kube's errors do, is

@@ -19,6 +19,7 @@ use crate::{
     held::Held,
     names,
     namespace::{self, Orphans},
+    unreadable,
     watching::namespace_of,
 };
 
@@ -39,7 +40,7 @@ pub async fn clean_up(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Er
 
 /// Writes into the status why a pool is still there. That is read anew: since when agents are waited for is in it, too.
 async fn tell(ctx: &Context, pool: &AgentPool, error: &Error) -> Result<(), apply::Error> {
-    let Some(live) = apply::live(ctx, pool).await? else { return Ok(()) };
+    let Some(live) = unreadable::leaving::<AgentPool>(ctx, &pool.metadata).await? else { return Ok(()) };
     let status = status::not_deleted(&live, error, Timestamp::now());
     apply::status(ctx, &live, apply::Read::Anew, live.status.as_ref(), &status).await
 }
@@ -47,7 +48,8 @@ async fn tell(ctx: &Context, pool: &AgentPool, error: &Error) -> Result<(), appl
 async fn remove(ctx: &Context, pool: &AgentPool) -> Result<Action, Held<Error>> {
     let (namespace, name) = (namespace_of(pool), pool.name_any());
     // What is removed at the broker has no uid: one of the same name may be a successor's.
-    let live = apply::live(ctx, pool).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
+    let live = unreadable::leaving::<AgentPool>(ctx, &pool.metadata).await;
+    let live = live.map_err(|error| Held::Failed(Error::Dereference(error)))?;
     let Some(pool) = &live else { return Err(Held::Waiting) };
     let draining = dereference::draining(ctx, &namespace, &name).await;
     for pipeline in draining.map_err(|error| Held::Failed(Error::Dereference(error)))? {

@@ -2,12 +2,12 @@
 //! they are used for.
 //!
 //! They come from the broker and from what agents say of themselves, and change all the time; so they are not part of a pass.
-//! While the broker does not answer, the last numbers stand.
+//! While the broker does not answer, the last numbers stand for a moment (`standing`), and are left out then.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crds::{AgentPool, AgentPoolStatus, LoadedModel};
@@ -19,7 +19,12 @@ use queue::Depth;
 use tokio_util::sync::CancellationToken;
 
 use super::spending::{Amount, Spending};
-use crate::{apply, chain, context::Context, watching::namespace_of};
+use crate::{
+    apply, chain,
+    context::Context,
+    standing::{Numbers, Standing},
+    watching::namespace_of,
+};
 
 /// Numbers change at most so often.
 const EVERY: Duration = Duration::from_secs(5);
@@ -27,11 +32,25 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Namespaces that are asked about at the same time: one whose answers do not come holds up no other.
 pub const AT_ONCE: usize = 16;
 
+/// What is known of pools from one look to the next.
+#[derive(Default)]
+struct Memory {
+    spending: Spending,
+    standing: Standing,
+}
+
+impl Memory {
+    fn forget_others(&mut self) {
+        self.spending.forget_others();
+        self.standing.forget_others();
+    }
+}
+
 /// Keeps the numbers of all pools until it is stopped.
 pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let spending = Mutex::new(Spending::default());
+    let memory = Mutex::new(Memory::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -44,9 +63,9 @@ pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, s
                 namespaces.entry(namespace_of(pool)).or_default().push(guarded);
             }
         }
-        let look = async |(namespace, pools): (String, Vec<_>)| of_namespace(&ctx, &namespace, &pools, &spending).await;
+        let look = async |(namespace, pools): (String, Vec<_>)| of_namespace(&ctx, &namespace, &pools, &memory).await;
         stream::iter(namespaces).for_each_concurrent(AT_ONCE, look).await;
-        spending.lock().unwrap_or_else(PoisonError::into_inner).forget_others();
+        memory.lock().unwrap_or_else(PoisonError::into_inner).forget_others();
     }
 }
 
@@ -54,7 +73,7 @@ async fn of_namespace(
     ctx: &Context,
     namespace: &str,
     pools: &[Arc<DeserializeGuard<AgentPool>>],
-    spending: &Mutex<Spending>,
+    memory: &Mutex<Memory>,
 ) {
     let mut agents = ctx.brokers.agents(namespace).await;
     for pool in pools.iter().filter_map(|pool| pool.0.as_ref().ok()) {
@@ -63,21 +82,16 @@ async fn of_namespace(
             continue;
         };
         let name = pool.name_any();
-        let mut after = before.clone();
-        if let Ok(said) = &agents {
+        let mut depth = None;
+        if agents.is_ok() {
             match ctx.brokers.depth(namespace, &name).await {
-                Ok(depth) => {
-                    let agents: Vec<&PodStatus> = said.iter().filter(|agent| agent.pool == name).collect();
-                    let mut spending = spending.lock().unwrap_or_else(PoisonError::into_inner);
-                    let spent = spending.of(namespace, &name, &agents, now());
-                    drop(spending);
-                    let spent = spent.filter(|_| !pool.spec.models.is_empty());
-                    after = with_counts(before, &depth, &agents, spent);
-                }
+                Ok(read) => depth = Some(read),
                 // Nor would it answer for the next pool.
                 Err(error) => agents = Err(error),
             }
         }
+        let said: Vec<&PodStatus> = agents.iter().flatten().filter(|agent| agent.pool == name).collect();
+        let mut after = looked(before, pool, depth.as_ref().map(|depth| (depth, said)), memory);
         // That the broker does not answer is what scaling has to say then.
         if let Some(report) = ctx.scaling.of(&(namespace.to_owned(), name), pool.uid().as_deref()) {
             after = report.in_status(after, Timestamp::now());
@@ -88,6 +102,39 @@ async fn of_namespace(
     }
     if let Err(error) = agents {
         tracing::debug!(%namespace, error = %chain(&error), "the numbers of pools are not known");
+    }
+}
+
+/// The status of a pool after a look, which has read this, or nothing.
+fn looked(
+    before: &AgentPoolStatus,
+    pool: &AgentPool,
+    read: Option<(&Depth, Vec<&PodStatus>)>,
+    memory: &Mutex<Memory>,
+) -> AgentPoolStatus {
+    let (namespace, name) = (namespace_of(pool), pool.name_any());
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    match memory.standing.of(&namespace, &name, read, Instant::now()) {
+        Numbers::Read((depth, agents)) => {
+            let spent = memory.spending.of(&namespace, &name, &agents, now());
+            with_counts(before, depth, &agents, spent.filter(|_| !pool.spec.models.is_empty()))
+        }
+        Numbers::Stand => before.clone(),
+        Numbers::Unknown => without_counts(before),
+    }
+}
+
+/// A status whose numbers are not known any more. Those of its Deployment are, which a pass counts.
+pub fn without_counts(before: &AgentPoolStatus) -> AgentPoolStatus {
+    AgentPoolStatus {
+        waiting: None,
+        in_work: None,
+        service_p50: None,
+        service_p95: None,
+        tokens_per_minute: None,
+        cost_per_minute: None,
+        models: Vec::new(),
+        ..before.clone()
     }
 }
 

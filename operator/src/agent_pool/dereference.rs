@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crds::{AgentPool, DeletionPolicy, Pipeline, Span, StageTimeout};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
-use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
+use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use super::{leaving, pods_seen::PodsSeen, validate::ValidatedPool};
 pub use crate::claims::Claim;
@@ -14,6 +14,7 @@ use crate::{
     context::Context,
     names::{self, ALLOWED_LABEL, Component, LONGEST_POOL},
     pipeline::dereference::{has_agents, names_pool},
+    unreadable,
     watching::namespace_of,
 };
 
@@ -67,12 +68,16 @@ async fn longest_stage(ctx: &Context, namespace: &str, pool: &str) -> Result<Opt
 pub async fn draining(ctx: &Context, namespace: &str, pool: &str) -> Result<Vec<String>, Error> {
     let api: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
     let list = within("list", format!("Pipelines in {namespace}"), api.list(&ListParams::default())).await?;
-    let drained = list.items.iter().filter_map(|item| item.0.as_ref().ok()).filter(|pipeline| {
-        pipeline.metadata.deletion_timestamp.is_some()
-            && pipeline.spec.deletion_policy == DeletionPolicy::Drain
-            && names_pool(pipeline, pool)
-    });
-    let names: Vec<String> = drained.map(ResourceExt::name_any).collect();
+    let mut names = Vec::new();
+    for item in list.items.into_iter().filter(|item| item.meta().deletion_timestamp.is_some()) {
+        let pipeline = match item.0 {
+            Ok(pipeline) => Some(pipeline),
+            Err(invalid) => unreadable::leaving::<Pipeline>(ctx, &invalid.metadata).await?,
+        };
+        let drained = pipeline
+            .filter(|pipeline| pipeline.spec.deletion_policy == DeletionPolicy::Drain && names_pool(pipeline, pool));
+        names.extend(drained.map(|pipeline| pipeline.name_any()));
+    }
     if names.is_empty() || !has_agents(ctx, namespace, pool).await? {
         return Ok(Vec::new());
     }

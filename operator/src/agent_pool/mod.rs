@@ -55,12 +55,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::{ownership::Replicas, pods_seen::PodsSeen, unwritten::Unwritten};
 use crate::{
-    apply, broker,
+    apply, broker, chain,
+    condition::{Observed, State},
     context::Context,
     gathering::gathered,
     held::{self, Held},
     names::{self, FINALIZER, GATEWAY, POOL_LABEL, SCALE_MANAGER},
-    namespace,
+    namespace, unreadable,
     watching::{self, Scope, Triggers, namespace_of},
 };
 
@@ -81,7 +82,10 @@ const AT_ONCE: u16 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The object cannot be read; its author can fix it.
-    #[error("the pool cannot be read: {0}")]
+    #[error(
+        "the pool cannot be read, so its agents stay as they are: {0}; write it as this version of Docket knows it \
+         (`kubectl explain agentpools.spec`), or run the version that it was written for"
+    )]
     Unreadable(String),
     /// What the pool refers to could not be read. Retried.
     #[error("failed to read what the pool refers to")]
@@ -186,14 +190,14 @@ async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>, unwritten: Arc<Unwri
 }
 
 async fn pass(object: &Guarded, ctx: &Context, unwritten: &Unwritten) -> Result<Action, Error> {
-    let pool = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
-    let namespace = namespace_of(pool);
-    let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace);
-    let leaves = pool.metadata.deletion_timestamp.is_some();
+    let namespace = namespace_of(object);
+    let leaves = object.meta().deletion_timestamp.is_some();
     let turn = leaves.then(|| ctx.namespaces.try_turn(&namespace));
     if turn.as_ref().is_some_and(Option::is_none) {
         return Ok(Action::requeue(namespace::TURN));
     }
+    let Ok(pool) = &object.0 else { return pass_unread(object, ctx, unwritten).await };
+    let api: Api<AgentPool> = Api::namespaced(ctx.client.clone(), &namespace);
     let pass = finalizer(&api, FINALIZER, Arc::new(pool.clone()), |event| async {
         match event {
             finalizer::Event::Apply(pool) => bring(ctx, &pool, unwritten).await.map_err(Held::Failed),
@@ -203,7 +207,41 @@ async fn pass(object: &Guarded, ctx: &Context, unwritten: &Unwritten) -> Result<
             }
         }
     });
-    match pass.await {
+    ended(pass.await)
+}
+
+/// The same for a pool that cannot be read: its author is told, and it can be deleted.
+async fn pass_unread(object: &Guarded, ctx: &Context, unwritten: &Unwritten) -> Result<Action, Error> {
+    let found = unreadable::live::<AgentPool>(ctx, object.meta()).await.map_err(Error::Dereference)?;
+    let Some(found) = found else { return Ok(Action::await_change()) };
+    let Err(why) = unreadable::read::<AgentPool>(&found) else { return Ok(Action::requeue(CHANGED)) };
+    if found.metadata.deletion_timestamp.is_some() != object.meta().deletion_timestamp.is_some() {
+        return Ok(Action::requeue(CHANGED));
+    }
+    if found.metadata.deletion_timestamp.is_none() {
+        let error = Error::Unreadable(why);
+        let ready = Observed::new("Ready", State::False, error.reason(), chain(&error));
+        unreadable::say::<AgentPool>(ctx, &found, ready).await.map_err(Error::Status)?;
+        ctx.events.failed(object, error.reason(), &error).await;
+        return Err(error);
+    }
+    let pool: &AgentPool = &unreadable::stand_in(&found);
+    let api = apply::untyped::<AgentPool>(ctx, &namespace_of(object));
+    let pass = finalizer(&api, FINALIZER, Arc::new(found), |event| async move {
+        match event {
+            // It leaves, as was seen.
+            finalizer::Event::Apply(_) => Ok(Action::await_change()),
+            finalizer::Event::Cleanup(_) => {
+                unwritten.forget(pool);
+                clean_up::clean_up(ctx, pool).await
+            }
+        }
+    });
+    ended(pass.await)
+}
+
+fn ended(pass: Result<Action, finalizer::Error<Held<Error>>>) -> Result<Action, Error> {
+    match pass {
         Ok(action) => Ok(action),
         Err(
             finalizer::Error::ApplyFailed(Held::Failed(error)) | finalizer::Error::CleanupFailed(Held::Failed(error)),
@@ -318,15 +356,16 @@ async fn returned(ctx: &Context, pool: &AgentPool) -> Result<u32, Error> {
 fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
     ctx.metrics.failed("AgentPool", error.reason());
     match error {
-        // Only a change of the object helps, or of what it refers to, which is watched or looked at again.
+        // Only a change of the object helps, which is watched; what is said of it is looked at again.
         Error::Unreadable(_) => {
-            tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "left alone");
-            Action::await_change()
+            let pool = object.meta().name.as_deref().unwrap_or_default();
+            tracing::warn!(%pool, error = %chain(error), "left as it is");
+            Action::requeue(RESYNC)
         }
         Error::Validate(_) | Error::Apply(apply::Error::NotOurs { .. }) => Action::requeue(RETRY * 3),
         _ if error.is_of_a_leaving_namespace() => Action::requeue(RETRY),
         _ => {
-            tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %crate::chain(error), "failed, trying again");
+            tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %chain(error), "failed, trying again");
             Action::requeue(RETRY)
         }
     }

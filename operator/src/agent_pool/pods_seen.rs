@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{ContainerStatus, Pod, PodCondition},
+    api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition},
     jiff::{SignedDuration, Timestamp},
 };
 use kube::ResourceExt;
@@ -20,7 +20,7 @@ pub struct PodsSeen {
     pub with_device: Group,
     /// Those that do not.
     pub without_device: Group,
-    /// Why a container of one does not run: a reason for conditions, and what there is to say.
+    /// Why a container of one does not do its work: a reason for conditions, and what there is to say.
     pub trouble: Option<(&'static str, String)>,
     /// The one that has a node and is not ready for the longest time.
     pub unready: Option<Unready>,
@@ -126,13 +126,17 @@ fn has_node(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
+/// Whether a pod is on its way out, or has ended. One that was evicted stays on the list, and another one takes its
+/// place.
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 /// Since when a pod that has a node, and is there to stay, is not ready.
 fn unready(pod: &Pod) -> Option<Unready> {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    // One that was evicted stays on the list, and another one takes its place.
-    let is_over = pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"));
     let ready = condition(pod, "Ready");
-    if is_over || !has_node(pod) || ready.is_some_and(|ready| ready.status == "True") {
+    if is_over(pod) || !has_node(pod) || ready.is_some_and(|ready| ready.status == "True") {
         return None;
     }
     // Where no kubelet has taken note of it, since the scheduler has.
@@ -159,12 +163,17 @@ pub(crate) fn devices(pod: &Pod) -> impl Iterator<Item = &str> {
     limits.flat_map(|limits| limits.keys()).map(String::as_str).filter(|resource| resource.contains('/'))
 }
 
-/// Why a pod's container does not run.
+/// Why a pod's container does not do its work.
 fn trouble(pod: &Pod) -> Option<(&'static str, String)> {
     let status = pod.status.as_ref()?;
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     let name = pod.name_any();
-    containers.into_iter().find_map(|container| waiting(&name, container)).or_else(|| unclaimed(pod))
+    // Those of a pod that ends do so as they are told to.
+    let stays = !is_over(pod);
+    let of = |container: &ContainerStatus| {
+        waiting(&name, container).or_else(|| failing(container).filter(|_| stays).map(|ended| failed(&name, ended)))
+    };
+    containers.into_iter().find_map(of).or_else(|| unclaimed(pod))
 }
 
 /// A claim that a pod is to have and that was not made. The scheduler leaves such a pod alone and writes nothing into its status;
@@ -185,16 +194,39 @@ fn unclaimed(pod: &Pod) -> Option<(&'static str, String)> {
 
 fn waiting(pod: &str, container: &ContainerStatus) -> Option<(&'static str, String)> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
     let reason = match waiting.reason.as_deref()? {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => "ImageUnavailable",
+        "CrashLoopBackOff" if ended.is_some() => return ended.map(|ended| failed(pod, ended)),
         "CrashLoopBackOff" => "AgentsFail",
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => "ContainerRefused",
         _ => return None,
     };
-    let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
-    let ended = ended.map_or_else(String::new, |ended| match ended.message.as_deref().map(str::trim) {
-        Some(message) if !message.is_empty() => format!("; it said last: {message}"),
-        _ => format!("; it ended with code {}; kubectl logs {pod} --previous says more", ended.exit_code),
-    });
+    let ended = ended.map_or_else(String::new, |ended| format!("; {}", last_words(pod, ended)));
     Some((reason, format!("pod {pod}: {}{ended}", waiting.message.clone().unwrap_or_default())))
+}
+
+/// How a container ended that is tried again: between two ends it runs for a while, and is no better for that until it
+/// is ready.
+fn failing(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let state = container.state.as_ref()?;
+    let ended = match (&state.terminated, &state.running) {
+        (Some(ended), _) => Some(ended),
+        (None, Some(_)) => container.last_state.as_ref()?.terminated.as_ref(),
+        (None, None) => None,
+    };
+    ended.filter(|ended| !container.ready && container.restart_count > 0 && ended.exit_code != 0)
+}
+
+/// That a container fails again and again, in the same words whether it just waits, runs or ends: kubelet's own change
+/// with each try.
+fn failed(pod: &str, ended: &ContainerStateTerminated) -> (&'static str, String) {
+    ("AgentsFail", format!("pod {pod}: it ends and is started again; {}", last_words(pod, ended)))
+}
+
+fn last_words(pod: &str, ended: &ContainerStateTerminated) -> String {
+    match ended.message.as_deref().map(str::trim) {
+        Some(message) if !message.is_empty() => format!("it said last: {message}"),
+        _ => format!("it ended with code {}; kubectl logs {pod} --previous says more", ended.exit_code),
+    }
 }

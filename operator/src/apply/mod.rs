@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
+    core::ApiResource,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -249,16 +250,39 @@ where
     if before == Some(status) {
         return Ok(());
     }
-    ctx.may_write()?;
-    let (name, namespace) = (object.meta().name.clone(), object.meta().namespace.clone());
-    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
-    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     let before = before.map_or(Value::Null, |before| serde_json::to_value(before).expect("a status is plain data"));
     let after = serde_json::to_value(status).expect("a status is plain data");
-    let patch = status_patch(object.meta(), read, &before, &after);
+    write_status::<K>(ctx, object.meta(), &status_patch(object.meta(), read, &before, &after)).await
+}
+
+/// Writes the conditions of an object that was read for this pass, and nothing else of its status.
+pub async fn conditions<K>(ctx: &Context, meta: &ObjectMeta, conditions: &[Value]) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    let patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": conditions}});
+    write_status::<K>(ctx, meta, &patch).await
+}
+
+/// Objects of a kind, whatever they say.
+pub fn untyped<K>(ctx: &Context, namespace: &str) -> Api<DynamicObject>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    Api::namespaced_with(ctx.client.clone(), namespace, &ApiResource::erase::<K>(&()))
+}
+
+async fn write_status<K>(ctx: &Context, meta: &ObjectMeta, patch: &Value) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    ctx.may_write()?;
+    let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+    // The answer is the whole object, which may be one that cannot be read.
+    let api = untyped::<K>(ctx, &namespace);
     let params = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
     let shown = format!("the status of {} {namespace}/{name}", K::kind(&()));
-    match within("write", shown, api.patch_status(&name, &params, &Patch::Merge(&patch))).await {
+    match within("write", shown, api.patch_status(&name, &params, &Patch::Merge(patch))).await {
         // It was deleted, or deleted and made anew, and nobody reads this status any more; or it was read before.
         Err(Error::Refused { source, .. }) if matches!(source.code(), Some(404 | 409)) => Ok(()),
         written => written.map(|_| ctx.metrics.wrote(&K::kind(&()), "status")),

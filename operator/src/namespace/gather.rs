@@ -8,6 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
+use serde::de::DeserializeOwned;
 
 use crate::{
     apply::{Error, within},
@@ -48,23 +49,21 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let all = ListParams::default();
     let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
     let pools = within("list", format!("AgentPools in {namespace}"), pools.list(&all)).await?.items;
-    let pipelines: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
-    let pipelines = within("list", format!("Pipelines in {namespace}"), pipelines.list(&all)).await?.items;
+    let pipelines = pipelines(ctx, namespace).await?;
     let objects = pools.len() + pipelines.len();
     let metas = pools.iter().map(Resource::meta).chain(pipelines.iter().map(Resource::meta));
     let staying = metas.filter(|meta| meta.deletion_timestamp.is_none()).count();
+    let served = served_now(ctx, namespace).await?;
     // One that is being deleted still works what is in flight.
-    let readable = pools.into_iter().filter_map(|pool| pool.0.ok()).map(|pool| (pool.name_any(), pool.spec));
-    let pools: BTreeMap<String, AgentPoolSpec> = readable.filter(|(name, _)| is_plain(name)).collect();
+    let pools = works(pools, &served.pools);
     let is_closed = |pipeline: &&DeserializeGuard<Pipeline>| pipeline.meta().deletion_timestamp.is_some();
     let closed = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
-    let served = served_now(ctx, namespace).await?;
     let pipelines = pipelines.into_iter().filter_map(|pipeline| {
         let (name, written) = match &pipeline.0 {
             Ok(pipeline) => (pipeline.name_any(), Some(&pipeline.spec)),
             Err(invalid) => (invalid.metadata.name.clone().unwrap_or_default(), None),
         };
-        let served = serves(&name, written, served.get(&name), &pools)?;
+        let served = serves(&name, written, served.pipelines.get(&name), &pools)?;
         Some((name, served))
     });
     let pipelines: BTreeMap<String, PipelineSpec> = pipelines.collect();
@@ -85,6 +84,13 @@ pub async fn gateway_state(ctx: &Context, namespace: &str, pipelines: &[&Pipelin
     claims::of(ctx, namespace, GATEWAY_STATE, GATEWAY_ALLOWED_LABEL).await
 }
 
+/// The pipelines of a namespace, also those that cannot be read.
+pub async fn pipelines(ctx: &Context, namespace: &str) -> Result<Vec<DeserializeGuard<Pipeline>>, Error> {
+    let api: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
+    let listed = within("list", format!("Pipelines in {namespace}"), api.list(&ListParams::default())).await?;
+    Ok(listed.items)
+}
+
 /// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.
 pub async fn pools(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error> {
     let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
@@ -103,6 +109,20 @@ pub async fn has_orphans(ctx: &Context, namespace: &str) -> Result<bool, Error> 
     Ok(found.items.iter().any(|found| is_orphan(&found.metadata)))
 }
 
+/// The pools that do a namespace's work: as they are written, or, where that cannot be read, as a gateway serves them now.
+/// Their agents still are as they were then.
+pub fn works(
+    written: Vec<DeserializeGuard<AgentPool>>,
+    now: &BTreeMap<String, AgentPoolSpec>,
+) -> BTreeMap<String, AgentPoolSpec> {
+    let pools = written.into_iter().filter_map(|pool| {
+        let name = pool.name_any();
+        let spec = pool.0.ok().map(|pool| pool.spec).or_else(|| now.get(&name).cloned())?;
+        Some((name, spec))
+    });
+    pools.filter(|(name, _)| is_plain(name)).collect()
+}
+
 /// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.
 pub fn serves(
     name: &str,
@@ -114,15 +134,26 @@ pub fn serves(
     written.filter(works).or_else(|| now.filter(works)).cloned()
 }
 
-/// The pipelines that the gateway serves now, by its files.
-async fn served_now(ctx: &Context, namespace: &str) -> Result<BTreeMap<String, PipelineSpec>, Error> {
+/// What a gateway serves.
+struct Served {
+    pools: BTreeMap<String, AgentPoolSpec>,
+    pipelines: BTreeMap<String, PipelineSpec>,
+}
+
+/// What the gateway serves now, by its files.
+async fn served_now(ctx: &Context, namespace: &str) -> Result<Served, Error> {
     let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
     let files = within("get", format!("ConfigMap {namespace}/{GATEWAY}"), api.get_opt(GATEWAY)).await?;
     let files = files.and_then(|files| files.data).unwrap_or_default();
+    Ok(Served { pools: specs(&files, "pool-"), pipelines: specs(&files, "pipeline-") })
+}
+
+/// The specifications in files of a kind, by name; those that cannot be read are left out.
+fn specs<S: DeserializeOwned>(files: &BTreeMap<String, String>, kind: &str) -> BTreeMap<String, S> {
     let read = files.iter().filter_map(|(file, text)| {
-        let name = file.strip_prefix("pipeline-")?.strip_suffix(".yaml")?;
+        let name = file.strip_prefix(kind)?.strip_suffix(".yaml")?;
         let object: serde_json::Value = serde_json::from_str(text).ok()?;
         Some((name.to_owned(), serde_json::from_value(object["spec"].clone()).ok()?))
     });
-    Ok(read.collect())
+    read.collect()
 }

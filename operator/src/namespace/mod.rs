@@ -31,7 +31,9 @@ const RETRY: Duration = Duration::from_secs(10);
 const CHANGED: Duration = Duration::from_secs(1);
 /// After so long an object that leaves asks again for its turn.
 pub const TURN: Duration = Duration::from_millis(500);
-/// Namespaces that are looked at once.
+/// The reason of pipelines whose gateway cannot be made.
+pub const GATEWAY_REFUSED: &str = "GatewayRefused";
+/// Namespaces that are looked at once, and pipelines of one that are told something.
 const AT_ONCE: usize = 8;
 /// Turns that all namespaces share: two that meet wait for each other, which is seldom and harmless.
 const TURNS: usize = 64;
@@ -114,14 +116,31 @@ async fn look(ctx: &Arc<Context>, namespace: String) {
     ctx.metrics.failed("Namespace", error.reason());
     let overtaken = matches!(error, Error::Apply(apply::Error::Overtaken { .. }));
     if !overtaken && !error.is_of_a_leaving_namespace() {
-        let error = chain(&error);
-        tracing::warn!(%namespace, error, "failed to bring a namespace to its state, trying again");
+        let why = chain(&error);
+        tracing::warn!(%namespace, error = why, "failed to bring a namespace to its state, trying again");
         // One who leads no longer has nothing to say of what the next one does.
         if ctx.may_write().is_ok() {
-            ctx.namespaces.all_refused().insert(namespace.clone(), error);
+            ctx.namespaces.all_refused().insert(namespace.clone(), why);
+            tell(ctx, &namespace, &error).await;
         }
     }
     again(ctx, namespace, if overtaken { CHANGED } else { RETRY });
+}
+
+/// Says on a namespace's pipelines, which wait for its gateway, why it cannot be made.
+async fn tell(ctx: &Context, namespace: &str, error: &Error) {
+    let pipelines = match gather::pipelines(ctx, namespace).await {
+        Ok(pipelines) => pipelines,
+        Err(error) => {
+            tracing::debug!(%namespace, error = %chain(&error), "there are no Events of what was refused");
+            return;
+        }
+    };
+    stream::iter(pipelines)
+        .for_each_concurrent(AT_ONCE, |pipeline| async move {
+            ctx.events.failed(&pipeline, GATEWAY_REFUSED, error).await;
+        })
+        .await;
 }
 
 fn again(ctx: &Arc<Context>, namespace: String, after: Duration) {

@@ -2,7 +2,7 @@
 //!
 //! A pipeline's own objects are the namespace's: its gateway serves all pipelines of it.
 
-mod counts;
+pub mod counts;
 pub mod dereference;
 pub mod serving;
 pub mod status;
@@ -31,10 +31,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply, broker, chain,
+    condition::{Observed, State},
     context::Context,
     held::{self, Held},
     names::{FINALIZER, GATEWAY},
     namespace::{self, Orphans},
+    unreadable,
     watching::{self, Scope, namespace_of},
 };
 
@@ -53,7 +55,10 @@ const AT_ONCE: u16 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The object cannot be read; its author can fix it.
-    #[error("the pipeline cannot be read: {0}")]
+    #[error(
+        "the pipeline cannot be read, and is served as it last could be, if it ever could: {0}; write it as this version of Docket knows it \
+         (`kubectl explain pipelines.spec`), or run the version that it was written for"
+    )]
     Unreadable(String),
     /// What the pipeline refers to could not be read. Retried.
     #[error("failed to read what the pipeline refers to")]
@@ -155,21 +160,52 @@ async fn reconcile(object: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Er
 
 async fn pass(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
     ctx.namespaces.look_at(namespace_of(object));
-    let pipeline = object.0.as_ref().map_err(|invalid| Error::Unreadable(invalid.to_string()))?;
-    let namespace = namespace_of(pipeline);
-    let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace);
-    let leaves = pipeline.metadata.deletion_timestamp.is_some();
+    let namespace = namespace_of(object);
+    let leaves = object.meta().deletion_timestamp.is_some();
     let turn = leaves.then(|| ctx.namespaces.try_turn(&namespace));
     if turn.as_ref().is_some_and(Option::is_none) {
         return Ok(Action::requeue(namespace::TURN));
     }
+    let Ok(pipeline) = &object.0 else { return pass_unread(object, ctx).await };
+    let api: Api<Pipeline> = Api::namespaced(ctx.client.clone(), &namespace);
     let pass = finalizer(&api, FINALIZER, Arc::new(pipeline.clone()), |event| async {
         match event {
             finalizer::Event::Apply(pipeline) => bring(ctx, &pipeline).await,
             finalizer::Event::Cleanup(pipeline) => clean_up(ctx, &pipeline).await,
         }
     });
-    match pass.await {
+    ended(pass.await)
+}
+
+/// The same for a pipeline that cannot be read: its author is told, and it can be deleted.
+async fn pass_unread(object: &Guarded, ctx: &Context) -> Result<Action, Error> {
+    let found = unreadable::live::<Pipeline>(ctx, object.meta()).await.map_err(Error::Dereference)?;
+    let Some(found) = found else { return Ok(Action::await_change()) };
+    let Err(why) = unreadable::read::<Pipeline>(&found) else { return Ok(Action::requeue(CHANGED)) };
+    if found.metadata.deletion_timestamp.is_some() != object.meta().deletion_timestamp.is_some() {
+        return Ok(Action::requeue(CHANGED));
+    }
+    if found.metadata.deletion_timestamp.is_none() {
+        let error = Error::Unreadable(why);
+        let ready = Observed::new("Ready", State::False, error.reason(), chain(&error));
+        unreadable::say::<Pipeline>(ctx, &found, ready).await.map_err(Error::Status)?;
+        ctx.events.failed(object, error.reason(), &error).await;
+        return Err(error);
+    }
+    let pipeline: &Pipeline = &unreadable::stand_in(&found);
+    let api = apply::untyped::<Pipeline>(ctx, &namespace_of(object));
+    let pass = finalizer(&api, FINALIZER, Arc::new(found), |event| async move {
+        match event {
+            // It leaves, as was seen.
+            finalizer::Event::Apply(_) => Ok(Action::await_change()),
+            finalizer::Event::Cleanup(_) => clean_up(ctx, pipeline).await,
+        }
+    });
+    ended(pass.await)
+}
+
+fn ended(pass: Result<Action, finalizer::Error<Held<Error>>>) -> Result<Action, Error> {
+    match pass {
         Ok(action) => Ok(action),
         Err(
             finalizer::Error::ApplyFailed(Held::Failed(error)) | finalizer::Error::CleanupFailed(Held::Failed(error)),
@@ -214,7 +250,7 @@ pub async fn clean_up(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held
 
 /// Writes into the status why a pipeline is still there.
 async fn tell(ctx: &Context, pipeline: &Pipeline, error: &Error) -> Result<(), apply::Error> {
-    let Some(live) = apply::live(ctx, pipeline).await? else { return Ok(()) };
+    let Some(live) = unreadable::leaving::<Pipeline>(ctx, &pipeline.metadata).await? else { return Ok(()) };
     let status = status::not_deleted(&live, error, Timestamp::now());
     apply::status(ctx, &live, apply::Read::Anew, live.status.as_ref(), &status).await
 }
@@ -246,9 +282,10 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
     ctx.metrics.failed("Pipeline", error.reason());
     let (namespace, pipeline) = (namespace_of(&*object), object.name_any());
     match error {
+        // Only a change of the object helps, which is watched; what is said of it is looked at again.
         Error::Unreadable(_) => {
-            tracing::warn!(%namespace, %pipeline, error = %chain(error), "left alone");
-            Action::await_change()
+            tracing::warn!(%namespace, %pipeline, error = %chain(error), "left as it is");
+            Action::requeue(RESYNC)
         }
         _ => {
             tracing::warn!(%namespace, %pipeline, error = %chain(error), "failed, trying again");

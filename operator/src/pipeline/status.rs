@@ -12,6 +12,7 @@ use crate::{
     chain,
     condition::{self, Observed, State},
     names::{GATEWAY, HTTP},
+    namespace::GATEWAY_REFUSED,
     watching::namespace_of,
 };
 
@@ -82,7 +83,7 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
     } else if streams.state != State::True {
         Observed::new("Ready", State::False, streams.reason.clone(), streams.message.clone())
     } else if let Some(why) = found.refused.as_ref().filter(|_| found.gateway != Gateway::Serving) {
-        Observed::new("Ready", State::False, "GatewayRefused", why)
+        Observed::new("Ready", State::False, GATEWAY_REFUSED, why)
     } else if found.gateway == Gateway::Away {
         let message = "the gateway does not serve; kubectl describe deployment docket-gateway says more";
         Observed::new("Ready", State::False, "GatewayAway", message)

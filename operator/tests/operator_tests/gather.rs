@@ -2,9 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use crds::PipelineSpec;
-use operator::namespace::gather::serves;
+use crds::{AgentPool, AgentPoolSpec, PipelineSpec};
+use kube::core::DeserializeGuard;
+use operator::namespace::gather::{serves, works};
 use serde_json::json;
+
+#[test]
+fn a_pool_that_cannot_be_read_works_as_it_last_could_so_that_its_pipelines_stay_served() {
+    let pool = |name: &str, spec: serde_json::Value| -> DeserializeGuard<AgentPool> {
+        let object = json!({"apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": name},
+            "spec": spec});
+        serde_json::from_value(object).expect("its metadata can be read")
+    };
+    let spec = |slots: u32| -> AgentPoolSpec { serde_json::from_value(json!({"concurrency": slots})).expect("a pool") };
+    let written = vec![
+        pool("read", json!({"concurrency": 2})),
+        pool("unread", json!({"profile": "Newest"})),
+        pool("never", json!({"profile": "Newest"})),
+        pool("no.plain.name", json!({})),
+    ];
+    let now = BTreeMap::from(["read", "unread", "gone"].map(|name| (name.to_owned(), spec(1))));
+    let expected = BTreeMap::from([("read".to_owned(), spec(2)), ("unread".to_owned(), spec(1))]);
+    assert_eq!(works(written, &now), expected);
+}
 
 #[test]
 fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {

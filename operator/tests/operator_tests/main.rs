@@ -60,3 +60,4 @@ mod support;
 mod sweep;
 mod tenures;
 mod unkept;
+mod unreadable;

@@ -1,11 +1,12 @@
-//! Why a namespace's objects cannot be made is kept for those who wait for them, until they can.
+//! Why a namespace's objects cannot be made is kept for those who wait for them, until they can, and told on its
+//! pipelines.
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use crate::support::{config, context, pool};
+use crate::support::{config, context, pipeline, pool};
 use axum::{
     Json, Router,
     extract::State,
@@ -22,18 +23,34 @@ const NAMESPACE: &str = "documents";
 /// Longest wait for anything; generous, because nothing here measures.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether Secrets are refused.
-type Refuses = Arc<Mutex<bool>>;
+/// What the API server does and was told.
+#[derive(Default)]
+struct Seen {
+    /// Whether Secrets are refused.
+    refuses: bool,
+    events: Vec<Value>,
+}
 
-/// An API server with one pool.
-async fn serve(refuses: &Refuses) -> kube::Config {
+type Shared = Arc<Mutex<Seen>>;
+
+/// An API server with one pool, and a pipeline whose pool is not there, so that no gateway is to serve it.
+async fn serve(seen: &Shared) -> kube::Config {
     let docket = format!("/apis/docket.dev/v1alpha1/namespaces/{NAMESPACE}");
+    let stage = json!({"name": "a", "pool": "nobody", "transform": {"template": "x"}});
+    let review = json!(pipeline(json!({"stages": [stage]})));
     let routes = Router::new()
         .route(&format!("{docket}/agentpools"), get(async || list(&[json!(pool(json!({})))])))
-        .route(&format!("{docket}/pipelines"), get(async || list(&[])))
+        .route(
+            &format!("{docket}/pipelines"),
+            get(move || {
+                let review = review.clone();
+                async move { list(&[review]) }
+            }),
+        )
+        .route(&format!("/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"), post(event))
         .route(&format!("/api/v1/namespaces/{NAMESPACE}/secrets"), post(create))
         .fallback(async || failure(StatusCode::NOT_FOUND, "NotFound", "it is not there"))
-        .with_state(Arc::clone(refuses));
+        .with_state(Arc::clone(seen));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -44,11 +61,16 @@ fn list(items: &[Value]) -> Response {
     Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
 }
 
-async fn create(State(refuses): State<Refuses>, Json(secret): Json<Value>) -> Response {
-    if *refuses.lock().expect("no handler panics") {
+async fn create(State(seen): State<Shared>, Json(secret): Json<Value>) -> Response {
+    if seen.lock().expect("no handler panics").refuses {
         return failure(StatusCode::FORBIDDEN, "Forbidden", "exceeded quota: secrets");
     }
     Json(secret).into_response()
+}
+
+async fn event(State(seen): State<Shared>, Json(event): Json<Value>) -> Response {
+    seen.lock().expect("no handler panics").events.push(event.clone());
+    Json(event).into_response()
 }
 
 fn failure(code: StatusCode, reason: &str, message: &str) -> Response {
@@ -60,8 +82,12 @@ fn failure(code: StatusCode, reason: &str, message: &str) -> Response {
 /// Waits until it is so after a look.
 async fn looked(ctx: &Context, is_so: impl Fn(Option<String>) -> bool) {
     ctx.namespaces.look_at(NAMESPACE);
+    until(|| is_so(ctx.namespaces.refused(NAMESPACE))).await;
+}
+
+async fn until(is_so: impl Fn() -> bool) {
     let waiting = async {
-        while !is_so(ctx.namespaces.refused(NAMESPACE)) {
+        while !is_so() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -69,11 +95,11 @@ async fn looked(ctx: &Context, is_so: impl Fn(Option<String>) -> bool) {
 }
 
 #[tokio::test]
-async fn why_a_namespace_is_not_as_it_should_be_is_kept_until_it_is() {
-    let refuses = Arc::new(Mutex::new(true));
-    let clients = Clients::new(&serve(&refuses).await).expect("clients");
-    let until = tokio::time::Instant::now() + Duration::from_secs(3_600);
-    let (_leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until });
+async fn why_a_namespace_is_not_as_it_should_be_is_kept_until_it_is_and_told_on_its_pipelines_once() {
+    let seen = Arc::new(Mutex::new(Seen { refuses: true, ..Seen::default() }));
+    let clients = Clients::new(&serve(&seen).await).expect("clients");
+    let leads_until = tokio::time::Instant::now() + Duration::from_secs(3_600);
+    let (_leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until: leads_until });
     let ctx = Arc::new(context(clients, config(), leadership));
     let stop = CancellationToken::new();
     let running = tokio::spawn(namespace::run(Arc::clone(&ctx), stop.clone()));
@@ -81,7 +107,19 @@ async fn why_a_namespace_is_not_as_it_should_be_is_kept_until_it_is() {
     let why = ctx.namespaces.refused(NAMESPACE).unwrap_or_default();
     assert!(why.contains("Secret documents/docket-gateway-tokens: exceeded quota"), "{why}");
     assert_eq!(ctx.namespaces.refused("another"), None);
-    *refuses.lock().expect("no handler panics") = false;
+
+    let repeated =
+        || ctx.metrics.text().expect("text").contains("docket_operator_events_total{outcome=\"repeated\"} 1");
+    until(|| !seen.lock().expect("no handler panics").events.is_empty()).await;
+    ctx.namespaces.look_at(NAMESPACE);
+    until(repeated).await;
+    let events = seen.lock().expect("no handler panics").events.clone();
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_eq!((&events[0]["reason"], &events[0]["type"]), (&json!("GatewayRefused"), &json!("Warning")));
+    assert_eq!(events[0]["regarding"]["name"], "review");
+    assert_eq!(events[0]["note"].as_str(), Some(why.as_str()));
+
+    seen.lock().expect("no handler panics").refuses = false;
     looked(&ctx, |refused| refused.is_none()).await;
     stop.cancel();
     running.await.expect("it ends");

@@ -138,6 +138,45 @@ fn an_agent_that_dies_says_its_last_words() {
 }
 
 #[test]
+fn an_agent_that_fails_again_and_again_is_said_to_in_the_same_words_while_it_is_tried() {
+    let ended = |code: i32| json!({"terminated": {"exitCode": code, "message": "no memory for the model"}});
+    let container = |state: &Value, last: &Value, restarts: i32, ready: bool| {
+        json!({"name": "agent", "image": "", "imageID": "", "ready": ready, "restartCount": restarts, "state": state,
+            "lastState": last})
+    };
+    let seen = |container: Value, metadata: Value| {
+        let pods = json!([{"metadata": metadata, "status": {"phase": "Running", "containerStatuses": [container]}}]);
+        let now = json!({"observedGeneration": 5, "replicas": 1, "updatedReplicas": 1});
+        after(&of(1), &applied(1, now, pods), 1)
+    };
+    let (named, running) = (|| json!({"name": "p"}), json!({"running": {}}));
+    let waits =
+        json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}});
+    let first = seen(container(&waits, &ended(1), 3, false), named());
+    assert_eq!(ready(&first).1, "AgentsFail");
+    assert!(ready(&first).2.contains("no memory for the model"), "{first:#?}");
+    let tries = [
+        container(&running, &ended(1), 4, false),
+        container(&ended(1), &ended(1), 4, false),
+        container(&waits, &ended(1), 4, false),
+    ];
+    for container in tries {
+        assert_eq!(seen(container.clone(), named()).conditions, first.conditions, "{container}");
+    }
+
+    let leaves = json!({"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+    let others = [
+        (container(&running, &ended(1), 4, true), named(), "it is ready"),
+        (container(&running, &json!({}), 0, false), named(), "it has never failed"),
+        (container(&running, &ended(0), 1, false), named(), "it did not fail"),
+        (container(&ended(143), &ended(1), 4, false), leaves, "it was told to end"),
+    ];
+    for (container, metadata, why) in others {
+        assert_eq!(ready(&seen(container, metadata)).1, "Starting", "{why}");
+    }
+}
+
+#[test]
 fn an_agent_that_is_not_ready_in_time_is_trouble_also_where_agents_come_and_go() {
     const SINCE: i64 = 1_000;
     let time = |second: i64| Timestamp::from_second(second).expect("a time").to_string();
