@@ -187,7 +187,10 @@ impl Scene {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("it is so in time");
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            let objects = self.cluster.objects();
+            panic!("it is not so in time: {:#?}, {:?}", objects.there, objects.events);
+        }
     }
 
     async fn ends(self) {
