@@ -142,8 +142,12 @@ pub fn is_owned_by(live: &Value, uid: Option<&str>) -> bool {
 /// Removes an object that is not wanted any more, if it is there and `is_ours` says so.
 pub async fn absent(ctx: &Context, child: &Child, is_ours: impl Fn(&Value) -> bool) -> Result<(), Error> {
     let api = child.api(&ctx.client);
-    // A kind that the cluster does not have has no objects either.
-    let Some(live) = within("get", child.shown(), api.get_opt(&child.name)).await? else { return Ok(()) };
+    let live = match within("get", child.shown(), api.get_opt(&child.name)).await {
+        // A kind that the cluster does not have has no objects. The answer is plain text then, which kube takes for an error.
+        Err(Error::Refused { source, .. }) if source.code() == Some(404) => None,
+        found => found?,
+    };
+    let Some(live) = live else { return Ok(()) };
     let value = serde_json::to_value(&live).expect("an object is plain data");
     if live.metadata.deletion_timestamp.is_some() || !is_ours(&value) {
         return Ok(());

@@ -394,7 +394,8 @@ fn merge(object: &mut Value, change: &Value) {
 }
 
 fn refusal(code: StatusCode) -> Response {
+    let reason = if code == StatusCode::NOT_FOUND { "NotFound" } else { "Invalid" };
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
-        "message": "refused", "reason": "refused"});
+        "message": "refused", "reason": reason});
     (code, Json(body)).into_response()
 }
