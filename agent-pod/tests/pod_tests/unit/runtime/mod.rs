@@ -7,6 +7,7 @@ mod devices;
 mod faults;
 mod feedback;
 mod metrics;
+mod ports;
 mod progress;
 mod providers;
 mod rest;
