@@ -15,3 +15,5 @@ mod retention;
 mod service_times;
 mod sweeper;
 mod templates;
+mod timers;
+mod worker;

@@ -1,15 +1,18 @@
 //! Ports that fail where a test wants it, and count.
 
 use std::{
+    ops::RangeInclusive,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use queue::{Delivery, Depth, Discarded, Error, Message, Priority, Queue, Receipt, Result};
+use bytes::Bytes;
+use queue::{Delivery, Depth, Discarded, Error, Message, Priority, Queue, Receipt, Records, Result, Versioned};
+use tokio::sync::watch;
 
 /// What a store says that is away.
 pub(super) fn away(action: &'static str) -> Error {
@@ -22,13 +25,14 @@ pub(super) struct QueueWithout {
     gone: &'static str,
     is_back: AtomicBool,
     refused: AtomicUsize,
-    released: Mutex<Vec<Duration>>,
+    released: watch::Sender<Vec<Duration>>,
 }
 
 impl QueueWithout {
     pub(super) fn new(inner: &Arc<dyn Queue>, gone: &'static str) -> Arc<Self> {
         let inner = Arc::clone(inner);
-        let (is_back, refused, released) = (AtomicBool::default(), AtomicUsize::default(), Mutex::default());
+        let (is_back, refused, released) =
+            (AtomicBool::default(), AtomicUsize::default(), watch::Sender::new(Vec::new()));
         Arc::new(Self { inner, gone, is_back, refused, released })
     }
 
@@ -44,7 +48,13 @@ impl QueueWithout {
 
     /// For how long tasks were handed back so far.
     pub(super) fn released(&self) -> Vec<Duration> {
-        self.released.lock().expect("whole").clone()
+        self.released.borrow().clone()
+    }
+
+    /// Returns when tasks were handed back so often.
+    pub(super) async fn releases(&self, times: usize) {
+        let mut released = self.released.subscribe();
+        released.wait_for(|released| released.len() >= times).await.expect("the queue is there");
     }
 }
 
@@ -72,7 +82,7 @@ impl Queue for QueueWithout {
 
     /// At once, so that no test waits.
     async fn release(&self, receipt: &Receipt, delay: Duration) -> Result<()> {
-        self.released.lock().expect("whole").push(delay);
+        self.released.send_modify(|released| released.push(delay));
         self.inner.release(receipt, Duration::ZERO).await
     }
 
@@ -86,5 +96,65 @@ impl Queue for QueueWithout {
 
     fn lease(&self) -> Duration {
         self.inner.lease()
+    }
+}
+
+/// Records that count what is read under a prefix, and fail some of these reads.
+pub(super) struct CountedRecords {
+    inner: Arc<dyn Records>,
+    prefix: &'static str,
+    failing: RangeInclusive<usize>,
+    gets: AtomicUsize,
+    scans: AtomicUsize,
+}
+
+impl CountedRecords {
+    /// Fails these of the reads of single records under the prefix, counted from 1.
+    pub(super) fn new(inner: &Arc<dyn Records>, prefix: &'static str, failing: RangeInclusive<usize>) -> Arc<Self> {
+        let (gets, scans) = (AtomicUsize::default(), AtomicUsize::default());
+        Arc::new(Self { inner: Arc::clone(inner), prefix, failing, gets, scans })
+    }
+
+    /// How many single records were read.
+    pub(super) fn gets(&self) -> usize {
+        self.gets.load(Ordering::SeqCst)
+    }
+
+    /// How many pages were read.
+    pub(super) fn scans(&self) -> usize {
+        self.scans.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Records for CountedRecords {
+    async fn get(&self, key: &str) -> Result<Option<Versioned>> {
+        if key.starts_with(self.prefix) && self.failing.contains(&(self.gets.fetch_add(1, Ordering::SeqCst) + 1)) {
+            return Err(away("read a record"));
+        }
+        self.inner.get(key).await
+    }
+
+    async fn create(&self, key: &str, bytes: Bytes) -> Result<u64> {
+        self.inner.create(key, bytes).await
+    }
+
+    async fn update(&self, key: &str, revision: u64, bytes: Bytes) -> Result<u64> {
+        self.inner.update(key, revision, bytes).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.inner.delete(key).await
+    }
+
+    async fn remove(&self, key: &str, revision: u64) -> Result<()> {
+        self.inner.remove(key, revision).await
+    }
+
+    async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Versioned)>> {
+        if prefix.starts_with(self.prefix) {
+            self.scans.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.scan(prefix, after, limit).await
     }
 }

@@ -104,7 +104,7 @@ async fn a_document_that_cannot_go_on_keeps_no_other_from_it() {
 async fn a_pool_that_takes_no_tasks_is_tried_once_in_a_sweep_of_all_pipelines() {
     let mut ports = queue::memory::open();
     let queue = QueueWithout::new(&ports.queue, "gone");
-    ports.queue = queue.clone();
+    ports.queue = Arc::<QueueWithout>::clone(&queue);
     let plans = Arc::new(Plans::new(Arc::clone(&ports.records)));
     let driver = |pipeline| Driver::of_pipeline(pipeline, ports.clone(), Arc::clone(&plans), Arc::default());
     for pipeline in ["one", "two"] {
