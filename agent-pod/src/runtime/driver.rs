@@ -4,7 +4,10 @@
 //! last. A crash between any two steps repeats work, never effects: ids make repeats harmless, and what was not published
 //! is outstanding in the record until a redelivery or [`Driver::publish_outstanding`] publishes it.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submission, Task, Timer, Transition};
@@ -123,6 +126,22 @@ pub struct Driver {
     listener: Listener,
 }
 
+/// A record that was written; what follows from it is not published yet.
+pub struct Written {
+    record: DocumentRecord,
+    effects: Vec<Effect>,
+    changed: bool,
+}
+
+/// What could not be reached in one sweep. Whatever else needs it is left to the next one: each try may take as long as a
+/// broker's patience, and a sweep has many documents.
+#[derive(Debug, Default)]
+pub struct Unreached {
+    pools: HashSet<String>,
+    plans: HashSet<String>,
+    timers: bool,
+}
+
 /// What became of a submission.
 #[derive(Debug, PartialEq)]
 pub enum Submitted {
@@ -204,6 +223,22 @@ impl Driver {
 
     /// Applies an event; writes and publishes where it changes the record. The record after it.
     pub async fn apply(&self, document: &str, event: Event) -> Result<DocumentRecord> {
+        let written = self.write(document, &event).await?;
+        self.publish_written(written).await
+    }
+
+    /// As [`Driver::apply`], past what is `unreached`: what is left out the record owes, and a later sweep publishes it.
+    pub async fn apply_past(&self, document: &str, event: &Event, unreached: &mut Unreached) -> Result<DocumentRecord> {
+        let Written { record, effects, changed } = self.write(document, event).await?;
+        self.publish_past(&record, effects, unreached).await?;
+        if changed {
+            self.tell_of_change(&record).await;
+        }
+        Ok(record)
+    }
+
+    /// The first half of [`Driver::apply`]: the record alone. [`Driver::publish_written`] is the other half.
+    pub async fn write(&self, document: &str, event: &Event) -> Result<Written> {
         let key = self.key(document);
         loop {
             let stored = self.ports.records.get(&key).await;
@@ -213,28 +248,19 @@ impl Driver {
             let plan = self.plan(&record).await?;
             let Transition { mut record, effects, changed } = flow::transition(&plan, &record, event.clone(), now());
             // What is stored is written down although it does not count, so that an erasure finds it.
-            let late = match &event {
+            let late = match event {
                 Event::StageCompleted { completion, .. } if !changed => record.note_late(completion),
                 _ => false,
             };
             if !changed && !late {
                 // Whoever changed it may have died before publishing.
-                self.publish_outstanding(&record).await?;
-                return Ok(record);
+                return Ok(Written { effects: record.outbox(&plan), record, changed });
             }
             match self.ports.records.update(&key, stored.revision, Bytes::from(record.encode())).await {
-                Ok(_) if late => {
-                    self.publish_outstanding(&record).await?;
-                    return Ok(record);
-                }
+                Ok(_) if late => return Ok(Written { effects: record.outbox(&plan), record, changed }),
                 Ok(_) => {
                     faults::reach(Point::Recorded);
-                    self.publish(&record, effects).await?;
-                    if record.end.is_some() {
-                        self.metrics.document(&record);
-                    }
-                    self.tell(&record).await;
-                    return Ok(record);
+                    return Ok(Written { record, effects, changed });
                 }
                 Err(queue::Error::Conflict { .. }) => {}
                 Err(source) => return Err(Error::Store { action: "write a record", source }),
@@ -242,10 +268,42 @@ impl Driver {
         }
     }
 
+    /// Publishes what follows from what was written, and tells of it. The record.
+    pub async fn publish_written(&self, written: Written) -> Result<DocumentRecord> {
+        let Written { record, effects, changed } = written;
+        self.publish(&record, effects).await?;
+        if changed {
+            self.tell_of_change(&record).await;
+        }
+        Ok(record)
+    }
+
+    async fn tell_of_change(&self, record: &DocumentRecord) {
+        if record.end.is_some() {
+            self.metrics.document(record);
+        }
+        self.tell(record).await;
+    }
+
     /// Publishes everything that a record still owes: after a crash, a redelivery or by the sweeper.
     pub async fn publish_outstanding(&self, record: &DocumentRecord) -> Result<()> {
         let plan = self.plan(record).await?;
         self.publish(record, record.outbox(&plan)).await
+    }
+
+    /// As [`Driver::publish_outstanding`], past what is `unreached`; whether that was everything. The first failure comes back
+    /// when the rest is published.
+    pub async fn publish_outstanding_past(&self, record: &DocumentRecord, unreached: &mut Unreached) -> Result<bool> {
+        if unreached.plans.contains(&record.plan) {
+            return Ok(false);
+        }
+        match self.plan(record).await {
+            Ok(plan) => self.publish_past(record, record.outbox(&plan), unreached).await,
+            Err(error) => {
+                unreached.plans.insert(record.plan.clone());
+                Err(error)
+            }
+        }
     }
 
     /// The plan that a record keeps.
@@ -276,6 +334,51 @@ impl Driver {
     }
 
     async fn publish(&self, record: &DocumentRecord, effects: Vec<Effect>) -> Result<()> {
+        let (mut messages, alarms) = self.messages_and_alarms(record, effects);
+        self.set(alarms).await?;
+        let dies_half_way = messages.len() > 1 && faults::is_due(Point::HalfPublished);
+        if dies_half_way {
+            messages.truncate(1);
+        }
+        self.send(messages).await?;
+        if dies_half_way {
+            faults::die(Point::HalfPublished);
+        }
+        Ok(())
+    }
+
+    /// Publishes each pool by itself: one that is gone must not keep tasks from another.
+    async fn publish_past(
+        &self,
+        record: &DocumentRecord,
+        effects: Vec<Effect>,
+        unreached: &mut Unreached,
+    ) -> Result<bool> {
+        let (messages, alarms) = self.messages_and_alarms(record, effects);
+        let (mut all, mut failure) = (true, None);
+        if unreached.timers {
+            all = alarms.is_empty();
+        } else if let Err(error) = self.set(alarms).await {
+            unreached.timers = true;
+            failure = Some(error);
+        }
+        let mut pools: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+        for message in messages {
+            pools.entry(message.pool.clone()).or_default().push(message);
+        }
+        for (pool, messages) in pools {
+            if unreached.pools.contains(&pool) {
+                all = false;
+            } else if let Err(error) = self.send(messages).await {
+                unreached.pools.insert(pool);
+                failure.get_or_insert(error);
+            }
+        }
+        failure.map_or(Ok(all), Err)
+    }
+
+    /// What is to be sent and to be set; reports are on their way then.
+    fn messages_and_alarms(&self, record: &DocumentRecord, effects: Vec<Effect>) -> (Vec<Message>, Vec<Alarm>) {
         let mut messages = Vec::new();
         let mut alarms = Vec::new();
         for effect in effects {
@@ -287,24 +390,21 @@ impl Driver {
                 (Effect::Report(_), Listener::Watchers) => {}
             }
         }
-        if !alarms.is_empty() {
-            self.ports.timers.set(alarms).await.map_err(|source| Error::Store { action: "set a timer", source })?;
+        (messages, alarms)
+    }
+
+    async fn set(&self, alarms: Vec<Alarm>) -> Result<()> {
+        if alarms.is_empty() {
+            return Ok(());
         }
-        let dies_half_way = messages.len() > 1 && faults::is_due(Point::HalfPublished);
-        if dies_half_way {
-            messages.truncate(1);
+        self.ports.timers.set(alarms).await.map_err(|source| Error::Store { action: "set a timer", source })
+    }
+
+    async fn send(&self, messages: Vec<Message>) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
         }
-        if !messages.is_empty() {
-            self.ports
-                .queue
-                .publish(messages)
-                .await
-                .map_err(|source| Error::Store { action: "publish a task", source })?;
-        }
-        if dies_half_way {
-            faults::die(Point::HalfPublished);
-        }
-        Ok(())
+        self.ports.queue.publish(messages).await.map_err(|source| Error::Store { action: "publish a task", source })
     }
 
     /// Tells whoever listens where the document stands. To watchers it may be lost: who must know reads the record.

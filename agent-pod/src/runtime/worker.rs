@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     adaptive::{self, Adaptive},
-    driver::{self, Driver},
+    driver::{self, Driver, Written},
     drivers::Drivers,
     faults::{self, Point},
     now,
@@ -40,6 +40,12 @@ const WAIT: Duration = Duration::from_secs(2);
 const HAND_BACK: Duration = Duration::from_millis(200);
 /// Wait of a worker that goes on after the system failed: long enough for a broker to come back.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How often that wait is doubled for a task that fails again and again: up to a minute, within which the sweep has looked at its
+/// document too.
+const DOUBLINGS: u32 = 6;
+/// How long finished work is kept whose record cannot be written: longer than a broker takes to change its leader or to start
+/// again. A record that is refused for good must not hold a slot for ever.
+const LONGEST_KEPT: Duration = Duration::from_secs(600);
 
 /// How long a pull is still given whose worker is to rest: one that is being answered ends by itself, and what it brings was
 /// never in other hands.
@@ -267,7 +273,10 @@ impl Worker {
                 Err(source) => Err(Error::Queue { action: "acknowledge a task", source }),
             },
             Err(error) => {
-                let delay = if self.on_failure == OnFailure::Stop { HAND_BACK } else { AFTER_FAILURE };
+                let delay = match self.on_failure {
+                    OnFailure::Stop => HAND_BACK,
+                    OnFailure::GoOn => after_failure(delivery.deliveries),
+                };
                 self.hand_back(&delivery.receipt, &entered, delay).await;
                 Err(error)
             }
@@ -406,12 +415,31 @@ impl Worker {
             }
         };
         faults::reach(Point::Worked);
-        driver.apply(&task.document, event).await.map_err(Error::Driver)?;
+        let written = self.write(driver, &task.document, &event).await?;
+        driver.publish_written(written).await.map_err(Error::Driver)?;
         if let Some(tokens) = tokens {
             let size = flow::size_class(record.submission.bytes);
             self.standing.done(&task.pipeline, &task.stage, (tokens, size), begun.elapsed());
         }
         Ok(())
+    }
+
+    /// Writes what was worked. Where the worker goes on, it keeps that while the store is away: minutes of work are not done again
+    /// because a broker is away for seconds. What is written and cannot be published is handed back, for its record is safe.
+    async fn write(&self, driver: &Driver, document: &str, event: &Event) -> Result<Written, Error> {
+        let begun = Instant::now();
+        loop {
+            match driver.write(document, event).await {
+                Err(error @ driver::Error::Store { .. })
+                    if self.on_failure == OnFailure::GoOn && begun.elapsed() < LONGEST_KEPT =>
+                {
+                    tracing::warn!(error = %chain(&error), document, "finished work waits for the store");
+                    self.drivers.metrics().error(&self.pool);
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+                written => return written.map_err(Error::Driver),
+            }
+        }
     }
 
     fn spent(&self, pipeline: &str, model: Option<&str>, spent: &Spent) {
@@ -458,4 +486,10 @@ impl Worker {
             }
         }
     }
+}
+
+/// How long a task waits after it failed through no fault of its document: the longer the more often it was delivered. What
+/// fails in the same way each time, as where the next stage's pool takes no tasks, must not use up the slots of others.
+fn after_failure(deliveries: u32) -> Duration {
+    AFTER_FAILURE * 2_u32.pow(deliveries.saturating_sub(1).min(DOUBLINGS))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use queue::jetstream::{self, Settings};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -298,6 +299,30 @@ fn documents_of_a_suspended_pipeline_wait_and_go_on_when_it_is_not_any_more() {
     place.write("pipeline.yaml", suspended(false));
     let gateway = GatewayProcess::start(&place, &common(&nats, ""));
     wait_for("all documents to end", || (count(&gateway.http, "succeeded") == 5).then_some(()));
+}
+
+#[test]
+fn a_gateway_starts_although_a_document_has_lost_its_plan() {
+    let Some(nats) = Nats::start() else { return };
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    place.write("in/one.txt", "a document that nobody works");
+    place.docket(&["submit", "--gateway", &gateway.http, "--input", "in", "--detach"]).code(0);
+    drop(gateway);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let records = jetstream::open(Settings::new(&nats.url)).await.expect("the broker's ports").ports.records;
+        let plans = records.scan("plans/", None, 100).await.expect("a list");
+        assert!(!plans.is_empty());
+        for (plan, _) in plans {
+            records.delete(&plan).await.expect("removed");
+        }
+    });
+    // The pipeline is another now, and its documents are to be held.
+    place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", "spec:\n  suspend: true\n  stages:"));
+    let gateway = GatewayProcess::start(&place, &common(&nats, ""));
+    assert_eq!(count(&gateway.http, "unfinished"), 1);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flow::Event;
 use serde_json::Value;
 
 use super::{
@@ -19,7 +18,7 @@ use super::{
 use crate::{
     error::chain,
     runtime::{
-        driver::{Driver, Error},
+        driver::{Error, Unreached},
         now, progress, sweeper, timers,
     },
 };
@@ -80,15 +79,18 @@ pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>, name: &str) {
     });
 }
 
-/// Sweeps the records of all pipelines and counts those in flight.
+/// Sweeps the records of all pipelines and counts those in flight. A pipeline whose records cannot be read keeps its numbers and
+/// stands in no other's way; the first such failure comes back at the end. A document that cannot go on is no failure of this.
 pub(super) async fn count(api: &Api) -> Result<(), Error> {
+    let (mut unreached, mut failure) = (Unreached::default(), None);
     for (name, plan) in &api.plans {
         let began = Instant::now();
         let mut unfinished = HashSet::new();
         let mut earlier = Earlier::default();
         let mut tally = Tally::at(now());
         let mut otherwise = Vec::new();
-        sweeper::sweep(&api.drivers.of(name), now(), |record| {
+        let driver = api.drivers.of(name);
+        let swept = sweeper::sweep(&driver, now(), &mut unreached, |record| {
             tally.count(record);
             if record.end.is_some() {
                 return;
@@ -98,28 +100,19 @@ pub(super) async fn count(api: &Api) -> Result<(), Error> {
                 otherwise.push(record.submission.document.clone());
             }
             unfinished.insert((record.submission.tenant.clone(), record.submission.document.clone()));
-        })
-        .await?;
+        });
+        if let Err(error) = swept.await {
+            tracing::error!(pipeline = name, error = %chain(&error), "the records of a pipeline could not be swept");
+            failure.get_or_insert(error);
+            continue;
+        }
         let open = api.credits.recount(name, began, unfinished);
         api.tallies.set(tally.finish(name));
-        hold_or_go_on(&api.drivers.of(name), plan.spec.suspend, otherwise).await?;
+        sweeper::hold_or_go_on(&driver, plan.spec.suspend, &otherwise, &mut unreached).await;
         api.drivers.metrics().open(name, open);
         earlier.report(api, name).await;
     }
-    Ok(())
-}
-
-/// Documents that began while the pipeline was suspended go on when it is not any more, and the other way round. They keep
-/// their plan; whether it may be worked is not part of what it is.
-async fn hold_or_go_on(driver: &Driver, suspend: bool, documents: Vec<String>) -> Result<(), Error> {
-    for document in documents {
-        match driver.apply(&document, if suspend { Event::Suspend } else { Event::Resume }).await {
-            // It was erased since.
-            Ok(_) | Err(Error::Unknown { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// Gives credits back as documents end.
