@@ -159,16 +159,16 @@ pub async fn keep(records: &dyn Records, pipeline: &str, example: &Example) -> R
     }
 }
 
-/// Changes whenever an example is kept or removed: who has read all examples after it was the same need not read them again.
-/// `None` where nothing has changed yet.
+/// Changes whenever an example is kept or removed: who has read all examples after it was the same need not read them
+/// again. `None` where nothing has changed yet.
 pub async fn turn(records: &dyn Records) -> Result<Option<u64>, Error> {
     let stored =
         records.get(TURN).await.map_err(|source| Error::Store { action: "read the turn of feedback", source })?;
     Ok(stored.map(|stored| stored.revision))
 }
 
-/// Written after what it tells of, so that whoever sees it finds that. Best effort: what was said is safe, and who learns from it
-/// looks now and then without being told.
+/// Written after what it tells of, so that whoever sees it finds that. Best effort: what was said is safe, and who
+/// learns from it looks now and then without being told.
 async fn turned(records: &dyn Records) {
     let word = Bytes::from(now().to_string());
     let written = match records.get(TURN).await {

@@ -35,8 +35,8 @@ use crate::{
 
 /// How often feedback is looked at.
 const LOOK: Duration = Duration::from_secs(10);
-/// How often all feedback is read although nobody said that there is any: whoever kept it may have died before saying so, or be
-/// of a version that never does.
+/// How often all feedback is read although nobody said that there is any: whoever kept it may have died before saying
+/// so, or be of a version that never does.
 const ANYWAY: Duration = Duration::from_secs(300);
 /// Examples that a head learns from, the newest: more teach a small head little.
 const MOST_EXAMPLES: usize = 2_000;
@@ -74,8 +74,9 @@ enum Problem {
 }
 
 impl Learner {
-    /// Learns until it is asked to stop. What cannot be learned from is tried again when there is new feedback; where the store or
-    /// a model is away, at the next look. Heads learn over vectors: pools without a model that makes them have no heads.
+    /// Learns until it is asked to stop. What cannot be learned from is tried again when there is new feedback; where
+    /// the store or a model is away, at the next look. Heads learn over vectors: pools without a model that makes them
+    /// have no heads.
     pub async fn run(self, stop: Stop) {
         if !self.services.models.embeds() {
             return stop.cordoned().await;
@@ -185,8 +186,8 @@ impl Learner {
         Ok((trained.map_err(Problem::Lasting)?, count))
     }
 
-    /// `None` for a document that is gone or has no text: it teaches nothing. Where the store or the model is away, nobody knows
-    /// what it teaches, and a head that learned without it would be another one than elsewhere.
+    /// `None` for a document that is gone or has no text: it teaches nothing. Where the store or the model is away,
+    /// nobody knows what it teaches, and a head that learned without it would be another one than elsewhere.
     async fn vector(&self, model: &str, example: &Example) -> Result<Option<Vec<f32>>, Problem> {
         let made = match self.services.ports.payloads.get(&example.payload).await {
             Ok(bytes) if bytes.len() as u64 > MAX_BYTES => Err(Problem::Lasting("it is too large".to_owned())),
