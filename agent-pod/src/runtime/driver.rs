@@ -133,8 +133,8 @@ pub struct Written {
     changed: bool,
 }
 
-/// What could not be reached in one sweep. Whatever else needs it is left to the next one: each try may take as long as a
-/// broker's patience, and a sweep has many documents.
+/// What could not be reached in one sweep. Whatever else needs it is left to the next one: each try may take as long as
+/// a broker's patience, and a sweep has many documents.
 #[derive(Debug, Default)]
 pub struct Unreached {
     pools: HashSet<String>,
@@ -227,7 +227,8 @@ impl Driver {
         self.publish_written(written).await
     }
 
-    /// As [`Driver::apply`], past what is `unreached`: what is left out the record owes, and a later sweep publishes it.
+    /// As [`Driver::apply`], past what is `unreached`: what is left out the record owes, and a later sweep publishes
+    /// it.
     pub async fn apply_past(&self, document: &str, event: &Event, unreached: &mut Unreached) -> Result<DocumentRecord> {
         let Written { record, effects, changed } = self.write(document, event).await?;
         self.publish_past(&record, effects, unreached).await?;
@@ -291,8 +292,8 @@ impl Driver {
         self.publish(record, record.outbox(&plan)).await
     }
 
-    /// As [`Driver::publish_outstanding`], past what is `unreached`; whether that was everything. The first failure comes back
-    /// when the rest is published.
+    /// As [`Driver::publish_outstanding`], past what is `unreached`; whether that was everything. The first failure
+    /// comes back when the rest is published.
     pub async fn publish_outstanding_past(&self, record: &DocumentRecord, unreached: &mut Unreached) -> Result<bool> {
         if unreached.plans.contains(&record.plan) {
             return Ok(false);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! feedback/PIPELINE/HEAD/DIGEST      one label or score, of one person on one document; a later one replaces it
+//! feedback-turn                      written anew with each change of these
 //! ```
 //!
 //! An example names the payload of its document, so that a head can learn from it although the record is gone. While that
@@ -16,9 +17,14 @@ use queue::Records;
 use serde::{Deserialize, Serialize};
 
 use super::{driver::Error, now};
-use crate::results::{Happened, key};
+use crate::{
+    error::chain,
+    results::{Happened, key},
+};
 
 pub use flow::keys::FEEDBACK as PREFIX;
+/// Tells by its revision whether anything was kept or removed since. Beside the prefix, for it is nobody's opinion.
+const TURN: &str = "feedback-turn";
 /// Records that are read at once.
 const PAGE: usize = 500;
 /// Longest label in bytes.
@@ -143,10 +149,37 @@ pub async fn keep(records: &dyn Records, pipeline: &str, example: &Example) -> R
             }
         };
         match written {
-            Ok(_) => return Ok(true),
+            Ok(_) => {
+                turned(records).await;
+                return Ok(true);
+            }
             Err(queue::Error::Conflict { .. }) => {}
             Err(source) => return Err(store(source)),
         }
+    }
+}
+
+/// Changes whenever an example is kept or removed: who has read all examples after it was the same need not read them
+/// again. `None` where nothing has changed yet.
+pub async fn turn(records: &dyn Records) -> Result<Option<u64>, Error> {
+    let stored =
+        records.get(TURN).await.map_err(|source| Error::Store { action: "read the turn of feedback", source })?;
+    Ok(stored.map(|stored| stored.revision))
+}
+
+/// Written after what it tells of, so that whoever sees it finds that. Best effort: what was said is safe, and who
+/// learns from it looks now and then without being told.
+async fn turned(records: &dyn Records) {
+    let word = Bytes::from(now().to_string());
+    let written = match records.get(TURN).await {
+        Ok(None) => records.create(TURN, word).await,
+        Ok(Some(stored)) => records.update(TURN, stored.revision, word).await,
+        Err(error) => Err(error),
+    };
+    match written {
+        // Another has written it since, and so after us.
+        Ok(_) | Err(queue::Error::Conflict { .. }) => {}
+        Err(error) => tracing::warn!(error = %chain(&error), "feedback is learned from late"),
     }
 }
 
@@ -195,7 +228,12 @@ pub async fn forget(records: &dyn Records, meant: impl Fn(&str, &Example) -> boo
     loop {
         let page = records.scan(PREFIX, after.as_deref(), PAGE).await;
         let page = page.map_err(|source| Error::Store { action: "read feedback", source })?;
-        let Some((last, _)) = page.last() else { return Ok(removed) };
+        let Some((last, _)) = page.last() else {
+            if removed > 0 {
+                turned(records).await;
+            }
+            return Ok(removed);
+        };
         after = Some(last.clone());
         for (key, stored) in &page {
             let pipeline = key.strip_prefix(PREFIX).and_then(|rest| rest.split('/').next()).unwrap_or_default();

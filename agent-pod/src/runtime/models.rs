@@ -28,6 +28,7 @@ pub struct ModelNames {
     providers: BTreeMap<String, Arc<Provider>>,
     meters: Meters,
     circuits: Circuits,
+    embeds: bool,
 }
 
 impl ModelNames {
@@ -44,6 +45,11 @@ impl ModelNames {
     /// The model of others that has this name.
     pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers.get(name)
+    }
+
+    /// Whether one of the pools holds a model that turns text into vectors.
+    pub fn embeds(&self) -> bool {
+        self.embeds
     }
 
     /// The circuits in front of all models.
@@ -132,6 +138,7 @@ pub async fn start_pools<'a>(
     let mut problems = Vec::new();
     for (pool_name, pool) in pools {
         for model in &pool.models {
+            names.embeds |= model.task == ModelTask::Embed;
             let added = match &model.source.openai {
                 Some(source) if reach.is_guarded() => {
                     tokio::task::block_in_place(|| names.add_provider(model, source, reach))

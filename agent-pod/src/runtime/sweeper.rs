@@ -37,8 +37,8 @@ pub struct Swept {
     pub failure: Option<Error>,
 }
 
-/// Sweeps the record of a run until it is asked to stop. A document that cannot go on ends it, after the others: a person waits
-/// for the run and must know.
+/// Sweeps the record of a run until it is asked to stop. A document that cannot go on ends it, after the others: a
+/// person waits for the run and must know.
 pub async fn run(driver: Arc<Driver>, stop: Stop) -> Result<(), Error> {
     let mut pause = EVERY;
     while rest(pause, &stop).await {
@@ -65,9 +65,9 @@ pub fn pause_after(took: Duration) -> Duration {
     EVERY.max(took.saturating_mul(SHARE))
 }
 
-/// One sweep, which shows every document to `each`. Publishing twice is harmless: ids tell. A document that cannot be published
-/// stands in nobody's way: it fails alone, and is told and counted. What is `unreached` is told once, with the first document
-/// that needs it.
+/// One sweep, which shows every document to `each`. Publishing twice is harmless: ids tell. A document that cannot be
+/// published stands in nobody's way: it fails alone, and is told and counted. What is `unreached` is told once, with
+/// the first document that needs it.
 pub async fn sweep(
     driver: &Driver,
     now: u64,
@@ -104,9 +104,9 @@ pub async fn sweep(
     Ok(swept)
 }
 
-/// Documents that began while their pipeline was suspended go on when it is not any more, and the other way round. They keep
-/// their plan; whether it may be worked is not part of what it is. One that cannot be told so is told by the next sweep; how
-/// many those are.
+/// Documents that began while their pipeline was suspended go on when it is not any more, and the other way round. They
+/// keep their plan; whether it may be worked is not part of what it is. One that cannot be told so is told by the next
+/// sweep; how many those are.
 pub async fn hold_or_go_on(driver: &Driver, suspend: bool, documents: &[String], unreached: &mut Unreached) -> usize {
     let event = if suspend { Event::Suspend } else { Event::Resume };
     let (mut failed, mut first) = (0, None);

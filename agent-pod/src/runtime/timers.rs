@@ -21,8 +21,8 @@ pub async fn run(drivers: &Drivers, timers: &Arc<dyn Timers>, stop: &Stop) -> Re
             () = stop.cordoned() => return Ok(()),
             due = timers.due(now(), BATCH, WAIT) => due.map_err(|source| Error::Store { action: "read the timers", source })?,
         };
-        // All of them, whatever becomes of each: what is not done comes again together with those behind it. And at once, for a
-        // broker's patience with one must not use up the time that the others have.
+        // All of them, whatever becomes of each: what is not done comes again together with those behind it. And at
+        // once, for a broker's patience with one must not use up the time that the others have.
         let rung = join_all(due.iter().map(|alarm| ring(drivers, timers, alarm))).await;
         rung.into_iter().collect::<Result<(), Error>>()?;
     }

@@ -40,11 +40,11 @@ const WAIT: Duration = Duration::from_secs(2);
 const HAND_BACK: Duration = Duration::from_millis(200);
 /// Wait of a worker that goes on after the system failed: long enough for a broker to come back.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How often that wait is doubled for a task that fails again and again: up to a minute, within which the sweep has looked at its
-/// document too.
+/// How often that wait is doubled for a task that fails again and again: up to a minute, within which the sweep has
+/// looked at its document too.
 const DOUBLINGS: u32 = 6;
-/// How long finished work is kept whose record cannot be written: longer than a broker takes to change its leader or to start
-/// again. A record that is refused for good must not hold a slot for ever.
+/// How long finished work is kept whose record cannot be written: longer than a broker takes to change its leader or to
+/// start again. A record that is refused for good must not hold a slot for ever.
 const LONGEST_KEPT: Duration = Duration::from_secs(600);
 
 /// How long a pull is still given whose worker is to rest: one that is being answered ends by itself, and what it brings was
@@ -424,8 +424,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes what was worked. Where the worker goes on, it keeps that while the store is away: minutes of work are not done again
-    /// because a broker is away for seconds. What is written and cannot be published is handed back, for its record is safe.
+    /// Writes what was worked. Where the worker goes on, it keeps that while the store is away: minutes of work are not
+    /// done again because a broker is away for seconds. What is written and cannot be published is handed back, for its
+    /// record is safe.
     async fn write(&self, driver: &Driver, document: &str, event: &Event) -> Result<Written, Error> {
         let begun = Instant::now();
         loop {
@@ -488,8 +489,9 @@ impl Worker {
     }
 }
 
-/// How long a task waits after it failed through no fault of its document: the longer the more often it was delivered. What
-/// fails in the same way each time, as where the next stage's pool takes no tasks, must not use up the slots of others.
+/// How long a task waits after it failed through no fault of its document: the longer the more often it was delivered.
+/// What fails in the same way each time, as where the next stage's pool takes no tasks, must not use up the slots of
+/// others.
 fn after_failure(deliveries: u32) -> Duration {
     AFTER_FAILURE * 2_u32.pow(deliveries.saturating_sub(1).min(DOUBLINGS))
 }

@@ -79,8 +79,9 @@ pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>, name: &str) {
     });
 }
 
-/// Sweeps the records of all pipelines and counts those in flight. A pipeline whose records cannot be read keeps its numbers and
-/// stands in no other's way; the first such failure comes back at the end. A document that cannot go on is no failure of this.
+/// Sweeps the records of all pipelines and counts those in flight. A pipeline whose records cannot be read keeps its
+/// numbers and stands in no other's way; the first such failure comes back at the end. A document that cannot go on is
+/// no failure of this.
 pub(super) async fn count(api: &Api) -> Result<(), Error> {
     let (mut unreached, mut failure) = (Unreached::default(), None);
     for (name, plan) in &api.plans {

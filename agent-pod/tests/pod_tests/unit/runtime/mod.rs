@@ -6,6 +6,7 @@ mod cache;
 mod devices;
 mod faults;
 mod feedback;
+mod learner;
 mod metrics;
 mod ports;
 mod progress;

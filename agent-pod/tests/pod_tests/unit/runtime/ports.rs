@@ -11,7 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use queue::{Delivery, Depth, Discarded, Error, Message, Priority, Queue, Receipt, Records, Result, Versioned};
+use queue::{
+    ByteStream, Delivery, Depth, Discarded, Error, Message, Payloads, Priority, Queue, Receipt, Records, Result,
+    Versioned,
+};
 use tokio::sync::watch;
 
 /// What a store says that is away.
@@ -156,5 +159,51 @@ impl Records for CountedRecords {
             self.scans.fetch_add(1, Ordering::SeqCst);
         }
         self.inner.scan(prefix, after, limit).await
+    }
+}
+
+/// Payloads of which the first that is read is away, once.
+pub(super) struct OnceAway {
+    inner: Arc<dyn Payloads>,
+    was_away: AtomicBool,
+}
+
+impl OnceAway {
+    pub(super) fn new(inner: &Arc<dyn Payloads>) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::clone(inner), was_away: AtomicBool::default() })
+    }
+}
+
+#[async_trait]
+impl Payloads for OnceAway {
+    async fn put(&self, bytes: Bytes) -> Result<String> {
+        self.inner.put(bytes).await
+    }
+
+    async fn put_stream(&self, bytes: ByteStream<'_>) -> Result<(String, u64)> {
+        self.inner.put_stream(bytes).await
+    }
+
+    async fn get(&self, digest: &str) -> Result<Bytes> {
+        if !self.was_away.swap(true, Ordering::SeqCst) {
+            return Err(away("read a payload"));
+        }
+        self.inner.get(digest).await
+    }
+
+    async fn contains(&self, digest: &str) -> Result<bool> {
+        self.inner.contains(digest).await
+    }
+
+    async fn delete(&self, digest: &str) -> Result<()> {
+        self.inner.delete(digest).await
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        self.inner.list(after, limit).await
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        self.inner.scrub().await
     }
 }
