@@ -1,4 +1,7 @@
-"""What ships for Argo CD and Flux: health checks, run by a Lua interpreter on objects as they are in a cluster, and examples."""
+"""What ships for Argo CD and Flux: health checks, run by a Lua interpreter on objects as the operator writes them, and examples.
+
+The operator's tests (health_checks.rs) write the objects, and evaluate what is for Flux on them.
+"""
 
 import json
 import os
@@ -7,7 +10,7 @@ import shutil
 import tempfile
 import unittest
 
-from support import HELM, KUBERNETES, ROOT, built, one, read, run, template
+from support import HELM, KUBERNETES, NAMESPACE, ROOT, built, one, read, run, template
 
 FOLDER = ROOT / "config/argocd/docket.dev"
 STATUSES = {"Healthy", "Progressing", "Degraded", "Suspended"}
@@ -105,6 +108,15 @@ class ArgoCd(unittest.TestCase):
         applications = {o["metadata"]["name"]: o for o in read("config/argocd/applications.yaml")}
         values_fit(applications["docket"]["spec"]["source"]["helm"]["valuesObject"])
 
+    def test_the_namespace_is_made_with_the_first_that_goes_into_it(self):
+        applications = {o["metadata"]["name"]: o["spec"] for o in read("config/argocd/applications.yaml")}
+        docket = applications["docket"]
+        self.assertEqual(docket["destination"]["namespace"], NAMESPACE)
+        # Argo CD makes none without being told, and a sync fails.
+        self.assertIn("CreateNamespace=true", docket["syncPolicy"]["syncOptions"])
+        labels = docket["syncPolicy"]["managedNamespaceMetadata"]["labels"]
+        self.assertEqual(labels, {"pod-security.kubernetes.io/enforce": "restricted"})
+
     def test_each_rendering_is_the_same(self):
         # Argo CD sees a difference otherwise, for ever.
         first, second = (template("docket").stdout for _ in range(2))
@@ -115,6 +127,10 @@ class Flux(unittest.TestCase):
     def test_the_release_sets_values_that_there_are(self):
         releases = {o["metadata"]["name"]: o for o in read("config/flux/docket.yaml") if o["kind"] == "HelmRelease"}
         values_fit(releases["docket"]["spec"]["values"])
+
+    def test_the_namespace_is_there_and_takes_what_the_standard_allows(self):
+        namespace = one(read("config/flux/docket.yaml"), "Namespace", NAMESPACE)
+        self.assertEqual(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted")
 
 
 if __name__ == "__main__":

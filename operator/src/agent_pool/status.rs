@@ -191,6 +191,7 @@ fn observed(pool: &AgentPool, applied: &Applied, fallback: Option<&FallbackStatu
         Observed::new("Progressing", State::True, "RollingOut", message)
     };
     let message = format!("{ready} of {wanted} agents take work");
+    // Health checks of config/argocd and config/flux know the reasons for False that pass by themselves: `Starting` alone.
     let is_ready = match (whole, unschedulable, trouble) {
         (true, ..) => Observed::new("Ready", State::True, "AllReady", message),
         (_, Some(why), _) => Observed::new("Ready", State::False, "NoNodeFits", format!("{message}: {why}")),

@@ -74,6 +74,7 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
     };
     let kept = kept(found);
     let mut degraded = Observed::new("Degraded", State::False, "AsWritten", "the pipeline is served as it is written");
+    // Health checks of config/argocd and config/flux know the reasons for False that pass by themselves.
     let ready = if accepted.state != State::True {
         if found.gateway != Gateway::Away {
             let message = format!("{} is served as it last was accepted, if it ever was", pipeline.name_any());

@@ -16,6 +16,7 @@ mod gateway;
 mod gather;
 mod gathering;
 mod guarded;
+mod health_checks;
 mod keda;
 mod keda_pools;
 mod lease;

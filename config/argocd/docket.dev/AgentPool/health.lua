@@ -1,5 +1,8 @@
 -- Health of an AgentPool for Argo CD. Argo CD gives scripts no string library.
 
+-- Reasons of a pool that is not ready and becomes so by itself. All others wait for somebody: for a node, an image, a change.
+local passing = {Starting = true}
+
 -- The condition of a type, if it is about the spec as it is now.
 local function condition(kind)
   for _, candidate in ipairs((obj.status or {}).conditions or {}) do
@@ -25,30 +28,22 @@ local ready = condition("Ready")
 if ready == nil then
   return answer("Progressing", nil, "The operator has not seen this generation yet")
 end
+-- One that sleeps at no agents is ready, too.
 if ready.status == "True" then
   return answer("Healthy", ready)
 end
-
--- No pod can run before somebody adds a node or changes the spec.
-local schedulable = condition("Schedulable")
-if schedulable ~= nil and schedulable.status == "False" then
-  return answer("Degraded", schedulable)
+-- Progressing says nothing here: it is True for as long as an agent is missing, whatever keeps it away.
+if ready.status == "False" and not passing[ready.reason] then
+  return answer("Degraded", ready)
 end
 
-local progressing = condition("Progressing")
-if progressing ~= nil and progressing.status == "True" then
-  local models = condition("ModelsLoaded")
-  if models ~= nil and models.status ~= "True" then
-    return answer("Progressing", models)
+-- It starts: what it waits for says more than that it is not ready.
+if ready.status == "False" then
+  for _, kind in ipairs({"Schedulable", "ModelsLoaded"}) do
+    local awaited = condition(kind)
+    if awaited ~= nil and awaited.status ~= "True" then
+      return answer("Progressing", awaited)
+    end
   end
-  return answer("Progressing", progressing)
 end
-
-local models = condition("ModelsLoaded")
-if models ~= nil and models.status == "False" then
-  return answer("Degraded", models)
-end
-if ready.status == "Unknown" then
-  return answer("Progressing", ready)
-end
-return answer("Degraded", ready)
+return answer("Progressing", ready)

@@ -1,5 +1,8 @@
 -- Health of a Pipeline for Argo CD. Argo CD gives scripts no string library.
 
+-- Reasons of a pipeline that is not ready and becomes so by itself. All others wait for somebody.
+local passing = {BrokerUnavailable = true, GatewayAway = true, PoolsNotReady = true, RollingOut = true}
+
 -- The condition of a type, if it is about the spec as it is now.
 local function condition(kind)
   for _, candidate in ipairs((obj.status or {}).conditions or {}) do
@@ -21,33 +24,20 @@ if obj.metadata.deletionTimestamp ~= nil then
   return answer("Progressing", nil, "It is being deleted")
 end
 
-local accepted = condition("Accepted")
-if accepted == nil then
+local ready = condition("Ready")
+if ready == nil then
   return answer("Progressing", nil, "The operator has not seen this generation yet")
 end
-if accepted.status == "False" then
-  return answer("Degraded", accepted)
+-- One that is not accepted is not ready for the same reason.
+if ready.status == "False" and not passing[ready.reason] then
+  return answer("Degraded", ready)
 end
 
-if (obj.spec or {}).suspend == true then
-  return answer("Suspended", nil, "spec.suspend is true: no document is taken")
+local accepted = condition("Accepted")
+if (obj.spec or {}).suspend == true and accepted ~= nil and accepted.status == "True" then
+  return answer("Suspended", nil, "documents are taken and none is worked: spec.suspend is set")
 end
-
-local degraded = condition("Degraded")
-if degraded ~= nil and degraded.status == "True" then
-  return answer("Degraded", degraded)
-end
-
-local ready = condition("Ready")
-if ready ~= nil and ready.status == "True" then
+if ready.status == "True" then
   return answer("Healthy", ready)
 end
-
--- It waits for others: what it waits for says more than that it is not ready.
-for _, kind in ipairs({"StreamsReady", "PoolsReady"}) do
-  local awaited = condition(kind)
-  if awaited ~= nil and awaited.status ~= "True" then
-    return answer("Progressing", awaited)
-  end
-end
-return answer("Progressing", ready, "Not ready yet")
+return answer("Progressing", ready)
