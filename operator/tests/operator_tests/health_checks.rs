@@ -197,7 +197,7 @@ fn found(spec: &Value, has_pool: bool) -> Found {
     let readiness =
         if has_pool { (State::True, "2 of 2 agents take work".to_owned()) } else { dereference::ready(None) };
     let pools = BTreeMap::from([("readers".to_owned(), readiness)]);
-    Found { plan, pools, gateway: Gateway::Serving, refused: None, broker: Ok(()) }
+    Found { plan, pools, gateway: Gateway::Serving, refused: None, unkept: Vec::new(), broker: Ok(()) }
 }
 
 fn pipeline_objects() -> Objects {
