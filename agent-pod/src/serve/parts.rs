@@ -30,6 +30,11 @@ impl Parts {
             () = signals.next() => {}
             ended = self.ended() => return ended,
         }
+        self.stop(stop, signals, grace).await
+    }
+
+    /// The same, after the first signal has come.
+    pub(super) async fn stop(mut self, stop: &Stop, mut signals: Signals, grace: Duration) -> Result<()> {
         note("stopping: nothing new is taken, what is in work is finished");
         stop.cordon();
         tokio::select! {
