@@ -280,7 +280,7 @@ impl Driver {
         let mut alarms = Vec::new();
         for effect in effects {
             match (effect, &self.listener) {
-                (Effect::Publish(task), _) => messages.push(self.message(&task)),
+                (Effect::Publish(task), _) => messages.push(self.message(record, &task)),
                 (Effect::SetTimer(timer), _) => alarms.push(self.alarm(&timer)),
                 // The listener is gone only when the process is ending; the next one finds the end in the record.
                 (Effect::Report(_), Listener::Process(news)) => drop(news.send(News::Ended(Box::new(record.clone())))),
@@ -322,9 +322,9 @@ impl Driver {
         }
     }
 
-    fn message(&self, task: &Task) -> Message {
+    fn message(&self, record: &DocumentRecord, task: &Task) -> Message {
         Message {
-            id: message_id(&self.scope, task),
+            id: message_id(&self.scope, record, task),
             pool: self.scope.pool(&task.pool),
             priority: priority(task.priority),
             body: Bytes::from(task.encode()),
@@ -336,9 +336,10 @@ impl Driver {
     }
 }
 
-/// A task's id at the queue.
-pub fn message_id(scope: &Scope, task: &Task) -> String {
-    format!("{}/{}", scope.name(), task.id())
+/// The id at the queue of a record's task. It tells a document from one that had its name before it and was removed: the queue
+/// remembers ids for a while, and would take the new one's task for a repeat.
+pub fn message_id(scope: &Scope, record: &DocumentRecord, task: &Task) -> String {
+    format!("{}/{}/{}", scope.name(), task.id(), record.submitted_at)
 }
 
 /// A timer's id among the alarms.
