@@ -4,7 +4,7 @@
 //! last. A crash between any two steps repeats work, never effects: ids make repeats harmless, and what was not published
 //! is outstanding in the record until a redelivery or [`Driver::publish_outstanding`] publishes it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submission, Task, Timer, Transition};
@@ -56,6 +56,11 @@ pub enum Error {
 }
 
 type Result<T> = std::result::Result<T, Error>;
+
+/// Tries to write a new record while another write of it is not yet agreed on by the servers.
+const CREATES: usize = 5;
+/// Wait before such a try.
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub use flow::keys::DOCUMENTS;
 
@@ -176,21 +181,33 @@ impl Driver {
             record.end = Some(End { outcome: Outcome::DeadLettered, at: now(), dead_letter });
             first = Transition { effects: record.outbox(plan), record, changed: true };
         }
-        match self.ports.records.create(&self.key(&document), Bytes::from(first.record.encode())).await {
-            Ok(_) => {
-                faults::reach(Point::Recorded);
-                self.publish(&first.record, first.effects).await?;
-                self.tell(&first.record).await;
-                Ok(Submitted::New)
-            }
-            Err(queue::Error::Conflict { .. }) => {
-                let record = self.get(&document).await?;
-                if record.submission.payload != payload {
-                    return Ok(Submitted::OtherPayload);
+        let (key, bytes) = (self.key(&document), Bytes::from(first.record.encode()));
+        let mut tries = 0;
+        loop {
+            let refused = match self.ports.records.create(&key, bytes.clone()).await {
+                Ok(_) => {
+                    faults::reach(Point::Recorded);
+                    self.publish(&first.record, first.effects).await?;
+                    self.tell(&first.record).await;
+                    return Ok(Submitted::New);
                 }
-                Ok(Submitted::Known { ended: record.end.is_some() })
+                Err(refused) => refused,
+            };
+            tries += 1;
+            if matches!(refused, queue::Error::Conflict { .. }) {
+                match self.get(&document).await {
+                    Ok(record) if record.submission.payload != payload => return Ok(Submitted::OtherPayload),
+                    Ok(record) => return Ok(Submitted::Known { ended: record.end.is_some() }),
+                    // Another's write stood in the way that cannot be read yet, or the record has gone since.
+                    Err(Error::Unknown { .. }) if tries < CREATES => {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    Err(Error::Unknown { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
-            Err(source) => Err(Error::Store { action: "write a new record", source }),
+            return Err(Error::Store { action: "write a new record", source: refused });
         }
     }
 
