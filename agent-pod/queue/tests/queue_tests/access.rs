@@ -510,8 +510,11 @@ async fn streams_that_others_make_are_waited_for_and_named(version: Version) {
     let Err(error) = jetstream::open(impatient).await.map(drop) else { panic!("nobody has made them") };
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(source.contains("stream \"docket-one-payloads\" is not there"), "{source}");
-    let opening = tokio::spawn(jetstream::open(broker.settings(ONE, READERS)));
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // Longer than for an answer, by whose patience is longer.
+    let timeout = Duration::from_secs(1);
+    let patient = Settings { timeout, patience: MOMENT * 10, ..broker.settings(ONE, READERS) };
+    let opening = tokio::spawn(jetstream::open(patient));
+    tokio::time::sleep(timeout * 2).await;
     broker.prepare(ONE).await;
     let readers = opening.await.expect("no panic").expect("they came to be");
     readers.ports.queue.publish(vec![message("writers", "1")]).await.expect("publish");
