@@ -14,7 +14,7 @@ mod in_flight;
 pub mod intake;
 mod keeping;
 pub mod refusal;
-mod retaining;
+pub mod retaining;
 mod rpc;
 mod scaling;
 pub mod stats;
