@@ -4,8 +4,8 @@ use tokio::runtime::Handle;
 
 use crate::{Error, Result};
 
-/// Runs what may block for long, a download of models for example, on a thread of its own. Who gives up waiting leaves it
-/// behind: it ends with the process, which does not wait for it.
+/// Runs what may block for long, a download of models for example, on a thread of its own. Who gives up waiting leaves
+/// it behind: it ends with the process, which does not wait for it.
 pub(super) async fn aside<T, Loading>(load: impl FnOnce() -> Loading + Send + 'static) -> Result<T>
 where
     T: Send + 'static,

@@ -105,7 +105,7 @@ impl Failure {
         tracing::warn!(error, "{message}");
     }
 
-    /// The same call may well succeed a moment later: the network or the server is not ready yet, or who makes the streams.
+    /// The same call may well succeed a moment later: the network, the server or who makes the streams is not ready yet.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Connect { source, .. } => {

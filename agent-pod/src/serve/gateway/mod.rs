@@ -195,7 +195,9 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     health.ready();
     let names: Vec<&str> = api.plans.keys().map(String::as_str).collect();
     note(&format!("gateway {} serves {}", config.process.name, names.join(", ")));
-    let ended = parts.run(&stop, signals, config.process.grace).await;
+    // Who sends clients here hears a little later than this process that it is to end.
+    let times = (config.farewell, config.process.grace);
+    let ended = parts.run_with_farewell(&stop, signals, times, || health.leaves()).await;
     health_stop.cordon();
     drop(store);
     ended.map(|()| ExitCode::SUCCESS)

@@ -15,8 +15,8 @@ use crds::Priority;
 use flow::{Plan, Submission};
 use queue::{Records, Versioned};
 
-/// Records of which the first writes are refused although nothing is there: as by a broker where another's write is not agreed
-/// on yet, and comes to nothing.
+/// Records of which the first writes are refused although nothing is there: as by a broker where another's write is not
+/// agreed on yet, and comes to nothing.
 struct Refusing {
     records: Arc<dyn Records>,
     refusals: Mutex<usize>,
