@@ -353,8 +353,8 @@ impl Driver {
     }
 }
 
-/// The id at the queue of a record's task. It tells a document from one that had its name before it and was removed: the
-/// queue remembers ids for a while, and would take the new one's task for a repeat.
+/// The id at the queue of a record's task. It tells a document from one that had its name before it and was removed:
+/// the queue remembers ids for a while, and would take the new one's task for a repeat.
 pub fn message_id(scope: &Scope, record: &DocumentRecord, task: &Task) -> String {
     format!("{}/{}/{}", scope.name(), task.id(), record.submitted_at)
 }

@@ -29,8 +29,8 @@ impl Parts {
         self.run_with_farewell(stop, signals, (Duration::ZERO, grace), || {}).await
     }
 
-    /// The same, where after the first signal the parts work on as before for the time of a `farewell`, which `leaves` begins,
-    /// or until a second signal.
+    /// The same, where after the first signal the parts work on as before for the time of a `farewell`, which `leaves`
+    /// begins, or until a second signal.
     pub(super) async fn run_with_farewell(
         mut self,
         stop: &Stop,

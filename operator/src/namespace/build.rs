@@ -40,7 +40,8 @@ use crate::{
 const AUDIENCE: &str = "docket";
 /// Time from SIGTERM to the end of a gateway.
 const GRACE: u64 = 30;
-/// How much of it a gateway serves on as before: so long it may take until the last node has heard that the Service has lost it.
+/// How much of it a gateway serves on as before: so long it may take until the last node has heard that the Service has
+/// lost it.
 const FAREWELL: u64 = 5;
 
 /// What is to be there, in this order, and what is not.

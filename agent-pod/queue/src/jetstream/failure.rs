@@ -105,7 +105,7 @@ impl Failure {
         tracing::warn!(error, "{message}");
     }
 
-    /// The same call may well succeed a moment later: the network, the server or who makes the streams is not ready yet.
+    /// The same call may well succeed a moment later: the network, a server or who makes streams is not ready yet.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Connect { source, .. } => {
