@@ -37,6 +37,11 @@ impl Batcher {
         Self { rows, room: Arc::new(Semaphore::new(MAX_BYTES / UNIT)) }
     }
 
+    /// Whether the task is gone, after a panic of its sink: no row is written any more.
+    pub fn has_ended(&self) -> bool {
+        self.rows.is_closed()
+    }
+
     /// Writes a row with others; it is durable when this returns.
     pub async fn write(&self, row: Arc<Row>) -> Result<(), Failure> {
         let units = row.bytes().div_ceil(UNIT).clamp(1, MAX_BYTES / UNIT);

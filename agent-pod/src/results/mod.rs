@@ -76,6 +76,13 @@ struct Opened<S> {
     batcher: Batcher,
 }
 
+impl<S> Opened<S> {
+    /// Whether rows can be handed in; otherwise it is opened anew.
+    fn works(&self) -> bool {
+        !self.batcher.has_ended()
+    }
+}
+
 impl<S> Clone for Opened<S> {
     fn clone(&self) -> Self {
         Self { sink: Arc::clone(&self.sink), batcher: self.batcher.clone() }
@@ -199,7 +206,7 @@ impl Sinks {
         };
         let identity = format!("{}\n{:?}\n{:?}\n{:?}", spec.url, spec.password_env, spec.password_file, spec.ca_file);
         let mut open = self.postgres.lock().await;
-        if let Some(opened) = open.get(&identity) {
+        if let Some(opened) = open.get(&identity).filter(|opened| opened.works()) {
             return Ok(Some(opened.clone()));
         }
         let sink = Postgres::new(spec).map(|sink| sink.reaching(&self.reach)).map_err(|problem| {
@@ -217,8 +224,12 @@ impl Sinks {
             Some(folder) => PathBuf::from(folder),
         };
         let mut open = self.tables.lock().await;
-        let opened = open.entry(folder.clone()).or_insert_with(|| self.opened(Table::new(folder)));
-        opened.clone()
+        if let Some(opened) = open.get(&folder).filter(|opened| opened.works()) {
+            return opened.clone();
+        }
+        let opened = self.opened(Table::new(folder.clone()));
+        open.insert(folder, opened.clone());
+        opened
     }
 
     fn opened<S: Sink>(&self, sink: S) -> Opened<S> {

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -59,6 +60,11 @@ pub enum Error {
 }
 
 type Result<T> = std::result::Result<T, Error>;
+
+/// Tries to write a new record while another write of it is not yet agreed on by the servers.
+const CREATES: usize = 5;
+/// Wait before such a try.
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub use flow::keys::DOCUMENTS;
 
@@ -195,21 +201,33 @@ impl Driver {
             record.end = Some(End { outcome: Outcome::DeadLettered, at: now(), dead_letter });
             first = Transition { effects: record.outbox(plan), record, changed: true };
         }
-        match self.ports.records.create(&self.key(&document), Bytes::from(first.record.encode())).await {
-            Ok(_) => {
-                faults::reach(Point::Recorded);
-                self.publish(&first.record, first.effects).await?;
-                self.tell(&first.record).await;
-                Ok(Submitted::New)
-            }
-            Err(queue::Error::Conflict { .. }) => {
-                let record = self.get(&document).await?;
-                if record.submission.payload != payload {
-                    return Ok(Submitted::OtherPayload);
+        let (key, bytes) = (self.key(&document), Bytes::from(first.record.encode()));
+        let mut tries = 0;
+        loop {
+            let refused = match self.ports.records.create(&key, bytes.clone()).await {
+                Ok(_) => {
+                    faults::reach(Point::Recorded);
+                    self.publish(&first.record, first.effects).await?;
+                    self.tell(&first.record).await;
+                    return Ok(Submitted::New);
                 }
-                Ok(Submitted::Known { ended: record.end.is_some() })
+                Err(refused) => refused,
+            };
+            tries += 1;
+            if matches!(refused, queue::Error::Conflict { .. }) {
+                match self.get(&document).await {
+                    Ok(record) if record.submission.payload != payload => return Ok(Submitted::OtherPayload),
+                    Ok(record) => return Ok(Submitted::Known { ended: record.end.is_some() }),
+                    // Another's write stood in the way that cannot be read yet, or the record has gone since.
+                    Err(Error::Unknown { .. }) if tries < CREATES => {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    Err(Error::Unknown { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
-            Err(source) => Err(Error::Store { action: "write a new record", source }),
+            return Err(Error::Store { action: "write a new record", source: refused });
         }
     }
 
@@ -384,7 +402,7 @@ impl Driver {
         let mut alarms = Vec::new();
         for effect in effects {
             match (effect, &self.listener) {
-                (Effect::Publish(task), _) => messages.push(self.message(&task)),
+                (Effect::Publish(task), _) => messages.push(self.message(record, &task)),
                 (Effect::SetTimer(timer), _) => alarms.push(self.alarm(&timer)),
                 // The listener is gone only when the process is ending; the next one finds the end in the record.
                 (Effect::Report(_), Listener::Process(news)) => drop(news.send(News::Ended(Box::new(record.clone())))),
@@ -423,9 +441,9 @@ impl Driver {
         }
     }
 
-    fn message(&self, task: &Task) -> Message {
+    fn message(&self, record: &DocumentRecord, task: &Task) -> Message {
         Message {
-            id: message_id(&self.scope, task),
+            id: message_id(&self.scope, record, task),
             pool: self.scope.pool(&task.pool),
             priority: priority(task.priority),
             body: Bytes::from(task.encode()),
@@ -437,9 +455,10 @@ impl Driver {
     }
 }
 
-/// A task's id at the queue.
-pub fn message_id(scope: &Scope, task: &Task) -> String {
-    format!("{}/{}", scope.name(), task.id())
+/// The id at the queue of a record's task. It tells a document from one that had its name before it and was removed:
+/// the queue remembers ids for a while, and would take the new one's task for a repeat.
+pub fn message_id(scope: &Scope, record: &DocumentRecord, task: &Task) -> String {
+    format!("{}/{}/{}", scope.name(), task.id(), record.submitted_at)
 }
 
 /// A timer's id among the alarms.

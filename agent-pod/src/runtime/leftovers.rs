@@ -64,7 +64,7 @@ impl Leftovers {
                     bytes: None,
                 };
                 left.tasks.push(Message {
-                    id: message_id(scope, &task),
+                    id: message_id(scope, record, &task),
                     pool: scope.pool(&pool),
                     priority: priority(task.priority),
                     // For people; the queue is asked by the id.

@@ -9,6 +9,7 @@ pub mod gateway;
 mod health;
 pub mod inference;
 mod listen;
+mod loading;
 mod metrics_token;
 mod parts;
 pub mod reviews;

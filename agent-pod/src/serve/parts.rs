@@ -25,11 +25,37 @@ impl Parts {
 
     /// Lets the parts work until a signal comes, then stops them: at once they take nothing new, after `grace` (or at a
     /// second signal) they hand back what they have.
-    pub(super) async fn run(mut self, stop: &Stop, mut signals: Signals, grace: Duration) -> Result<()> {
+    pub(super) async fn run(self, stop: &Stop, signals: Signals, grace: Duration) -> Result<()> {
+        self.run_with_farewell(stop, signals, (Duration::ZERO, grace), || {}).await
+    }
+
+    /// The same, where after the first signal the parts work on as before for the time of a `farewell`, which `leaves`
+    /// begins, or until a second signal.
+    pub(super) async fn run_with_farewell(
+        mut self,
+        stop: &Stop,
+        mut signals: Signals,
+        (farewell, grace): (Duration, Duration),
+        leaves: impl FnOnce(),
+    ) -> Result<()> {
         tokio::select! {
             () = signals.next() => {}
             ended = self.ended() => return ended,
         }
+        if !farewell.is_zero() {
+            leaves();
+            note("leaving: whoever still comes is served, until others have heard of it");
+            tokio::select! {
+                () = tokio::time::sleep(farewell) => {}
+                () = signals.next() => {}
+                ended = self.ended() => return ended,
+            }
+        }
+        self.stop(stop, signals, grace).await
+    }
+
+    /// Stops the parts, after the first signal has come.
+    pub(super) async fn stop(mut self, stop: &Stop, mut signals: Signals, grace: Duration) -> Result<()> {
         note("stopping: nothing new is taken, what is in work is finished");
         stop.cordon();
         tokio::select! {

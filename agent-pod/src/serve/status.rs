@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use crds::AgentPoolSpec;
 use flow::{CacheCounts, HeldModel, PodStatus, keys::is_of_an_agent};
-use queue::Statuses;
+use queue::{STATUS_TTL, Statuses};
 use tokio::sync::Mutex;
 
 use super::{cpu::CpuMeter, inference::Inference};
@@ -23,6 +23,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// How long what was read of the workers is good enough: they say nothing new more often.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long the store may take to say who lives: a client waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A worker as it speaks of itself.
 pub struct Speaker {
@@ -157,7 +159,24 @@ fn in_brackets(written: &str) -> String {
 /// The workers that live, as they last said.
 pub struct Live {
     statuses: Arc<dyn Statuses>,
-    seen: Mutex<Option<(Instant, Arc<Vec<PodStatus>>)>>,
+    seen: Mutex<Seen>,
+}
+
+/// What came of reading it.
+#[derive(Default)]
+struct Seen {
+    workers: Option<(Instant, Arc<Vec<PodStatus>>)>,
+    failure: Option<(Instant, String)>,
+}
+
+impl Seen {
+    /// Who lived when that could still be read, for as long as what workers say counts; otherwise the failure.
+    fn in_spite_of(&self, failure: &str) -> queue::Result<Arc<Vec<PodStatus>>> {
+        match &self.workers {
+            Some((at, workers)) if at.elapsed() < STATUS_TTL => Ok(Arc::clone(workers)),
+            _ => Err(queue::Error::Store { action: "read who works", source: failure.into() }),
+        }
+    }
 }
 
 impl Live {
@@ -166,15 +185,31 @@ impl Live {
         Arc::new(Self { statuses, seen: Mutex::default() })
     }
 
-    /// Who lives now. Asks at most once a second, for all who want to know together.
+    /// Who lives now. Asks at most once a second, for all who want to know together; also where asking fails.
     pub async fn workers(&self) -> queue::Result<Arc<Vec<PodStatus>>> {
         let mut seen = self.seen.lock().await;
-        if let Some((at, workers)) = seen.as_ref()
+        if let Some((at, workers)) = &seen.workers
             && at.elapsed() < FRESH
         {
             return Ok(Arc::clone(workers));
         }
-        let said = self.statuses.all("").await?;
+        if let Some((at, failure)) = &seen.failure
+            && at.elapsed() < FRESH
+        {
+            return seen.in_spite_of(failure);
+        }
+        let said = match tokio::time::timeout(PATIENCE, self.statuses.all("")).await {
+            Ok(Ok(said)) => said,
+            failed => {
+                let failure = match failed {
+                    Ok(Err(error)) => chain(&error),
+                    _ => "the store does not answer".to_owned(),
+                };
+                let answer = seen.in_spite_of(&failure);
+                seen.failure = Some((Instant::now(), failure));
+                return answer;
+            }
+        };
         let workers = said.iter().filter(|(key, _)| is_of_an_agent(key));
         let workers = workers.filter_map(|(key, status)| match PodStatus::decode(status) {
             Ok(status) => Some(status),
@@ -185,7 +220,7 @@ impl Live {
             }
         });
         let workers = Arc::new(workers.collect::<Vec<_>>());
-        *seen = Some((Instant::now(), Arc::clone(&workers)));
+        *seen = Seen { workers: Some((Instant::now(), Arc::clone(&workers))), failure: None };
         Ok(workers)
     }
 }

@@ -20,6 +20,7 @@ use super::{
     health::Health,
     inference::{self, Backend, Directory, Inference},
     listen::{self, Bounds},
+    loading,
     parts::Parts,
     status::{self, Loaded, Speaker},
 };
@@ -99,9 +100,16 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
         let statuses = Arc::clone(&store.ports.statuses);
         let working = async {
             let begun = Instant::now();
-            let pools = [(config.pool.clone(), config.spec.clone())];
-            let pools = pools.iter().map(|(name, spec)| (name, spec));
-            let (engine, names) = models::start_pools(pools, config.process.models.as_deref(), &config.reach).await?;
+            let (pool, spec) = (config.pool.clone(), config.spec.clone());
+            let (folder, reach) = (config.process.models.clone(), config.reach.clone());
+            let loading = loading::aside(move || async move {
+                models::start_pools(std::iter::once((&pool, &spec)), folder.as_deref(), &reach).await
+            });
+            let (engine, names) = tokio::select! {
+                loaded = loading => loaded?,
+                // A pod that is not wanted any more gives its device back at once.
+                () = stopping.cordoned() => return Ok(()),
+            };
             let models_took = begun.elapsed();
             metrics.models_loaded(models_took);
             let folder = &config.process.state;

@@ -1,12 +1,15 @@
 //! A broker, a gateway and workers as processes of their own: killed, stopped, and compared with one process.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+};
 
 use queue::jetstream::{self, Settings};
 use serde_json::{Value, json};
 
 use crate::support::{
-    PLAIN, Place, Ran,
+    PLAIN, Place, Ran, changed,
     processes::{GatewayProcess, Nats, Process, client, metrics, sum, wait_for, worker},
     redis_server::RedisServer,
 };
@@ -126,6 +129,34 @@ fn processes_that_are_there_before_the_broker_wait_for_it_or_for_a_signal() {
     nats.restart();
     works.says("worker works takes tasks");
     serves.says("gateway ");
+}
+
+/// A pool whose model comes from there.
+fn with_model_from(address: SocketAddr) -> String {
+    let source = format!("{{http: {{url: 'http://{address}/model.gguf', sha256: '{}'}}}}", "0".repeat(64));
+    let model = format!("{{name: slow, task: Generate, source: {source}}}");
+    changed(PLAIN, &[("{concurrency: 4}", &format!("{{models: [{model}]}}"))])
+}
+
+#[test]
+fn processes_whose_models_do_not_come_end_when_they_are_asked_to() {
+    let Some(nats) = Nats::start() else { return };
+    let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    server.set_nonblocking(true).expect("set");
+    let place = Place::new();
+    place.write("pipeline.yaml", with_model_from(server.local_addr().expect("an address")));
+    let patient = "grace: 1h\nmodels: models\n";
+    let alone = format!("http: 127.0.0.1:0\nresources: [pipeline.yaml]\nstate: state\n{patient}");
+    place.write("gateway.yaml", alone);
+    let agent = worker(&place, "waits", &format!("pool: readers\n{}", common(&nats, patient)));
+    let gateway = Process::start(&place, &["gateway", "--config", "gateway.yaml", "--log", "warn"]);
+    // Both are asked for and none is answered.
+    let asked = [(), ()].map(|()| wait_for("a download", || server.accept().ok()));
+    for mut process in [agent, gateway] {
+        process.terminate();
+        assert_eq!(process.ends().code(), Some(0), "{}", process.said());
+    }
+    drop(asked);
 }
 
 #[test]

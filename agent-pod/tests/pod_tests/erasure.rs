@@ -469,6 +469,18 @@ fn a_gateway_erases_from_the_server_that_workers_share() {
 }
 
 #[test]
+fn an_id_whose_document_was_erased_a_moment_ago_is_worked_anew_over_a_broker() {
+    let Some(cluster) = Cluster::start(PLAIN, "") else { return };
+    let _worker = cluster.worker("only", "readers");
+    for text in ["the first text", "another text"] {
+        answer(submit(&cluster.gateway, "a", text), 202);
+        let ended = ended(&cluster.gateway, "a");
+        assert_eq!((&ended["outcome"], &ended["output"]["head"]), (&json!("succeeded"), &json!(text)), "{ended}");
+        assert_eq!(report(&cluster.erase(&["a"]).code(0))["complete"], true);
+    }
+}
+
+#[test]
 fn a_worker_that_is_away_is_named_and_erases_before_it_works_again() {
     let Some(cluster) = Cluster::start(PLAIN, "") else { return };
     let mut away = cluster.worker("away", "readers");

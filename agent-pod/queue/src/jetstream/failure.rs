@@ -73,6 +73,8 @@ pub(super) mod code {
     pub(in crate::jetstream) const WRONG_LAST_SEQUENCE: u64 = 10071;
     /// The same, where the other message is not yet agreed on by the servers.
     pub(in crate::jetstream) const WRONG_LAST_SEQUENCE_IN_FLIGHT: u64 = 10164;
+    /// The servers have no leader among them, as while they start.
+    pub(in crate::jetstream) const NO_META_LEADER: u64 = 10008;
     /// A message with this id is not yet agreed on by the servers.
     pub(in crate::jetstream) const DUPLICATE_IN_FLIGHT: u64 = 10158;
 }
@@ -103,14 +105,14 @@ impl Failure {
         tracing::warn!(error, "{message}");
     }
 
-    /// The same call may well succeed a moment later: the network or the server is not ready yet.
+    /// The same call may well succeed a moment later: the network, a server or who makes streams is not ready yet.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Connect { source, .. } => {
                 matches!(source.kind(), ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut)
             }
-            Self::Silent(_) | Self::Nobody { .. } | Self::Request(_) => true,
-            _ => false,
+            Self::Silent(_) | Self::Nobody { .. } | Self::Request(_) | Self::NotMade { .. } => true,
+            _ => self.is(code::NO_META_LEADER),
         }
     }
 
@@ -136,4 +138,17 @@ impl Failure {
 
 fn seconds(duration: &Duration) -> String {
     format!("{} s", duration.as_secs_f32())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_without_a_leader_and_streams_that_are_not_made_yet_are_waited_for() {
+        let refused = |err_code| Failure::Refused(Refusal { err_code, description: String::new() });
+        assert!(refused(code::NO_META_LEADER).is_passing());
+        assert!(!refused(code::STREAM_NOT_FOUND).is_passing());
+        assert!(Failure::NotMade { stream: "tasks".to_owned() }.is_passing());
+    }
 }

@@ -52,6 +52,8 @@ pub(super) struct Pool {
     max_in_work: u32,
     window: Duration,
     ready: AtomicBool,
+    /// Others make the stream and were waited for in vain: until it is there, each call looks once and waits no more.
+    missed: AtomicBool,
     making: tokio::sync::Mutex<()>,
 }
 
@@ -105,6 +107,7 @@ impl Pool {
             max_in_work: settings.max_in_work,
             window: settings.deduplication_window,
             ready: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
             making: tokio::sync::Mutex::default(),
         }
     }
@@ -114,7 +117,7 @@ impl Pool {
         format!("{}.{}.{}", self.subjects, class_name(class), names::digest(id))
     }
 
-    /// Makes the stream and its consumers, once.
+    /// Makes the stream and its consumers, once. Where others make them, the first call waits a while for them.
     pub(super) async fn ensure(&self) -> Result<(), Failure> {
         if self.ready.load(Ordering::Acquire) {
             return Ok(());
@@ -128,7 +131,12 @@ impl Pool {
             duplicate_window: self.window,
             ..self.broker.stream(&self.stream, &format!("{}.*.*", self.subjects))
         };
-        self.broker.ensure_stream(&stream).await?;
+        let patience = if self.missed.load(Ordering::Acquire) { Duration::ZERO } else { self.broker.timeout };
+        let ensured = self.broker.ensure_stream_within(&stream, patience).await;
+        if matches!(ensured, Err(Failure::NotMade { .. })) {
+            self.missed.store(true, Ordering::Release);
+        }
+        ensured?;
         let pullers = Priority::ALL.map(|class| Puller {
             stream: &self.stream,
             name: class_name(class),
@@ -137,6 +145,7 @@ impl Pool {
             max_in_work: self.max_in_work,
         });
         try_join_all(pullers.iter().map(|puller| self.broker.ensure_puller(puller))).await?;
+        self.missed.store(false, Ordering::Release);
         self.ready.store(true, Ordering::Release);
         Ok(())
     }

@@ -53,8 +53,13 @@ impl Broker {
 
     /// Makes the stream, or checks the one that is there.
     pub(super) async fn ensure_stream(&self, wanted: &Config) -> Result<(), Failure> {
+        self.ensure_stream_within(wanted, self.timeout).await
+    }
+
+    /// The same, where one that others make is waited for no longer than `patience`.
+    pub(super) async fn ensure_stream_within(&self, wanted: &Config, patience: Duration) -> Result<(), Failure> {
         let name = &wanted.name;
-        let until = Instant::now() + self.timeout;
+        let until = Instant::now() + patience;
         loop {
             let found: Result<Found, Failure> = self.api(&format!("STREAM.INFO.{name}"), &json!(null)).await;
             match found {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::nats::{Server, Version};
@@ -167,6 +167,7 @@ on_each_version! {
     another_namespace_is_out_of_reach_by_names_and_by_answers
     accounts_outlive_the_server_and_strangers_are_not_let_in
     streams_that_others_make_are_waited_for_and_named
+    a_pool_that_nobody_makes_is_waited_for_once_and_used_when_it_is_made
 }
 
 // Where acknowledgements are named in another way, what depends on that is tried too.
@@ -509,10 +510,33 @@ async fn streams_that_others_make_are_waited_for_and_named(version: Version) {
     let Err(error) = jetstream::open(impatient).await.map(drop) else { panic!("nobody has made them") };
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(source.contains("stream \"docket-one-payloads\" is not there"), "{source}");
-    let opening = tokio::spawn(jetstream::open(broker.settings(ONE, READERS)));
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // Longer than for an answer, by whose patience is longer.
+    let timeout = Duration::from_secs(1);
+    let patient = Settings { timeout, patience: MOMENT * 10, ..broker.settings(ONE, READERS) };
+    let opening = tokio::spawn(jetstream::open(patient));
+    tokio::time::sleep(timeout * 2).await;
     broker.prepare(ONE).await;
     let readers = opening.await.expect("no panic").expect("they came to be");
     readers.ports.queue.publish(vec![message("writers", "1")]).await.expect("publish");
     assert!(broker.violations().is_empty());
+}
+
+async fn a_pool_that_nobody_makes_is_waited_for_once_and_used_when_it_is_made(version: Version) {
+    let Some(broker) = Broker::start(version).await else { return };
+    let operator = broker.prepare(ONE).await;
+    let impatient = Settings { timeout: Duration::from_secs(1), ..broker.settings(ONE, READERS) };
+    let readers = jetstream::open(impatient).await.expect("open the broker's ports").ports;
+    let publish = async || {
+        let begun = Instant::now();
+        let published = readers.queue.publish(vec![message("strangers", "1")]).await;
+        (published, begun.elapsed())
+    };
+    let (first, waited) = publish().await;
+    assert!(first.is_err(), "nobody has made it");
+    let (second, waited_again) = publish().await;
+    assert!(second.is_err(), "nobody has made it yet");
+    assert!(waited_again * 2 < waited, "{waited_again:?} after {waited:?}");
+    operator.make_pool("strangers").await.expect("a pool");
+    publish().await.0.expect("it is there");
+    assert_eq!(operator.ports.queue.depth("strangers").await.expect("depth").total(), 1);
 }

@@ -63,6 +63,10 @@ pub struct GatewayFile {
     pub kubernetes: Option<Kubernetes>,
     /// Certificate of both interfaces. Without it they are not secret.
     pub tls: Option<TlsFiles>,
+    /// How long the gateway serves on after SIGTERM while `/readyz` tells those who send it clients to send no more.
+    /// `grace` begins after it; a second signal does not wait for it.
+    #[serde(default = "default_farewell")]
+    pub farewell: Span,
     /// Bounds of everything that clients can make the gateway hold.
     #[serde(default)]
     pub limits: Limits,
@@ -240,6 +244,10 @@ fn default_make_streams() -> bool {
 
 fn default_grace() -> Span {
     Span(Duration::from_secs(30))
+}
+
+fn default_farewell() -> Span {
+    Span(Duration::ZERO)
 }
 
 pub(super) fn default_redis_timeout() -> Span {

@@ -74,6 +74,8 @@ pub struct GatewayConfig {
     pub(in crate::serve) reviews: Option<ReviewSettings>,
     /// The files of the certificate.
     pub tls: Option<TlsFiles>,
+    /// How long it serves on after the signal to stop.
+    pub farewell: Duration,
     /// Bounds.
     pub limits: Limits,
     /// When what is over is removed.
@@ -186,6 +188,7 @@ impl GatewayConfig {
             tokens,
             reviews,
             tls,
+            farewell: file.farewell.0,
             limits,
             retention,
             inference,

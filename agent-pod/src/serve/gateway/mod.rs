@@ -14,7 +14,7 @@ mod in_flight;
 pub mod intake;
 mod keeping;
 pub mod refusal;
-mod retaining;
+pub mod retaining;
 mod rpc;
 mod scaling;
 pub mod stats;
@@ -41,6 +41,7 @@ use super::{
     health::{self, Health},
     inference::{self, Backend, Directory, Inference, Workers},
     listen::{self, Bounds, Protocols, Tls},
+    loading,
     parts::Parts,
     status::{self, Live, Loaded, Speaker},
     worker,
@@ -122,7 +123,10 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
                 note(&format!("documents of pipeline \"{}\" go on by their earlier plan {}", plan.name, plan.digest));
             }
             working.extend(earlier);
-            let opened = open_services(&working, &config, state).await?;
+            let opened = tokio::select! {
+                opened = open_services(&working, &config, state) => opened?,
+                () = signals.next() => return Ok(ExitCode::SUCCESS),
+            };
             metrics.with_providers(opened.models.meters());
             let _ = services.set(Arc::clone(&opened));
             (Backend::Engine(opened.engine.clone()), Some((opened, begun.elapsed())))
@@ -176,14 +180,24 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
         works_alone: matches!(store, Store::Folder(_)),
     });
     // Before anyone can submit: what is in flight from before counts.
-    keeping::count(&api).await.map_err(Error::system("count the documents in flight"))?;
+    let counted = tokio::select! {
+        counted = keeping::count(&api) => Some(counted),
+        () = signals.next() => None,
+    };
+    let Some(counted) = counted else {
+        let ended = parts.stop(&stop, signals, config.process.grace).await;
+        return ended.map(|()| ExitCode::SUCCESS);
+    };
+    counted.map_err(Error::system("count the documents in flight"))?;
     keeping::spawn(&mut parts, &api, &config.process.name);
     retaining::spawn(&mut parts, &api, matches!(store, Store::Broker(_)));
     serve(&mut parts, &api, &inference, tls, &config).await?;
     health.ready();
     let names: Vec<&str> = api.plans.keys().map(String::as_str).collect();
     note(&format!("gateway {} serves {}", config.process.name, names.join(", ")));
-    let ended = parts.run(&stop, signals, config.process.grace).await;
+    // Who sends clients here hears a little later than this process that it is to end.
+    let times = (config.farewell, config.process.grace);
+    let ended = parts.run_with_farewell(&stop, signals, times, || health.leaves()).await;
     health_stop.cordon();
     drop(store);
     ended.map(|()| ExitCode::SUCCESS)
@@ -201,7 +215,9 @@ async fn open(config: &GatewayConfig) -> Result<Store> {
 
 /// Everything that stages use, for a gateway that works its pools itself.
 async fn open_services(plans: &[Arc<Plan>], config: &GatewayConfig, state: &State) -> Result<Arc<Services>> {
-    let (engine, names) = models::start(plans, config.process.models.as_deref(), &config.reach).await?;
+    let (plans, folder, reach) = (plans.to_vec(), config.process.models.clone(), config.reach.clone());
+    let loading = loading::aside(move || async move { models::start(&plans, folder.as_deref(), &reach).await });
+    let (engine, names) = loading.await?;
     let mut services = Services::open(state, engine, names)?;
     if let Some(settings) = &config.process.redis {
         services.cache.use_redis(settings.clone()).await;

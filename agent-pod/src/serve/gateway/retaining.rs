@@ -65,6 +65,16 @@ pub(super) fn spawn(parts: &mut Parts, api: &Arc<Api>, with_workers: bool) {
     });
 }
 
+/// Whether a pass that began at `last` is not yet so long ago that the next one is due.
+pub fn is_recent(last: u64, every: Duration, now: u64) -> bool {
+    let milliseconds = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
+    // A little less: two clocks do not tick together, and a turn that is missed is a whole one.
+    let pause = milliseconds(every.as_millis() * 9 / 10);
+    // What lies further ahead was written by a clock that was wrong: nobody waits until it is so late.
+    let written_rightly = last <= now.saturating_add(milliseconds(every.as_millis()));
+    written_rightly && last.saturating_add(pause) > now
+}
+
 /// Whether no gateway has made a pass lately; then this one does.
 async fn is_our_turn(ports: &Ports, every: Duration, now: u64) -> queue::Result<bool> {
     let bytes = Bytes::copy_from_slice(&now.to_le_bytes());
@@ -72,9 +82,7 @@ async fn is_our_turn(ports: &Ports, every: Duration, now: u64) -> queue::Result<
         None => ports.records.create(TURN, bytes).await,
         Some(found) => {
             let last = found.bytes.first_chunk().map_or(0, |at| u64::from_le_bytes(*at));
-            // A little less: two clocks do not tick together, and a turn that is missed is a whole one.
-            let pause = u64::try_from(every.as_millis() * 9 / 10).unwrap_or(u64::MAX);
-            if last.saturating_add(pause) > now {
+            if is_recent(last, every, now) {
                 return Ok(false);
             }
             ports.records.update(TURN, found.revision, bytes).await

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use flow::DocumentRecord;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 
 use super::{api::Api, refusal::Refusal, tokens::Caller};
 use crate::runtime::{driver::Driver, progress};
@@ -104,6 +107,9 @@ impl Watch {
         if self.tell(client, &record).await {
             return;
         }
+        // Not begun anew with each event: those of other documents, and pieces of text, must not put it off.
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let watched = tokio::select! {
                 () = stop.cordoned() => {
@@ -131,7 +137,7 @@ impl Watch {
                     Some(token) => Some(token),
                     None => continue,
                 },
-                () = tokio::time::sleep(LOOK) => None,
+                _ = look.tick() => None,
             };
             match watched {
                 Some(watched) => {

@@ -71,6 +71,22 @@ fn a_document_that_drips_is_refused_when_its_time_is_over() {
     attacked.survives();
 }
 
+#[test]
+fn what_a_person_says_of_a_document_is_refused_when_it_does_not_come_in_time() {
+    let attacked = Attacked::start("limits: {requestTime: 2s}\n");
+    for what in ["approval", "feedback"] {
+        let mut stream = attacked.connect(&attacked.gateway.http);
+        let head = format!(
+            "POST /v1/pipelines/plain/documents/warm/{what} HTTP/1.1\r\nhost: gateway\r\ncontent-length: 50000\r\n\r\n"
+        );
+        assert!(send(&mut stream, head.as_bytes()));
+        drip(stream.try_clone().expect("a second handle"), b"");
+        let answer = String::from_utf8(read_to_end(&mut stream)).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("TooSlow"), "{answer}");
+    }
+    attacked.survives();
+}
+
 #[tokio::test]
 async fn a_message_that_never_comes_is_refused_when_its_time_is_over() {
     let attacked = tokio::task::spawn_blocking(|| Attacked::start("limits: {requestTime: 2s}\n"));

@@ -1,8 +1,10 @@
 //! What people are asked, answer and say of documents.
 
+use std::time::Duration;
+
 use axum::{
     Extension, Json,
-    body::Bytes,
+    body::{Body, to_bytes},
     extract::{Path, Query, State},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -11,11 +13,15 @@ use serde_json::json;
 use super::{Answer, Caught, ITEMS, MAX_ITEMS};
 use crate::{
     runtime::feedback::Opinion,
-    serve::gateway::{approvals::Said, refusal::Refusal, tokens::Caller},
+    serve::gateway::{api::Api, approvals::Said, refusal::Refusal, tokens::Caller},
 };
 
 /// Largest body in bytes: a comment or a label, and their names.
 const MAX_BODY: usize = 64 << 10;
+/// What is read of a larger one, so that who sends it hears why it is refused.
+const MOST_READ: usize = 2 << 20;
+/// Longest time to send one, where a document has as long.
+const TIME: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,9 +36,9 @@ pub(super) async fn approval(
     State(api): Caught,
     Extension(caller): Extension<Caller>,
     Path((pipeline, document)): Path<(String, String)>,
-    body: Bytes,
+    body: Body,
 ) -> Answer {
-    let Approval { approve, stage, comment } = read(&body)?;
+    let Approval { approve, stage, comment } = read(&api, body).await?;
     api.answer(&caller, &pipeline, &document, Said { stage, approve, comment }).await.map(Json)
 }
 
@@ -49,18 +55,22 @@ pub(super) async fn feedback(
     State(api): Caught,
     Extension(caller): Extension<Caller>,
     Path((pipeline, document)): Path<(String, String)>,
-    body: Bytes,
+    body: Body,
 ) -> Answer {
-    let Feedback { head, label, score } = read(&body)?;
+    let Feedback { head, label, score } = read(&api, body).await?;
     let opinion = Opinion { head, label, score, ..Opinion::default() };
     api.feedback(&caller, &pipeline, &document, opinion).await.map(Json)
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+async fn read<T: DeserializeOwned>(api: &Api, body: Body) -> Result<T, Refusal> {
+    let time = TIME.min(api.intake.time());
+    let body = tokio::time::timeout(time, to_bytes(body, MOST_READ)).await;
+    let body = body.map_err(|_| Refusal::TooSlow(format!("the body did not come within {}", crds::Span(time))))?;
+    let body = body.map_err(|error| Refusal::Invalid(format!("the body: {error}")))?;
     if body.len() > MAX_BODY {
         return Err(Refusal::Invalid(format!("the body has more than {MAX_BODY} bytes")));
     }
-    serde_json::from_slice(body).map_err(|error| Refusal::Invalid(format!("the body: {error}")))
+    serde_json::from_slice(&body).map_err(|error| Refusal::Invalid(format!("the body: {error}")))
 }
 
 #[derive(Deserialize)]

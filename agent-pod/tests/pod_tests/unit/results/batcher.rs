@@ -61,3 +61,29 @@ async fn a_refused_row_fails_alone_and_a_sink_that_is_away_fails_nobody_for_good
     let waits = batcher.write(row("good")).await;
     assert!(matches!(waits, Err(Failure::Document { reason: "ResultsUnavailable", transient: true, .. })));
 }
+
+/// Panics at its first row.
+struct Broken;
+
+#[async_trait]
+impl Sink for Broken {
+    const NAME: &'static str = "broken";
+
+    async fn write(&self, _rows: &[Arc<Row>]) -> Result<Vec<Result<(), String>>, Unavailable> {
+        panic!("as a fault in the sink would have it");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_a_panic_has_ended_says_so_and_is_not_used_again() {
+    let batcher = Batcher::start(Arc::new(Broken), Arc::default());
+    assert!(!batcher.has_ended());
+    let failed = batcher.write(row("a")).await;
+    assert!(matches!(failed, Err(Failure::System(_))), "{failed:?}");
+    let ended = async {
+        while !batcher.has_ended() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ended).await.expect("it is known to have ended");
+}

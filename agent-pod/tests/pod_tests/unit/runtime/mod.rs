@@ -4,6 +4,7 @@ mod adaptive;
 mod breaker;
 mod cache;
 mod devices;
+mod driver;
 mod faults;
 mod feedback;
 mod learner;

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,11 @@ use agent_pod::{
         status::{Live, Speaker, advertised},
     },
 };
+use async_trait::async_trait;
 use bytes::Bytes;
+use flow::PodStatus;
+use queue::Statuses;
+use tokio::sync::watch;
 
 #[test]
 fn a_listener_is_reached_by_what_was_written_or_by_where_it_listens() {
@@ -77,4 +84,65 @@ async fn the_last_words_of_workers_are_read_and_those_that_make_no_sense_are_lef
     assert!(speaker.status().cordoned && !speaker.status().resting, "it stops, and does not come back");
     speaker.fall_silent(ports.statuses.as_ref()).await;
     assert!(Live::new(Arc::clone(&ports.statuses)).workers().await.expect("read").is_empty());
+}
+
+/// Statuses of a store that goes away, slowly, after so many answers.
+struct GoesAway {
+    statuses: Arc<dyn Statuses>,
+    answers: usize,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Statuses for GoesAway {
+    async fn publish(&self, key: &str, status: Bytes) -> queue::Result<()> {
+        self.statuses.publish(key, status).await
+    }
+
+    async fn all(&self, prefix: &str) -> queue::Result<Vec<(String, Bytes)>> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) < self.answers {
+            return self.statuses.all(prefix).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Err(queue::Error::Store { action: "ask", source: "it is away".into() })
+    }
+
+    async fn remove(&self, key: &str) -> queue::Result<()> {
+        self.statuses.remove(key).await
+    }
+
+    async fn watch(&self, key: &str) -> queue::Result<watch::Receiver<Option<Bytes>>> {
+        self.statuses.watch(key).await
+    }
+}
+
+fn goes_away_after(answers: usize) -> Arc<GoesAway> {
+    let statuses = queue::memory::open().statuses;
+    Arc::new(GoesAway { statuses, answers, asked: AtomicUsize::new(0) })
+}
+
+#[tokio::test]
+async fn those_who_ask_while_the_store_is_away_wait_for_one_try_together() {
+    let statuses = goes_away_after(0);
+    let live = Live::new(Arc::<GoesAway>::clone(&statuses));
+    let asking = futures::future::join_all((0..10).map(|_| live.workers())).await;
+    for answer in asking {
+        let error = answer.expect_err("nobody was ever seen");
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(source.contains("it is away"), "{source}");
+    }
+    assert_eq!(statuses.asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn workers_are_known_for_as_long_as_their_words_count_although_the_store_is_away() {
+    let statuses = goes_away_after(1);
+    let status = PodStatus { name: "w".to_owned(), pool: "readers".to_owned(), ..PodStatus::default() };
+    statuses.publish("readers/w", Bytes::from(status.encode())).await.expect("published");
+    let live = Live::new(Arc::<GoesAway>::clone(&statuses));
+    assert_eq!(live.workers().await.expect("read").len(), 1);
+    while statuses.asked.load(Ordering::Relaxed) < 2 {
+        assert_eq!(live.workers().await.expect("what was read before").len(), 1);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -2,6 +2,7 @@
 
 mod credits;
 mod estimate;
+mod retaining;
 mod stats;
 mod tally;
 mod tokens;
