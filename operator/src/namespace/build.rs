@@ -43,7 +43,7 @@ const AUDIENCE: &str = "docket";
 const GRACE: u64 = 30;
 /// How much of it a gateway serves on as before: so long it may take until the last node has heard that the Service has
 /// lost it.
-const FAREWELL: u64 = 5;
+const FAREWELL: u64 = 3;
 
 /// What is to be there, in this order, and what is not.
 pub struct Prepared {
