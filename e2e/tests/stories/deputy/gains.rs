@@ -33,6 +33,9 @@ const FIELDS: [&str; 14] = [
     "shareProcessNamespace",
 ];
 
+/// The Secret by which a namespace gives its gateway what results need.
+const FOR_GATEWAY: &str = "docket-gateway-env";
+
 /// What was gained, in words; nothing in an honest namespace.
 pub async fn anywhere(cluster: &Cluster) -> Result<Vec<String>> {
     let gateway = cluster.all(Kind::Deployment).get("docket-gateway").await.context("read the gateway")?;
@@ -133,8 +136,10 @@ fn of_pod(shown: &str, owner: &str, labels: &Value, spec: &Value, image: &Value)
         }
         for source in items(&container["envFrom"]) {
             let secret = &source["secretRef"]["name"];
-            // That of the pool's own name, and what the store of payloads asks for.
-            if secret != "docket-payloads" && (secret != owner || owner == "docket-gateway") {
+            // That of the pool's own name or the one for the gateway, which their owner made for them, and what the store of payloads
+            // asks for.
+            let own = if owner == "docket-gateway" { FOR_GATEWAY } else { owner };
+            if secret != "docket-payloads" && secret != own {
                 gained(format!("reads {source}"));
             }
         }
@@ -148,6 +153,7 @@ fn is_expected(volume: &Value, owner: &str) -> bool {
     match (volume["name"].as_str().unwrap_or_default(), kinds.as_slice()) {
         ("config", ["configMap"]) => volume["configMap"]["name"] == owner,
         ("tokens", ["secret"]) => volume["secret"]["secretName"] == "docket-gateway-tokens",
+        ("given", ["secret"]) => owner == "docket-gateway" && volume["secret"]["secretName"] == FOR_GATEWAY,
         ("metrics", ["secret"]) => volume["secret"]["secretName"] == "docket-metrics",
         ("nats", ["secret"]) => {
             let source = &volume["secret"];
