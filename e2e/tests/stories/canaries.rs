@@ -189,8 +189,20 @@ async fn of_pod(namespace: &str, pod: &DynamicObject) -> Result<Vec<(String, Str
         .any(|(_, component)| ["agents", "gateway", "operator"].contains(&component.as_str()));
     if is_ready && serves {
         let address = pod.data["status"]["podIP"].as_str().context("a pod that is ready has no address")?;
-        let metrics = reqwest::get(format!("http://{address}:{METRICS}/metrics")).await.context("ask for metrics")?;
+        let asked = reqwest::get(format!("http://{address}:{METRICS}/metrics")).await;
+        // A pod that leaves may be gone by now.
+        if asked.is_err() && leaves(namespace, &name).await? {
+            return Ok(places);
+        }
+        let metrics = asked.context("ask for metrics")?;
         places.push((format!("the metrics of {name}"), metrics.text().await.context("read metrics")?));
     }
     Ok(places)
+}
+
+/// Whether a pod is gone, or about to be.
+async fn leaves(namespace: &str, pod: &str) -> Result<bool> {
+    let since = "jsonpath={.metadata.deletionTimestamp}";
+    let said = run(&["kubectl", "get", "pod", pod, "--namespace", namespace, "--output", since], "").await?;
+    Ok(!said.succeeded || !said.text.trim().is_empty())
 }
