@@ -31,6 +31,9 @@ use crate::{
 
 /// Longest time of one story: nothing waits for ever.
 const STORY: Duration = Duration::from_secs(1_200);
+/// Longest time until a namespace is gone. Kubernetes removes its pods first, and where one is left at a look it looks again after half
+/// of that pod's grace period: some minutes for agents, however soon they have ended.
+const LEAVING: Duration = Duration::from_secs(600);
 /// The port of a gateway's HTTP interface.
 const GATEWAY_PORT: u16 = 8080;
 /// Secret with the bearer token for the gateway of a namespace, under the key `token`.
@@ -211,6 +214,6 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
             other => other.context("delete the namespace")?,
         };
-        wait(&namespaces, &self.namespace, &gone(), PATIENCE).await.map(drop)
+        wait(&namespaces, &self.namespace, &gone(), LEAVING).await.map(drop)
     }
 }
