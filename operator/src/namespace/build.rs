@@ -41,9 +41,6 @@ use crate::{
 const AUDIENCE: &str = "docket";
 /// Time from SIGTERM to the end of a gateway.
 const GRACE: u64 = 30;
-/// How much of it a gateway serves on as before: so long it may take until the last node has heard that the Service has
-/// lost it.
-const FAREWELL: u64 = 3;
 
 /// What is to be there, in this order, and what is not.
 pub struct Prepared {
@@ -197,8 +194,7 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
         "http": format!("0.0.0.0:{HTTP}"),
         "grpc": format!("0.0.0.0:{GRPC}"),
         "tokens": pods::TOKENS_FILE,
-        "farewell": format!("{FAREWELL}s"),
-        "grace": format!("{}s", GRACE - FAREWELL),
+        "grace": format!("{GRACE}s"),
         "calls": pods::calls(),
     });
     if config.reviews_tokens(&gathered.namespace) {
