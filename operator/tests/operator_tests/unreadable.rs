@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use crate::cluster::merge;
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
@@ -375,22 +376,6 @@ fn patched(object: &mut Value, operations: &Value) -> bool {
         }
     }
     true
-}
-
-fn merge(object: &mut Value, change: &Value) {
-    let Some(fields) = change.as_object() else {
-        *object = change.clone();
-        return;
-    };
-    for (field, change) in fields {
-        if change.is_null() {
-            if let Some(object) = object.as_object_mut() {
-                object.remove(field);
-            }
-        } else {
-            merge(&mut object[field], change);
-        }
-    }
 }
 
 fn refusal(code: StatusCode) -> Response {

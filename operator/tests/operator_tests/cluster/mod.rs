@@ -326,7 +326,8 @@ async fn patch(
     Json(object).into_response()
 }
 
-fn merge(object: &mut Value, change: &Value) {
+/// A merge patch, as RFC 7396 says.
+pub(crate) fn merge(object: &mut Value, change: &Value) {
     let Some(fields) = change.as_object() else {
         *object = change.clone();
         return;

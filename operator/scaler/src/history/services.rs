@@ -1,0 +1,156 @@
+//! How long tasks take, by stage and size: what was learned of it, and what is expected of those that wait and run.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CLASSES, History, hundredths};
+use crate::observation::{Observation, ServiceTime, Work};
+
+/// Measurements from which on those of before no longer count.
+const ENOUGH: u64 = 20;
+/// Measurements from which on it is known about how long a task takes.
+const SURE: u64 = 10;
+/// Assumed of a task before the first was measured, in seconds.
+const UNKNOWN_SERVICE: f64 = 10.0;
+/// Tasks that should have been done and of which none is: up to so many it is chance, beyond each says as much as one of those
+/// that services were measured on.
+const SELDOM_UNFINISHED: f64 = 3.0;
+const LIKE_ALL_OTHERS: f64 = 8.0;
+/// How much longer than measured tasks are taken to be at most, before one of them was done.
+const MOST_LENGTHENED: f64 = 4.0;
+/// Square of the standard deviation over the mean of services: before enough were measured, and what is believed of measurements.
+const SPREAD: f64 = 0.5;
+const LEAST_SPREAD: f64 = 0.1;
+const MOST_SPREAD: f64 = 2.0;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Learned {
+    /// Of stage and size: names may be long, and the state is small.
+    key: u32,
+    mean: f32,
+    deviation: f32,
+    count: u64,
+}
+
+impl History {
+    pub(super) fn learn_service(&mut self, observation: &Observation) {
+        for work in observation.work.iter().flatten() {
+            let Some(service) = work.service.filter(|service| service.count > 0) else { continue };
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter_mut().find(|known| known.key == key);
+            match known {
+                Some(known) if service.count >= 5 || service.count >= known.count => {
+                    known.mean = hundredths(service.mean);
+                    known.deviation = hundredths(service.deviation);
+                    known.count = service.count.min(ENOUGH);
+                }
+                Some(_) => {}
+                None => {
+                    if self.service.len() == CLASSES {
+                        self.service.remove(0);
+                    }
+                    self.service.push(Learned {
+                        key,
+                        mean: hundredths(service.mean),
+                        deviation: hundredths(service.deviation),
+                        count: service.count.min(ENOUGH),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether any task was measured.
+    pub(crate) fn has_measured(&self) -> bool {
+        !self.service.is_empty()
+    }
+
+    /// Expected seconds in work of a task of what waits and runs, with one standard error on top.
+    pub(crate) fn service(&self, observation: &Observation) -> f64 {
+        self.service_by(observation, |work| work.pending as f64 + work.in_work as f64)
+    }
+
+    /// The same, of a task of what runs.
+    fn service_in_work(&self, observation: &Observation) -> f64 {
+        self.service_by(observation, |work| work.in_work as f64)
+    }
+
+    fn service_by(&self, observation: &Observation, weight: fn(&Work) -> f64) -> f64 {
+        let (mut tasks, mut seconds) = (0.0, 0.0);
+        for work in observation.work.iter().flatten() {
+            let weight = weight(work);
+            tasks += weight;
+            seconds += weight * self.service_of(&work.stage, work.size, work.service);
+        }
+        if tasks > 0.0 { (seconds / tasks).max(0.001) } else { self.mean_service() }
+    }
+
+    /// Slots in use on average at the arrivals of late, or of the last minutes if these are fewer; 0 before any task was measured.
+    pub(crate) fn steady_load(&self) -> f64 {
+        if self.has_measured() { self.rate.min(self.idle.rate()) * self.mean_service() } else { 0.0 }
+    }
+
+    /// Expected seconds in work of the tasks in work, and by how much they deviate at most; `None` before enough tasks like
+    /// them were measured.
+    pub(crate) fn measured_service(&self, observation: &Observation) -> Option<(f64, f64)> {
+        let mut most = 0.0_f64;
+        for work in observation.work.iter().flatten().filter(|work| work.in_work > 0) {
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter().find(|known| known.key == key && known.count >= SURE)?;
+            most = most.max(f64::from(known.deviation));
+        }
+        Some((self.service_in_work(observation), most))
+    }
+
+    /// By how much tasks in work take longer than measured, as a factor, if none of them was done for too long. Tasks that all
+    /// fail and are tried again look the same, and more pods would be of no use to them: so it is bounded.
+    pub(crate) fn lengthened(&self, observation: &Observation) -> f64 {
+        let expected = self.unfinished / self.service_in_work(observation);
+        (1.0 + (expected - SELDOM_UNFINISHED).max(0.0) / LIKE_ALL_OTHERS).min(MOST_LENGTHENED)
+    }
+
+    /// Square of the standard deviation over the mean of services, of what waits and runs.
+    pub(crate) fn spread(&self, observation: &Observation) -> f64 {
+        let (mut tasks, mut sum) = (0.0, 0.0);
+        for work in observation.work.iter().flatten() {
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter().find(|known| known.key == key && known.count >= SURE && known.mean > 0.0);
+            let Some(known) = known else { continue };
+            let weight = (work.pending as f64) + work.in_work as f64;
+            tasks += weight;
+            sum += weight * f64::from(known.deviation / known.mean).powi(2);
+        }
+        if tasks > 0.0 { (sum / tasks).clamp(LEAST_SPREAD, MOST_SPREAD) } else { SPREAD }
+    }
+
+    fn service_of(&self, stage: &str, size: u8, measured: Option<ServiceTime>) -> f64 {
+        let key = key(stage, size);
+        let learned = self.service.iter().find(|known| known.key == key);
+        let (mut count, mut seconds, mut deviation) = (0.0, 0.0, 0.0_f64);
+        if let Some(measured) = measured.filter(|measured| measured.count > 0) {
+            count += measured.count as f64;
+            seconds += measured.mean * measured.count as f64;
+            deviation = measured.deviation;
+        }
+        if let Some(learned) = learned {
+            let weight = (learned.count as f64 - count).max(0.0);
+            count += weight;
+            seconds += f64::from(learned.mean) * weight;
+            deviation = deviation.max(f64::from(learned.deviation));
+        }
+        if count > 0.0 { seconds / count + deviation / count.sqrt() } else { self.mean_service() }
+    }
+
+    fn mean_service(&self) -> f64 {
+        let count: f64 = self.service.iter().map(|known| known.count as f64).sum();
+        if count == 0.0 {
+            return UNKNOWN_SERVICE;
+        }
+        self.service.iter().map(|known| f64::from(known.mean) * known.count as f64).sum::<f64>() / count
+    }
+}
+
+/// FNV-1a: the same everywhere and for ever, as what is kept is read by later versions.
+fn key(stage: &str, size: u8) -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    stage.bytes().chain([0, size]).fold(2_166_136_261, step)
+}
