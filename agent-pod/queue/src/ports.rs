@@ -191,9 +191,9 @@ pub trait Queue: Send + Sync {
     /// Takes up to `max` messages of a pool, the most urgent by weight; waits up to `wait` for the first. A call that is given
     /// up takes none along; what a broker has sent meanwhile comes to others within a second, unless it dies on the way.
     async fn pull(&self, pool: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
-    /// This process pulls no more from the pool for now: a broker sends nothing more here that the last pulls have asked for.
-    /// Where a pull waits, or none was made, it says nothing; a later pull asks again.
-    fn leave(&self, _pool: &str) {}
+    /// This process pulls no more from the pool for now. Pulls that wait end, with what has come for them; a broker sends
+    /// nothing more here that they or those before them have asked for. A later pull asks again.
+    fn leave(&self, pool: &str);
     /// Starts the lease again.
     async fn extend(&self, receipt: &Receipt) -> Result<()>;
     /// Removes the message for good.

@@ -47,10 +47,6 @@ const DOUBLINGS: u32 = 6;
 /// start again. A record that is refused for good must not hold a slot for ever.
 const LONGEST_KEPT: Duration = Duration::from_secs(600);
 
-/// How long a pull is still given whose worker is to rest: one that is being answered ends by itself, and what it brings was
-/// never in other hands.
-const LAST_PULL: Duration = Duration::from_millis(200);
-
 /// Reason of an attempt that took too long.
 const TIMEOUT: &str = "Timeout";
 
@@ -208,10 +204,8 @@ impl Worker {
     ) -> Result<Vec<Delivery>, Error> {
         let pool = self.drivers.pool(&self.pool);
         let mut pull = pin!(self.queue().pull(&pool, free, WAIT));
-        let mut resting = pin!(async {
-            self.rest.told(true).await;
-            tokio::time::sleep(LAST_PULL).await;
-        });
+        let mut resting = pin!(self.rest.told(true));
+        let mut leaves = false;
         let pulled = loop {
             tokio::select! {
                 pulled = &mut pull => break pulled,
@@ -221,7 +215,11 @@ impl Worker {
                 }
                 // What a broker has sent already, the queue hands back.
                 () = stop.cordoned() => return Ok(Vec::new()),
-                () = &mut resting => return Ok(Vec::new()),
+                // The pull ends, with what was on its way here: that was never in other hands and must not be delivered twice.
+                () = &mut resting, if !leaves => {
+                    leaves = true;
+                    self.queue().leave(&pool);
+                }
             }
         };
         match pulled {

@@ -59,7 +59,12 @@ impl Queue for EmbeddedQueue {
         }
         let deadline = after(self.clock.now(), wait);
         let signal = self.store.signals().pools.of(pool);
-        until_found(self.clock.as_ref(), &signal, deadline, || self.look(pool, max)).await
+        let look = || self.look(pool, max);
+        signal.unless_left(until_found(self.clock.as_ref(), &signal.arrived, deadline, look)).await
+    }
+
+    fn leave(&self, pool: &str) {
+        self.store.signals().pools.leave(pool);
     }
 
     async fn extend(&self, receipt: &Receipt) -> Result<()> {

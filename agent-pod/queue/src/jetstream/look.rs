@@ -12,6 +12,7 @@ use super::{
     failure::Failure,
     pool::{Pool, class_name, class_of},
     stash::{Handover, lock},
+    watch::Expected,
 };
 use crate::Priority;
 
@@ -20,7 +21,7 @@ use crate::Priority;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The same, when there is something to hand out already.
 const PATIENCE_FOR_MORE: Duration = Duration::from_millis(200);
-/// How long a request that stayed silent is listened to before it is given up: what comes meanwhile is not lost.
+/// How long a request that stayed silent is listened to before it is withdrawn: what comes meanwhile is not lost.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a round brought.
@@ -104,7 +105,7 @@ impl Pool {
         }
         let handover = Handover::of(self, taken);
         if asking.any_open() {
-            self.broker.runtime.spawn(linger(Arc::clone(self), asking));
+            self.broker.runtime.spawn(linger(Arc::clone(self), asking, self.expect()));
         }
         match failure {
             Some(failure) => Err(failure),
@@ -115,16 +116,25 @@ impl Pool {
     }
 }
 
-async fn linger(pool: Arc<Pool>, mut asking: Asking) {
-    let listen = async {
-        while asking.any_open() {
-            match asking.next().await {
-                Answer::Message(class, message) => pool.offer(pool.read(class, message).into_iter().collect()),
-                Answer::Ended => {}
-                Answer::Interrupted(_) | Answer::Missing => break,
-            }
+/// Listens to requests that stayed silent, for a while or until this process leaves the pool, and has the server forget them.
+async fn linger(pool: Arc<Pool>, mut asking: Asking, expected: Expected) {
+    tokio::select! {
+        () = pool.left.notified() => {}
+        // Whether it ended by itself does not matter.
+        _ = timeout(LINGER, listen(&pool, &mut asking)) => {}
+    }
+    if asking.any_open() && asking.withdraw(&pool.broker).await.is_ok() {
+        drop(timeout(LINGER, listen(&pool, &mut asking)).await);
+    }
+    drop(expected);
+}
+
+async fn listen(pool: &Arc<Pool>, asking: &mut Asking) {
+    while asking.any_open() {
+        match asking.next().await {
+            Answer::Message(class, message) => pool.offer(pool.read(class, message).into_iter().collect()),
+            Answer::Ended => {}
+            Answer::Interrupted(_) | Answer::Missing => break,
         }
-    };
-    // Whether it ended by itself does not matter.
-    drop(timeout(LINGER, listen).await);
+    }
 }

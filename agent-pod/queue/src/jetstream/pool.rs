@@ -45,6 +45,8 @@ pub(super) struct Pool {
     pub(super) arrived: Notify,
     /// The demand or the stash changed: the watch looks again.
     pub(super) changed: Notify,
+    /// This process leaves the pool.
+    pub(super) left: Notify,
     /// Counts failures of the watch.
     pub(super) trouble: AtomicU64,
     pub(super) subjects: String,
@@ -102,6 +104,7 @@ impl Pool {
             watch: Mutex::default(),
             arrived: Notify::new(),
             changed: Notify::new(),
+            left: Notify::new(),
             trouble: AtomicU64::new(0),
             lease: settings.lease,
             max_in_work: settings.max_in_work,

@@ -105,6 +105,7 @@ impl JetStreamQueue {
     async fn pull_from(&self, pool: &Arc<Pool>, max: usize, wait: Duration) -> Result<Handover, Failure> {
         pool.ensure().await?;
         let deadline = tokio::time::Instant::now() + wait;
+        let times_left = pool.times_left();
         let mut found = pool.take_stashed(max);
         if found.len() < max {
             found.add(pool.look(max - found.len()).await?);
@@ -112,11 +113,12 @@ impl JetStreamQueue {
         if found.len() > 0 || wait.is_zero() {
             return Ok(found);
         }
-        let demand = pool.demand();
+        let demand = pool.demand(times_left);
         let mut trouble = pool.trouble.load(Ordering::Acquire);
-        loop {
+        let is_left = loop {
             let mut arrived = pin!(pool.arrived.notified());
             arrived.as_mut().enable();
+            let is_left = demand.is_left();
             found.add(pool.take_stashed(max));
             let trouble_now = pool.trouble.load(Ordering::Acquire);
             if found.len() == 0 && trouble_now != trouble {
@@ -124,20 +126,20 @@ impl JetStreamQueue {
                 pool.ensure().await?;
                 found.add(pool.look(max).await?);
             }
-            if found.len() > 0 {
-                break;
+            if found.len() > 0 || is_left {
+                break is_left;
             }
             tokio::select! {
                 () = arrived => {}
-                () = tokio::time::sleep_until(deadline) => break,
+                () = tokio::time::sleep_until(deadline) => break false,
             }
-        }
+        };
         demand.end();
         if found.len() == 0 {
             return Ok(found);
         }
-        // The first of a burst: its companions are there by now.
-        if found.len() < max {
+        // The first of a burst: its companions are there by now. Who leaves has enough.
+        if found.len() < max && !is_left {
             match pool.look(max - found.len()).await {
                 Ok(more) => found.add(more),
                 Err(failure) => tracing::warn!(pool = pool.name, %failure, "failed to fill a batch"),
@@ -172,7 +174,7 @@ impl Queue for JetStreamQueue {
 
     fn leave(&self, pool: &str) {
         if let Some(pool) = lock(&self.pools).get(pool) {
-            pool.withdraw();
+            pool.leave();
         }
     }
 

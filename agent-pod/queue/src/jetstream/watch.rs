@@ -2,7 +2,8 @@
 //!
 //! While pulls wait, one request a priority lies at the server, each for one message. When the last pull got what it waited
 //! for, they stay until their time is over, since the next pull is near. When it was given up, or nobody is to pull any more,
-//! they are withdrawn: what the server would still send goes to others.
+//! they are withdrawn: what the server would still send goes to others. Pulls that wait when their process leaves end when
+//! that is done, so that they take along what came until then.
 //!
 //! Withdrawing loses no message of a single server. Of several, one that another server has passed on just then is
 //! delivered again only after its lease; so it is not done after each pull.
@@ -39,12 +40,34 @@ pub(super) struct Watch {
     running: bool,
     /// When the requests are withdrawn, unless somebody waits again.
     withdraw_at: Option<Instant>,
+    /// Subscriptions that may still bring what was asked for.
+    expected: usize,
+    /// How often this process left the pool.
+    left: u64,
+    /// Up to which time of these all has come that was asked for before it.
+    settled: u64,
+}
+
+/// A subscription that may still bring messages. Dropping it says that it does not.
+pub(super) struct Expected(Arc<Pool>);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let mut watch = lock(&self.0.watch);
+        watch.expected -= 1;
+        if watch.expected == 0 {
+            watch.settled = watch.left;
+            self.0.arrived.notify_waiters();
+        }
+    }
 }
 
 /// A pull that waits. Dropping it gives it up.
 pub(super) struct Demand {
     pool: Arc<Pool>,
     over: bool,
+    /// How often the process had left when it began.
+    left: u64,
 }
 
 impl Demand {
@@ -52,12 +75,21 @@ impl Demand {
     pub(super) fn end(mut self) {
         self.over = true;
     }
+
+    /// Whether the process has left since, and all that still came is stashed.
+    pub(super) fn is_left(&self) -> bool {
+        self.left < lock(&self.pool.watch).settled
+    }
 }
 
 impl Drop for Demand {
     fn drop(&mut self) {
         {
             let mut watch = lock(&self.pool.watch);
+            // Leaving has ended it already.
+            if self.left < watch.left {
+                return;
+            }
             watch.demand -= 1;
             watch.withdraw_at = (!self.over).then(|| Instant::now() + MOMENT);
         }
@@ -66,30 +98,46 @@ impl Drop for Demand {
 }
 
 impl Pool {
-    /// Has messages stashed for as long as the demand lives.
-    pub(super) fn demand(self: &Arc<Self>) -> Demand {
+    /// How often this process has left the pool.
+    pub(super) fn times_left(&self) -> u64 {
+        lock(&self.watch).left
+    }
+
+    /// Has messages stashed for as long as the demand lives, for a pull that began when the process had left so often.
+    pub(super) fn demand(self: &Arc<Self>, left: u64) -> Demand {
         let mut watch = lock(&self.watch);
-        watch.demand += 1;
-        watch.withdraw_at = None;
-        if !watch.running {
-            watch.running = true;
-            self.broker.runtime.spawn(Arc::clone(self).attend());
+        if left == watch.left {
+            watch.demand += 1;
+            watch.withdraw_at = None;
+            if !watch.running {
+                watch.running = true;
+                self.broker.runtime.spawn(Arc::clone(self).attend());
+            }
         }
         drop(watch);
         self.changed.notify_one();
-        Demand { pool: Arc::clone(self), over: false }
+        Demand { pool: Arc::clone(self), over: false, left }
     }
 
-    /// Withdraws the requests at once, unless somebody waits.
-    pub(super) fn withdraw(&self) {
+    /// Ends the demand there is, and withdraws the requests at once.
+    pub(super) fn leave(&self) {
         {
             let mut watch = lock(&self.watch);
-            if watch.demand > 0 || !watch.running {
-                return;
+            watch.demand = 0;
+            watch.left += 1;
+            if watch.expected == 0 {
+                watch.settled = watch.left;
+                self.arrived.notify_waiters();
             }
-            watch.withdraw_at = Some(Instant::now());
         }
+        self.left.notify_waiters();
         self.changed.notify_one();
+    }
+
+    /// Notes that a subscription may bring messages for as long as this lives.
+    pub(super) fn expect(self: &Arc<Self>) -> Expected {
+        lock(&self.watch).expected += 1;
+        Expected(Arc::clone(self))
     }
 
     async fn attend(self: Arc<Self>) {
@@ -111,20 +159,26 @@ impl Pool {
 
     /// Listens until nobody waits any more.
     async fn listen(self: &Arc<Self>) -> Result<(), Failure> {
+        let _expected = self.expect();
         let mut broken = pin!(self.broker.broken());
         let mut asking = Asking::begin(&self.broker, class_of).await?;
         let mut asked = [Instant::now(); 4];
+        let begun = self.times_left();
         loop {
-            let (demand, withdraw_at) = {
+            let (demand, withdraw_at, is_left) = {
                 let watch = lock(&self.watch);
-                (watch.demand, watch.withdraw_at)
+                let is_left = watch.left > begun;
+                let at = watch.withdraw_at.filter(|_| watch.demand == 0);
+                (watch.demand, if is_left { Some(Instant::now()) } else { at }, is_left)
             };
             if asking.is_withdrawn() {
                 // Who waits by now is served by requests of their own.
                 if !asking.any_open() {
                     return Ok(());
                 }
-            } else if demand > lock(&self.stash).len() {
+            } else if is_left && !asking.any_open() {
+                return Ok(());
+            } else if !is_left && demand > lock(&self.stash).len() {
                 for class in Priority::ALL {
                     if !asking.is_open(class as usize) {
                         let patience = Patience::UntilAll(HELD);
@@ -151,7 +205,7 @@ impl Pool {
                 failure = &mut broken => return Err(failure),
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep_until(withdraw_at.unwrap_or_else(Instant::now).into()),
-                    if withdraw_at.is_some() && demand == 0 && !asking.is_withdrawn() => asking.withdraw(&self.broker).await?,
+                    if withdraw_at.is_some() && !asking.is_withdrawn() => asking.withdraw(&self.broker).await?,
                 () = tokio::time::sleep_until(overdue.into()), if asking.any_open() => {
                     return Err(Failure::Silent(HELD + LATE));
                 }

@@ -248,7 +248,12 @@ impl Queue for MemoryQueue {
         }
         let deadline = after(self.clock.now(), wait);
         let signal = self.signals.of(pool);
-        until_found(self.clock.as_ref(), &signal, deadline, || async { self.look(pool, max) }).await
+        let look = || async { self.look(pool, max) };
+        signal.unless_left(until_found(self.clock.as_ref(), &signal.arrived, deadline, look)).await
+    }
+
+    fn leave(&self, pool: &str) {
+        self.signals.leave(pool);
     }
 
     async fn extend(&self, receipt: &Receipt) -> Result<()> {

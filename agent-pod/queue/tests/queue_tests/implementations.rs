@@ -52,6 +52,8 @@ on_every_implementation! {
         a_waiting_pull_wakes_when_a_message_is_published
         every_waiting_pull_gets_its_message
         a_waiting_pull_ends_when_its_time_is_over
+        a_waiting_pull_ends_when_its_process_leaves
+        a_pull_takes_along_what_comes_while_its_process_leaves
         a_pull_that_was_given_up_takes_no_message_along
         pools_are_separate
         depth_counts_what_is_not_acknowledged

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use queue::{Depth, Discarded, Message, Priority};
+use queue::{Delivery, Depth, Discarded, Message, Priority};
+use tokio::task::JoinHandle;
 
 use super::{Fixture, LONG, message, soon, with_priority};
 
@@ -65,6 +66,46 @@ pub async fn a_waiting_pull_ends_when_its_time_is_over(fixture: &Fixture) {
     assert!(!pull.is_finished());
     fixture.pass_the_rest(WAIT).await;
     assert!(soon(pull).await.expect("the pull ends well").expect("pull").is_empty());
+}
+
+/// A pull that waits, of one message.
+async fn waits(fixture: &Fixture) -> JoinHandle<Vec<Delivery>> {
+    let queue = Arc::clone(&fixture.ports.queue);
+    let pull = tokio::spawn(async move { queue.pull("readers", 1, LONG).await.expect("pull") });
+    fixture.sleepers(1).await;
+    pull
+}
+
+pub async fn a_waiting_pull_ends_when_its_process_leaves(fixture: &Fixture) {
+    for round in 0..10 {
+        let pull = waits(fixture).await;
+        fixture.ports.queue.leave("readers");
+        // The next one asks again, also while the one before it ends.
+        let next = fixture.spawn_pull();
+        assert!(soon(pull).await.expect("the pull ends well").is_empty(), "nothing was there");
+        let id = format!("m{round}");
+        fixture.publish(&[&id]).await;
+        assert_eq!(soon(next).await.expect("the pull ends well").message.id, id);
+    }
+}
+
+/// What is on its way to a pull when its process leaves is delivered once: the pull takes it along.
+pub async fn a_pull_takes_along_what_comes_while_its_process_leaves(fixture: &Fixture) {
+    for round in 0..30 {
+        let pull = waits(fixture).await;
+        let id = format!("m{round}");
+        let leave = async {
+            tokio::time::sleep(Duration::from_micros(100 * round)).await;
+            fixture.ports.queue.leave("readers");
+        };
+        let ids = [id.as_str()];
+        tokio::join!(fixture.publish(&ids), leave);
+        let delivery = match soon(pull).await.expect("the pull ends well").pop() {
+            Some(delivery) => delivery,
+            None => soon(fixture.spawn_pull()).await.expect("the pull ends well"),
+        };
+        assert_eq!((delivery.message.id, delivery.deliveries), (id, 1));
+    }
 }
 
 pub async fn a_pull_that_was_given_up_takes_no_message_along(fixture: &Fixture) {

@@ -75,6 +75,10 @@ impl Queue for QueueWithout {
         self.inner.pull(pool, max, wait).await
     }
 
+    fn leave(&self, pool: &str) {
+        self.inner.leave(pool);
+    }
+
     async fn extend(&self, receipt: &Receipt) -> Result<()> {
         self.inner.extend(receipt).await
     }
