@@ -13,7 +13,7 @@ use crate::{
     claims,
     context::Context,
     names::{self, ALLOWED_LABEL, Component, LONGEST_POOL},
-    pipeline::dereference::{has_agents, names_pool},
+    pipeline::{pools::names_pool, workers::has_agents},
     unreadable,
     watching::namespace_of,
 };
@@ -75,7 +75,8 @@ pub async fn draining(ctx: &Context, namespace: &str, pool: &str) -> Result<Vec<
             Err(invalid) => unreadable::leaving::<Pipeline>(ctx, &invalid.metadata).await?,
         };
         let drained = pipeline
-            .filter(|pipeline| pipeline.spec.deletion_policy == DeletionPolicy::Drain && names_pool(pipeline, pool));
+            .filter(|pipeline| pipeline.spec.deletion_policy == DeletionPolicy::Drain)
+            .filter(|pipeline| names_pool(&pipeline.spec, pool));
         names.extend(drained.map(|pipeline| pipeline.name_any()));
     }
     if names.is_empty() || !has_agents(ctx, namespace, pool).await? {

@@ -4,9 +4,11 @@
 
 pub mod counts;
 pub mod dereference;
+pub mod pools;
 pub mod serving;
 pub mod status;
 pub mod unkept;
+pub mod workers;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -102,7 +104,7 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         written,
         scope.others::<DeserializeGuard<AgentPool>, _, _>(&ctx, readiness, move |pool| {
             let (namespace, name) = (namespace_of(&pool), pool.name_any());
-            in_namespace(&of_pool, &namespace, |pipeline| dereference::names_pool(pipeline, &name))
+            in_namespace(&of_pool, &namespace, |pipeline| pools::names_pool(&pipeline.spec, &name))
         }),
         scope.made::<Deployment, _, _>(&ctx, move |deployment| {
             let namespace = namespace_of(&deployment);
@@ -255,17 +257,17 @@ async fn tell(ctx: &Context, pipeline: &Pipeline, error: &Error) -> Result<(), a
     apply::status(ctx, &live, apply::Read::Anew, live.status.as_ref(), &status).await
 }
 
-/// Waits for open documents where the pipeline says so and somebody works them; then removes what it has at the broker.
+/// Waits for open documents where the pipeline says so and somebody is to work them; then removes what it has at the broker.
 async fn remove(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
     let (namespace, name) = (namespace_of(pipeline), pipeline.name_any());
     let failed = |error| Held::Failed(Error::Cleanup(error));
     if pipeline.spec.deletion_policy == DeletionPolicy::Drain {
         let open = ctx.brokers.open_documents(&namespace, &name).await;
         let open = open.map_err(|error| failed(broker::RemoveError::Broker(error)))?;
-        // With the namespace, agents are deleted first; nobody would ever end these documents.
-        let worked = open > 0
-            && dereference::is_worked(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
-        if worked {
+        // Without a pool nobody would ever end these documents.
+        let stay =
+            open > 0 && workers::stay(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
+        if stay {
             let status = status::draining(pipeline, open, Timestamp::now());
             apply::status(ctx, pipeline, apply::Read::Anew, pipeline.status.as_ref(), &status)
                 .await

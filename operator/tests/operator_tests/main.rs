@@ -22,6 +22,7 @@ mod keda_pools;
 mod lease;
 mod lease_http;
 mod leaving;
+mod leaving_pipeline;
 mod leaving_pool;
 mod metrics;
 mod namespace;
