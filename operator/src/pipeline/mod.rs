@@ -261,6 +261,11 @@ async fn tell(ctx: &Context, pipeline: &Pipeline, error: &Error) -> Result<(), a
 async fn remove(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
     let (namespace, name) = (namespace_of(pipeline), pipeline.name_any());
     let failed = |error| Held::Failed(Error::Cleanup(error));
+    // What is removed at the broker has no uid: one of the same name may be a successor's. What becomes of documents is asked anew,
+    // too: somebody may have given them up since.
+    let live = unreadable::leaving::<Pipeline>(ctx, &pipeline.metadata).await;
+    let live = live.map_err(|error| Held::Failed(Error::Dereference(error)))?;
+    let Some(pipeline) = &live else { return Err(Held::Waiting) };
     if pipeline.spec.deletion_policy == DeletionPolicy::Drain {
         let open = ctx.brokers.open_documents(&namespace, &name).await;
         let open = open.map_err(|error| failed(broker::RemoveError::Broker(error)))?;

@@ -152,6 +152,20 @@ async fn a_document_is_waited_for_while_a_pool_stays_that_may_work_it_also_where
     assert!(scene.is_removed().await, "nobody would ever end it");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_is_gone_takes_nothing_from_one_of_its_name() {
+    let Some(scene) = Scene::new("drain-successor", &[]).await else { return };
+    scene.objects().pipeline["metadata"]["uid"] = json!("of-the-successor");
+    assert!(!scene.is_removed().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_are_given_up_by_what_the_pipeline_says_now_and_not_when_it_was_seen() {
+    let Some(scene) = Scene::new("drain-edited", &[staying("readers")]).await else { return };
+    scene.objects().pipeline["spec"]["deletionPolicy"] = json!("Cancel");
+    assert!(scene.is_removed().await);
+}
+
 /// Serves it.
 async fn serve(objects: Shared) -> kube::Config {
     const KINDS: &str = "/apis/docket.dev/v1alpha1/namespaces/{namespace}";
