@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
+use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, Pipeline, PipelineSpec};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::ConfigMap},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -69,7 +69,9 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
             Err(invalid) => (invalid.metadata.name.clone().unwrap_or_default(), None),
         };
         let served = serves(&name, written, served.pipelines.get(&name), &pools, &former)?;
-        Some((name, served))
+        let policy = written.map(|written| written.deletion_policy).unwrap_or_default();
+        let leaves = pipeline.meta().deletion_timestamp.is_some();
+        Some((name, if leaves { until_it_leaves(served, policy) } else { served }))
     });
     let pipelines: BTreeMap<String, PipelineSpec> = pipelines.collect();
     let pools = needed(former, &pools, &pipelines);
@@ -150,6 +152,11 @@ pub fn serves(
         is_plain(name) && flow::compile(name, 1, spec, pools).is_ok()
     };
     written.filter(|&spec| works(spec, pools)).or_else(|| now.filter(|&spec| works(spec, former))).cloned()
+}
+
+/// The same of a pipeline that is being deleted: documents that are to end before are not held back any more.
+pub fn until_it_leaves(served: PipelineSpec, policy: DeletionPolicy) -> PipelineSpec {
+    PipelineSpec { suspend: served.suspend && policy != DeletionPolicy::Drain, ..served }
 }
 
 /// Of these pools those that are there, and those that pipelines are served by.

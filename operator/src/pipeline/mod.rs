@@ -31,6 +31,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::workers::Workers;
 use crate::{
     apply, broker, chain,
     condition::{Observed, State},
@@ -270,10 +271,12 @@ async fn remove(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error
         let open = ctx.brokers.open_documents(&namespace, &name).await;
         let open = open.map_err(|error| failed(broker::RemoveError::Broker(error)))?;
         // Without a pool nobody would ever end these documents.
-        let stay =
-            open > 0 && workers::stay(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
-        if stay {
-            let status = status::draining(pipeline, open, Timestamp::now());
+        let workers = match open {
+            0 => Workers::default(),
+            _ => workers::of(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?,
+        };
+        if workers.stay {
+            let status = status::draining(pipeline, open, &workers.idle, Timestamp::now());
             apply::status(ctx, pipeline, apply::Read::Anew, pipeline.status.as_ref(), &status)
                 .await
                 .map_err(|error| Held::Failed(Error::Status(error)))?;

@@ -42,11 +42,12 @@ pub fn after(pipeline: &Pipeline, found: &Result<Found, Error>, now: Timestamp) 
     }
 }
 
-/// The status of a pipeline that is being deleted while documents are in flight.
-pub fn draining(pipeline: &Pipeline, open: u64, now: Timestamp) -> PipelineStatus {
+/// The status of a pipeline that is being deleted while documents are in flight. `idle` is which of its pools work nothing.
+pub fn draining(pipeline: &Pipeline, open: u64, idle: &[String], now: Timestamp) -> PipelineStatus {
     let previous = pipeline.status.clone().unwrap_or_default();
+    let but = if idle.is_empty() { String::new() } else { format!(", but {}", idle.join(", and ")) };
     let message = format!(
-        "{open} documents are worked to their end before the pipeline goes; to give them up, set deletionPolicy to Cancel"
+        "{open} documents are worked to their end before the pipeline goes{but}; to give them up, set deletionPolicy to Cancel"
     );
     let ready = Observed::new("Ready", State::False, "Draining", message);
     let generation = pipeline.metadata.generation;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crds::{AgentPool, AgentPoolSpec, PipelineSpec};
+use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, PipelineSpec};
 use kube::core::DeserializeGuard;
-use operator::namespace::gather::{needed, serves, with_former, works};
+use operator::namespace::gather::{needed, serves, until_it_leaves, with_former, works};
 use serde_json::json;
 
 #[test]
@@ -67,4 +67,15 @@ fn a_pipeline_whose_pool_is_gone_is_served_with_it_as_it_last_was() {
     let pipelines = BTreeMap::from([("x".to_owned(), now)]);
     assert_eq!(needed(former.clone(), &there, &pipelines), named(&[("gone", 1), ("there", 2)]));
     assert_eq!(needed(former, &there, &BTreeMap::new()), there, "a pool that nobody is served by is let go");
+}
+
+#[test]
+fn documents_that_are_to_end_before_their_pipeline_goes_are_not_held_back() {
+    let suspended: PipelineSpec = serde_json::from_value(json!({
+        "stages": [{"name": "a", "pool": "p", "transform": {"template": "x"}}], "suspend": true,
+    }))
+    .expect("a pipeline");
+    let going_on = PipelineSpec { suspend: false, ..suspended.clone() };
+    assert_eq!(until_it_leaves(suspended.clone(), DeletionPolicy::Drain), going_on);
+    assert_eq!(until_it_leaves(suspended.clone(), DeletionPolicy::Cancel), suspended);
 }

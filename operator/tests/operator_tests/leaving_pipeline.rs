@@ -166,6 +166,37 @@ async fn documents_are_given_up_by_what_the_pipeline_says_now_and_not_when_it_wa
     assert!(scene.is_removed().await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_work_the_documents_that_are_waited_for_is_said_with_what_to_do() {
+    let with = |spec: Value, status: Value| {
+        let mut pool = staying("readers");
+        pool["spec"] = spec;
+        pool["status"] = status;
+        pool
+    };
+    let Some(scene) = Scene::new("drain-idle", &[]).await else { return };
+    let said = async |pool: Value| {
+        scene.objects().pools = vec![pool, staying("reserve")];
+        assert!(!scene.is_removed().await);
+        let conditions = scene.objects().pipeline["status"]["conditions"].clone();
+        let ready = conditions.as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready").cloned();
+        ready.unwrap_or_default()["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let usual =
+        "1 documents are worked to their end before the pipeline goes; to give them up, set deletionPolicy to Cancel";
+    assert_eq!(said(with(json!({"replicas": 1}), Value::Null)).await, usual);
+    let none = said(with(json!({"replicas": 0}), Value::Null)).await;
+    assert!(none.contains("readers asks for no agents (set its replicas to 1 or more)"), "{none}");
+    let sleeps = json!({"replicas": 0, "scaling": {"minReplicas": 0, "maxReplicas": 2}});
+    assert_eq!(said(with(sleeps, Value::Null)).await, usual, "it wakes by itself");
+    let refused = json!({"type": "Ready", "status": "False", "reason": "ClaimMissing", "message": "there is no claim",
+        "lastTransitionTime": WENT});
+    let refused = said(with(json!({}), json!({"conditions": [refused]}))).await;
+    assert!(refused.contains("readers is not ready (there is no claim)"), "{refused}");
+    let gone = said(leaving("readers")).await;
+    assert!(gone.contains("readers is gone, or goes and has no agents any more"), "{gone}");
+}
+
 /// Serves it.
 async fn serve(objects: Shared) -> kube::Config {
     const KINDS: &str = "/apis/docket.dev/v1alpha1/namespaces/{namespace}";

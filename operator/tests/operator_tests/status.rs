@@ -248,7 +248,7 @@ fn a_pipeline_that_is_drained_keeps_its_other_conditions() {
         "status": {"conditions": conditions},
     }))
     .expect("a pipeline");
-    let status = draining(&pipeline, 3, Timestamp::from_second(1).expect("a time"));
+    let status = draining(&pipeline, 3, &[], Timestamp::from_second(1).expect("a time"));
     let said: Vec<(&str, &str, Option<i64>)> = status
         .conditions
         .iter()
