@@ -42,9 +42,16 @@ impl Deletable for Pipeline {
     fn for_deletion(spec: &Value) -> Value {
         // Where it is not known, documents are worked to their end: those that are given up are lost.
         let policy: DeletionPolicy = serde_json::from_value(spec["deletionPolicy"].clone()).unwrap_or_default();
-        let stage = |stage: &Value| Some(json!({"name": stage["name"].as_str()?, "pool": stage["pool"].as_str()?}));
+        let fallback = |written: &Value| -> Vec<Value> {
+            let all = written["fallback"].as_array().into_iter().flatten();
+            all.filter_map(|fallback| Some(json!({"pool": fallback["pool"].as_str()?}))).collect()
+        };
+        let stage = |stage: &Value| {
+            let (name, pool) = (stage["name"].as_str()?, stage["pool"].as_str()?);
+            Some(json!({"name": name, "pool": pool, "fallback": fallback(stage)}))
+        };
         let stages: Vec<Value> = spec["stages"].as_array().into_iter().flatten().filter_map(stage).collect();
-        json!({"stages": stages, "deletionPolicy": policy})
+        json!({"stages": stages, "fallback": fallback(spec), "deletionPolicy": policy})
     }
 }
 

@@ -18,7 +18,7 @@ mod waits;
 mod wire;
 
 pub use budget::Allowance;
-pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, STAGE_TIMEOUT, compile};
+pub use plan::{Plan, PlannedStage, Problem, RESULTS_POOL, RESULTS_STAGE, STAGE_TIMEOUT, compile, fallbacks};
 pub use record::*;
 pub use size::size_class;
 pub use spent::{NanoCost, Spent, nano_cost, units};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crds::{AgentPool, DeletionPolicy, Pipeline, Span, StageTimeout};
+use crds::{AgentPool, DeletionPolicy, Pipeline};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 
@@ -13,7 +13,10 @@ use crate::{
     claims,
     context::Context,
     names::{self, ALLOWED_LABEL, Component, LONGEST_POOL},
-    pipeline::dereference::{has_agents, names_pool},
+    pipeline::{
+        pools::{longest_attempt, names_pool},
+        workers::has_agents,
+    },
     unreadable,
     watching::namespace_of,
 };
@@ -52,15 +55,8 @@ pub async fn of(ctx: &Context, pool: &AgentPool) -> Result<Dereferenced, Error> 
 async fn longest_stage(ctx: &Context, namespace: &str, pool: &str) -> Result<Option<Duration>, Error> {
     let api: Api<DeserializeGuard<Pipeline>> = Api::namespaced(ctx.client.clone(), namespace);
     let list = within("list", format!("Pipelines in {namespace}"), api.list(&ListParams::default())).await?;
-    let stages = list.items.iter().filter_map(|item| item.0.as_ref().ok()).flat_map(|pipeline| {
-        let usual = pipeline.spec.stage_timeout;
-        pipeline.spec.stages.iter().filter(|stage| stage.pool == pool).map(move |stage| stage.timeout.or(usual))
-    });
-    let limits = stages.map(|timeout| match timeout {
-        Some(StageTimeout::Fixed(Span(time))) => time,
-        Some(StageTimeout::Adaptive) | None => flow::STAGE_TIMEOUT,
-    });
-    Ok(limits.max())
+    let pipelines = list.items.iter().filter_map(|item| item.0.as_ref().ok());
+    Ok(pipelines.filter_map(|pipeline| longest_attempt(&pipeline.spec, pool)).max())
 }
 
 /// Pipelines that a pool works, that are being deleted, and whose open documents are to end first; none where the pool has no
@@ -75,7 +71,8 @@ pub async fn draining(ctx: &Context, namespace: &str, pool: &str) -> Result<Vec<
             Err(invalid) => unreadable::leaving::<Pipeline>(ctx, &invalid.metadata).await?,
         };
         let drained = pipeline
-            .filter(|pipeline| pipeline.spec.deletion_policy == DeletionPolicy::Drain && names_pool(pipeline, pool));
+            .filter(|pipeline| pipeline.spec.deletion_policy == DeletionPolicy::Drain)
+            .filter(|pipeline| names_pool(&pipeline.spec, pool));
         names.extend(drained.map(|pipeline| pipeline.name_any()));
     }
     if names.is_empty() || !has_agents(ctx, namespace, pool).await? {

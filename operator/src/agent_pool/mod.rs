@@ -61,7 +61,9 @@ use crate::{
     gathering::gathered,
     held::{self, Held},
     names::{self, FINALIZER, GATEWAY, POOL_LABEL, SCALE_MANAGER},
-    namespace, unreadable,
+    namespace,
+    pipeline::pools::named_pools,
+    unreadable,
     watching::{self, Scope, Triggers, namespace_of},
 };
 
@@ -123,9 +125,10 @@ impl Error {
             Self::Unreadable(_) => "Unreadable",
             Self::Dereference(_) => "ReadFailed",
             Self::Validate(error) => error.reason(),
-            Self::Apply(apply::Error::NotLeading) | Self::Status(_) => "NotLeading",
+            Self::Apply(apply::Error::NotLeading) | Self::Status(apply::Error::NotLeading) => "NotLeading",
             Self::Apply(apply::Error::NotOurs { .. }) => "NameTaken",
             Self::Apply(_) | Self::Deployment(_) => "ApplyFailed",
+            Self::Status(_) => "StatusFailed",
             Self::Overtaken => "Overtaken",
             Self::Cleanup(broker::RemoveError::NotLeading) => "NotLeading",
             Self::Cleanup(_) => "BrokerUnavailable",
@@ -393,12 +396,9 @@ fn pool_of<K: Resource<DynamicType = ()>>(object: PartialObjectMeta<K>) -> Optio
     Some(ObjectRef::new(pool).within(object.namespace().as_deref()?))
 }
 
-/// The pools that a pipeline names.
-fn pools_of(pipeline: &DeserializeGuard<Pipeline>) -> Vec<ObjectRef<Guarded>> {
+/// The pools that a pipeline names: how long its stages may take is what they give their agents to end.
+pub fn pools_of(pipeline: &DeserializeGuard<Pipeline>) -> Vec<ObjectRef<DeserializeGuard<AgentPool>>> {
     let Ok(pipeline) = &pipeline.0 else { return Vec::new() };
     let namespace = namespace_of(pipeline);
-    let mut names: Vec<&str> = pipeline.spec.stages.iter().map(|stage| stage.pool.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into_iter().map(|name| ObjectRef::new(name).within(&namespace)).collect()
+    named_pools(&pipeline.spec).into_iter().map(|name| ObjectRef::new(name).within(&namespace)).collect()
 }

@@ -93,11 +93,14 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
         let tokens = [tokens(namespace), metrics_token(namespace)];
         tokens.into_iter().chain(nats).chain(payloads(namespace, config))
     };
-    match (gathered.is_empty(), gathered.pipelines.is_empty()) {
-        (true, _) => Prepared { present: Vec::new(), absent: gateway.into_iter().chain(secrets()).collect() },
-        (false, true) => Prepared { present: Vec::new(), absent: gateway },
-        (false, false) => Prepared { present: gateway, absent: Vec::new() },
-    }
+    let (present, absent) = match (gathered.is_empty(), gathered.pipelines.is_empty()) {
+        (true, _) => (Vec::new(), gateway.into_iter().chain(secrets()).collect()),
+        (false, false) => (gateway, Vec::new()),
+        // One that is there stays as it is: only its files still say what it last served.
+        (false, true) if gathered.has_pipelines => (Vec::new(), Vec::new()),
+        (false, true) => (Vec::new(), gateway),
+    };
+    Prepared { present, absent }
 }
 
 fn metadata(namespace: &str, name: &str) -> ObjectMeta {

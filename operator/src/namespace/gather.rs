@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
+use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, Pipeline, PipelineSpec};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::ConfigMap},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -15,18 +15,21 @@ use crate::{
     claims::{self, Claim},
     context::Context,
     names::{FIELD_MANAGER, GATEWAY, GATEWAY_ALLOWED_LABEL, GATEWAY_STATE, POOL_LABEL, is_plain},
+    pipeline::pools::names_pool,
 };
 
 /// A namespace as it was read.
 pub struct Gathered {
     /// The namespace.
     pub namespace: String,
-    /// Its pools, those that are being deleted left out.
+    /// Its pools, also those that are being deleted, and those that are gone and that a gateway still serves pipelines by.
     pub pools: BTreeMap<String, AgentPoolSpec>,
     /// Whether objects of ours are still there, perhaps on their way out: they need the broker until they are gone.
     pub objects: usize,
     /// How many of them are not on their way out.
     pub staying: usize,
+    /// Whether pipelines are there, also those that no gateway can serve.
+    pub has_pipelines: bool,
     /// Names of pipelines that are being deleted: no further document comes in.
     pub closed: Vec<String>,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
@@ -56,6 +59,8 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let served = served_now(ctx, namespace).await?;
     // One that is being deleted still works what is in flight.
     let pools = works(pools, &served.pools);
+    let former = with_former(&pools, &served.pools);
+    let has_pipelines = !pipelines.is_empty();
     let is_closed = |pipeline: &&DeserializeGuard<Pipeline>| pipeline.meta().deletion_timestamp.is_some();
     let closed = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
     let pipelines = pipelines.into_iter().filter_map(|pipeline| {
@@ -63,14 +68,17 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
             Ok(pipeline) => (pipeline.name_any(), Some(&pipeline.spec)),
             Err(invalid) => (invalid.metadata.name.clone().unwrap_or_default(), None),
         };
-        let served = serves(&name, written, served.pipelines.get(&name), &pools)?;
-        Some((name, served))
+        let served = serves(&name, written, served.pipelines.get(&name), &pools, &former)?;
+        let policy = written.map(|written| written.deletion_policy).unwrap_or_default();
+        let leaves = pipeline.meta().deletion_timestamp.is_some();
+        Some((name, if leaves { until_it_leaves(served, policy) } else { served }))
     });
     let pipelines: BTreeMap<String, PipelineSpec> = pipelines.collect();
+    let pools = needed(former, &pools, &pipelines);
     let state = gateway_state(ctx, namespace, &pipelines.values().collect::<Vec<_>>()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
     let namespace = namespace.to_owned();
-    Ok(Gathered { namespace, pools, objects, staying, closed, pipelines, state, pod_monitors })
+    Ok(Gathered { namespace, pools, objects, staying, has_pipelines, closed, pipelines, state, pod_monitors })
 }
 
 /// The claim for the state of a namespace's gateway. Only a table lasts there: without one the claim is not asked for, and the
@@ -123,15 +131,43 @@ pub fn works(
     pools.filter(|(name, _)| is_plain(name)).collect()
 }
 
-/// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.
+/// These pools, and beside them those that are gone, as a gateway serves them now.
+pub fn with_former(
+    pools: &BTreeMap<String, AgentPoolSpec>,
+    now: &BTreeMap<String, AgentPoolSpec>,
+) -> BTreeMap<String, AgentPoolSpec> {
+    now.iter().chain(pools).map(|(name, pool)| (name.clone(), pool.clone())).collect()
+}
+
+/// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing. What it served it goes on
+/// with where a pool is gone: results and dead letters are asked for, and a pool that is made again finds its work.
 pub fn serves(
     name: &str,
     written: Option<&PipelineSpec>,
     now: Option<&PipelineSpec>,
     pools: &BTreeMap<String, AgentPoolSpec>,
+    former: &BTreeMap<String, AgentPoolSpec>,
 ) -> Option<PipelineSpec> {
-    let works = |spec: &&PipelineSpec| is_plain(name) && flow::compile(name, 1, spec, pools).is_ok();
-    written.filter(works).or_else(|| now.filter(works)).cloned()
+    let works = |spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>| {
+        is_plain(name) && flow::compile(name, 1, spec, pools).is_ok()
+    };
+    written.filter(|&spec| works(spec, pools)).or_else(|| now.filter(|&spec| works(spec, former))).cloned()
+}
+
+/// The same of a pipeline that is being deleted: documents that are to end before are not held back any more.
+pub fn until_it_leaves(served: PipelineSpec, policy: DeletionPolicy) -> PipelineSpec {
+    PipelineSpec { suspend: served.suspend && policy != DeletionPolicy::Drain, ..served }
+}
+
+/// Of these pools those that are there, and those that pipelines are served by.
+pub fn needed(
+    former: BTreeMap<String, AgentPoolSpec>,
+    pools: &BTreeMap<String, AgentPoolSpec>,
+    pipelines: &BTreeMap<String, PipelineSpec>,
+) -> BTreeMap<String, AgentPoolSpec> {
+    let is_needed =
+        |name: &str| pools.contains_key(name) || pipelines.values().any(|pipeline| names_pool(pipeline, name));
+    former.into_iter().filter(|(name, _)| is_needed(name)).collect()
 }
 
 /// What a gateway serves.

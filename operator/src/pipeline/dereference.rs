@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crds::{AgentPool, AgentPoolSpec, Pipeline, PipelineSpec};
 use flow::{Plan, Problem};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use super::{
+    pools::named_pools,
     serving,
     unkept::{self, Unkept},
 };
@@ -15,7 +15,7 @@ use crate::{
     apply::{Error, within},
     condition::{self, State},
     context::Context,
-    names::{agents, is_plain},
+    names::is_plain,
     namespace::gather,
     watching::namespace_of,
 };
@@ -78,7 +78,7 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
         Err(error) => Err(error),
     };
     let broker = broker.map_err(|error| crate::chain(&error));
-    let named = named_pools(pipeline).map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
+    let named = named_pools(&pipeline.spec).into_iter().map(|name| (name.to_owned(), ready(pools.get(name)))).collect();
     let refused = ctx.namespaces.refused(&namespace);
     let state = gather::gateway_state(ctx, &namespace, &[&pipeline.spec]).await?;
     let unkept = unkept::of(&pipeline.spec, &specs, state);
@@ -98,41 +98,6 @@ pub fn plan(
     let message =
         format!("\"{name}\" is not made of at most 63 lower-case letters, digits and '-'; give it another name");
     Err(vec![Problem { field: "metadata.name".to_owned(), message, reason: "NameNotPlain" }])
-}
-
-/// Whether one of a pipeline's pools still has agents that are not on their way out.
-pub async fn is_worked(ctx: &Context, pipeline: &Pipeline) -> Result<bool, Error> {
-    let namespace = namespace_of(pipeline);
-    let mut pools: Vec<&str> = pipeline.spec.stages.iter().map(|stage| stage.pool.as_str()).collect();
-    pools.sort_unstable();
-    pools.dedup();
-    for pool in pools {
-        if has_agents(ctx, &namespace, pool).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Whether a pool's Deployment is there to stay.
-pub async fn has_agents(ctx: &Context, namespace: &str, pool: &str) -> Result<bool, Error> {
-    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), namespace);
-    let name = agents(pool);
-    let found = within("get", format!("Deployment {namespace}/{name}"), api.get_opt(&name)).await?;
-    Ok(found.is_some_and(|deployment| deployment.metadata.deletion_timestamp.is_none()))
-}
-
-/// Whether a pipeline's work may be done by a pool.
-pub fn names_pool(pipeline: &Pipeline, pool: &str) -> bool {
-    named_pools(pipeline).any(|named| named == pool)
-}
-
-/// The pools that may do a pipeline's work, some perhaps twice.
-fn named_pools(pipeline: &Pipeline) -> impl Iterator<Item = &str> {
-    let stages = &pipeline.spec.stages;
-    let fallbacks = stages.iter().filter_map(|stage| stage.fallback.as_ref()).flatten().chain(&pipeline.spec.fallback);
-    let of_stages = stages.iter().map(|stage| stage.pool.as_str());
-    of_stages.chain(fallbacks.filter_map(|fallback| fallback.pool.as_deref()))
 }
 
 /// Whether a pool is ready, and what its condition says.

@@ -4,9 +4,11 @@
 
 pub mod counts;
 pub mod dereference;
+pub mod pools;
 pub mod serving;
 pub mod status;
 pub mod unkept;
+pub mod workers;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -29,6 +31,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::workers::Workers;
 use crate::{
     apply, broker, chain,
     condition::{Observed, State},
@@ -102,7 +105,7 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         written,
         scope.others::<DeserializeGuard<AgentPool>, _, _>(&ctx, readiness, move |pool| {
             let (namespace, name) = (namespace_of(&pool), pool.name_any());
-            in_namespace(&of_pool, &namespace, |pipeline| dereference::names_pool(pipeline, &name))
+            in_namespace(&of_pool, &namespace, |pipeline| pools::names_pool(&pipeline.spec, &name))
         }),
         scope.made::<Deployment, _, _>(&ctx, move |deployment| {
             let namespace = namespace_of(&deployment);
@@ -255,18 +258,25 @@ async fn tell(ctx: &Context, pipeline: &Pipeline, error: &Error) -> Result<(), a
     apply::status(ctx, &live, apply::Read::Anew, live.status.as_ref(), &status).await
 }
 
-/// Waits for open documents where the pipeline says so and somebody works them; then removes what it has at the broker.
+/// Waits for open documents where the pipeline says so and somebody is to work them; then removes what it has at the broker.
 async fn remove(ctx: &Context, pipeline: &Pipeline) -> Result<Action, Held<Error>> {
     let (namespace, name) = (namespace_of(pipeline), pipeline.name_any());
     let failed = |error| Held::Failed(Error::Cleanup(error));
+    // What is removed at the broker has no uid: one of the same name may be a successor's. What becomes of documents is asked anew,
+    // too: somebody may have given them up since.
+    let live = unreadable::leaving::<Pipeline>(ctx, &pipeline.metadata).await;
+    let live = live.map_err(|error| Held::Failed(Error::Dereference(error)))?;
+    let Some(pipeline) = &live else { return Err(Held::Waiting) };
     if pipeline.spec.deletion_policy == DeletionPolicy::Drain {
         let open = ctx.brokers.open_documents(&namespace, &name).await;
         let open = open.map_err(|error| failed(broker::RemoveError::Broker(error)))?;
-        // With the namespace, agents are deleted first; nobody would ever end these documents.
-        let worked = open > 0
-            && dereference::is_worked(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?;
-        if worked {
-            let status = status::draining(pipeline, open, Timestamp::now());
+        // Without a pool nobody would ever end these documents.
+        let workers = match open {
+            0 => Workers::default(),
+            _ => workers::of(ctx, pipeline).await.map_err(|error| Held::Failed(Error::Dereference(error)))?,
+        };
+        if workers.stay {
+            let status = status::draining(pipeline, open, &workers.idle, Timestamp::now());
             apply::status(ctx, pipeline, apply::Read::Anew, pipeline.status.as_ref(), &status)
                 .await
                 .map_err(|error| Held::Failed(Error::Status(error)))?;

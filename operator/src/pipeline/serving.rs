@@ -6,7 +6,7 @@ use crds::{AgentPoolSpec, Pipeline};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{Api, ResourceExt};
 
-use super::dereference::{Gateway, names_pool};
+use super::{dereference::Gateway, pools::names_pool};
 use crate::{
     apply::{Error, within},
     context::Context,
@@ -24,7 +24,7 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline, pools: &BTreeMap<String, Age
     let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
     let files = within("get", format!("ConfigMap {namespace}/{GATEWAY}"), api.get_opt(GATEWAY)).await?;
     let (Some(gateway), Some(files)) = (gateway, files) else { return Ok(Gateway::Away) };
-    let pools = pools.iter().filter(|(name, _)| names_pool(pipeline, name));
+    let pools = pools.iter().filter(|(name, _)| names_pool(&pipeline.spec, name));
     let mut wanted: Vec<(String, String)> = pools.map(|(name, pool)| pool_file(name, pool)).collect();
     wanted.push(pipeline_file(&pipeline.name_any(), &pipeline.spec));
     Ok(how(&gateway, &files, &wanted))

@@ -42,11 +42,12 @@ pub fn after(pipeline: &Pipeline, found: &Result<Found, Error>, now: Timestamp) 
     }
 }
 
-/// The status of a pipeline that is being deleted while documents are in flight.
-pub fn draining(pipeline: &Pipeline, open: u64, now: Timestamp) -> PipelineStatus {
+/// The status of a pipeline that is being deleted while documents are in flight. `idle` is which of its pools work nothing.
+pub fn draining(pipeline: &Pipeline, open: u64, idle: &[String], now: Timestamp) -> PipelineStatus {
     let previous = pipeline.status.clone().unwrap_or_default();
+    let but = if idle.is_empty() { String::new() } else { format!(", but {}", idle.join(", and ")) };
     let message = format!(
-        "{open} documents are worked to their end before the pipeline goes; to give them up, set deletionPolicy to Cancel"
+        "{open} documents are worked to their end before the pipeline goes{but}; to give them up, set deletionPolicy to Cancel"
     );
     let ready = Observed::new("Ready", State::False, "Draining", message);
     let generation = pipeline.metadata.generation;
@@ -73,13 +74,9 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
         Err(error) => Observed::new("StreamsReady", State::False, "BrokerUnavailable", error.clone()),
     };
     let kept = kept(found);
-    let mut degraded = Observed::new("Degraded", State::False, "AsWritten", "the pipeline is served as it is written");
+    let degraded = degraded(pipeline, found, accepted.state);
     // Health checks of config/argocd and config/flux know the reasons for False that pass by themselves.
     let ready = if accepted.state != State::True {
-        if found.gateway != Gateway::Away {
-            let message = format!("{} is served as it last was accepted, if it ever was", pipeline.name_any());
-            degraded = Observed::new("Degraded", State::True, "ServedAsBefore", message);
-        }
         Observed::new("Ready", State::False, accepted.reason.clone(), accepted.message.clone())
     } else if streams.state != State::True {
         Observed::new("Ready", State::False, streams.reason.clone(), streams.message.clone())
@@ -101,6 +98,18 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
         Observed::new("Ready", State::True, "Serving", "documents are taken and worked")
     };
     vec![accepted, pools, streams, ready, degraded, kept]
+}
+
+/// Whether something else is served than what is written.
+fn degraded(pipeline: &Pipeline, found: &Found, accepted: State) -> Observed {
+    if found.gateway == Gateway::Away {
+        return Observed::new("Degraded", State::Unknown, "NotServed", "no gateway serves the pipeline now");
+    }
+    if accepted == State::True {
+        return Observed::new("Degraded", State::False, "AsWritten", "the pipeline is served as it is written");
+    }
+    let message = format!("{} is served as it last was accepted, if it ever was", pipeline.name_any());
+    Observed::new("Degraded", State::True, "ServedAsBefore", message)
 }
 
 /// Whether what is written outlives the pods. The pipeline works all the same: for trying out that may be enough.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::pipeline;
-use crds::Pipeline;
+use crds::{AgentPoolSpec, Pipeline};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::ConfigMap},
     jiff::Timestamp,
@@ -68,6 +68,30 @@ fn a_gateway_without_pods_is_away() {
 fn a_pool_that_is_not_there_is_not_ready() {
     let (state, message) = ready(None);
     assert_eq!((state, message.as_str()), (State::False, "there is no such pool"));
+}
+
+#[test]
+fn a_pipeline_is_said_to_be_served_as_it_is_written_only_where_it_is() {
+    let pipeline = saying("1");
+    let pools = BTreeMap::from([("readers".to_owned(), crate::support::pool(json!({})).spec)]);
+    let said = |gateway: Gateway, pools: &BTreeMap<String, AgentPoolSpec>| {
+        let found = Found {
+            plan: dereference::plan("review", 3, &pipeline.spec, pools),
+            pools: BTreeMap::new(),
+            gateway,
+            refused: None,
+            broker: Ok(()),
+            unkept: Vec::new(),
+        };
+        let status = after(&pipeline, &Ok(found), Timestamp::from_second(1).expect("a time"));
+        let said = status.conditions.into_iter().find(|condition| condition.type_ == "Degraded").expect("always there");
+        (said.status, said.reason)
+    };
+    let is = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+    assert_eq!(said(Gateway::Serving, &pools), is("False", "AsWritten"));
+    assert_eq!(said(Gateway::Serving, &BTreeMap::new()), is("True", "ServedAsBefore"), "it is not accepted");
+    assert_eq!(said(Gateway::Away, &pools), is("Unknown", "NotServed"));
+    assert_eq!(said(Gateway::Away, &BTreeMap::new()), is("Unknown", "NotServed"));
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crds::{AgentPool, AgentPoolSpec, PipelineSpec};
+use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, PipelineSpec};
 use kube::core::DeserializeGuard;
-use operator::namespace::gather::{serves, works};
+use operator::namespace::gather::{needed, serves, until_it_leaves, with_former, works};
 use serde_json::json;
 
 #[test]
@@ -34,12 +34,48 @@ fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {
         serde_json::from_value(json!({"stages": [stage]})).expect("a pipeline")
     };
     let (good, other, bad) = (spec("p", "1"), spec("p", "2"), spec("nobody", "3"));
-    assert_eq!(serves("x", Some(&good), None, &pools), Some(good.clone()));
-    assert_eq!(serves("x", Some(&bad), Some(&other), &pools), Some(other.clone()));
-    assert_eq!(serves("x", None, Some(&other), &pools), Some(other));
-    assert_eq!(serves("x", Some(&bad), None, &pools), None);
+    let serves = |name: &str, written: Option<&PipelineSpec>, now: Option<&PipelineSpec>| {
+        serves(name, written, now, &pools, &pools)
+    };
+    assert_eq!(serves("x", Some(&good), None), Some(good.clone()));
+    assert_eq!(serves("x", Some(&bad), Some(&other)), Some(other.clone()));
+    assert_eq!(serves("x", None, Some(&other)), Some(other));
+    assert_eq!(serves("x", Some(&bad), None), None);
     for unread in ["x.y", "x.", "-x", "X", &"x".repeat(64)] {
-        assert_eq!(serves(unread, Some(&good), None, &pools), None, "a gateway that is told {unread} reads nothing");
+        assert_eq!(serves(unread, Some(&good), None), None, "a gateway that is told {unread} reads nothing");
     }
-    assert_eq!(serves("x", Some(&good), Some(&good), &BTreeMap::new()), None, "its pool is gone");
+}
+
+#[test]
+fn a_pipeline_whose_pool_is_gone_is_served_with_it_as_it_last_was() {
+    let pool = |slots: u32| -> AgentPoolSpec { serde_json::from_value(json!({"concurrency": slots})).expect("a pool") };
+    let spec = |stage: &str| -> PipelineSpec {
+        let stages =
+            json!([{"name": stage, "pool": "gone", "transform": {"template": "x"}, "fallback": [{"pool": "there"}]}]);
+        serde_json::from_value(json!({"stages": stages})).expect("a pipeline")
+    };
+    let named = |pools: &[(&str, u32)]| -> BTreeMap<String, AgentPoolSpec> {
+        pools.iter().map(|(name, slots)| ((*name).to_owned(), pool(*slots))).collect()
+    };
+    let there = named(&[("there", 2)]);
+    let former = with_former(&there, &named(&[("gone", 1), ("there", 1), ("of-nobody", 1)]));
+    let (written, now) = (spec("edited"), spec("as-it-was"));
+    assert_eq!(serves("x", Some(&written), Some(&now), &there, &former), Some(now.clone()));
+    assert_eq!(serves("x", Some(&written), None, &there, &former), None, "it never was accepted");
+    assert_eq!(serves("x", Some(&now), Some(&now), &there, &there), None, "nobody knows what its pool was");
+
+    let pipelines = BTreeMap::from([("x".to_owned(), now)]);
+    assert_eq!(needed(former.clone(), &there, &pipelines), named(&[("gone", 1), ("there", 2)]));
+    assert_eq!(needed(former, &there, &BTreeMap::new()), there, "a pool that nobody is served by is let go");
+}
+
+#[test]
+fn documents_that_are_to_end_before_their_pipeline_goes_are_not_held_back() {
+    let suspended: PipelineSpec = serde_json::from_value(json!({
+        "stages": [{"name": "a", "pool": "p", "transform": {"template": "x"}}], "suspend": true,
+    }))
+    .expect("a pipeline");
+    let going_on = PipelineSpec { suspend: false, ..suspended.clone() };
+    assert_eq!(until_it_leaves(suspended.clone(), DeletionPolicy::Drain), going_on);
+    assert_eq!(until_it_leaves(suspended.clone(), DeletionPolicy::Cancel), suspended);
 }

@@ -216,7 +216,7 @@ fn pipeline_objects() -> Objects {
 
     let mut before = pipeline(plain.clone());
     before.status = Some(pipelines::status::after(&before, &Ok(all()), now()));
-    let draining = pipelines::status::draining(&before, 3, now());
+    let draining = pipelines::status::draining(&before, 3, &[], now());
 
     BTreeMap::from([
         ("new", object("Pipeline", "review", 3, &plain, None)),

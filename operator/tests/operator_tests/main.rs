@@ -22,6 +22,7 @@ mod keda_pools;
 mod lease;
 mod lease_http;
 mod leaving;
+mod leaving_pipeline;
 mod leaving_pool;
 mod metrics;
 mod namespace;
@@ -30,6 +31,7 @@ mod namespace_refused;
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
 mod opening;
+mod pipeline_pools;
 mod pod_monitors;
 mod pods_pages;
 mod pool_objects;

@@ -22,6 +22,7 @@ fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         pools: BTreeMap::from([("readers".to_owned(), pool)]),
         objects: 1 + pipelines.len(),
         staying: 1 + pipelines.len(),
+        has_pipelines: !pipelines.is_empty(),
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
         state: Claim::Missing,
@@ -213,7 +214,8 @@ fn a_pipeline_that_was_broken_is_served_as_it_last_did_and_a_good_one_beside_it_
     let good = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
     let [broken, changed] = [stage("nobody", "3"), stage("readers", "4")].map(|spec| spec_of(&spec));
     let served = |name: &str, written: &PipelineSpec| {
-        let served = serves(name, Some(written), good.pipelines.get(name), &good.pools).expect("it is served");
+        let served = serves(name, Some(written), good.pipelines.get(name), &good.pools, &good.pools);
+        let served = served.expect("it is served");
         (name.to_owned(), served)
     };
     let pipelines = BTreeMap::from([served("letters", &broken), served("bills", &changed)]);
@@ -354,6 +356,14 @@ fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
     let secrets =
         ["docket-gateway-tokens", "docket-metrics", "docket-nats"].map(|name| format!("Secret documents/{name}"));
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), [gateway, secrets.to_vec()].concat()));
+}
+
+#[test]
+fn a_gateway_stays_as_it_is_while_no_pipeline_can_be_served_and_goes_with_the_last_one() {
+    let prepared = build::all(&Gathered { has_pipelines: true, ..namespace(&[]) }, &config());
+    assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), Vec::new()));
+    let prepared = build::all(&namespace(&[]), &config());
+    assert!(shown(&prepared.absent).contains(&"Deployment documents/docket-gateway".to_owned()));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use operator::{
         status::{self, Applied},
         validate,
     },
+    apply,
     condition::{Observed, State, state},
     pipeline::status::draining,
     scaling::board::Report,
@@ -205,30 +206,10 @@ fn an_agent_that_is_not_ready_in_time_is_trouble_also_where_agents_come_and_go()
     let outcome = applied(3, now, pods);
     let at = |seconds: i64| after(&scaled, &outcome, SINCE + seconds);
     assert_eq!((ready(&at(1_200)).0, ready(&at(1_200)).1), ("True", "Scaling"));
-    let late = at(1_201);
-    let (state, reason, message) = ready(&late);
-    assert_eq!((state, reason), ("False", "NotReady"));
-    assert!(message.contains("kubectl describe pod --namespace documents readers-2"), "{message}");
-    assert_eq!(message, ready(&at(9_000)).2, "time alone changes nothing");
-}
-
-#[test]
-fn pods_that_the_cluster_refuses_say_why() {
-    let seen = json!({"observedGeneration": 5, "conditions": [{"type": "ReplicaFailure", "status": "True",
-        "message": "exceeded quota: small"}]});
-    let status = after(&of(1), &applied(1, seen, json!([])), 1);
-    assert_eq!((ready(&status).1, ready(&status).2.contains("exceeded quota")), ("PodsRefused", true));
-}
-
-#[test]
-fn a_failed_pass_keeps_the_counts_and_says_what_failed() {
-    let mut pool = of(3);
-    pool.status = Some(after(&pool, &applied(3, WHOLE(3), json!([])), 1));
-    let outcome = Err(Error::Validate(validate::Error::ClaimMissing { claim: "mine".to_owned() }));
-    let status = after(&pool, &outcome, 2);
-    assert_eq!((status.replicas, status.ready_replicas), (3, 3));
-    assert_eq!((ready(&status).0, ready(&status).1), ("False", "ClaimMissing"));
-    assert!(ready(&status).2.contains("make it, or name another"));
+    let object = "the status of AgentPool documents/readers".to_owned();
+    let late = apply::Error::Deadline { action: "write", object };
+    assert_eq!(Error::Status(late).reason(), "StatusFailed");
+    assert_eq!(Error::Status(apply::Error::NotLeading).reason(), "NotLeading");
 }
 
 #[test]
@@ -248,7 +229,7 @@ fn a_pipeline_that_is_drained_keeps_its_other_conditions() {
         "status": {"conditions": conditions},
     }))
     .expect("a pipeline");
-    let status = draining(&pipeline, 3, Timestamp::from_second(1).expect("a time"));
+    let status = draining(&pipeline, 3, &[], Timestamp::from_second(1).expect("a time"));
     let said: Vec<(&str, &str, Option<i64>)> = status
         .conditions
         .iter()

@@ -26,7 +26,8 @@ use operator::{
     config::Config,
     context::Context,
     lease::Leadership,
-    names, pipeline,
+    names,
+    pipeline::{self, pools::named_pools},
     unreadable::{stand_in, with_condition},
     watching::Scope,
 };
@@ -85,12 +86,13 @@ fn object(kind: &str, spec: &Value, status: &Value) -> DynamicObject {
 #[test]
 fn of_a_pipeline_that_leaves_is_known_what_becomes_of_its_documents_and_who_works_them() {
     let of = |policy: &str| {
-        let stages =
-            json!([{"name": "a", "pool": "clerks", "dream": {}}, {"name": "b", "pool": "writers"}, {"name": "c"}]);
-        let spec = json!({"stages": stages, "deletionPolicy": policy, "retry": "Never"});
+        let stages = json!([{"name": "a", "pool": "clerks", "dream": {}, "fallback": [{"pool": "reserve"}, {"dream": {}}]},
+                {"name": "b", "pool": "writers"}, {"name": "c"}]);
+        let spec =
+            json!({"stages": stages, "fallback": [{"pool": "spare"}], "deletionPolicy": policy, "retry": "Never"});
         let pipeline: Pipeline = stand_in(&object("Pipeline", &spec, &json!({})));
-        let pools: Vec<String> = pipeline.spec.stages.iter().map(|stage| stage.pool.clone()).collect();
-        assert_eq!(pools, ["clerks", "writers"]);
+        let pools: Vec<&str> = named_pools(&pipeline.spec).into_iter().collect();
+        assert_eq!(pools, ["clerks", "reserve", "spare", "writers"]);
         assert_eq!(pipeline.metadata.uid.as_deref(), Some("of-readers"));
         pipeline.spec.deletion_policy
     };

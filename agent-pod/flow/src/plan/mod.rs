@@ -16,6 +16,7 @@ use crds::{AgentPoolSpec, Fallback, Model, PipelineSpec, Retry, SemanticCache, S
 
 use crate::Digest;
 use graph::Graph;
+pub use models::fallbacks;
 pub(crate) use results::LONGEST_WAIT;
 pub use results::{RESULTS_POOL, RESULTS_STAGE};
 

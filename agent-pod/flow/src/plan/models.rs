@@ -57,7 +57,7 @@ impl<'a> UsedModel<'a> {
 }
 
 /// What a stage falls back to: its own list, or for what lets a model write the pipeline's.
-pub(super) fn fallbacks<'a>(spec: &'a PipelineSpec, stage: &'a Stage) -> &'a [Fallback] {
+pub fn fallbacks<'a>(spec: &'a PipelineSpec, stage: &'a Stage) -> &'a [Fallback] {
     match &stage.fallback {
         Some(own) => own,
         None if stage.generate.is_some() || stage.extract.is_some() => &spec.fallback,
