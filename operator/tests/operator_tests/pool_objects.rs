@@ -8,6 +8,7 @@ use operator::{
     agent_pool::{
         build,
         dereference::{Claim, Dereferenced},
+        fallback::Placement,
         validate,
     },
     config::Config,
@@ -326,6 +327,20 @@ fn agents_are_placed_by_labels_of_nodes_and_apart_from_each_other() {
     let term = &affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
     assert_eq!((&term["topologyKey"], surge), (&json!("zone"), json!(0)), "a successor may have no other place");
     assert_eq!(placed(json!({})), (Value::Null, json!(1)), "and without it nothing is said");
+}
+
+#[test]
+fn an_agent_whose_state_is_on_a_claim_goes_before_its_successor_comes() {
+    let volume = |name: &str| json!({"template": {"volumes": [{"name": name, "claim": "readers-state"}]}});
+    let rolling = |spec: Value, placement: Placement| {
+        let mut built = validated(&pool(spec));
+        built.placement = placement;
+        build::all(&built).deployment.object()["spec"]["strategy"]["rollingUpdate"].clone()
+    };
+    for placement in [Placement::Device, Placement::Cpu, Placement::Trial] {
+        assert_eq!(rolling(volume("state"), placement), json!({"maxSurge": 0, "maxUnavailable": 1}), "{placement:?}");
+        assert_eq!(rolling(volume("tables"), placement), json!({"maxSurge": 1, "maxUnavailable": 0}), "{placement:?}");
+    }
 }
 
 #[test]

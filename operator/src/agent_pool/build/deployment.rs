@@ -57,10 +57,12 @@ pub fn deployment(pool: &ValidatedPool, config: &ConfigMap) -> Deployment {
 }
 
 /// New agents come before old ones go. Where each holds a device, or a place, of which there may be no other, they go first;
-/// while a device is tried, those on the CPU hold none of it and stay.
+/// while a device is tried, those on the CPU hold none of it and stay. A claim with the state folder may be at one node alone, or
+/// with one pod alone: a new agent that comes first would wait without end for the one that waits for it to be ready.
 fn strategy(pool: &ValidatedPool) -> DeploymentStrategy {
     let holds_place = pool.spec.template.affinity.apart.as_ref().is_some_and(|apart| apart.required);
     let (surge, unavailable) = match (pool.placement, pool.spec.device.kind) {
+        _ if pool.has_state_claim() => (0, 1),
         (Placement::Trial, _) => (1, 0),
         (Placement::Device, DeviceKind::Gpu) => (0, 1),
         _ if holds_place => (0, 1),
