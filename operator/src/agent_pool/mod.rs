@@ -17,6 +17,7 @@ pub mod spending;
 pub mod status;
 pub mod unwritten;
 pub mod validate;
+pub mod volumes;
 pub mod want;
 
 use std::{

@@ -160,6 +160,26 @@ fn fields_of_the_template_reach_the_pod() {
 }
 
 #[test]
+fn exactly_one_volume_is_the_state_folder() {
+    for volume in [
+        json!({"name": "state", "claim": "mine"}),
+        json!({"name": "state", "claim": "mine", "mountPath": "/var/lib/docket/"}),
+        json!({"name": "tables", "claim": "mine", "mountPath": "/var/lib/docket"}),
+        json!({"name": "tables", "claim": "mine"}),
+    ] {
+        let pod = pod(&pool(json!({"template": {"volumes": [volume]}})));
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
+        let path = |mount: &Value| mount["mountPath"].as_str().unwrap_or_default().trim_end_matches('/').to_owned();
+        let state: Vec<_> = mounts.iter().filter(|mount| path(mount) == "/var/lib/docket").collect();
+        assert_eq!(state.len(), 1, "{volume}: {mounts:#?}");
+        let of_state =
+            pod["volumes"].as_array().into_iter().flatten().find(|volume| volume["name"] == state[0]["name"]);
+        let is_claim = of_state.is_some_and(|volume| volume["persistentVolumeClaim"].is_object());
+        assert_eq!(is_claim, volume["name"] == "state" || !volume["mountPath"].is_null(), "{volume}");
+    }
+}
+
+#[test]
 fn a_scaled_pool_leaves_the_number_of_its_agents_alone_and_another_owner_names_it() {
     let replicas = |spec: Value| of_kind(&pool(spec), "Deployment")["spec"]["replicas"].clone();
     let scaling = |mode: &str| json!({"replicas": 4, "scaling": {"minReplicas": 2, "maxReplicas": 9, "mode": mode}});
@@ -237,6 +257,12 @@ fn what_a_pool_cannot_have_is_said_with_what_to_do() {
         let (reason, message) = refused(volume, &[Claim::Allowed]);
         assert!(reason == "ReservedFolder" && message.contains(path), "{message}");
     }
+    let volume = json!({"template": {"volumes": [{"name": "state", "claim": "mine", "mountPath": "/data"}]}});
+    let (reason, message) = refused(volume, &[Claim::Allowed]);
+    assert!(
+        reason == "StateElsewhere" && message.contains("/data") && message.contains("/var/lib/docket"),
+        "{message}"
+    );
     let mut long = pool(json!({}));
     long.metadata.name = Some("n".repeat(58));
     let error = validate::pool(&long, &Dereferenced::default(), &config()).err().expect("it is refused");

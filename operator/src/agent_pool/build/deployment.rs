@@ -19,7 +19,12 @@ use k8s_openapi::{
 };
 
 use super::{
-    super::{fallback::Placement, ownership::Replicas, validate::ValidatedPool},
+    super::{
+        fallback::Placement,
+        ownership::Replicas,
+        validate::ValidatedPool,
+        volumes::{STATE, mount_path},
+    },
     affinity, config_map,
 };
 use crate::{
@@ -186,7 +191,7 @@ fn resources(pool: &ValidatedPool) -> ResourceRequirements {
 fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
     let mut volumes = pods::volumes(&pool.config, &names::agents(&pool.name), &names::creds(&pool.name));
     if !pool.has_state_claim() {
-        volumes.push(pods::empty("state"));
+        volumes.push(pods::empty(STATE));
     }
     let claims = pool.spec.template.volumes.iter();
     volumes.extend(claims.map(|volume| pods::claim(&volume_name(&volume.name), &volume.claim)));
@@ -196,7 +201,7 @@ fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
 fn mounts(pool: &ValidatedPool) -> Vec<VolumeMount> {
     let mut mounts = pods::mounts(&pool.config);
     if !pool.has_state_claim() {
-        mounts.push(pods::mount("state", pods::HOME));
+        mounts.push(pods::mount(STATE, pods::HOME));
     }
     mounts.extend(
         pool.spec.template.volumes.iter().map(|volume| pods::mount(&volume_name(&volume.name), &mount_path(volume))),
@@ -204,13 +209,7 @@ fn mounts(pool: &ValidatedPool) -> Vec<VolumeMount> {
     mounts
 }
 
-/// Where a user's volume is mounted.
-pub fn mount_path(volume: &crds::Volume) -> String {
-    let usual = || if volume.name == "state" { pods::HOME.to_owned() } else { format!("/volumes/{}", volume.name) };
-    volume.mount_path.clone().unwrap_or_else(usual)
-}
-
 /// Names of a user's volumes stay apart from ours.
 fn volume_name(written: &str) -> String {
-    if written == "state" { written.to_owned() } else { format!("claim-{}", &names::digest(written.as_bytes())[..8]) }
+    if written == STATE { written.to_owned() } else { format!("claim-{}", &names::digest(written.as_bytes())[..8]) }
 }
