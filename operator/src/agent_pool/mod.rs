@@ -161,7 +161,7 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         gathered(made, TOGETHER).boxed(),
         scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
     ]);
-    let counting = counts::run(Arc::clone(&ctx), pools.clone(), stop.clone());
+    let counting = counts::run(Arc::clone(&ctx), &scope, pools.clone(), stop.clone());
     let unwritten = Arc::new(Unwritten::default());
     let passes = applier(
         move |pool, ctx| reconcile(pool, ctx, Arc::clone(&unwritten)).boxed(),
