@@ -285,6 +285,20 @@ fn what_is_of_no_other_is_left_to_pools() {
 }
 
 #[test]
+fn what_is_empty_is_left_out_as_kubernetes_leaves_it_out() {
+    let pool = pool(json!({
+        "template": {"env": [{"name": "A"}, {"name": "B", "value": ""}]},
+        "device": {"kind": "Gpu", "tolerations": [{"key": "team", "value": ""}]},
+    }));
+    let pod = pod(&pool);
+    let environment = pod["containers"][0]["env"].as_array().cloned().unwrap_or_default();
+    for name in ["A", "B"] {
+        assert!(environment.contains(&json!({"name": name})), "{environment:#?}");
+    }
+    assert_eq!(pod["tolerations"], json!([{"key": "team", "operator": "Equal"}]), "its value is the empty one");
+}
+
+#[test]
 fn a_variable_cannot_take_the_value_of_another() {
     let written = "$(AWS_SECRET_ACCESS_KEY) costs 5$ or $$";
     let pool = pool(json!({"template": {"env": [{"name": "MINE", "value": written}]}}));

@@ -112,7 +112,7 @@ fn toleration(written: &crds::Toleration) -> Toleration {
     Toleration {
         key: Some(written.key.clone()),
         operator: Some(if written.value.is_some() { "Equal" } else { "Exists" }.to_owned()),
-        value: written.value.clone(),
+        value: written.value.clone().and_then(unless_empty),
         effect: written.effect.map(|effect| format!("{effect:?}")),
         ..Toleration::default()
     }
@@ -126,7 +126,7 @@ fn agent(pool: &ValidatedPool) -> Container {
     };
     let written = pool.spec.template.env.iter().map(|variable| EnvVar {
         name: variable.name.clone(),
-        value: Some(literal(&variable.value)),
+        value: unless_empty(literal(&variable.value)),
         value_from: None,
     });
     Container {
@@ -145,6 +145,11 @@ fn agent(pool: &ValidatedPool) -> Container {
 /// too, and an agent shows its own secrets to nobody only as long as they have their own names.
 fn literal(value: &str) -> String {
     value.replace('$', "$$")
+}
+
+/// Kubernetes leaves out an empty value, and an object that says it would differ from what is there for ever.
+fn unless_empty(value: String) -> Option<String> {
+    (!value.is_empty()).then_some(value)
 }
 
 /// Fetches the models before the agent starts, where the image does not hold them.
