@@ -4,6 +4,7 @@
 //! dereference (reads) → validate (pure) → build (pure) → apply (writes) → status (written on success and failure alike)
 //! ```
 
+pub mod absent;
 pub mod build;
 pub mod clean_up;
 pub mod counts;
@@ -328,10 +329,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     for child in &prepared.after {
         apply::converge_while(ctx, child, &is_current).await.map_err(Error::Apply)?;
     }
-    for child in &prepared.absent {
-        let is_ours = |live: &serde_json::Value| apply::is_owned_by(live, pool.metadata.uid.as_deref());
-        apply::absent(ctx, child, is_ours).await.map_err(Error::Apply)?;
-    }
+    absent::remove(ctx, pool, &prepared.absent).await.map_err(Error::Apply)?;
     // Only what is not as it should be needs an explanation.
     let pods = match status::is_whole(&deployment) {
         true => PodsSeen::default(),
