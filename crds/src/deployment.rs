@@ -214,7 +214,8 @@ pub struct Volume {
     /// Name of the PersistentVolumeClaim.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub claim: String,
-    /// Where it is mounted, apart from folders of the system. Default: /var/lib/docket for `state`, /volumes/NAME for others.
+    /// Where it is mounted, apart from folders of the system. Default: /var/lib/docket for `state`, which can be nowhere else,
+    /// and /volumes/NAME for others.
     #[schemars(length(min = 2, max = 1024), regex(pattern = r"^/[A-Za-z0-9_./-]+$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount_path: Option<String>,

@@ -1,7 +1,7 @@
 //! What the operator counts, for `/metrics`. The names are part of the interface.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -16,7 +16,7 @@ use scaler::Reason;
 use crate::{
     lease::Leadership,
     scaling::{pool::Step, told},
-    watching::namespace_of,
+    watching::{Scope, namespace_of},
 };
 
 /// A pass takes milliseconds when nothing is to be done, and up to the deadlines of a few calls when the cluster is ill.
@@ -40,8 +40,8 @@ pub struct Metrics {
     decisions: IntCounterVec,
     wanted: IntGaugeVec,
     ready: IntGaugeVec,
-    /// Namespace and name of the pools that `wanted` and `ready` are told of.
-    pools: Mutex<BTreeSet<(String, String)>>,
+    /// Namespace and name of the pools that `wanted` and `ready` are told of, by who tells of them.
+    pools: Mutex<BTreeMap<Scope, BTreeSet<(String, String)>>>,
 }
 
 impl Default for Metrics {
@@ -178,8 +178,9 @@ impl Metrics {
         }
     }
 
-    /// How many agents each of these pools is to have and has, as its status says. Of others nothing is told any more.
-    pub fn pools<'a>(&self, pools: impl Iterator<Item = &'a AgentPool>) {
+    /// How many agents each pool of a scope is to have and has, as its status says. Of others that were in it nothing is told
+    /// any more.
+    pub fn pools<'a>(&self, scope: &Scope, pools: impl Iterator<Item = &'a AgentPool>) {
         let mut told = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if self.leading.get() == 0 {
             return;
@@ -195,6 +196,7 @@ impl Metrics {
             self.ready.with_label_values(&labels).set(status.ready_replicas.into());
             now.insert((namespace, name));
         }
+        let told = told.entry(scope.clone()).or_default();
         for (namespace, name) in told.difference(&now) {
             for gauge in [&self.wanted, &self.ready] {
                 drop(gauge.remove_label_values(&[namespace.as_str(), name.as_str()]));

@@ -36,7 +36,7 @@ use crate::{
 pub type Triggers<K> = BoxStream<'static, Result<ObjectRef<K>, watcher::Error>>;
 
 /// The namespaces that one controller watches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// All of the cluster.
     All,

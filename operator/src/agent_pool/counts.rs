@@ -23,7 +23,7 @@ use crate::{
     apply, chain,
     context::Context,
     standing::{Numbers, Standing},
-    watching::namespace_of,
+    watching::{Scope, namespace_of},
 };
 
 /// Numbers change at most so often.
@@ -46,8 +46,8 @@ impl Memory {
     }
 }
 
-/// Keeps the numbers of all pools until it is stopped.
-pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, stop: CancellationToken) {
+/// Keeps the numbers of all pools of a scope until it is stopped.
+pub async fn run(ctx: Arc<Context>, scope: &Scope, pools: Store<DeserializeGuard<AgentPool>>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let memory = Mutex::new(Memory::default());
@@ -56,7 +56,7 @@ pub async fn run(ctx: Arc<Context>, pools: Store<DeserializeGuard<AgentPool>>, s
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        ctx.metrics.pools(pools.state().iter().filter_map(|pool| pool.0.as_ref().ok()));
+        ctx.metrics.pools(scope, pools.state().iter().filter_map(|pool| pool.0.as_ref().ok()));
         let mut namespaces: BTreeMap<String, Vec<Arc<DeserializeGuard<AgentPool>>>> = BTreeMap::new();
         for guarded in pools.state() {
             if let Ok(pool) = &guarded.0 {

@@ -9,8 +9,8 @@
 //!                                       30 minutes later, or another `device`
 //! ```
 //! Guarantees: the memory is `status.fallback`, written before anything is built by it, so that a process that comes later
-//! goes on where the last one was; agents on the CPU stay until one on the device is ready; nothing changes twice within the
-//! 30 minutes unless a person changes `device`.
+//! goes on where the last one was; agents on the CPU stay until one on the device is ready, but for the one whose place a trial takes
+//! where their state folder is on a claim; nothing changes twice within the 30 minutes unless a person changes `device`.
 //! Assumptions: nodes are not read, which would need rights over the whole cluster. What is missing is known from the
 //! scheduler's message alone: it has no other form.
 

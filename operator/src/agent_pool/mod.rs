@@ -4,6 +4,7 @@
 //! dereference (reads) → validate (pure) → build (pure) → apply (writes) → status (written on success and failure alike)
 //! ```
 
+pub mod absent;
 pub mod build;
 pub mod clean_up;
 pub mod counts;
@@ -17,6 +18,7 @@ pub mod spending;
 pub mod status;
 pub mod unwritten;
 pub mod validate;
+pub mod volumes;
 pub mod want;
 
 use std::{
@@ -163,7 +165,7 @@ pub async fn run(ctx: Arc<Context>, scope: Scope, stop: CancellationToken) {
         gathered(made, TOGETHER).boxed(),
         scope.others::<DeserializeGuard<Pipeline>, _, _>(&ctx, predicates::generation, |pipeline| pools_of(&pipeline)),
     ]);
-    let counting = counts::run(Arc::clone(&ctx), pools.clone(), stop.clone());
+    let counting = counts::run(Arc::clone(&ctx), &scope, pools.clone(), stop.clone());
     let unwritten = Arc::new(Unwritten::default());
     let passes = applier(
         move |pool, ctx| reconcile(pool, ctx, Arc::clone(&unwritten)).boxed(),
@@ -330,10 +332,7 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
     for child in &prepared.after {
         apply::converge_while(ctx, child, &is_current).await.map_err(Error::Apply)?;
     }
-    for child in &prepared.absent {
-        let is_ours = |live: &serde_json::Value| apply::is_owned_by(live, pool.metadata.uid.as_deref());
-        apply::absent(ctx, child, is_ours).await.map_err(Error::Apply)?;
-    }
+    absent::remove(ctx, pool, &prepared.absent).await.map_err(Error::Apply)?;
     // Only what is not as it should be needs an explanation.
     let pods = match status::is_whole(&deployment) {
         true => PodsSeen::default(),

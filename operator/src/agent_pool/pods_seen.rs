@@ -40,7 +40,7 @@ pub struct Unready {
 /// Pods, counted, and why they have no node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
-    /// Those that are not on their way out.
+    /// Those that are not on their way out and have not ended.
     pub staying: usize,
     /// Those of them that have a node.
     pub placed: usize,
@@ -99,12 +99,13 @@ impl<'a> FromIterator<&'a Pod> for PodsSeen {
 
 impl Group {
     fn add(&mut self, pod: &Pod) {
+        // It holds no device and waits for none; what it was told of nodes is of no use to those that stay.
+        if is_over(pod) {
+            return;
+        }
         let scheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False");
         let why = |scheduled: &PodCondition| scheduled.message.clone().unwrap_or_else(|| "no node fits".to_owned());
         self.unschedulable = self.unschedulable.take().or_else(|| scheduled.map(why));
-        if pod.metadata.deletion_timestamp.is_some() {
-            return;
-        }
         let has_node = has_node(pod);
         self.staying += 1;
         self.placed += usize::from(has_node);

@@ -12,10 +12,12 @@ use super::{
     fallback::Placement,
     ownership::{self, Replicas},
     quantity::{canonical, number},
+    volumes,
 };
 use crate::{
     config::Config,
     names::{self, Component},
+    pods,
     scaling::settings,
 };
 
@@ -67,6 +69,17 @@ pub enum Error {
         /// Where it was to be mounted.
         path: String,
     },
+    /// The volume of the state folder would be elsewhere, and the agents would find none that they may write.
+    #[error(
+        "template.volumes: \"{}\" is the agents' state folder, {}, and cannot be mounted at \"{path}\": leave out its mountPath, \
+         or give the volume another name",
+        volumes::STATE,
+        pods::HOME
+    )]
+    StateElsewhere {
+        /// Where it was to be mounted.
+        path: String,
+    },
     /// A limit is below its request.
     #[error("template.resources: the request of {what} ({request}) is more than its limit ({limit})")]
     RequestAboveLimit {
@@ -100,6 +113,7 @@ impl Error {
             Self::ClaimMissing { .. } => "ClaimMissing",
             Self::ClaimNotAllowed { .. } => "ClaimNotAllowed",
             Self::ReservedFolder { .. } => "ReservedFolder",
+            Self::StateElsewhere { .. } => "StateElsewhere",
             Self::RequestAboveLimit { .. } => "RequestAboveLimit",
             Self::ReservedVariable { .. } => "ReservedVariable",
             Self::Scaling { .. } => "ScalingInvalid",
@@ -194,9 +208,9 @@ impl ValidatedPool {
         names::selector(Component::Agents, &self.name)
     }
 
-    /// The claim that is the agents' state folder.
+    /// Whether the agents' state folder is on a claim.
     pub fn has_state_claim(&self) -> bool {
-        self.spec.template.volumes.iter().any(|volume| volume.name == "state")
+        self.spec.template.volumes.iter().any(volumes::is_state)
     }
 
     /// Models of the catalogue that agents hold.
@@ -228,6 +242,10 @@ pub fn pool(pool: &AgentPool, found: &Dereferenced, config: &Config) -> Result<V
     let paths = pool.spec.template.volumes.iter().filter_map(|volume| volume.mount_path.as_deref());
     if let Some(path) = paths.into_iter().find(|path| is_reserved_folder(path)) {
         return Err(Error::ReservedFolder { path: path.to_owned() });
+    }
+    let mut claims = pool.spec.template.volumes.iter();
+    if let Some(state) = claims.find(|volume| volume.name == volumes::STATE && !volumes::is_state(volume)) {
+        return Err(Error::StateElsewhere { path: volumes::mount_path(state) });
     }
     if let Some(variable) = pool.spec.template.env.iter().find(|variable| is_reserved(&variable.name)) {
         return Err(Error::ReservedVariable { name: variable.name.clone() });

@@ -11,7 +11,7 @@ use std::{
 use crds::{AgentPoolSpec, Knowledge, PipelineSpec, ScalingMode, Stage};
 
 use crate::{
-    agent_pool::build::mount_path,
+    agent_pool::volumes::mount_path,
     claims::Claim,
     names::{ALLOWED, ALLOWED_LABEL, GATEWAY_ALLOWED_LABEL, GATEWAY_STATE},
     pods,

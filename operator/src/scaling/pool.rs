@@ -187,6 +187,7 @@ impl PoolScaler {
                 Member {
                     name: pod.name.clone(),
                     ready: is_ready(pod, agent),
+                    ready_in_cluster: pod.ready_since.is_some(),
                     load: load(agent, in_work),
                     cordoned: told
                         .is_some_and(|since| agent.is_some_and(|agent| agent.cordoned) || now - since >= HEARD),

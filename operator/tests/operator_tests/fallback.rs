@@ -99,6 +99,13 @@ fn on_gpu(ready: bool) -> Value {
     pod(json!({"nvidia.com/gpu": "1"}), true, json!({"type": kind, "status": "True"}))
 }
 
+/// An agent on the device that has ended: the kubelet did not admit it, or evicted it. Its ReplicaSet leaves it on the list.
+fn failed_on_gpu() -> Value {
+    let mut pod = on_gpu(false);
+    pod["status"]["phase"] = json!("Failed");
+    pod
+}
+
 fn on_cpu() -> Value {
     pod(json!({"cpu": "1"}), true, json!({"type": "Ready", "status": "True"}))
 }
@@ -145,6 +152,32 @@ fn a_pool_of_which_one_agent_has_the_device_waits_for_more() {
     let mut world = World::new();
     world.pass(500, &[on_gpu(false), waiting(1, WANT)]);
     assert_eq!(world.fallback(), None);
+}
+
+#[test]
+fn an_agent_that_has_ended_holds_no_device() {
+    let mut world = World::new();
+    world.pass(31, &[failed_on_gpu(), waiting(1, WANT)]);
+    assert!(world.fallback().is_some());
+
+    let mut world = World::fallen();
+    let begun = 31 + PAUSE;
+    let seen = |since| [on_cpu(), failed_on_gpu(), waiting(since, WANT)];
+    assert_eq!(world.pass(begun, &seen(begun)), Placement::Trial);
+    world.pass(begun + TRIAL, &seen(begun));
+    assert_eq!(world.placement(begun + TRIAL + 1), Placement::Cpu, "the trial is over");
+}
+
+#[test]
+fn agents_that_have_ended_are_not_scheduled() {
+    let mut world = World::new();
+    world.pool.spec.device.fallback = None;
+    world.pass(1, &[failed_on_gpu()]);
+    assert_eq!(world.schedulable().1, "Pending", "its successor may fit nowhere");
+    let mut refused = waiting(1, WANT);
+    refused["status"]["phase"] = json!("Failed");
+    world.pass(2, &[refused, on_gpu(false)]);
+    assert_eq!(world.schedulable().1, "Scheduled", "nobody who stays was refused a node");
 }
 
 #[test]

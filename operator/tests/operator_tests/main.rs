@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
+mod absent;
 mod announced;
 mod api_server;
 mod changed_secrets;

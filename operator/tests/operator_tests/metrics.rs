@@ -11,6 +11,7 @@ use operator::{
     lease::Leadership,
     metrics::Metrics,
     scaling::pool::{Outlook, PoolScaler, Step},
+    watching::Scope,
 };
 use scaler::Settings;
 use serde_json::json;
@@ -54,22 +55,41 @@ fn agents_of_every_pool_are_told_until_it_goes_or_another_process_leads() {
     let metrics = Metrics::default();
     let until = Instant::now() + Duration::from_secs(60);
     let short = with_agents("readers", Some(2), 1);
-    metrics.pools([&short].into_iter());
+    metrics.pools(&Scope::All, [&short].into_iter());
     assert_eq!(lines(&metrics, "docket_pool_"), Vec::<String>::new(), "who does not lead does not know");
 
     metrics.leadership(&Leadership::Leading { epoch: 1, until });
     let mut leaves = with_agents("leaving", Some(2), 1);
     leaves.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
     let (whole, new) = (with_agents("writers", Some(2), 2), with_agents("new", None, 0));
-    metrics.pools([&short, &whole, &new, &leaves].into_iter());
+    metrics.pools(&Scope::All, [&short, &whole, &new, &leaves].into_iter());
     let of = |name: &str, pool: &str| format!("docket_pool_{name}_agents{{namespace=\"documents\",pool=\"{pool}\"}}");
     let readers = [format!("{} 1", of("ready", "readers")), format!("{} 2", of("wanted", "readers"))];
     let writers = [format!("{} 2", of("ready", "writers")), format!("{} 2", of("wanted", "writers"))];
     let both = [readers[0].clone(), writers[0].clone(), readers[1].clone(), writers[1].clone()];
     assert_eq!(lines(&metrics, "docket_pool_"), both);
 
-    metrics.pools([&short].into_iter());
+    metrics.pools(&Scope::All, [&short].into_iter());
     assert_eq!(lines(&metrics, "docket_pool_"), readers, "the other pool has gone");
     metrics.leadership(&Leadership::Following { holder: None });
     assert_eq!(lines(&metrics, "docket_pool_"), Vec::<String>::new());
+}
+
+#[test]
+fn who_watches_one_namespace_tells_nothing_about_the_pools_of_another() {
+    let metrics = Metrics::default();
+    metrics.leadership(&Leadership::Leading { epoch: 1, until: Instant::now() + Duration::from_secs(60) });
+    let in_namespace = |namespace: &str| {
+        let mut pool = with_agents("readers", Some(2), 1);
+        pool.metadata.namespace = Some(namespace.to_owned());
+        pool
+    };
+    let scope = |namespace: &str| Scope::Namespace(namespace.to_owned());
+    let ready = |namespace: &str| format!("docket_pool_ready_agents{{namespace=\"{namespace}\",pool=\"readers\"}} 1");
+    for namespace in ["finance", "law", "finance"] {
+        metrics.pools(&scope(namespace), [&in_namespace(namespace)].into_iter());
+    }
+    assert_eq!(lines(&metrics, "docket_pool_ready"), [ready("finance"), ready("law")]);
+    metrics.pools(&scope("law"), std::iter::empty());
+    assert_eq!(lines(&metrics, "docket_pool_ready"), [ready("finance")]);
 }

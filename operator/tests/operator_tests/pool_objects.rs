@@ -8,6 +8,7 @@ use operator::{
     agent_pool::{
         build,
         dereference::{Claim, Dereferenced},
+        fallback::Placement,
         validate,
     },
     config::Config,
@@ -159,6 +160,26 @@ fn fields_of_the_template_reach_the_pod() {
 }
 
 #[test]
+fn exactly_one_volume_is_the_state_folder() {
+    for volume in [
+        json!({"name": "state", "claim": "mine"}),
+        json!({"name": "state", "claim": "mine", "mountPath": "/var/lib/docket/"}),
+        json!({"name": "tables", "claim": "mine", "mountPath": "/var/lib/docket"}),
+        json!({"name": "tables", "claim": "mine"}),
+    ] {
+        let pod = pod(&pool(json!({"template": {"volumes": [volume]}})));
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
+        let path = |mount: &Value| mount["mountPath"].as_str().unwrap_or_default().trim_end_matches('/').to_owned();
+        let state: Vec<_> = mounts.iter().filter(|mount| path(mount) == "/var/lib/docket").collect();
+        assert_eq!(state.len(), 1, "{volume}: {mounts:#?}");
+        let of_state =
+            pod["volumes"].as_array().into_iter().flatten().find(|volume| volume["name"] == state[0]["name"]);
+        let is_claim = of_state.is_some_and(|volume| volume["persistentVolumeClaim"].is_object());
+        assert_eq!(is_claim, volume["name"] == "state" || !volume["mountPath"].is_null(), "{volume}");
+    }
+}
+
+#[test]
 fn a_scaled_pool_leaves_the_number_of_its_agents_alone_and_another_owner_names_it() {
     let replicas = |spec: Value| of_kind(&pool(spec), "Deployment")["spec"]["replicas"].clone();
     let scaling = |mode: &str| json!({"replicas": 4, "scaling": {"minReplicas": 2, "maxReplicas": 9, "mode": mode}});
@@ -236,6 +257,12 @@ fn what_a_pool_cannot_have_is_said_with_what_to_do() {
         let (reason, message) = refused(volume, &[Claim::Allowed]);
         assert!(reason == "ReservedFolder" && message.contains(path), "{message}");
     }
+    let volume = json!({"template": {"volumes": [{"name": "state", "claim": "mine", "mountPath": "/data"}]}});
+    let (reason, message) = refused(volume, &[Claim::Allowed]);
+    assert!(
+        reason == "StateElsewhere" && message.contains("/data") && message.contains("/var/lib/docket"),
+        "{message}"
+    );
     let mut long = pool(json!({}));
     long.metadata.name = Some("n".repeat(58));
     let error = validate::pool(&long, &Dereferenced::default(), &config()).err().expect("it is refused");
@@ -255,6 +282,20 @@ fn what_is_of_no_other_is_left_to_pools() {
     let spec = json!({"template": {"env": environment, "volumes": volumes}});
     let found = Dereferenced { claims: vec![Claim::Allowed; 5], ..Dereferenced::default() };
     assert_eq!(validate::pool(&pool(spec), &found, &config()).err(), None);
+}
+
+#[test]
+fn what_is_empty_is_left_out_as_kubernetes_leaves_it_out() {
+    let pool = pool(json!({
+        "template": {"env": [{"name": "A"}, {"name": "B", "value": ""}]},
+        "device": {"kind": "Gpu", "tolerations": [{"key": "team", "value": ""}]},
+    }));
+    let pod = pod(&pool);
+    let environment = pod["containers"][0]["env"].as_array().cloned().unwrap_or_default();
+    for name in ["A", "B"] {
+        assert!(environment.contains(&json!({"name": name})), "{environment:#?}");
+    }
+    assert_eq!(pod["tolerations"], json!([{"key": "team", "operator": "Equal"}]), "its value is the empty one");
 }
 
 #[test]
@@ -326,6 +367,20 @@ fn agents_are_placed_by_labels_of_nodes_and_apart_from_each_other() {
     let term = &affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
     assert_eq!((&term["topologyKey"], surge), (&json!("zone"), json!(0)), "a successor may have no other place");
     assert_eq!(placed(json!({})), (Value::Null, json!(1)), "and without it nothing is said");
+}
+
+#[test]
+fn an_agent_whose_state_is_on_a_claim_goes_before_its_successor_comes() {
+    let volume = |name: &str| json!({"template": {"volumes": [{"name": name, "claim": "readers-state"}]}});
+    let rolling = |spec: Value, placement: Placement| {
+        let mut built = validated(&pool(spec));
+        built.placement = placement;
+        build::all(&built).deployment.object()["spec"]["strategy"]["rollingUpdate"].clone()
+    };
+    for placement in [Placement::Device, Placement::Cpu, Placement::Trial] {
+        assert_eq!(rolling(volume("state"), placement), json!({"maxSurge": 0, "maxUnavailable": 1}), "{placement:?}");
+        assert_eq!(rolling(volume("tables"), placement), json!({"maxSurge": 1, "maxUnavailable": 0}), "{placement:?}");
+    }
 }
 
 #[test]

@@ -262,7 +262,17 @@ fn each_start_is_measured_once_also_by_the_next_leader() {
 // Who rests and who goes.
 
 fn member(name: &str, load: u32, cordoned: bool) -> Member {
-    Member { name: name.to_owned(), ready: true, load: Some(load), cordoned }
+    Member { name: name.to_owned(), ready: true, ready_in_cluster: true, load: Some(load), cordoned }
+}
+
+/// An agent that says that it is ready, of a pod that the cluster does not call ready.
+fn unprobed(name: &str, load: u32, cordoned: bool) -> Member {
+    Member { ready_in_cluster: false, ..member(name, load, cordoned) }
+}
+
+/// A pod whose agent has not spoken yet.
+fn starting(name: &str) -> Member {
+    Member { ready: false, load: None, ..unprobed(name, 0, false) }
 }
 
 fn names(names: &[&str]) -> BTreeSet<String> {
@@ -300,12 +310,72 @@ fn those_that_are_empty_go_first_and_the_number_follows_them() {
 
 #[test]
 fn pods_that_are_not_ready_go_before_ready_ones_as_a_replica_set_takes_them() {
-    let starting = |name: &str| Member { ready: false, load: None, ..member(name, 0, false) };
     let members = [starting("a"), starting("b"), member("c", 0, true), member("d", 0, false)];
     let choice = choose(&members, 2, 2, &names(&[]));
     assert_eq!((choice.resting, choice.going, choice.least), (names(&[]), names(&[]), 2));
     let choice = choose(&members, 1, 1, &names(&["c"]));
     assert_eq!((choice.resting, choice.going, choice.least), (names(&["c"]), names(&["c"]), 1));
+}
+
+#[test]
+fn a_busy_agent_that_the_cluster_calls_not_ready_is_not_taken_in_the_place_of_an_idle_one() {
+    let choice = choose(&[unprobed("a", 2, false), member("b", 0, true)], 1, 1, &names(&["b"]));
+    assert_eq!((choice.resting, choice.going, choice.least), (names(&["a"]), names(&[]), 2));
+    // Once it is empty and rests it is the one that goes, so that no pool waits for it without end.
+    let choice = choose(&[unprobed("a", 0, true), member("b", 3, false)], 1, 1, &names(&["a"]));
+    assert_eq!((choice.going, choice.least), (names(&["a"]), 1));
+    // Of several, the marked one is taken before the others.
+    let choice = choose(&[unprobed("a", 0, true), unprobed("b", 3, false)], 1, 1, &names(&["a"]));
+    assert_eq!((choice.going, choice.least), (names(&["a"]), 1));
+    let choice = choose(&[unprobed("a", 2, false), starting("b")], 1, 1, &names(&[]));
+    assert_eq!(choice.least, 2, "whose process runs already is no earlier than the other");
+}
+
+/// All pods that a pool may have: of the cluster's word and the agent's, and what it holds.
+fn kinds(name: &str) -> Vec<Member> {
+    let silent = Member { load: None, ..member(name, 0, true) };
+    let not_ready_at_work = Member { ready: false, ..unprobed(name, 1, false) };
+    vec![
+        member(name, 0, true),
+        member(name, 0, false),
+        member(name, 2, true),
+        silent,
+        unprobed(name, 0, true),
+        unprobed(name, 0, false),
+        unprobed(name, 2, true),
+        starting(name),
+        not_ready_at_work,
+    ]
+}
+
+/// A ReplicaSet that among equals takes whom it should not.
+fn takes_nobody_at_work(members: &[Member], wanted: u32, pulling: u32, resting: &BTreeSet<String>) {
+    let choice = choose(members, wanted, pulling, resting);
+    let is_free = |member: &Member| match member.ready {
+        true => member.load == Some(0) && member.cordoned && choice.resting.contains(&member.name),
+        false => member.load.is_none(),
+    };
+    let mut order: Vec<&Member> = members.iter().collect();
+    order.sort_by_key(|member| (member.ready_in_cluster, !choice.going.contains(&member.name), is_free(member)));
+    let least = choice.least as usize;
+    let taken = &order[..members.len() - least];
+    assert!(taken.iter().all(|member| is_free(member)), "{members:#?}: {taken:#?} for {choice:#?}");
+    assert!(least >= members.len().min(wanted as usize), "{members:#?}: {choice:#?}");
+}
+
+#[test]
+fn no_replica_set_takes_who_is_at_work_or_may_begin_to() {
+    let (first, second, third) = (kinds("a"), kinds("b"), kinds("c"));
+    for (a, b) in first.iter().flat_map(|a| second.iter().map(move |b| (a, b))) {
+        for c in &third {
+            let members = [a.clone(), b.clone(), c.clone()];
+            for (wanted, pulling) in (0..4).flat_map(|wanted| (0..4).map(move |pulling| (wanted, pulling))) {
+                for resting in [names(&[]), names(&["a"]), names(&["b", "c"])] {
+                    takes_nobody_at_work(&members, wanted, pulling, &resting);
+                }
+            }
+        }
+    }
 }
 
 // Work that is on its way.

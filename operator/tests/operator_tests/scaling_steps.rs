@@ -25,6 +25,8 @@ const SAID: u64 = 5;
 struct Agent {
     name: String,
     created: u64,
+    /// Seconds from its own word that it is ready to the cluster's.
+    probe: u64,
     /// When its tasks are done.
     tasks: Vec<u64>,
     rests: bool,
@@ -47,6 +49,8 @@ pub(crate) struct World {
     pub(crate) interrupted: usize,
     /// Pods that find a node.
     room: usize,
+    /// Seconds from the word of an agent, the first of them being 1, that it is ready to the cluster's.
+    probe: fn(u32) -> u64,
     /// Whether the broker says how much waits.
     depth: bool,
     /// Whether it says what agents say.
@@ -69,6 +73,7 @@ impl World {
             made: 0,
             interrupted: 0,
             room: 1_000,
+            probe: |_| 0,
             depth: true,
             statuses: true,
             ordered: BTreeSet::new(),
@@ -83,6 +88,10 @@ impl World {
 
     fn is_ready(&self, agent: &Agent) -> bool {
         self.has_node(agent) && self.now >= agent.created + self.start
+    }
+
+    fn is_ready_in_cluster(&self, agent: &Agent) -> bool {
+        self.is_ready(agent) && self.now >= agent.created + self.start + agent.probe
     }
 
     fn has_node(&self, agent: &Agent) -> bool {
@@ -112,6 +121,7 @@ impl World {
             self.agents.push(Agent {
                 name,
                 created: now,
+                probe: (self.probe)(self.made),
                 tasks: Vec::new(),
                 rests: false,
                 waits: WaitCounts::default(),
@@ -119,10 +129,10 @@ impl World {
             });
         }
         while self.agents.len() > self.replicas as usize {
-            // Without a node first, then not ready, then the lowest mark, then the youngest.
+            // Without a node first, then not ready in the cluster's words, then the lowest mark, then the youngest.
             let order = |index: &usize| {
                 let agent = &self.agents[*index];
-                (self.has_node(agent), self.is_ready(agent), !agent.marked, std::cmp::Reverse(agent.created))
+                (self.has_node(agent), self.is_ready_in_cluster(agent), !agent.marked, std::cmp::Reverse(agent.created))
             };
             let first = (0..self.agents.len()).min_by_key(order).expect("there are some");
             self.interrupted += self.agents.remove(first).tasks.len();
@@ -135,7 +145,7 @@ impl World {
             name: agent.name.clone(),
             uid: agent.name.clone(),
             created: agent.created as f64,
-            ready_since: self.is_ready(agent).then_some((agent.created + self.start) as f64),
+            ready_since: self.is_ready_in_cluster(agent).then_some((agent.created + self.start + agent.probe) as f64),
             has_node: self.has_node(agent),
             leaving: false,
             marked: agent.marked,
@@ -253,19 +263,33 @@ fn a_burst_wakes_a_pool_and_it_goes_back_to_sleep_without_interrupting_anything(
     assert!(scaler.told.len() <= 10 && scaler.told.back().is_some_and(|first| first.reason == "Up:Backlog"));
 }
 
-#[test]
-fn load_that_comes_and_goes_interrupts_nothing() {
-    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+/// Load that comes and goes, until all of it is done.
+fn comes_and_goes(world: &mut World, scaler: &mut PoolScaler) {
     for round in 0_u64..40 {
         world.arrive(1 + round * 37 % 60);
         for second in 0..(20 + round * 13 % 50) {
             if second % (3 + round % 5) == 0 {
                 world.arrive(round % 4);
             }
-            world.second(&mut scaler, &settings());
+            world.second(scaler, &settings());
         }
     }
-    world.until(&mut scaler, &settings(), 300, "the rest", is_done);
+    world.until(scaler, &settings(), 300, "the rest", is_done);
+}
+
+#[test]
+fn agents_at_work_that_the_cluster_calls_ready_late_or_never_are_not_interrupted() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.probe = |number| if number % 3 == 0 { 1_000_000 } else { 10 };
+    comes_and_goes(&mut world, &mut scaler);
+    world.until(&mut scaler, &settings(), 900, "falling asleep", |world, _| world.agents.is_empty());
+    assert_eq!(world.interrupted, 0);
+}
+
+#[test]
+fn load_that_comes_and_goes_interrupts_nothing() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    comes_and_goes(&mut world, &mut scaler);
     let seconds = world.until(&mut scaler, &settings(), 900, "falling asleep", |world, _| world.agents.is_empty());
     assert!((30..=40).contains(&seconds), "the cool-down was 30 s: {seconds} s");
     assert_eq!(world.interrupted, 0);

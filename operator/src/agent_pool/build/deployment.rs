@@ -19,7 +19,12 @@ use k8s_openapi::{
 };
 
 use super::{
-    super::{fallback::Placement, ownership::Replicas, validate::ValidatedPool},
+    super::{
+        fallback::Placement,
+        ownership::Replicas,
+        validate::ValidatedPool,
+        volumes::{STATE, mount_path},
+    },
     affinity, config_map,
 };
 use crate::{
@@ -57,10 +62,12 @@ pub fn deployment(pool: &ValidatedPool, config: &ConfigMap) -> Deployment {
 }
 
 /// New agents come before old ones go. Where each holds a device, or a place, of which there may be no other, they go first;
-/// while a device is tried, those on the CPU hold none of it and stay.
+/// while a device is tried, those on the CPU hold none of it and stay. A claim with the state folder may be at one node alone, or
+/// with one pod alone: a new agent that comes first would wait without end for the one that waits for it to be ready.
 fn strategy(pool: &ValidatedPool) -> DeploymentStrategy {
     let holds_place = pool.spec.template.affinity.apart.as_ref().is_some_and(|apart| apart.required);
     let (surge, unavailable) = match (pool.placement, pool.spec.device.kind) {
+        _ if pool.has_state_claim() => (0, 1),
         (Placement::Trial, _) => (1, 0),
         (Placement::Device, DeviceKind::Gpu) => (0, 1),
         _ if holds_place => (0, 1),
@@ -105,7 +112,7 @@ fn toleration(written: &crds::Toleration) -> Toleration {
     Toleration {
         key: Some(written.key.clone()),
         operator: Some(if written.value.is_some() { "Equal" } else { "Exists" }.to_owned()),
-        value: written.value.clone(),
+        value: written.value.clone().and_then(unless_empty),
         effect: written.effect.map(|effect| format!("{effect:?}")),
         ..Toleration::default()
     }
@@ -119,7 +126,7 @@ fn agent(pool: &ValidatedPool) -> Container {
     };
     let written = pool.spec.template.env.iter().map(|variable| EnvVar {
         name: variable.name.clone(),
-        value: Some(literal(&variable.value)),
+        value: unless_empty(literal(&variable.value)),
         value_from: None,
     });
     Container {
@@ -138,6 +145,11 @@ fn agent(pool: &ValidatedPool) -> Container {
 /// too, and an agent shows its own secrets to nobody only as long as they have their own names.
 fn literal(value: &str) -> String {
     value.replace('$', "$$")
+}
+
+/// Kubernetes leaves out an empty value, and an object that says it would differ from what is there for ever.
+fn unless_empty(value: String) -> Option<String> {
+    (!value.is_empty()).then_some(value)
 }
 
 /// Fetches the models before the agent starts, where the image does not hold them.
@@ -184,7 +196,7 @@ fn resources(pool: &ValidatedPool) -> ResourceRequirements {
 fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
     let mut volumes = pods::volumes(&pool.config, &names::agents(&pool.name), &names::creds(&pool.name));
     if !pool.has_state_claim() {
-        volumes.push(pods::empty("state"));
+        volumes.push(pods::empty(STATE));
     }
     let claims = pool.spec.template.volumes.iter();
     volumes.extend(claims.map(|volume| pods::claim(&volume_name(&volume.name), &volume.claim)));
@@ -194,7 +206,7 @@ fn volumes(pool: &ValidatedPool) -> Vec<Volume> {
 fn mounts(pool: &ValidatedPool) -> Vec<VolumeMount> {
     let mut mounts = pods::mounts(&pool.config);
     if !pool.has_state_claim() {
-        mounts.push(pods::mount("state", pods::HOME));
+        mounts.push(pods::mount(STATE, pods::HOME));
     }
     mounts.extend(
         pool.spec.template.volumes.iter().map(|volume| pods::mount(&volume_name(&volume.name), &mount_path(volume))),
@@ -202,13 +214,7 @@ fn mounts(pool: &ValidatedPool) -> Vec<VolumeMount> {
     mounts
 }
 
-/// Where a user's volume is mounted.
-pub fn mount_path(volume: &crds::Volume) -> String {
-    let usual = || if volume.name == "state" { pods::HOME.to_owned() } else { format!("/volumes/{}", volume.name) };
-    volume.mount_path.clone().unwrap_or_else(usual)
-}
-
 /// Names of a user's volumes stay apart from ours.
 fn volume_name(written: &str) -> String {
-    if written == "state" { written.to_owned() } else { format!("claim-{}", &names::digest(written.as_bytes())[..8]) }
+    if written == STATE { written.to_owned() } else { format!("claim-{}", &names::digest(written.as_bytes())[..8]) }
 }

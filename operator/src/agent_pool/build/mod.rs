@@ -7,7 +7,6 @@ mod disruption_budget;
 mod network_policy;
 mod service;
 
-pub use deployment::mount_path;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use serde_json::json;
 
