@@ -55,6 +55,7 @@ mod settings;
 mod spending;
 mod status;
 mod status_writes;
+mod stores;
 mod support;
 #[allow(dead_code, reason = "the fault tests use the rest")]
 #[path = "../../../e2e/src/faults/sweep.rs"]

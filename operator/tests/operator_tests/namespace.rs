@@ -33,7 +33,7 @@ fn spec_of(spec: &Value) -> PipelineSpec {
     pipeline(spec.clone()).spec
 }
 
-fn one() -> Gathered {
+pub(crate) fn one() -> Gathered {
     namespace(&[("letters", stage("readers", "{{ document.text }}"))])
 }
 
@@ -51,12 +51,12 @@ fn a_gateway_of_another_namespace_than_those_listed_reviews_no_tokens() {
     assert_eq!(objects(&one(), &elsewhere), objects(&one(), &config()));
 }
 
-fn objects(gathered: &Gathered, config: &Config) -> Vec<Value> {
+pub(crate) fn objects(gathered: &Gathered, config: &Config) -> Vec<Value> {
     build::all(gathered, config).present.iter().map(|child| child.object().clone()).collect()
 }
 
 /// What a pool has of its own.
-fn agents(config: &Config) -> Vec<Value> {
+pub(crate) fn agents(config: &Config) -> Vec<Value> {
     let built = operator::agent_pool::build::all(&crate::support::validated_with(&pool(json!({})), config));
     let children = built.before.iter().chain(&built.after).chain([&built.deployment]);
     children.map(|child| child.object().clone()).collect()
@@ -167,7 +167,7 @@ fn a_gateway_is_reached_by_its_ports_alone_and_reaches_the_api_server_only_to_re
     let elsewhere = Config { api_server_ports: vec![16443], ..reviewing() };
     assert_eq!(ports(&elsewhere, "egress"), [&usual[..], &[16443]].concat());
     let stores = Config { payloads: "s3://bucket".to_owned(), ..config() };
-    assert_eq!(ports(&stores, "egress"), [&usual[..], &[443, 80, 9000]].concat());
+    assert_eq!(ports(&stores, "egress"), [&usual[..], &[443]].concat());
 }
 
 #[test]
