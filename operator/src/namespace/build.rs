@@ -30,7 +30,9 @@ use crate::{
     apply::Child,
     claims::Claim,
     config::{Config, Credentials},
-    names::{self, Component, GATEWAY, GATEWAY_ENV, GRPC, HEALTH, HTTP, METRICS, NATS, PAYLOADS, TOKEN, TOKENS},
+    names::{
+        self, Component, GATEWAY, GATEWAY_ENV, GRPC, HEALTH, HTTP, METRICS, NATS, PAYLOADS, SECRETS, TOKEN, TOKENS,
+    },
     network,
     pod_monitor::pod_monitor,
     pods::{self, Probes},
@@ -86,18 +88,24 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
     if gathered.pod_monitors {
         gateway.push(pod_monitor(metadata(GATEWAY), &selector(), config));
     }
-    let namespace = &gathered.namespace;
-    let secrets = || {
-        let nats = nats(namespace, config, gathered.pools.keys());
-        // That of metrics may be of an operator that was told to ask for it.
-        let tokens = [tokens(namespace), metrics_token(namespace)];
-        tokens.into_iter().chain(nats).chain(payloads(namespace, config))
-    };
-    match (gathered.is_empty(), gathered.pipelines.is_empty()) {
-        (true, _) => Prepared { present: Vec::new(), absent: gateway.into_iter().chain(secrets()).collect() },
-        (false, true) => Prepared { present: Vec::new(), absent: gateway },
-        (false, false) => Prepared { present: gateway, absent: Vec::new() },
+    let secrets = absent_secrets(gathered, config);
+    if gathered.pipelines.is_empty() || gathered.is_empty() {
+        return Prepared { present: Vec::new(), absent: gateway.into_iter().chain(secrets).collect() };
     }
+    Prepared { present: gateway, absent: secrets.collect() }
+}
+
+/// The Secrets that no pod of the namespace needs. Copies of credentials are among them also where there are none to copy any more: an
+/// operator of before had some.
+fn absent_secrets(gathered: &Gathered, config: &Config) -> impl Iterator<Item = Child> {
+    let is_needed = move |name: &str| match name {
+        _ if gathered.is_empty() => false,
+        NATS => config.nats_credentials.is_some(),
+        PAYLOADS => config.payloads_keys.is_some(),
+        _ => true,
+    };
+    let named = move |name| Child::of(&Secret { metadata: metadata(&gathered.namespace, name), ..Secret::default() });
+    SECRETS.into_iter().filter(move |name| !is_needed(name)).map(named)
 }
 
 fn metadata(namespace: &str, name: &str) -> ObjectMeta {

@@ -340,8 +340,7 @@ fn the_keys_of_servers_are_made_with_what_they_include_and_can_be_read_again() {
 
 #[test]
 fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
-    let mut with = config();
-    with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() });
+    let with = with_credentials();
     let gateway: Vec<String> =
         ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment", "PodMonitor"]
             .map(|kind| format!("{kind} documents/docket-gateway"))
@@ -351,9 +350,35 @@ fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
     let prepared = build::all(&namespace(&[]), &with);
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), gateway.clone()));
     let prepared = build::all(&Gathered { objects: 0, pools: BTreeMap::new(), ..namespace(&[]) }, &with);
-    let secrets =
-        ["docket-gateway-tokens", "docket-metrics", "docket-nats"].map(|name| format!("Secret documents/{name}"));
+    let secrets = ["docket-gateway-tokens", "docket-nats", "docket-metrics", "docket-payloads"]
+        .map(|name| format!("Secret documents/{name}"));
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), [gateway, secrets.to_vec()].concat()));
+}
+
+/// An operator that copies credentials of both kinds.
+fn with_credentials() -> Config {
+    Config {
+        nats_credentials: Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() }),
+        payloads_keys: Some(BTreeMap::new()),
+        ..config()
+    }
+}
+
+#[test]
+fn copies_of_credentials_go_when_there_are_none_to_copy_any_more() {
+    let secrets = |gathered: &Gathered, config: &Config| {
+        let absent = shown(&build::all(gathered, config).absent);
+        absent.into_iter().filter(|name| name.starts_with("Secret")).collect::<Vec<String>>()
+    };
+    let copies = ["Secret documents/docket-nats", "Secret documents/docket-payloads"];
+    for gathered in [one(), namespace(&[])] {
+        assert_eq!(secrets(&gathered, &config()), copies);
+        assert_eq!(secrets(&gathered, &Config { payloads_keys: None, ..with_credentials() }), copies[1..]);
+        assert_eq!(secrets(&gathered, &Config { nats_credentials: None, ..with_credentials() }), copies[..1]);
+        assert_eq!(secrets(&gathered, &with_credentials()), Vec::<String>::new());
+    }
+    let left = Gathered { objects: 0, pools: BTreeMap::new(), ..namespace(&[]) };
+    assert_eq!(secrets(&left, &config()).len(), 4, "the last one takes them along");
 }
 
 #[test]
