@@ -25,7 +25,7 @@ use k8s_openapi::{
 use queue::jetstream::Role;
 use serde_json::json;
 
-use super::gather::Gathered;
+use super::{gather::Gathered, room::ROOM};
 use crate::{
     apply::Child,
     claims::Claim,
@@ -142,9 +142,18 @@ pub fn metrics_token(namespace: &str) -> Child {
     Child::of(&Secret { metadata: metadata(namespace, METRICS), data: Some(data), ..Secret::default() })
 }
 
+/// The Secret with the broker's credentials.
+pub struct Nats {
+    /// The Secret.
+    pub secret: Child,
+    /// The pools that it has no room for.
+    pub left_out: Vec<String>,
+}
+
 /// The broker's credentials, for the namespace's pods: the same for all, or a key for each pool and the gateway, of which each
-/// pod mounts its own.
-pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'a String>) -> Option<Child> {
+/// pod mounts its own. Pools have room in their order; none is made for one that can have no pods under its name.
+pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'a String>) -> Option<Nats> {
+    let mut left_out = Vec::new();
     let files = match config.nats_credentials.as_ref()? {
         Credentials::User { user, password } => {
             BTreeMap::from([("user".to_owned(), user.clone()), ("password".to_owned(), password.clone())])
@@ -152,15 +161,25 @@ pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'
         Credentials::Creds(text) => BTreeMap::from([(CREDS.to_owned(), text.clone())]),
         Credentials::Keys(keys) => {
             let account = keys.account(&names::broker_prefix(namespace));
-            let of_pool = |pool: &String| {
-                (names::creds(pool), account.user(&Role::Agents { pool, orders: flow::keys::ORDERS }).creds)
-            };
-            let gateway = (names::GATEWAY_CREDS.to_owned(), account.user(&pods::GATEWAY_ROLE).creds);
-            pools.map(of_pool).chain([gateway]).collect()
+            let gateway = account.user(&pods::GATEWAY_ROLE).creds;
+            let mut room = ROOM.saturating_sub(gateway.len());
+            let mut files = BTreeMap::from([(names::GATEWAY_CREDS.to_owned(), gateway)]);
+            for pool in pools.filter(|pool| names::is_of_pool(pool)) {
+                let creds = account.user(&Role::Agents { pool, orders: flow::keys::ORDERS }).creds;
+                match room.checked_sub(creds.len()) {
+                    Some(rest) => {
+                        room = rest;
+                        files.insert(names::creds(pool), creds);
+                    }
+                    None => left_out.push(pool.clone()),
+                }
+            }
+            files
         }
     };
     let data = files.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect();
-    Some(Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() }))
+    let secret = Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() });
+    Some(Nats { secret, left_out })
 }
 
 /// What the store of payloads asks for, for the namespace's pods.

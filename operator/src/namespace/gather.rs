@@ -91,11 +91,13 @@ pub async fn pipelines(ctx: &Context, namespace: &str) -> Result<Vec<Deserialize
     Ok(listed.items)
 }
 
-/// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.
+/// The names of a namespace's pools, the eldest first, also of those that cannot be read: their agents may still be at work.
 pub async fn pools(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error> {
     let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
-    let listed = within("list", format!("AgentPools in {namespace}"), pools.list(&ListParams::default())).await?;
-    Ok(listed.items.iter().map(ResourceExt::name_any).collect())
+    let mut pools =
+        within("list", format!("AgentPools in {namespace}"), pools.list(&ListParams::default())).await?.items;
+    pools.sort_by_key(|pool| (pool.creation_timestamp(), pool.name_any()));
+    Ok(pools.iter().map(ResourceExt::name_any).collect())
 }
 
 /// Whether agents are there whose pool was deleted without them (`kubectl delete --cascade=orphan`).

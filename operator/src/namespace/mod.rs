@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod gather;
+pub mod room;
 
 use std::{
     array,
@@ -184,14 +185,15 @@ impl Error {
 /// Makes what pods of a namespace mount, before there are pods: one that waits for a Secret is tried again only after a while.
 ///
 /// Where each pool has credentials of its own, all of them are in one Secret: it is written at the namespace's turn, with the
-/// pools that are there then, so that no two passes take away what the other has added.
-pub async fn prepare(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
+/// pools that are there then, so that no two passes take away what the other has added. The pools for which it has no room are
+/// given back.
+pub async fn prepare(ctx: &Context, namespace: &str) -> Result<Vec<String>, apply::Error> {
     let keys = ctx.config.nats_keys().is_some();
     let _turn = if keys { Some(ctx.namespaces.turn(namespace).await) } else { None };
     secrets(ctx, namespace).await
 }
 
-async fn secrets(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
+async fn secrets(ctx: &Context, namespace: &str) -> Result<Vec<String>, apply::Error> {
     let keys = ctx.config.nats_keys().is_some();
     let pools = if keys { gather::pools(ctx, namespace).await? } else { Vec::new() };
     apply::once(ctx, &build::tokens(namespace)).await?;
@@ -199,10 +201,11 @@ async fn secrets(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
         apply::once(ctx, &build::metrics_token(namespace)).await?;
     }
     let nats = build::nats(namespace, &ctx.config, pools.iter());
+    let (nats, left_out) = nats.map(|nats| (nats.secret, nats.left_out)).unzip();
     for secret in [nats, build::payloads(namespace, &ctx.config)].iter().flatten() {
         apply::converge(ctx, secret).await?;
     }
-    Ok(())
+    Ok(left_out.unwrap_or_default())
 }
 
 /// Whether agents go on without their pool, with what they have at the broker.

@@ -7,6 +7,7 @@ mod api_server;
 mod changed_secrets;
 mod cluster;
 mod counts;
+mod credentials;
 mod difference;
 mod election;
 mod events;

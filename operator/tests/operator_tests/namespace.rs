@@ -266,7 +266,7 @@ fn credentials_are_mounted_and_copied_only_where_there_are_some() {
     with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "very secret".to_owned() });
     let key = ("AWS_SECRET_ACCESS_KEY".to_owned(), ByteString(b"also secret".to_vec()));
     with.payloads_keys = Some(BTreeMap::from([key]));
-    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret").secret;
     let payloads = build::payloads("documents", &with).expect("a Secret");
     assert_eq!(shown(&[nats, payloads]), ["Secret documents/docket-nats", "Secret documents/docket-payloads"]);
     assert_eq!(gateway_file(&with)["nats"]["user"], "docket");
@@ -283,14 +283,15 @@ fn with_keys_each_process_has_credentials_of_its_own_and_mounts_no_others() {
     let keys = Keys::generate();
     let with = Config { nats_credentials: Some(Credentials::Keys(Box::new(keys.clone()))), ..config() };
     let pools = ["readers", "writers"].map(str::to_owned);
-    let nats = build::nats("documents", &with, pools.iter()).expect("a Secret");
-    assert_eq!(Some(nats.clone()), build::nats("documents", &with, pools.iter()), "an idle operator writes nothing");
+    let nats = build::nats("documents", &with, pools.iter()).expect("a Secret").secret;
+    let again = build::nats("documents", &with, pools.iter()).map(|nats| nats.secret);
+    assert_eq!(again.as_ref(), Some(&nats), "an idle operator writes nothing");
     let data = nats.object()["data"].as_object().expect("keys");
     let names: Vec<&str> = data.keys().map(String::as_str).collect();
     assert_eq!(names, ["agents-readers.creds", "agents-writers.creds", "gateway.creds"]);
     let creds: Vec<&Value> = data.values().collect();
     assert!(creds[0] != creds[1] && creds[0] != creds[2] && creds[1] != creds[2]);
-    let elsewhere = build::nats("other", &with, pools.iter()).expect("a Secret");
+    let elsewhere = build::nats("other", &with, pools.iter()).expect("a Secret").secret;
     assert_ne!(elsewhere.object()["data"]["agents-readers.creds"], *creds[0], "a namespace has an account of its own");
 
     let agents = crate::support::validated_with(&pool(json!({})), &with);
@@ -320,7 +321,7 @@ fn with_keys_each_process_has_credentials_of_its_own_and_mounts_no_others() {
 #[test]
 fn one_file_of_credentials_is_mounted_by_all() {
     let with = Config { nats_credentials: Some(Credentials::Creds("a file".to_owned())), ..config() };
-    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret").secret;
     assert_eq!(nats.object()["data"].as_object().expect("keys").keys().collect::<Vec<_>>(), ["nats.creds"]);
     let file = gateway_file(&with)["nats"].clone();
     assert_eq!((&file["credentials"], &file["makeStreams"]), (&json!("/etc/docket-nats/nats.creds"), &Value::Null));
