@@ -198,10 +198,9 @@ pub fn pipeline_file(name: &str, pipeline: &PipelineSpec) -> (String, String) {
     (format!("pipeline-{name}.yaml"), resource("Pipeline", name, &json!(pipeline.as_worked())))
 }
 
-/// JSON, which is YAML too.
+/// JSON, which is YAML too; compact, because all files of a namespace share one ConfigMap.
 fn resource(kind: &str, name: &str, spec: &serde_json::Value) -> String {
-    let object = json!({"apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-    format!("{object:#}")
+    json!({"apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}).to_string()
 }
 
 /// The gateway's file, and a file a pool and pipeline.

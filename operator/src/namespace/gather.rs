@@ -10,6 +10,7 @@ use k8s_openapi::{
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 use serde::de::DeserializeOwned;
 
+use super::room::{self, Candidate, Fitting};
 use crate::{
     apply::{Error, within},
     claims::{self, Claim},
@@ -29,8 +30,10 @@ pub struct Gathered {
     pub staying: usize,
     /// Names of pipelines that are being deleted: no further document comes in.
     pub closed: Vec<String>,
-    /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
+    /// The pipelines that a gateway serves: as they are written, or, where that cannot work or has no room, as they last did.
     pub pipelines: BTreeMap<String, PipelineSpec>,
+    /// Why there is no room for what is written, by pipeline.
+    pub left_out: BTreeMap<String, String>,
     /// The claim for the gateway's state, as it was found where a pipeline has a table; [`Claim::Missing`] elsewhere.
     pub state: Claim,
     /// Whether the cluster knows PodMonitors.
@@ -58,19 +61,19 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let pools = works(pools, &served.pools);
     let is_closed = |pipeline: &&DeserializeGuard<Pipeline>| pipeline.meta().deletion_timestamp.is_some();
     let closed = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
-    let pipelines = pipelines.into_iter().filter_map(|pipeline| {
+    let candidates = pipelines.into_iter().map(|pipeline| {
         let (name, written) = match &pipeline.0 {
             Ok(pipeline) => (pipeline.name_any(), Some(&pipeline.spec)),
             Err(invalid) => (invalid.metadata.name.clone().unwrap_or_default(), None),
         };
-        let served = serves(&name, written, served.pipelines.get(&name), &pools)?;
-        Some((name, served))
+        let candidate = candidate(&name, written, served.pipelines.get(&name), &pools);
+        (name, candidate)
     });
-    let pipelines: BTreeMap<String, PipelineSpec> = pipelines.collect();
+    let Fitting { pipelines, left_out } = room::fitting(&candidates.collect(), &pools);
     let state = gateway_state(ctx, namespace, &pipelines.values().collect::<Vec<_>>()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
     let namespace = namespace.to_owned();
-    Ok(Gathered { namespace, pools, objects, staying, closed, pipelines, state, pod_monitors })
+    Ok(Gathered { namespace, pools, objects, staying, closed, pipelines, left_out, state, pod_monitors })
 }
 
 /// The claim for the state of a namespace's gateway. Only a table lasts there: without one the claim is not asked for, and the
@@ -125,15 +128,15 @@ pub fn works(
     pools.filter(|(name, _)| is_plain(name)).collect()
 }
 
-/// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing.
-pub fn serves(
+/// What a gateway can serve of a pipeline.
+pub fn candidate(
     name: &str,
     written: Option<&PipelineSpec>,
     now: Option<&PipelineSpec>,
     pools: &BTreeMap<String, AgentPoolSpec>,
-) -> Option<PipelineSpec> {
+) -> Candidate {
     let works = |spec: &&PipelineSpec| is_plain(name) && flow::compile(name, 1, spec, pools).is_ok();
-    written.filter(works).or_else(|| now.filter(works)).cloned()
+    Candidate { written: written.filter(works).cloned(), now: now.filter(works).cloned() }
 }
 
 /// What a gateway serves.

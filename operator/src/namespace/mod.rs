@@ -9,7 +9,7 @@ pub mod room;
 
 use std::{
     array,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{apply, broker, chain, context::Context};
 
 pub use build::{pipeline_file, pool_file};
-pub use gather::{Gathered, serves};
+pub use gather::Gathered;
 
 /// Changes that come together are one pass.
 const TOGETHER: Duration = Duration::from_millis(150);
@@ -39,11 +39,12 @@ const AT_ONCE: usize = 8;
 /// Turns that all namespaces share: two that meet wait for each other, which is seldom and harmless.
 const TURNS: usize = 64;
 
-/// The namespaces that are to be looked at, and those whose objects could not be made.
+/// The namespaces that are to be looked at, those whose objects could not be made, and the pipelines that have no room in theirs.
 pub struct Namespaces {
     due: Mutex<BTreeSet<String>>,
     changed: Notify,
     refused: Mutex<HashMap<String, String>>,
+    left_out: Mutex<HashMap<String, BTreeMap<String, String>>>,
     turns: [Turn<()>; TURNS],
 }
 
@@ -53,6 +54,7 @@ impl Default for Namespaces {
             due: Mutex::default(),
             changed: Notify::default(),
             refused: Mutex::default(),
+            left_out: Mutex::default(),
             turns: array::from_fn(|_| Turn::default()),
         }
     }
@@ -89,6 +91,25 @@ impl Namespaces {
 
     fn all_refused(&self) -> MutexGuard<'_, HashMap<String, String>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the files of a namespace's gateway have no room for a pipeline as it is written; none where they had the last time.
+    pub fn left_out(&self, namespace: &str, pipeline: &str) -> Option<String> {
+        self.all_left_out().get(namespace)?.get(pipeline).cloned()
+    }
+
+    /// Notes for which pipelines of a namespace there is no room.
+    fn leave_out(&self, namespace: &str, left_out: BTreeMap<String, String>) {
+        let mut all = self.all_left_out();
+        if left_out.is_empty() {
+            all.remove(namespace);
+        } else {
+            all.insert(namespace.to_owned(), left_out);
+        }
+    }
+
+    fn all_left_out(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<String, String>>> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> BTreeSet<String> {
@@ -239,7 +260,8 @@ pub async fn leave(ctx: &Context, namespace: &str, orphans: Orphans) -> Result<(
 
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
     let _turn = ctx.namespaces.turn(namespace).await;
-    let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
+    let mut gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
+    ctx.namespaces.leave_out(namespace, std::mem::take(&mut gathered.left_out));
     // Not for those that leave: what they mount is there already, and the last of them may have begun to remove it.
     if gathered.staying > 0 {
         secrets(ctx, namespace).await.map_err(Error::Apply)?;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crds::{AgentPool, AgentPoolSpec, PipelineSpec};
 use kube::core::DeserializeGuard;
-use operator::namespace::gather::{serves, works};
+use operator::namespace::{
+    gather::{candidate, works},
+    room::fitting,
+};
 use serde_json::json;
 
 #[test]
@@ -28,6 +31,10 @@ fn a_pool_that_cannot_be_read_works_as_it_last_could_so_that_its_pipelines_stay_
 
 #[test]
 fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {
+    let serves = |name: &str, written: Option<&PipelineSpec>, now: Option<&PipelineSpec>, pools: &_| {
+        let candidates = BTreeMap::from([(name.to_owned(), candidate(name, written, now, pools))]);
+        fitting(&candidates, pools).pipelines.remove(name)
+    };
     let pools = BTreeMap::from([("p".to_owned(), serde_json::from_value(json!({})).expect("a pool"))]);
     let spec = |pool: &str, text: &str| -> PipelineSpec {
         let stage = json!({"name": "a", "pool": pool, "transform": {"template": text}});

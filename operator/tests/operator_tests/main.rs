@@ -37,6 +37,7 @@ mod pool_objects;
 mod process;
 mod quantity;
 mod remade;
+mod room;
 mod scaling_ahead;
 mod scaling_chain;
 mod scaling_devices;

@@ -9,13 +9,13 @@ use operator::{
     apply::Child,
     claims::Claim,
     config::{Config, Credentials},
-    namespace::{Gathered, Namespaces, build, serves},
+    namespace::{Gathered, Namespaces, build, gather::candidate, room::fitting},
 };
 use queue::jetstream::Keys;
 use serde_json::{Value, json};
 
 /// A namespace with the pool that stages name, and these pipelines.
-fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
+pub(crate) fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
     let pool = pool(json!({"replicas": 3, "template": {"priorityClassName": "high"}})).spec;
     Gathered {
         namespace: "documents".to_owned(),
@@ -24,12 +24,13 @@ fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         staying: 1 + pipelines.len(),
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
+        left_out: BTreeMap::new(),
         state: Claim::Missing,
         pod_monitors: true,
     }
 }
 
-fn spec_of(spec: &Value) -> PipelineSpec {
+pub(crate) fn spec_of(spec: &Value) -> PipelineSpec {
     pipeline(spec.clone()).spec
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn one() -> Gathered {
     namespace(&[("letters", stage("readers", "{{ document.text }}"))])
 }
 
-fn stage(pool: &str, template: &str) -> Value {
+pub(crate) fn stage(pool: &str, template: &str) -> Value {
     json!({"stages": [{"name": "entry", "pool": pool, "transform": {"template": template}}]})
 }
 
@@ -70,7 +71,7 @@ fn pod(config: &Config) -> Value {
     of_kind(&one(), config, "Deployment")["spec"]["template"]["spec"].clone()
 }
 
-fn files(gathered: &Gathered, config: &Config) -> BTreeMap<String, String> {
+pub(crate) fn files(gathered: &Gathered, config: &Config) -> BTreeMap<String, String> {
     serde_json::from_value(of_kind(gathered, config, "ConfigMap")["data"].clone()).expect("files")
 }
 
@@ -212,15 +213,15 @@ fn the_files_are_resources_that_docket_reads_and_all_of_them_are_named() {
 fn a_pipeline_that_was_broken_is_served_as_it_last_did_and_a_good_one_beside_it_as_it_is() {
     let good = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
     let [broken, changed] = [stage("nobody", "3"), stage("readers", "4")].map(|spec| spec_of(&spec));
-    let served = |name: &str, written: &PipelineSpec| {
-        let served = serves(name, Some(written), good.pipelines.get(name), &good.pools).expect("it is served");
-        (name.to_owned(), served)
+    let candidate = |name: &str, written: &PipelineSpec| {
+        (name.to_owned(), candidate(name, Some(written), good.pipelines.get(name), &good.pools))
     };
-    let pipelines = BTreeMap::from([served("letters", &broken), served("bills", &changed)]);
+    let candidates = BTreeMap::from([candidate("letters", &broken), candidate("bills", &changed)]);
+    let pipelines = fitting(&candidates, &good.pools).pipelines;
     let after = files(&Gathered { pipelines, ..namespace(&[]) }, &config());
     let before = files(&good, &config());
     assert_eq!(after["pipeline-letters.yaml"], before["pipeline-letters.yaml"]);
-    assert!(after["pipeline-bills.yaml"].contains("\"template\": \"4\""));
+    assert!(after["pipeline-bills.yaml"].contains(r#""template":"4""#));
 }
 
 #[test]
