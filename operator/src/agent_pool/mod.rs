@@ -60,7 +60,7 @@ use crate::{
     context::Context,
     gathering::gathered,
     held::{self, Held},
-    names::{self, FINALIZER, GATEWAY, POOL_LABEL, SCALE_MANAGER},
+    names::{self, FINALIZER, POOL_LABEL, SCALE_MANAGER},
     namespace, unreadable,
     watching::{self, Scope, Triggers, namespace_of},
 };
@@ -384,8 +384,8 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
     }
 }
 
-/// Objects that the operator makes, of one kind. Gateways have the same kinds as pools, and one watch shows both: what is a
-/// gateway's makes its namespace be looked at.
+/// Objects that the operator makes, of one kind. Gateways have the same kinds as pools, and one watch shows both: what belongs to no
+/// pool is a gateway's, or of agents that outlive theirs, with which the namespace's Secrets go. It makes its namespace be looked at.
 fn children<K>(ctx: &Arc<Context>, scope: &Scope) -> Triggers<Guarded>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -393,7 +393,7 @@ where
 {
     let looking = Arc::clone(ctx);
     scope.made::<K, Guarded, _>(ctx, move |object| {
-        if object.name_any() == GATEWAY {
+        if object.owner_references().is_empty() {
             looking.namespaces.look_at(object.namespace().unwrap_or_default());
         }
         pool_of(object)

@@ -99,10 +99,9 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
 /// operator of before had some.
 fn absent_secrets(gathered: &Gathered, config: &Config) -> impl Iterator<Item = Child> {
     let is_needed = move |name: &str| match name {
-        _ if gathered.is_empty() => false,
-        NATS => config.nats_credentials.is_some(),
-        PAYLOADS => config.payloads_keys.is_some(),
-        _ => true,
+        NATS if config.nats_credentials.is_none() => false,
+        PAYLOADS if config.payloads_keys.is_none() => false,
+        _ => gathered.outlived || !gathered.is_empty(),
     };
     let named = move |name| Child::of(&Secret { metadata: metadata(&gathered.namespace, name), ..Secret::default() });
     SECRETS.into_iter().filter(move |name| !is_needed(name)).map(named)

@@ -28,6 +28,8 @@ pub struct Gathered {
     pub objects: usize,
     /// How many of them are not on their way out.
     pub staying: usize,
+    /// Whether agents are there whose pool is gone: they mount the namespace's Secrets, which stay for them alone.
+    pub outlived: bool,
     /// Names of pipelines that are being deleted: no further document comes in.
     pub closed: Vec<String>,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work or has no room, as they last did.
@@ -56,6 +58,8 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let objects = pools.len() + pipelines.len();
     let metas = pools.iter().map(Resource::meta).chain(pipelines.iter().map(Resource::meta));
     let staying = metas.filter(|meta| meta.deletion_timestamp.is_none()).count();
+    // The last object of a namespace is to know it, and nobody else.
+    let outlived = objects <= 1 && !orphans(ctx, namespace).await?.is_empty();
     let served = served_now(ctx, namespace).await?;
     // One that is being deleted still works what is in flight.
     let pools = works(pools, &served.pools);
@@ -73,7 +77,7 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let state = gateway_state(ctx, namespace, &pipelines.values().collect::<Vec<_>>()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
     let namespace = namespace.to_owned();
-    Ok(Gathered { namespace, pools, objects, staying, closed, pipelines, left_out, state, pod_monitors })
+    Ok(Gathered { namespace, pools, objects, staying, outlived, closed, pipelines, left_out, state, pod_monitors })
 }
 
 /// The claim for the state of a namespace's gateway. Only a table lasts there: without one the claim is not asked for, and the
@@ -94,24 +98,33 @@ pub async fn pipelines(ctx: &Context, namespace: &str) -> Result<Vec<Deserialize
     Ok(listed.items)
 }
 
-/// The names of a namespace's pools, the eldest first, also of those that cannot be read: their agents may still be at work.
+/// The names of pools whose agents may be at work, those that have been there longest first: also of pools that cannot be read, and
+/// of those that are gone without their agents.
 pub async fn pools(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error> {
     let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
     let mut pools =
         within("list", format!("AgentPools in {namespace}"), pools.list(&ListParams::default())).await?.items;
     pools.sort_by_key(|pool| (pool.creation_timestamp(), pool.name_any()));
-    Ok(pools.iter().map(ResourceExt::name_any).collect())
+    // After the pools: one that is not among them has left its agents by now.
+    let mut names = orphans(ctx, namespace).await?;
+    for pool in pools.iter().map(ResourceExt::name_any) {
+        if !names.contains(&pool) {
+            names.push(pool);
+        }
+    }
+    Ok(names)
 }
 
-/// Whether agents are there whose pool was deleted without them (`kubectl delete --cascade=orphan`).
-pub async fn has_orphans(ctx: &Context, namespace: &str) -> Result<bool, Error> {
+/// The pools that were deleted without their agents, which are still there (`kubectl delete --cascade=orphan`).
+pub async fn orphans(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error> {
     let agents = ListParams::default().labels(&format!("{POOL_LABEL},app.kubernetes.io/managed-by={FIELD_MANAGER}"));
     let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), namespace);
     let found = within("list", format!("Deployments in {namespace}"), api.list_metadata(&agents)).await?;
     let is_orphan = |meta: &ObjectMeta| {
         meta.deletion_timestamp.is_none() && meta.owner_references.iter().flatten().next().is_none()
     };
-    Ok(found.items.iter().any(|found| is_orphan(&found.metadata)))
+    let orphans = found.items.iter().filter(|found| is_orphan(&found.metadata));
+    Ok(orphans.filter_map(|found| found.labels().get(POOL_LABEL).cloned()).collect())
 }
 
 /// The pools that do a namespace's work: as they are written, or, where that cannot be read, as a gateway serves them now.

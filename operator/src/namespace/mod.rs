@@ -238,7 +238,8 @@ pub enum Orphans {
     Kept,
 }
 
-/// Removes what a namespace has, in the cluster and at the broker, where the one that leaves is the last. Its finalizer stays until
+/// Removes what a namespace has, in the cluster and at the broker, where the one that leaves is the last, but for what agents need that
+/// go on without their pool. Its finalizer stays until
 /// then, so that a process that dies meanwhile leaves nothing behind: afterwards nothing would tell that the namespace was ever
 /// ours. To be called with the namespace's turn.
 pub async fn leave(ctx: &Context, namespace: &str, orphans: Orphans) -> Result<(), Error> {
@@ -247,8 +248,9 @@ pub async fn leave(ctx: &Context, namespace: &str, orphans: Orphans) -> Result<(
         return Ok(());
     }
     gathered.objects = 0;
+    gathered.outlived |= orphans == Orphans::Kept;
     remove(ctx, &build::all(&gathered, &ctx.config)).await?;
-    if orphans == Orphans::Kept || gather::has_orphans(ctx, namespace).await.map_err(Error::Gather)? {
+    if gathered.outlived {
         return Ok(());
     }
     // Last of all, and looked for again: one that was made meanwhile keeps it.

@@ -31,6 +31,7 @@ mod namespace_refused;
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
 mod opening;
+mod orphans;
 mod pod_monitors;
 mod pods_pages;
 mod pool_objects;

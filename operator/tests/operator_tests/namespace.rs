@@ -22,6 +22,7 @@ pub(crate) fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         pools: BTreeMap::from([("readers".to_owned(), pool)]),
         objects: 1 + pipelines.len(),
         staying: 1 + pipelines.len(),
+        outlived: false,
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
         left_out: BTreeMap::new(),
@@ -381,6 +382,9 @@ fn copies_of_credentials_go_when_there_are_none_to_copy_any_more() {
     }
     let left = Gathered { objects: 0, pools: BTreeMap::new(), ..namespace(&[]) };
     assert_eq!(secrets(&left, &config()).len(), 4, "the last one takes them along");
+    let outlived = Gathered { outlived: true, ..left };
+    assert_eq!(secrets(&outlived, &config()), copies);
+    assert_eq!(secrets(&outlived, &with_credentials()), Vec::<String>::new(), "agents that go on mount them");
 }
 
 #[test]
