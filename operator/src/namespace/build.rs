@@ -36,7 +36,7 @@ use crate::{
     network,
     pod_monitor::pod_monitor,
     pods::{self, Probes},
-    prepare::CREDS,
+    prepare::{CA, CREDS},
 };
 
 /// What tokens of ServiceAccounts must have been made for.
@@ -153,7 +153,8 @@ pub struct Nats {
 /// pod mounts its own. Pools have room in their order; none is made for one that can have no pods under its name.
 pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'a String>) -> Option<Nats> {
     let mut left_out = Vec::new();
-    let files = match config.nats_credentials.as_ref()? {
+    let authorities = config.nats_authorities.as_ref();
+    let mut files = match config.nats_credentials.as_ref()? {
         Credentials::User { user, password } => {
             BTreeMap::from([("user".to_owned(), user.clone()), ("password".to_owned(), password.clone())])
         }
@@ -161,7 +162,7 @@ pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'
         Credentials::Keys(keys) => {
             let account = keys.account(&names::broker_prefix(namespace));
             let gateway = account.user(&pods::GATEWAY_ROLE).creds;
-            let mut room = ROOM.saturating_sub(gateway.len());
+            let mut room = ROOM.saturating_sub(gateway.len() + authorities.map_or(0, String::len));
             let mut files = BTreeMap::from([(names::GATEWAY_CREDS.to_owned(), gateway)]);
             for pool in pools.filter(|pool| names::is_of_pool(pool)) {
                 let creds = account.user(&Role::Agents { pool, orders: flow::keys::ORDERS }).creds;
@@ -176,6 +177,7 @@ pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'
             files
         }
     };
+    files.extend(authorities.map(|text| (CA.to_owned(), text.clone())));
     let data = files.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect();
     let secret = Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() });
     Some(Nats { secret, left_out })

@@ -4,6 +4,7 @@
 
 mod announced;
 mod api_server;
+mod authorities;
 mod changed_secrets;
 mod cluster;
 mod counts;
