@@ -22,6 +22,7 @@ SERVED = {
     ("monitoring.coreos.com", "podmonitors", None): {"get", "create", "patch", "delete"},
     ("", "secrets", None): {"create"},
     ("", "secrets", "docket-nats"): {"get", "patch", "delete"},
+    ("", "secrets", "docket-payloads"): {"get", "patch", "delete"},
     ("", "secrets", "docket-gateway-tokens"): {"get", "delete"},
     ("", "secrets", "docket-metrics"): {"get", "delete"},
     ("", "persistentvolumeclaims", None): {"get"},
@@ -89,10 +90,10 @@ class Rbac(unittest.TestCase):
         own = [o for o in of_kind(rendered("namespaced-own"), "Role")]
         self.assertEqual({o["metadata"]["namespace"] for o in own}, {NAMESPACE})
 
-    def test_copies_of_the_stores_credentials_are_a_second_name_and_only_with_them(self):
-        role = one(rendered("s3"), "ClusterRole", f"docket-operator-{NAMESPACE}")
-        more = {("", "secrets", "docket-payloads"): {"get", "patch", "delete"}}
-        self.assertEqual(grants(role), SERVED | more)
+    def test_credentials_of_the_store_are_read_where_they_are_named_and_copies_can_be_removed_when_they_are_not(self):
+        for flavour in ["s3", "default"]:
+            role = one(rendered(flavour), "ClusterRole", f"docket-operator-{NAMESPACE}")
+            self.assertEqual(grants(role), SERVED, flavour)
         own = grants(one(rendered("s3"), "Role", "docket-operator-own"))
         self.assertEqual(own, OWN | {("", "secrets", "s3-keys"): {"get"}})
 

@@ -150,6 +150,7 @@ impl Brokers {
             replicas: self.config.nats_replicas as usize,
             credentials,
             inbox,
+            ca: self.config.nats_authorities.clone().map(jetstream::Authorities::Text),
             scoped: flow::keys::OF_ONE_PIPELINE.to_vec(),
             timeout: TIMEOUT,
             ..Settings::new(self.config.nats_servers.join(","))

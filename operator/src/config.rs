@@ -42,6 +42,8 @@ pub struct Config {
     pub nats_keys_secret: Option<String>,
     /// What one of these Secrets says; set once it was read.
     pub nats_credentials: Option<Credentials>,
+    /// Certificates (PEM) of who vouches for the servers, where one of these Secrets has some.
+    pub nats_authorities: Option<String>,
     /// Which content of the first of them that is, as [`crate::prepare::digest_of`] tells it.
     pub nats_credentials_digest: Option<String>,
     /// Where documents' bytes lie.
@@ -203,6 +205,7 @@ impl Config {
             nats_credentials_secret: secret,
             nats_keys_secret: keys_secret,
             nats_credentials: None,
+            nats_authorities: None,
             nats_credentials_digest: None,
             payloads: arguments.payloads.clone(),
             payloads_secret,

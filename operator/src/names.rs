@@ -79,6 +79,11 @@ pub fn agents(pool: &str) -> String {
 /// Longest name of a pool: what is made of it names a Service, which is a DNS label.
 pub const LONGEST_POOL: usize = 63 - "-agents".len();
 
+/// Whether a pool can work under this name.
+pub fn is_of_pool(name: &str) -> bool {
+    name.len() <= LONGEST_POOL && is_plain(name)
+}
+
 /// Whether a pool or a pipeline can work under this name. Kubernetes allows dots and more letters; the gateway's files do not, and
 /// it would start with none of them for one that it cannot read.
 pub fn is_plain(name: &str) -> bool {

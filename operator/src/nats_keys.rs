@@ -5,7 +5,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use queue::jetstream::Keys;
 
-use crate::{chain, names::random, own_secrets, prepare::text};
+use crate::{
+    chain,
+    names::random,
+    own_secrets,
+    prepare::{authorities, text},
+};
 
 /// Key of the operator's seed, the secret of all.
 pub const OPERATOR: &str = "operator.nk";
@@ -18,14 +23,15 @@ const ROUTES: &str = "docket-routes";
 /// What names the Secret.
 const FLAG: &str = "--nats-keys-secret";
 
-/// The keys, or why there are none yet.
-pub async fn of(client: &Client, namespace: &str, name: &str) -> Result<Keys, String> {
+/// The keys, and who vouches for the servers where somebody has added that; or why there are none yet.
+pub async fn of(client: &Client, namespace: &str, name: &str) -> Result<(Keys, Option<String>), String> {
     let make = || secret(namespace, name, &Keys::generate());
     let data = own_secrets::read_or_made(client, (namespace, name, FLAG), make).await?;
     let named = format!("Secret {name} ({FLAG})");
     let seed = text(&data, &named, OPERATOR)?;
-    Keys::from_seed(&seed)
-        .map_err(|error| format!("{named} has a value for the key {OPERATOR} that is unfit: {}", chain(&error)))
+    let keys = Keys::from_seed(&seed)
+        .map_err(|error| format!("{named} has a value for the key {OPERATOR} that is unfit: {}", chain(&error)))?;
+    Ok((keys, authorities(&data, &named)?))
 }
 
 /// The Secret of new keys.

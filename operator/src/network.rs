@@ -1,12 +1,14 @@
 //! Parts of network policies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::AgentPoolSpec;
 use k8s_openapi::{
+    ByteString,
     api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort},
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
+use reqwest::Url;
 
 use crate::config::Config;
 
@@ -18,6 +20,11 @@ const NATS: u16 = 4222;
 const POSTGRES: u16 = 5432;
 /// The same of Redis.
 const REDIS: u16 = 6379;
+/// The same of S3: that of Amazon's servers.
+const S3: u16 = 443;
+/// Variables that say where a client of S3 finds its servers. The first counts more; the others are two names of one setting, of
+/// which the one counts that a process happens to read last.
+const S3_ENDPOINTS: [&[&str]; 2] = [&["AWS_ENDPOINT_URL_S3"], &["AWS_ENDPOINT", "AWS_ENDPOINT_URL"]];
 /// Addresses that are not of the internet: clusters, machines and their metadata services use them.
 const INSIDE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", LINK_LOCAL, "172.16.0.0/12", "192.168.0.0/16"];
 /// Of these, those of the machine alone: its metadata service has one.
@@ -57,21 +64,34 @@ pub fn servers(config: &Config) -> NetworkPolicyEgressRule {
 
 /// To the store of payloads, where that is not the broker.
 pub fn stores(config: &Config) -> Option<NetworkPolicyEgressRule> {
-    config
-        .payloads
-        .starts_with("s3:")
-        .then(|| NetworkPolicyEgressRule { to: Some(wherever()), ports: Some(vec![tcp(443), tcp(80), tcp(9000)]) })
+    config.payloads.starts_with("s3:").then(|| servers_wherever(&ports_of_s3(config.payloads_keys.as_ref())))
 }
 
 /// To servers that pools and pipelines name, by their ports: a policy knows no names. Whoever calls them looks at the address.
 pub fn servers_of_users(ports: &BTreeSet<u16>) -> Option<NetworkPolicyEgressRule> {
-    let ports: Vec<_> = ports.iter().copied().map(tcp).collect();
-    (!ports.is_empty()).then(|| NetworkPolicyEgressRule { to: Some(wherever()), ports: Some(ports) })
+    (!ports.is_empty()).then(|| servers_wherever(ports))
+}
+
+fn servers_wherever(ports: &BTreeSet<u16>) -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { to: Some(wherever()), ports: Some(ports.iter().copied().map(tcp).collect()) }
 }
 
 /// In the cluster, beside it or on the internet, but not at the addresses of the machines' metadata services.
 fn wherever() -> Vec<NetworkPolicyPeer> {
     vec![cluster(), addresses("0.0.0.0/0", &[LINK_LOCAL]), addresses("::/0", &[METADATA_V6])]
+}
+
+/// Ports of the store of payloads, as the Secret with its keys says where it is.
+fn ports_of_s3(keys: Option<&BTreeMap<String, ByteString>>) -> BTreeSet<u16> {
+    let port = |variable: &&str| {
+        let endpoint = str::from_utf8(&keys?.get(*variable)?.0).ok()?;
+        Url::parse(endpoint).ok()?.port_or_known_default()
+    };
+    S3_ENDPOINTS
+        .iter()
+        .map(|variables| variables.iter().filter_map(port).collect::<BTreeSet<u16>>())
+        .find(|ports| !ports.is_empty())
+        .unwrap_or_else(|| BTreeSet::from([S3]))
 }
 
 /// Ports of the servers of a database, as its URL says them or in `key=value` words.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     config::{Config, Credentials},
     names::{self, HTTP, USER},
-    prepare::CREDS,
+    prepare::{CA, CREDS},
 };
 
 /// What lasts as long as the pod, or longer where a claim is mounted here.
@@ -33,6 +33,8 @@ const ACCOUNT_EXPIRES: i64 = 3_600;
 const ROOT_CA: &str = "kube-root-ca.crt";
 /// What a process is known by at the broker, where that is a `.creds` file.
 const CREDS_FILE: &str = "/etc/docket-nats/nats.creds";
+/// Who vouches for the broker's servers, where it is not an authority that everybody knows.
+const CA_FILE: &str = "/etc/docket-nats/ca.crt";
 /// Where the keys of the user's Secret are files of the gateway.
 pub const GIVEN: &str = "/run/secrets/docket";
 /// The bearer tokens of the namespace.
@@ -68,6 +70,9 @@ pub fn nats(config: &Config, namespace: &str, role: &Role) -> Value {
             nats["makeStreams"] = json!(false);
         }
     }
+    if config.nats_authorities.is_some() {
+        nats["ca"] = json!(CA_FILE);
+    }
     nats
 }
 
@@ -83,7 +88,8 @@ pub fn annotations(files: &ConfigMap, config: &Config, namespace: &str, role: &R
     let of_nats = match config.nats_keys() {
         Some(keys) => {
             let user = keys.account(&names::broker_prefix(namespace)).user(role);
-            Some(names::digest(user.token.as_bytes()))
+            let authorities = config.nats_authorities.as_deref().unwrap_or_default();
+            Some(names::digest([user.token.as_str(), authorities].concat().as_bytes()))
         }
         None => config.nats_credentials_digest.clone(),
     };
@@ -241,7 +247,7 @@ pub fn service_port(name: &str, number: u16) -> ServicePort {
 }
 
 /// The volumes of every process: its files, the namespace's tokens, that of its metrics, the broker's credentials, room for
-/// temporary files. Of the Secret with all processes' credentials it has its own, by the key `creds`.
+/// temporary files. Of the Secret with all processes' credentials it has its own, by the key `creds`, and who vouches for the broker.
 pub fn volumes(config: &Config, config_map: &str, creds: &str) -> Vec<Volume> {
     let files = ConfigMapVolumeSource { name: config_map.to_owned(), ..ConfigMapVolumeSource::default() };
     let mut volumes = vec![
@@ -256,10 +262,11 @@ pub fn volumes(config: &Config, config_map: &str, creds: &str) -> Vec<Volume> {
         None => {}
         Some(Credentials::User { .. } | Credentials::Creds(_)) => volumes.push(secret("nats", names::NATS)),
         Some(Credentials::Keys(_)) => {
-            let item = KeyToPath { key: creds.to_owned(), path: CREDS.to_owned(), mode: None };
+            let item = |key: &str, path: &str| KeyToPath { key: key.to_owned(), path: path.to_owned(), mode: None };
+            let authorities = config.nats_authorities.is_some().then(|| item(CA, CA));
+            let items = Some([item(creds, CREDS)].into_iter().chain(authorities).collect());
             let name = Some(names::NATS.to_owned());
-            let source =
-                SecretVolumeSource { secret_name: name, items: Some(vec![item]), ..SecretVolumeSource::default() };
+            let source = SecretVolumeSource { secret_name: name, items, ..SecretVolumeSource::default() };
             volumes.push(Volume { name: "nats".to_owned(), secret: Some(source), ..Volume::default() });
         }
     }

@@ -27,6 +27,8 @@ pub const LEASE: &str = "lease";
 const PAYLOADS_FLAG: &str = "--payloads-secret";
 /// Key of a Secret with a `.creds` file for all.
 pub const CREDS: &str = "nats.creds";
+/// Key of a Secret for NATS with the certificates of who vouches for its servers.
+pub const CA: &str = "ca.crt";
 
 /// Between two looks. A person who installs what is missing does not wait long, an API server hardly notices.
 const LOOK: Duration = Duration::from_secs(2);
@@ -42,25 +44,27 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
     health.found(DEFINITIONS);
     if let Some(name) = config.nats_credentials_secret.clone() {
         let secrets = Api::namespaced(client.clone(), &config.namespace);
-        let (credentials, digest) = loop {
+        let found = loop {
             match credentials(&secrets, &name).await {
                 Ok(found) => break found,
                 Err(missing) => health.missing(CREDENTIALS, missing),
             }
             sleep(LOOK).await;
         };
-        config.nats_credentials = Some(credentials);
-        config.nats_credentials_digest = digest;
+        config.nats_credentials = Some(found.credentials);
+        config.nats_authorities = found.authorities;
+        config.nats_credentials_digest = found.digest;
     }
     if let Some(name) = config.nats_keys_secret.clone() {
-        let keys = loop {
+        let (keys, authorities) = loop {
             match nats_keys::of(client, &config.namespace, &name).await {
-                Ok(keys) => break keys,
+                Ok(found) => break found,
                 Err(missing) => health.missing(CREDENTIALS, missing),
             }
             sleep(LOOK).await;
         };
         config.nats_credentials = Some(Credentials::Keys(Box::new(keys)));
+        config.nats_authorities = authorities;
     }
     if let Some(name) = config.payloads_secret.clone() {
         let secrets = Api::namespaced(client.clone(), &config.namespace);
@@ -87,14 +91,22 @@ pub async fn wait(client: &Client, mut config: Config, health: &Health) -> Confi
 }
 
 /// Waits until a Secret that was read has other credentials, and gives its name. One that is away or unfit has none yet: whoever
-/// changes it may not be done. The keys of NATS are not among them, because others are another broker.
+/// changes it may not be done. Of the Secret with the keys of NATS counts who vouches for its servers, because other keys are another
+/// broker.
 pub async fn until_changed(client: &Client, config: &Config, every: Duration) -> String {
     let secrets = Api::namespaced(client.clone(), &config.namespace);
     loop {
         sleep(every).await;
         if let Some(name) = &config.nats_credentials_secret
-            && let Ok((_, digest)) = credentials(&secrets, name).await
-            && digest != config.nats_credentials_digest
+            && let Ok(found) = credentials(&secrets, name).await
+            && found.digest != config.nats_credentials_digest
+        {
+            return name.clone();
+        }
+        if let Some(name) = &config.nats_keys_secret
+            && let Ok(secret) = read(&secrets, name, "--nats-keys-secret", "").await
+            && let Ok(found) = authorities(&secret.data.unwrap_or_default(), name)
+            && found != config.nats_authorities
         {
             return name.clone();
         }
@@ -125,18 +137,32 @@ async fn look_for_definitions(client: &Client) -> Result<(), String> {
     }
 }
 
-/// The credentials in a Secret, and which they are.
-async fn credentials(secrets: &Api<Secret>, name: &str) -> Result<(Credentials, Option<String>), String> {
+/// What a Secret says of NATS.
+struct Found {
+    credentials: Credentials,
+    authorities: Option<String>,
+    /// Which content it is.
+    digest: Option<String>,
+}
+
+/// The credentials in a Secret.
+async fn credentials(secrets: &Api<Secret>, name: &str) -> Result<Found, String> {
     let named = format!("Secret {name} (--nats-credentials-secret)");
     let how = " with the keys user and password, or nats.creds";
     let secret = read(secrets, name, "--nats-credentials-secret", how).await?;
     let digest = digest_of(&secret);
     let data = secret.data.unwrap_or_default();
+    let authorities = authorities(&data, &named)?;
     if data.contains_key(CREDS) {
-        return Ok((Credentials::Creds(text(&data, &named, CREDS)?), digest));
+        return Ok(Found { credentials: Credentials::Creds(text(&data, &named, CREDS)?), authorities, digest });
     }
     let (user, password) = (text(&data, &named, "user")?, text(&data, &named, "password")?);
-    Ok((Credentials::User { user, password }, digest))
+    Ok(Found { credentials: Credentials::User { user, password }, authorities, digest })
+}
+
+/// Who vouches for the servers of NATS, where a Secret says so.
+pub(crate) fn authorities(data: &BTreeMap<String, ByteString>, secret: &str) -> Result<Option<String>, String> {
+    data.contains_key(CA).then(|| text(data, secret, CA)).transpose()
 }
 
 async fn read(secrets: &Api<Secret>, name: &str, flag: &str, how: &str) -> Result<Secret, String> {

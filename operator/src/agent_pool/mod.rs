@@ -62,7 +62,7 @@ use crate::{
     context::Context,
     gathering::gathered,
     held::{self, Held},
-    names::{self, FINALIZER, GATEWAY, POOL_LABEL, SCALE_MANAGER},
+    names::{self, FINALIZER, POOL_LABEL, SCALE_MANAGER},
     namespace,
     pipeline::pools::named_pools,
     unreadable,
@@ -97,6 +97,13 @@ pub enum Error {
     /// The pool asks for what cannot be; its author can fix it.
     #[error(transparent)]
     Validate(validate::Error),
+    /// The Secret with the credentials of the namespace's pools is full. Whoever decides about these pools can fix it.
+    #[error(
+        "Secret {} has no room for the pool's credentials, because it has those of many other pools: delete one of them, or make \
+         the pool in another namespace",
+        names::NATS
+    )]
+    NamespaceFull,
     /// A child could not be written.
     #[error("failed to make the pool's objects")]
     Apply(#[source] apply::Error),
@@ -127,6 +134,7 @@ impl Error {
             Self::Unreadable(_) => "Unreadable",
             Self::Dereference(_) => "ReadFailed",
             Self::Validate(error) => error.reason(),
+            Self::NamespaceFull => "NamespaceFull",
             Self::Apply(apply::Error::NotLeading) | Self::Status(apply::Error::NotLeading) => "NotLeading",
             Self::Apply(apply::Error::NotOurs { .. }) => "NameTaken",
             Self::Apply(_) | Self::Deployment(_) => "ApplyFailed",
@@ -318,7 +326,10 @@ async fn converge(ctx: &Context, pool: &AgentPool) -> Result<status::Applied, Er
         validated.replicas = Replicas::Fixed(returned(ctx, pool).await?);
     }
     validated.placement = fallback::placement(pool, Timestamp::now());
-    namespace::prepare(ctx, &validated.namespace).await.map_err(Error::Apply)?;
+    let left_out = namespace::prepare(ctx, &validated.namespace).await.map_err(Error::Apply)?;
+    if left_out.contains(&validated.name) {
+        return Err(Error::NamespaceFull);
+    }
     let prepared = build::all(&validated);
     let is_current = || {
         let now = apply::live(ctx, pool);
@@ -364,7 +375,9 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
             tracing::warn!(%pool, error = %chain(error), "left as it is");
             Action::requeue(RESYNC)
         }
-        Error::Validate(_) | Error::Apply(apply::Error::NotOurs { .. }) => Action::requeue(RETRY * 3),
+        Error::Validate(_) | Error::NamespaceFull | Error::Apply(apply::Error::NotOurs { .. }) => {
+            Action::requeue(RETRY * 3)
+        }
         _ if error.is_of_a_leaving_namespace() => Action::requeue(RETRY),
         _ => {
             tracing::warn!(pool = %object.meta().name.as_deref().unwrap_or_default(), error = %chain(error), "failed, trying again");
@@ -373,8 +386,8 @@ fn on_error(object: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
     }
 }
 
-/// Objects that the operator makes, of one kind. Gateways have the same kinds as pools, and one watch shows both: what is a
-/// gateway's makes its namespace be looked at.
+/// Objects that the operator makes, of one kind. Gateways have the same kinds as pools, and one watch shows both: what belongs to no
+/// pool is a gateway's, or of agents that outlive theirs, with which the namespace's Secrets go. It makes its namespace be looked at.
 fn children<K>(ctx: &Arc<Context>, scope: &Scope) -> Triggers<Guarded>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -382,7 +395,7 @@ where
 {
     let looking = Arc::clone(ctx);
     scope.made::<K, Guarded, _>(ctx, move |object| {
-        if object.name_any() == GATEWAY {
+        if object.owner_references().is_empty() {
             looking.namespaces.look_at(object.namespace().unwrap_or_default());
         }
         pool_of(object)

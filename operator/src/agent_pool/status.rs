@@ -133,7 +133,7 @@ fn failed(error: &Error) -> Vec<Observed> {
     let (reason, message) = (error.reason(), chain(error));
     let state = match error {
         // What is there goes on as it is.
-        Error::Validate(_) | Error::Apply(apply::Error::NotOurs { .. }) => State::False,
+        Error::Validate(_) | Error::NamespaceFull | Error::Apply(apply::Error::NotOurs { .. }) => State::False,
         _ => State::Unknown,
     };
     vec![

@@ -25,16 +25,18 @@ use k8s_openapi::{
 use queue::jetstream::Role;
 use serde_json::json;
 
-use super::gather::Gathered;
+use super::{gather::Gathered, room::ROOM};
 use crate::{
     apply::Child,
     claims::Claim,
     config::{Config, Credentials},
-    names::{self, Component, GATEWAY, GATEWAY_ENV, GRPC, HEALTH, HTTP, METRICS, NATS, PAYLOADS, TOKEN, TOKENS},
+    names::{
+        self, Component, GATEWAY, GATEWAY_ENV, GRPC, HEALTH, HTTP, METRICS, NATS, PAYLOADS, SECRETS, TOKEN, TOKENS,
+    },
     network,
     pod_monitor::pod_monitor,
     pods::{self, Probes},
-    prepare::CREDS,
+    prepare::{CA, CREDS},
 };
 
 /// What tokens of ServiceAccounts must have been made for.
@@ -86,21 +88,26 @@ pub fn all(gathered: &Gathered, config: &Config) -> Prepared {
     if gathered.pod_monitors {
         gateway.push(pod_monitor(metadata(GATEWAY), &selector(), config));
     }
-    let namespace = &gathered.namespace;
-    let secrets = || {
-        let nats = nats(namespace, config, gathered.pools.keys());
-        // That of metrics may be of an operator that was told to ask for it.
-        let tokens = [tokens(namespace), metrics_token(namespace)];
-        tokens.into_iter().chain(nats).chain(payloads(namespace, config))
-    };
-    let (present, absent) = match (gathered.is_empty(), gathered.pipelines.is_empty()) {
-        (true, _) => (Vec::new(), gateway.into_iter().chain(secrets()).collect()),
+    let (present, mut absent) = match (gathered.is_empty(), gathered.pipelines.is_empty()) {
         (false, false) => (gateway, Vec::new()),
         // One that is there stays as it is: only its files still say what it last served.
         (false, true) if gathered.has_pipelines => (Vec::new(), Vec::new()),
-        (false, true) => (Vec::new(), gateway),
+        _ => (Vec::new(), gateway),
     };
+    absent.extend(absent_secrets(gathered, config));
     Prepared { present, absent }
+}
+
+/// The Secrets that no pod of the namespace needs. Copies of credentials are among them also where there are none to copy any more: an
+/// operator of before had some.
+fn absent_secrets(gathered: &Gathered, config: &Config) -> impl Iterator<Item = Child> {
+    let is_needed = move |name: &str| match name {
+        NATS if config.nats_credentials.is_none() => false,
+        PAYLOADS if config.payloads_keys.is_none() => false,
+        _ => gathered.outlived || !gathered.is_empty(),
+    };
+    let named = move |name| Child::of(&Secret { metadata: metadata(&gathered.namespace, name), ..Secret::default() });
+    SECRETS.into_iter().filter(move |name| !is_needed(name)).map(named)
 }
 
 fn metadata(namespace: &str, name: &str) -> ObjectMeta {
@@ -137,25 +144,46 @@ pub fn metrics_token(namespace: &str) -> Child {
     Child::of(&Secret { metadata: metadata(namespace, METRICS), data: Some(data), ..Secret::default() })
 }
 
+/// The Secret with the broker's credentials.
+pub struct Nats {
+    /// The Secret.
+    pub secret: Child,
+    /// The pools that it has no room for.
+    pub left_out: Vec<String>,
+}
+
 /// The broker's credentials, for the namespace's pods: the same for all, or a key for each pool and the gateway, of which each
-/// pod mounts its own.
-pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'a String>) -> Option<Child> {
-    let files = match config.nats_credentials.as_ref()? {
+/// pod mounts its own. Pools have room in their order; none is made for one that can have no pods under its name.
+pub fn nats<'a>(namespace: &str, config: &Config, pools: impl Iterator<Item = &'a String>) -> Option<Nats> {
+    let mut left_out = Vec::new();
+    let authorities = config.nats_authorities.as_ref();
+    let mut files = match config.nats_credentials.as_ref()? {
         Credentials::User { user, password } => {
             BTreeMap::from([("user".to_owned(), user.clone()), ("password".to_owned(), password.clone())])
         }
         Credentials::Creds(text) => BTreeMap::from([(CREDS.to_owned(), text.clone())]),
         Credentials::Keys(keys) => {
             let account = keys.account(&names::broker_prefix(namespace));
-            let of_pool = |pool: &String| {
-                (names::creds(pool), account.user(&Role::Agents { pool, orders: flow::keys::ORDERS }).creds)
-            };
-            let gateway = (names::GATEWAY_CREDS.to_owned(), account.user(&pods::GATEWAY_ROLE).creds);
-            pools.map(of_pool).chain([gateway]).collect()
+            let gateway = account.user(&pods::GATEWAY_ROLE).creds;
+            let mut room = ROOM.saturating_sub(gateway.len() + authorities.map_or(0, String::len));
+            let mut files = BTreeMap::from([(names::GATEWAY_CREDS.to_owned(), gateway)]);
+            for pool in pools.filter(|pool| names::is_of_pool(pool)) {
+                let creds = account.user(&Role::Agents { pool, orders: flow::keys::ORDERS }).creds;
+                match room.checked_sub(creds.len()) {
+                    Some(rest) => {
+                        room = rest;
+                        files.insert(names::creds(pool), creds);
+                    }
+                    None => left_out.push(pool.clone()),
+                }
+            }
+            files
         }
     };
+    files.extend(authorities.map(|text| (CA.to_owned(), text.clone())));
     let data = files.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect();
-    Some(Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() }))
+    let secret = Child::of(&Secret { metadata: metadata(namespace, NATS), data: Some(data), ..Secret::default() });
+    Some(Nats { secret, left_out })
 }
 
 /// What the store of payloads asks for, for the namespace's pods.
@@ -174,10 +202,9 @@ pub fn pipeline_file(name: &str, pipeline: &PipelineSpec) -> (String, String) {
     (format!("pipeline-{name}.yaml"), resource("Pipeline", name, &json!(pipeline.as_worked())))
 }
 
-/// JSON, which is YAML too.
+/// JSON, which is YAML too; compact, because all files of a namespace share one ConfigMap.
 fn resource(kind: &str, name: &str, spec: &serde_json::Value) -> String {
-    let object = json!({"apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-    format!("{object:#}")
+    json!({"apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}).to_string()
 }
 
 /// The gateway's file, and a file a pool and pipeline.

@@ -10,6 +10,7 @@ use k8s_openapi::{
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 use serde::de::DeserializeOwned;
 
+use super::room::{self, Candidate, Fitting};
 use crate::{
     apply::{Error, within},
     claims::{self, Claim},
@@ -30,10 +31,14 @@ pub struct Gathered {
     pub staying: usize,
     /// Whether pipelines are there, also those that no gateway can serve.
     pub has_pipelines: bool,
+    /// Whether agents are there whose pool is gone: they mount the namespace's Secrets, which stay for them alone.
+    pub outlived: bool,
     /// Names of pipelines that are being deleted: no further document comes in.
     pub closed: Vec<String>,
-    /// The pipelines that a gateway serves: as they are written, or, where that cannot work, as they last did.
+    /// The pipelines that a gateway serves: as they are written, or, where that cannot work or has no room, as they last did.
     pub pipelines: BTreeMap<String, PipelineSpec>,
+    /// Why there is no room for what is written, by pipeline.
+    pub left_out: BTreeMap<String, String>,
     /// The claim for the gateway's state, as it was found where a pipeline has a table; [`Claim::Missing`] elsewhere.
     pub state: Claim,
     /// Whether the cluster knows PodMonitors.
@@ -56,6 +61,8 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let objects = pools.len() + pipelines.len();
     let metas = pools.iter().map(Resource::meta).chain(pipelines.iter().map(Resource::meta));
     let staying = metas.filter(|meta| meta.deletion_timestamp.is_none()).count();
+    // The last object of a namespace is to know it, and nobody else.
+    let outlived = objects <= 1 && !orphans(ctx, namespace).await?.is_empty();
     let served = served_now(ctx, namespace).await?;
     // One that is being deleted still works what is in flight.
     let pools = works(pools, &served.pools);
@@ -63,22 +70,33 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let has_pipelines = !pipelines.is_empty();
     let is_closed = |pipeline: &&DeserializeGuard<Pipeline>| pipeline.meta().deletion_timestamp.is_some();
     let closed = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
-    let pipelines = pipelines.into_iter().filter_map(|pipeline| {
+    let candidates = pipelines.into_iter().map(|pipeline| {
         let (name, written) = match &pipeline.0 {
             Ok(pipeline) => (pipeline.name_any(), Some(&pipeline.spec)),
             Err(invalid) => (invalid.metadata.name.clone().unwrap_or_default(), None),
         };
-        let served = serves(&name, written, served.pipelines.get(&name), &pools, &former)?;
+        let candidate = candidate(&name, written, served.pipelines.get(&name), (&pools, &former));
         let policy = written.map(|written| written.deletion_policy).unwrap_or_default();
         let leaves = pipeline.meta().deletion_timestamp.is_some();
-        Some((name, if leaves { until_it_leaves(served, policy) } else { served }))
+        (name, if leaves { until_it_leaves(candidate, policy) } else { candidate })
     });
-    let pipelines: BTreeMap<String, PipelineSpec> = pipelines.collect();
+    let Fitting { pipelines, left_out } = room::fitting(&candidates.collect(), &former);
     let pools = needed(former, &pools, &pipelines);
     let state = gateway_state(ctx, namespace, &pipelines.values().collect::<Vec<_>>()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
-    let namespace = namespace.to_owned();
-    Ok(Gathered { namespace, pools, objects, staying, has_pipelines, closed, pipelines, state, pod_monitors })
+    Ok(Gathered {
+        namespace: namespace.to_owned(),
+        pools,
+        objects,
+        staying,
+        has_pipelines,
+        outlived,
+        closed,
+        pipelines,
+        left_out,
+        state,
+        pod_monitors,
+    })
 }
 
 /// The claim for the state of a namespace's gateway. Only a table lasts there: without one the claim is not asked for, and the
@@ -99,22 +117,33 @@ pub async fn pipelines(ctx: &Context, namespace: &str) -> Result<Vec<Deserialize
     Ok(listed.items)
 }
 
-/// The names of a namespace's pools, also of those that cannot be read: their agents may still be at work.
+/// The names of pools whose agents may be at work, those that have been there longest first: also of pools that cannot be read, and
+/// of those that are gone without their agents.
 pub async fn pools(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error> {
     let pools: Api<DeserializeGuard<AgentPool>> = Api::namespaced(ctx.client.clone(), namespace);
-    let listed = within("list", format!("AgentPools in {namespace}"), pools.list(&ListParams::default())).await?;
-    Ok(listed.items.iter().map(ResourceExt::name_any).collect())
+    let mut pools =
+        within("list", format!("AgentPools in {namespace}"), pools.list(&ListParams::default())).await?.items;
+    pools.sort_by_key(|pool| (pool.creation_timestamp(), pool.name_any()));
+    // After the pools: one that is not among them has left its agents by now.
+    let mut names = orphans(ctx, namespace).await?;
+    for pool in pools.iter().map(ResourceExt::name_any) {
+        if !names.contains(&pool) {
+            names.push(pool);
+        }
+    }
+    Ok(names)
 }
 
-/// Whether agents are there whose pool was deleted without them (`kubectl delete --cascade=orphan`).
-pub async fn has_orphans(ctx: &Context, namespace: &str) -> Result<bool, Error> {
+/// The pools that were deleted without their agents, which are still there (`kubectl delete --cascade=orphan`).
+pub async fn orphans(ctx: &Context, namespace: &str) -> Result<Vec<String>, Error> {
     let agents = ListParams::default().labels(&format!("{POOL_LABEL},app.kubernetes.io/managed-by={FIELD_MANAGER}"));
     let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), namespace);
     let found = within("list", format!("Deployments in {namespace}"), api.list_metadata(&agents)).await?;
     let is_orphan = |meta: &ObjectMeta| {
         meta.deletion_timestamp.is_none() && meta.owner_references.iter().flatten().next().is_none()
     };
-    Ok(found.items.iter().any(|found| is_orphan(&found.metadata)))
+    let orphans = found.items.iter().filter(|found| is_orphan(&found.metadata));
+    Ok(orphans.filter_map(|found| found.labels().get(POOL_LABEL).cloned()).collect())
 }
 
 /// The pools that do a namespace's work: as they are written, or, where that cannot be read, as a gateway serves them now.
@@ -139,24 +168,29 @@ pub fn with_former(
     now.iter().chain(pools).map(|(name, pool)| (name.clone(), pool.clone())).collect()
 }
 
-/// What a gateway serves of a pipeline: what is written, else what it served until now, else nothing. What it served it goes on
-/// with where a pool is gone: results and dead letters are asked for, and a pool that is made again finds its work.
-pub fn serves(
+/// What a gateway can serve of a pipeline: what is written, by the pools that are there, and what it served until now. With that it
+/// goes on also where a pool is gone: results and dead letters are asked for, and a pool that is made again finds its work.
+pub fn candidate(
     name: &str,
     written: Option<&PipelineSpec>,
     now: Option<&PipelineSpec>,
     pools: &BTreeMap<String, AgentPoolSpec>,
-    former: &BTreeMap<String, AgentPoolSpec>,
-) -> Option<PipelineSpec> {
+    (pools, former): (&BTreeMap<String, AgentPoolSpec>, &BTreeMap<String, AgentPoolSpec>),
+) -> Candidate {
     let works = |spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>| {
         is_plain(name) && flow::compile(name, 1, spec, pools).is_ok()
     };
-    written.filter(|&spec| works(spec, pools)).or_else(|| now.filter(|&spec| works(spec, former))).cloned()
+    Candidate {
+        written: written.filter(|&spec| works(spec, pools)).cloned(),
+        now: now.filter(|&spec| works(spec, former)).cloned(),
+    }
 }
 
 /// The same of a pipeline that is being deleted: documents that are to end before are not held back any more.
-pub fn until_it_leaves(served: PipelineSpec, policy: DeletionPolicy) -> PipelineSpec {
-    PipelineSpec { suspend: served.suspend && policy != DeletionPolicy::Drain, ..served }
+pub fn until_it_leaves(candidate: Candidate, policy: DeletionPolicy) -> Candidate {
+    let going_on =
+        |spec: PipelineSpec| PipelineSpec { suspend: spec.suspend && policy != DeletionPolicy::Drain, ..spec };
+    Candidate { written: candidate.written.map(going_on), now: candidate.now.map(going_on) }
 }
 
 /// Of these pools those that are there, and those that pipelines are served by.

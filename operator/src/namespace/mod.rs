@@ -5,10 +5,11 @@
 
 pub mod build;
 pub mod gather;
+pub mod room;
 
 use std::{
     array,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{apply, broker, chain, context::Context};
 
 pub use build::{pipeline_file, pool_file};
-pub use gather::{Gathered, serves};
+pub use gather::Gathered;
 
 /// Changes that come together are one pass.
 const TOGETHER: Duration = Duration::from_millis(150);
@@ -38,11 +39,12 @@ const AT_ONCE: usize = 8;
 /// Turns that all namespaces share: two that meet wait for each other, which is seldom and harmless.
 const TURNS: usize = 64;
 
-/// The namespaces that are to be looked at, and those whose objects could not be made.
+/// The namespaces that are to be looked at, those whose objects could not be made, and the pipelines that have no room in theirs.
 pub struct Namespaces {
     due: Mutex<BTreeSet<String>>,
     changed: Notify,
     refused: Mutex<HashMap<String, String>>,
+    left_out: Mutex<HashMap<String, BTreeMap<String, String>>>,
     turns: [Turn<()>; TURNS],
 }
 
@@ -52,6 +54,7 @@ impl Default for Namespaces {
             due: Mutex::default(),
             changed: Notify::default(),
             refused: Mutex::default(),
+            left_out: Mutex::default(),
             turns: array::from_fn(|_| Turn::default()),
         }
     }
@@ -88,6 +91,25 @@ impl Namespaces {
 
     fn all_refused(&self) -> MutexGuard<'_, HashMap<String, String>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the files of a namespace's gateway have no room for a pipeline as it is written; none where they had the last time.
+    pub fn left_out(&self, namespace: &str, pipeline: &str) -> Option<String> {
+        self.all_left_out().get(namespace)?.get(pipeline).cloned()
+    }
+
+    /// Notes for which pipelines of a namespace there is no room.
+    fn leave_out(&self, namespace: &str, left_out: BTreeMap<String, String>) {
+        let mut all = self.all_left_out();
+        if left_out.is_empty() {
+            all.remove(namespace);
+        } else {
+            all.insert(namespace.to_owned(), left_out);
+        }
+    }
+
+    fn all_left_out(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<String, String>>> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> BTreeSet<String> {
@@ -184,14 +206,15 @@ impl Error {
 /// Makes what pods of a namespace mount, before there are pods: one that waits for a Secret is tried again only after a while.
 ///
 /// Where each pool has credentials of its own, all of them are in one Secret: it is written at the namespace's turn, with the
-/// pools that are there then, so that no two passes take away what the other has added.
-pub async fn prepare(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
+/// pools that are there then, so that no two passes take away what the other has added. The pools for which it has no room are
+/// given back.
+pub async fn prepare(ctx: &Context, namespace: &str) -> Result<Vec<String>, apply::Error> {
     let keys = ctx.config.nats_keys().is_some();
     let _turn = if keys { Some(ctx.namespaces.turn(namespace).await) } else { None };
     secrets(ctx, namespace).await
 }
 
-async fn secrets(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
+async fn secrets(ctx: &Context, namespace: &str) -> Result<Vec<String>, apply::Error> {
     let keys = ctx.config.nats_keys().is_some();
     let pools = if keys { gather::pools(ctx, namespace).await? } else { Vec::new() };
     apply::once(ctx, &build::tokens(namespace)).await?;
@@ -199,10 +222,11 @@ async fn secrets(ctx: &Context, namespace: &str) -> Result<(), apply::Error> {
         apply::once(ctx, &build::metrics_token(namespace)).await?;
     }
     let nats = build::nats(namespace, &ctx.config, pools.iter());
+    let (nats, left_out) = nats.map(|nats| (nats.secret, nats.left_out)).unzip();
     for secret in [nats, build::payloads(namespace, &ctx.config)].iter().flatten() {
         apply::converge(ctx, secret).await?;
     }
-    Ok(())
+    Ok(left_out.unwrap_or_default())
 }
 
 /// Whether agents go on without their pool, with what they have at the broker.
@@ -214,7 +238,8 @@ pub enum Orphans {
     Kept,
 }
 
-/// Removes what a namespace has, in the cluster and at the broker, where the one that leaves is the last. Its finalizer stays until
+/// Removes what a namespace has, in the cluster and at the broker, where the one that leaves is the last, but for what agents need that
+/// go on without their pool. Its finalizer stays until
 /// then, so that a process that dies meanwhile leaves nothing behind: afterwards nothing would tell that the namespace was ever
 /// ours. To be called with the namespace's turn.
 pub async fn leave(ctx: &Context, namespace: &str, orphans: Orphans) -> Result<(), Error> {
@@ -223,8 +248,9 @@ pub async fn leave(ctx: &Context, namespace: &str, orphans: Orphans) -> Result<(
         return Ok(());
     }
     gathered.objects = 0;
+    gathered.outlived |= orphans == Orphans::Kept;
     remove(ctx, &build::all(&gathered, &ctx.config)).await?;
-    if orphans == Orphans::Kept || gather::has_orphans(ctx, namespace).await.map_err(Error::Gather)? {
+    if gathered.outlived {
         return Ok(());
     }
     // Last of all, and looked for again: one that was made meanwhile keeps it.
@@ -236,7 +262,8 @@ pub async fn leave(ctx: &Context, namespace: &str, orphans: Orphans) -> Result<(
 
 async fn converge(ctx: &Context, namespace: &str) -> Result<(), Error> {
     let _turn = ctx.namespaces.turn(namespace).await;
-    let gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
+    let mut gathered = gather::of(ctx, namespace).await.map_err(Error::Gather)?;
+    ctx.namespaces.leave_out(namespace, std::mem::take(&mut gathered.left_out));
     // Not for those that leave: what they mount is there already, and the last of them may have begun to remove it.
     if gathered.staying > 0 {
         secrets(ctx, namespace).await.map_err(Error::Apply)?;

@@ -73,6 +73,7 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let generation = u64::try_from(pipeline.metadata.generation.unwrap_or_default()).unwrap_or_default();
     let plan = plan(&pipeline.name_any(), generation, &pipeline.spec, &specs);
     let gateway = serving::of(ctx, pipeline, &specs).await?;
+    let plan = with_room(plan, gateway, ctx.namespaces.left_out(&namespace, &pipeline.name_any()));
     let broker = match ctx.brokers.make_pipeline(&namespace, &pipeline.name_any()).await {
         Ok(()) => ctx.brokers.agents(&namespace).await.map(drop),
         Err(error) => Err(error),
@@ -98,6 +99,21 @@ pub fn plan(
     let message =
         format!("\"{name}\" is not made of at most 63 lower-case letters, digits and '-'; give it another name");
     Err(vec![Problem { field: "metadata.name".to_owned(), message, reason: "NameNotPlain" }])
+}
+
+/// The plan of a pipeline, which is not accepted where the gateway's files have no room for it; `left_out` is why. That may have
+/// been about what was written before: what is served has room.
+pub fn with_room(
+    plan: Result<Plan, Vec<Problem>>,
+    gateway: Gateway,
+    left_out: Option<String>,
+) -> Result<Plan, Vec<Problem>> {
+    match left_out.filter(|_| gateway != Gateway::Serving) {
+        Some(message) => {
+            plan.and_then(|_| Err(vec![Problem { field: "spec".to_owned(), message, reason: "TooLarge" }]))
+        }
+        None => plan,
+    }
 }
 
 /// Whether a pool is ready, and what its condition says.

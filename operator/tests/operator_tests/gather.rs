@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, PipelineSpec};
 use kube::core::DeserializeGuard;
-use operator::namespace::gather::{needed, serves, until_it_leaves, with_former, works};
+use operator::namespace::{
+    gather::{candidate, needed, until_it_leaves, with_former, works},
+    room::{Candidate, fitting},
+};
 use serde_json::json;
 
 #[test]
@@ -26,6 +29,16 @@ fn a_pool_that_cannot_be_read_works_as_it_last_could_so_that_its_pipelines_stay_
     assert_eq!(works(written, &now), expected);
 }
 
+/// What a gateway serves of a pipeline, by the pools that are there and those that it serves by now.
+fn serves(
+    name: &str,
+    (written, now): (Option<&PipelineSpec>, Option<&PipelineSpec>),
+    pools: (&BTreeMap<String, AgentPoolSpec>, &BTreeMap<String, AgentPoolSpec>),
+) -> Option<PipelineSpec> {
+    let candidates = BTreeMap::from([(name.to_owned(), candidate(name, written, now, pools))]);
+    fitting(&candidates, pools.1).pipelines.remove(name)
+}
+
 #[test]
 fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {
     let pools = BTreeMap::from([("p".to_owned(), serde_json::from_value(json!({})).expect("a pool"))]);
@@ -34,15 +47,15 @@ fn a_pipeline_that_cannot_work_is_served_as_it_last_did() {
         serde_json::from_value(json!({"stages": [stage]})).expect("a pipeline")
     };
     let (good, other, bad) = (spec("p", "1"), spec("p", "2"), spec("nobody", "3"));
-    let serves = |name: &str, written: Option<&PipelineSpec>, now: Option<&PipelineSpec>| {
-        serves(name, written, now, &pools, &pools)
+    let served = |name: &str, written: Option<&PipelineSpec>, now: Option<&PipelineSpec>| {
+        serves(name, (written, now), (&pools, &pools))
     };
-    assert_eq!(serves("x", Some(&good), None), Some(good.clone()));
-    assert_eq!(serves("x", Some(&bad), Some(&other)), Some(other.clone()));
-    assert_eq!(serves("x", None, Some(&other)), Some(other));
-    assert_eq!(serves("x", Some(&bad), None), None);
+    assert_eq!(served("x", Some(&good), None), Some(good.clone()));
+    assert_eq!(served("x", Some(&bad), Some(&other)), Some(other.clone()));
+    assert_eq!(served("x", None, Some(&other)), Some(other));
+    assert_eq!(served("x", Some(&bad), None), None);
     for unread in ["x.y", "x.", "-x", "X", &"x".repeat(64)] {
-        assert_eq!(serves(unread, Some(&good), None), None, "a gateway that is told {unread} reads nothing");
+        assert_eq!(served(unread, Some(&good), None), None, "a gateway that is told {unread} reads nothing");
     }
 }
 
@@ -60,9 +73,9 @@ fn a_pipeline_whose_pool_is_gone_is_served_with_it_as_it_last_was() {
     let there = named(&[("there", 2)]);
     let former = with_former(&there, &named(&[("gone", 1), ("there", 1), ("of-nobody", 1)]));
     let (written, now) = (spec("edited"), spec("as-it-was"));
-    assert_eq!(serves("x", Some(&written), Some(&now), &there, &former), Some(now.clone()));
-    assert_eq!(serves("x", Some(&written), None, &there, &former), None, "it never was accepted");
-    assert_eq!(serves("x", Some(&now), Some(&now), &there, &there), None, "nobody knows what its pool was");
+    assert_eq!(serves("x", (Some(&written), Some(&now)), (&there, &former)), Some(now.clone()));
+    assert_eq!(serves("x", (Some(&written), None), (&there, &former)), None, "it never was accepted");
+    assert_eq!(serves("x", (Some(&now), Some(&now)), (&there, &there)), None, "nobody knows what its pool was");
 
     let pipelines = BTreeMap::from([("x".to_owned(), now)]);
     assert_eq!(needed(former.clone(), &there, &pipelines), named(&[("gone", 1), ("there", 2)]));
@@ -76,6 +89,7 @@ fn documents_that_are_to_end_before_their_pipeline_goes_are_not_held_back() {
     }))
     .expect("a pipeline");
     let going_on = PipelineSpec { suspend: false, ..suspended.clone() };
-    assert_eq!(until_it_leaves(suspended.clone(), DeletionPolicy::Drain), going_on);
-    assert_eq!(until_it_leaves(suspended.clone(), DeletionPolicy::Cancel), suspended);
+    let of = |spec: &PipelineSpec| Candidate { written: Some(spec.clone()), now: Some(spec.clone()) };
+    assert_eq!(until_it_leaves(of(&suspended), DeletionPolicy::Drain), of(&going_on));
+    assert_eq!(until_it_leaves(of(&suspended), DeletionPolicy::Cancel), of(&suspended));
 }

@@ -5,9 +5,11 @@
 mod absent;
 mod announced;
 mod api_server;
+mod authorities;
 mod changed_secrets;
 mod cluster;
 mod counts;
+mod credentials;
 mod difference;
 mod election;
 mod events;
@@ -32,6 +34,7 @@ mod namespace_refused;
 #[path = "../../../agent-pod/queue/tests/support/nats.rs"]
 mod nats;
 mod opening;
+mod orphans;
 mod pipeline_pools;
 mod pod_monitors;
 mod pods_pages;
@@ -39,6 +42,7 @@ mod pool_objects;
 mod process;
 mod quantity;
 mod remade;
+mod room;
 mod scaling_ahead;
 mod scaling_chain;
 mod scaling_devices;
@@ -58,6 +62,7 @@ mod settings;
 mod spending;
 mod status;
 mod status_writes;
+mod stores;
 mod support;
 #[allow(dead_code, reason = "the fault tests use the rest")]
 #[path = "../../../e2e/src/faults/sweep.rs"]

@@ -9,13 +9,13 @@ use operator::{
     apply::Child,
     claims::Claim,
     config::{Config, Credentials},
-    namespace::{Gathered, Namespaces, build, serves},
+    namespace::{Gathered, Namespaces, build, gather::candidate, room::fitting},
 };
 use queue::jetstream::Keys;
 use serde_json::{Value, json};
 
 /// A namespace with the pool that stages name, and these pipelines.
-fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
+pub(crate) fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
     let pool = pool(json!({"replicas": 3, "template": {"priorityClassName": "high"}})).spec;
     Gathered {
         namespace: "documents".to_owned(),
@@ -23,22 +23,24 @@ fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         objects: 1 + pipelines.len(),
         staying: 1 + pipelines.len(),
         has_pipelines: !pipelines.is_empty(),
+        outlived: false,
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
+        left_out: BTreeMap::new(),
         state: Claim::Missing,
         pod_monitors: true,
     }
 }
 
-fn spec_of(spec: &Value) -> PipelineSpec {
+pub(crate) fn spec_of(spec: &Value) -> PipelineSpec {
     pipeline(spec.clone()).spec
 }
 
-fn one() -> Gathered {
+pub(crate) fn one() -> Gathered {
     namespace(&[("letters", stage("readers", "{{ document.text }}"))])
 }
 
-fn stage(pool: &str, template: &str) -> Value {
+pub(crate) fn stage(pool: &str, template: &str) -> Value {
     json!({"stages": [{"name": "entry", "pool": pool, "transform": {"template": template}}]})
 }
 
@@ -52,12 +54,12 @@ fn a_gateway_of_another_namespace_than_those_listed_reviews_no_tokens() {
     assert_eq!(objects(&one(), &elsewhere), objects(&one(), &config()));
 }
 
-fn objects(gathered: &Gathered, config: &Config) -> Vec<Value> {
+pub(crate) fn objects(gathered: &Gathered, config: &Config) -> Vec<Value> {
     build::all(gathered, config).present.iter().map(|child| child.object().clone()).collect()
 }
 
 /// What a pool has of its own.
-fn agents(config: &Config) -> Vec<Value> {
+pub(crate) fn agents(config: &Config) -> Vec<Value> {
     let built = operator::agent_pool::build::all(&crate::support::validated_with(&pool(json!({})), config));
     let children = built.before.iter().chain(&built.after).chain([&built.deployment]);
     children.map(|child| child.object().clone()).collect()
@@ -71,7 +73,7 @@ fn pod(config: &Config) -> Value {
     of_kind(&one(), config, "Deployment")["spec"]["template"]["spec"].clone()
 }
 
-fn files(gathered: &Gathered, config: &Config) -> BTreeMap<String, String> {
+pub(crate) fn files(gathered: &Gathered, config: &Config) -> BTreeMap<String, String> {
     serde_json::from_value(of_kind(gathered, config, "ConfigMap")["data"].clone()).expect("files")
 }
 
@@ -168,7 +170,7 @@ fn a_gateway_is_reached_by_its_ports_alone_and_reaches_the_api_server_only_to_re
     let elsewhere = Config { api_server_ports: vec![16443], ..reviewing() };
     assert_eq!(ports(&elsewhere, "egress"), [&usual[..], &[16443]].concat());
     let stores = Config { payloads: "s3://bucket".to_owned(), ..config() };
-    assert_eq!(ports(&stores, "egress"), [&usual[..], &[443, 80, 9000]].concat());
+    assert_eq!(ports(&stores, "egress"), [&usual[..], &[443]].concat());
 }
 
 #[test]
@@ -213,16 +215,16 @@ fn the_files_are_resources_that_docket_reads_and_all_of_them_are_named() {
 fn a_pipeline_that_was_broken_is_served_as_it_last_did_and_a_good_one_beside_it_as_it_is() {
     let good = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
     let [broken, changed] = [stage("nobody", "3"), stage("readers", "4")].map(|spec| spec_of(&spec));
-    let served = |name: &str, written: &PipelineSpec| {
-        let served = serves(name, Some(written), good.pipelines.get(name), &good.pools, &good.pools);
-        let served = served.expect("it is served");
-        (name.to_owned(), served)
+    let candidate = |name: &str, written: &PipelineSpec| {
+        let pools = (&good.pools, &good.pools);
+        (name.to_owned(), candidate(name, Some(written), good.pipelines.get(name), pools))
     };
-    let pipelines = BTreeMap::from([served("letters", &broken), served("bills", &changed)]);
+    let candidates = BTreeMap::from([candidate("letters", &broken), candidate("bills", &changed)]);
+    let pipelines = fitting(&candidates, &good.pools).pipelines;
     let after = files(&Gathered { pipelines, ..namespace(&[]) }, &config());
     let before = files(&good, &config());
     assert_eq!(after["pipeline-letters.yaml"], before["pipeline-letters.yaml"]);
-    assert!(after["pipeline-bills.yaml"].contains("\"template\": \"4\""));
+    assert!(after["pipeline-bills.yaml"].contains(r#""template":"4""#));
 }
 
 #[test]
@@ -268,7 +270,7 @@ fn credentials_are_mounted_and_copied_only_where_there_are_some() {
     with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "very secret".to_owned() });
     let key = ("AWS_SECRET_ACCESS_KEY".to_owned(), ByteString(b"also secret".to_vec()));
     with.payloads_keys = Some(BTreeMap::from([key]));
-    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret").secret;
     let payloads = build::payloads("documents", &with).expect("a Secret");
     assert_eq!(shown(&[nats, payloads]), ["Secret documents/docket-nats", "Secret documents/docket-payloads"]);
     assert_eq!(gateway_file(&with)["nats"]["user"], "docket");
@@ -285,14 +287,15 @@ fn with_keys_each_process_has_credentials_of_its_own_and_mounts_no_others() {
     let keys = Keys::generate();
     let with = Config { nats_credentials: Some(Credentials::Keys(Box::new(keys.clone()))), ..config() };
     let pools = ["readers", "writers"].map(str::to_owned);
-    let nats = build::nats("documents", &with, pools.iter()).expect("a Secret");
-    assert_eq!(Some(nats.clone()), build::nats("documents", &with, pools.iter()), "an idle operator writes nothing");
+    let nats = build::nats("documents", &with, pools.iter()).expect("a Secret").secret;
+    let again = build::nats("documents", &with, pools.iter()).map(|nats| nats.secret);
+    assert_eq!(again.as_ref(), Some(&nats), "an idle operator writes nothing");
     let data = nats.object()["data"].as_object().expect("keys");
     let names: Vec<&str> = data.keys().map(String::as_str).collect();
     assert_eq!(names, ["agents-readers.creds", "agents-writers.creds", "gateway.creds"]);
     let creds: Vec<&Value> = data.values().collect();
     assert!(creds[0] != creds[1] && creds[0] != creds[2] && creds[1] != creds[2]);
-    let elsewhere = build::nats("other", &with, pools.iter()).expect("a Secret");
+    let elsewhere = build::nats("other", &with, pools.iter()).expect("a Secret").secret;
     assert_ne!(elsewhere.object()["data"]["agents-readers.creds"], *creds[0], "a namespace has an account of its own");
 
     let agents = crate::support::validated_with(&pool(json!({})), &with);
@@ -322,7 +325,7 @@ fn with_keys_each_process_has_credentials_of_its_own_and_mounts_no_others() {
 #[test]
 fn one_file_of_credentials_is_mounted_by_all() {
     let with = Config { nats_credentials: Some(Credentials::Creds("a file".to_owned())), ..config() };
-    let nats = build::nats("documents", &with, [].iter()).expect("a Secret");
+    let nats = build::nats("documents", &with, [].iter()).expect("a Secret").secret;
     assert_eq!(nats.object()["data"].as_object().expect("keys").keys().collect::<Vec<_>>(), ["nats.creds"]);
     let file = gateway_file(&with)["nats"].clone();
     assert_eq!((&file["credentials"], &file["makeStreams"]), (&json!("/etc/docket-nats/nats.creds"), &Value::Null));
@@ -342,8 +345,7 @@ fn the_keys_of_servers_are_made_with_what_they_include_and_can_be_read_again() {
 
 #[test]
 fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
-    let mut with = config();
-    with.nats_credentials = Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() });
+    let with = with_credentials();
     let gateway: Vec<String> =
         ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment", "PodMonitor"]
             .map(|kind| format!("{kind} documents/docket-gateway"))
@@ -353,14 +355,43 @@ fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
     let prepared = build::all(&namespace(&[]), &with);
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), gateway.clone()));
     let prepared = build::all(&Gathered { objects: 0, pools: BTreeMap::new(), ..namespace(&[]) }, &with);
-    let secrets =
-        ["docket-gateway-tokens", "docket-metrics", "docket-nats"].map(|name| format!("Secret documents/{name}"));
+    let secrets = ["docket-gateway-tokens", "docket-nats", "docket-metrics", "docket-payloads"]
+        .map(|name| format!("Secret documents/{name}"));
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), [gateway, secrets.to_vec()].concat()));
+}
+
+/// An operator that copies credentials of both kinds.
+fn with_credentials() -> Config {
+    Config {
+        nats_credentials: Some(Credentials::User { user: "docket".to_owned(), password: "secret".to_owned() }),
+        payloads_keys: Some(BTreeMap::new()),
+        ..config()
+    }
+}
+
+#[test]
+fn copies_of_credentials_go_when_there_are_none_to_copy_any_more() {
+    let secrets = |gathered: &Gathered, config: &Config| {
+        let absent = shown(&build::all(gathered, config).absent);
+        absent.into_iter().filter(|name| name.starts_with("Secret")).collect::<Vec<String>>()
+    };
+    let copies = ["Secret documents/docket-nats", "Secret documents/docket-payloads"];
+    for gathered in [one(), namespace(&[])] {
+        assert_eq!(secrets(&gathered, &config()), copies);
+        assert_eq!(secrets(&gathered, &Config { payloads_keys: None, ..with_credentials() }), copies[1..]);
+        assert_eq!(secrets(&gathered, &Config { nats_credentials: None, ..with_credentials() }), copies[..1]);
+        assert_eq!(secrets(&gathered, &with_credentials()), Vec::<String>::new());
+    }
+    let left = Gathered { objects: 0, pools: BTreeMap::new(), ..namespace(&[]) };
+    assert_eq!(secrets(&left, &config()).len(), 4, "the last one takes them along");
+    let outlived = Gathered { outlived: true, ..left };
+    assert_eq!(secrets(&outlived, &config()), copies);
+    assert_eq!(secrets(&outlived, &with_credentials()), Vec::<String>::new(), "agents that go on mount them");
 }
 
 #[test]
 fn a_gateway_stays_as_it_is_while_no_pipeline_can_be_served_and_goes_with_the_last_one() {
-    let prepared = build::all(&Gathered { has_pipelines: true, ..namespace(&[]) }, &config());
+    let prepared = build::all(&Gathered { has_pipelines: true, ..namespace(&[]) }, &with_credentials());
     assert_eq!((shown(&prepared.present), shown(&prepared.absent)), (Vec::new(), Vec::new()));
     let prepared = build::all(&namespace(&[]), &config());
     assert!(shown(&prepared.absent).contains(&"Deployment documents/docket-gateway".to_owned()));

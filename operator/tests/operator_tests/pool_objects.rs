@@ -204,7 +204,7 @@ fn a_pool_is_closed_and_opens_as_far_as_its_models_need() {
     let before = build::all(&stored).before;
     let policy = before.iter().map(|child| child.object()).find(|object| object["kind"] == "NetworkPolicy");
     let policy = policy.expect("a policy").to_string();
-    assert!(policy.contains("9000") && policy.contains(r#""except":["169.254.0.0/16"]"#), "{policy}");
+    assert!(policy.contains(r#""port":443"#) && policy.contains(r#""except":["169.254.0.0/16"]"#), "{policy}");
     assert!(policy.contains("::/0"), "nor is a store closed that has an IPv6 address alone: {policy}");
     held.spec.network_policy.enabled = false;
     assert_eq!(of_kind(&held, "NetworkPolicy"), Value::Null);

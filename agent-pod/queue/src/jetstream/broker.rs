@@ -14,9 +14,10 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     Settings,
+    authorities::trusting,
     failure::{Failure, Refusal},
     names,
-    settings::Credentials,
+    settings::{Authorities, Credentials},
 };
 
 /// Message schedules exist since this version.
@@ -95,9 +96,11 @@ impl Broker {
                 }
                 std::future::ready(())
             });
-        if let Some(path) = &settings.ca {
-            options = options.add_root_certificates(path.clone());
-        }
+        options = match &settings.ca {
+            None => options,
+            Some(Authorities::File(path)) => options.add_root_certificates(path.clone()),
+            Some(Authorities::Text(text)) => options.tls_client_config(trusting(text)?),
+        };
         options = match &settings.credentials {
             None => options,
             Some(Credentials::Creds(text)) => options

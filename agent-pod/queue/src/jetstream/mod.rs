@@ -22,6 +22,7 @@
 mod access;
 mod accounts;
 mod asking;
+mod authorities;
 mod broker;
 mod depth;
 mod events;
@@ -54,7 +55,7 @@ pub use access::Role;
 pub use accounts::push;
 pub use depth::Sampled;
 pub use keys::{Account, Keys, KeysError, User};
-pub use settings::{Credentials, Settings};
+pub use settings::{Authorities, Credentials, Settings};
 pub use woken::Woken;
 
 use futures::{FutureExt as _, future::BoxFuture};

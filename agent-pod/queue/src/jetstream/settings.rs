@@ -47,13 +47,22 @@ pub struct Settings {
     /// Whether streams, buckets and consumers that are missing are made. Otherwise somebody else makes them, for whom they are
     /// waited for as long as for an answer.
     pub makes_streams: bool,
-    /// File with the certificates (PEM) that vouch for servers of `tls://`; without it those of the system do.
-    pub ca: Option<PathBuf>,
+    /// Who vouches for servers of `tls://`; otherwise the system's authorities do.
+    pub ca: Option<Authorities>,
     /// Longest wait for one answer of the broker.
     pub timeout: Duration,
     /// How long opening is tried again while no server can be reached, or one that starts does not answer yet; zero: once. A
     /// pod may run before the network lets it through. What a server refuses is not tried again.
     pub patience: Duration,
+}
+
+/// Certificates (PEM) of those who vouch for servers.
+#[derive(Clone, Debug)]
+pub enum Authorities {
+    /// A file.
+    File(PathBuf),
+    /// The text of such a file.
+    Text(String),
 }
 
 /// How a process names itself to the broker.

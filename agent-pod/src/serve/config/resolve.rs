@@ -7,7 +7,7 @@ use std::{
 };
 
 use crds::file::Located;
-use queue::jetstream::{Credentials, Settings};
+use queue::jetstream::{Authorities, Credentials, Settings};
 
 use super::{
     ProcessConfig,
@@ -168,7 +168,7 @@ pub(super) fn nats<T>(
     if let Some(path) = &nats.ca {
         let path = resolved(base, path);
         Tls::check_certificates(&path).map_err(|error| wrong("ca", chain(&error)))?;
-        settings.ca = Some(path);
+        settings.ca = Some(Authorities::File(path));
     }
     let secret = |field: &str, path: &Path| {
         let path = resolved(base, path);

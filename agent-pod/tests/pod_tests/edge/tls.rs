@@ -2,6 +2,7 @@
 
 use std::{net::TcpStream, path::Path};
 
+use queue::jetstream::{self, Authorities, Settings};
 use reqwest::{
     Certificate, Identity, Version,
     blocking::{Client, Response},
@@ -198,6 +199,13 @@ fn the_broker_is_reached_over_tls_by_who_trusts_it() {
     let address = format!("{}?id=a", documents(&gateway));
     let taken = processes::client().post(address).body("text").send().expect("it answers");
     assert_eq!(taken.status(), 202);
+    let text = std::fs::read_to_string(authority.path()).expect("certificates");
+    let settings = |text: String| Settings { ca: Some(Authorities::Text(text)), ..Settings::new(servers.as_str()) };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let opens = |text: String| runtime.block_on(async { jetstream::open(settings(text)).await.is_ok() });
+    assert!(opens(text), "the operator has no file of them");
+    let other = Authority::new(&place, "two").map(|other| std::fs::read_to_string(other.path()).expect("certificates"));
+    assert!(!opens(other.unwrap_or_default()), "nobody else is trusted");
     place.write("gateway.yaml", config(""));
     place.docket(&["gateway", "--config", "gateway.yaml"]).code(3);
     place.write("gateway.yaml", config(", ca: one/server.key"));

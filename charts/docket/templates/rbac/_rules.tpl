@@ -25,12 +25,13 @@
   resources: [podmonitors]
   verbs: [get, create, patch, delete]
 # The copies of the broker's and the store's credentials, the tokens of gateways and of metrics, and no other Secret. A create cannot be limited by name.
+# Both copies also where nothing is copied now: one that was there is removed.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: {{ compact (list "docket-nats" (.Values.payloads.secret | empty | ternary "" "docket-payloads")) | toJson }}
+  resourceNames: [docket-nats, docket-payloads]
   verbs: [get, patch, delete]
 # Tokens are made once and then belong to whoever uses them.
 - apiGroups: [""]
