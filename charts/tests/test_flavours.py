@@ -91,6 +91,17 @@ class Charts(unittest.TestCase):
         self.assertIn("copy of the Secret docket-nats-keys", notes())
         self.assertNotIn("Keep a copy", notes("nats.auth.mode=Password"))
 
+    def test_the_notes_say_where_nobody_can_read_the_metrics(self):
+        closed, unauthorized = "metricsFrom is empty", "annotations carry no token"
+        self.assertNotIn(closed, notes())
+        self.assertIn(closed, notes("monitoring.podMonitor.enabled=true"))
+        self.assertIn(closed, notes("monitoring.scrapeAnnotations=true"))
+        self.assertNotIn(closed, notes("monitoring.podMonitor.enabled=true", "networkPolicy.enabled=false"))
+        self.assertNotIn(closed, notes(*FLAVOURS["monitored"]))
+        self.assertIn(unauthorized, notes("monitoring.scrapeAnnotations=true"))
+        self.assertNotIn(unauthorized, notes("monitoring.scrapeAnnotations=true", "metrics.authentication=false"))
+        self.assertNotIn(unauthorized, notes("monitoring.podMonitor.enabled=true"))
+
 
 def notes(*settings):
     """NOTES.txt, which Helm renders only in sight of a cluster: here as a template like the others."""

@@ -5,7 +5,7 @@ import os
 import re
 import unittest
 
-from support import ROOT, environment, of_kind, one, pod_template, read, rendered, run
+from support import ROOT, documents, environment, of_kind, one, pod_template, read, rendered, run, template
 
 PROMTOOL = os.environ.get("PROMTOOL")
 ALERTS = "config/alerts/docket.yaml"
@@ -86,6 +86,17 @@ class Dashboard(unittest.TestCase):
                 for name in names:
                     self.assertIn(name, known_metrics(), panel["title"])
 
+    def test_pools_of_the_same_name_are_not_taken_for_one(self):
+        _, found = panels()
+        targets = [target for panel in found for target in panel["targets"]]
+        of_pools = [target for target in targets if "{{pool}}" in target.get("legendFormat", "") or re.search(r"by \([^)]*\bpool\b", target["expr"])]
+        self.assertGreater(len(of_pools), 5)
+        for target in of_pools:
+            for labels in re.findall(r"by \(([^)]*\bpool\b[^)]*)\)", target["expr"]):
+                self.assertIn("namespace", labels.split(", "), target["expr"])
+            if "{{pool}}" in target.get("legendFormat", ""):
+                self.assertIn("{{namespace}}/{{pool}}", target["legendFormat"])
+
     def test_prometheus_takes_every_expression(self):
         if not PROMTOOL:
             self.skipTest("promtool is not here; scripts/promtool.sh gets it")
@@ -147,6 +158,16 @@ class PodMonitors(unittest.TestCase):
         spec, variables = operator("open-metrics")
         self.assertNotIn("volumes", spec)
         self.assertFalse([name for name in variables if "METRICS" in name])
+
+
+class ScrapeAnnotations(unittest.TestCase):
+    def test_annotations_of_ones_own_stand_in_for_those_of_the_same_name(self):
+        own = ["operator.podAnnotations.prometheus\\.io/path=/own", "operator.podAnnotations.a=b"]
+        objects = documents(template("docket", ["monitoring.scrapeAnnotations=true", *own]).stdout)
+        annotations = pod_template(one(objects, "Deployment", "docket-operator"))["metadata"]["annotations"]
+        self.assertEqual(annotations.pop("kubectl.kubernetes.io/default-container"), "operator")
+        wanted = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/own", "a": "b"}
+        self.assertEqual(annotations, wanted)
 
 
 def operator(flavour):

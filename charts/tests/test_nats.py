@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import unittest
 
-from support import CACHE, documents, environment, of_kind, one, pod_template, rendered, template
+from support import CACHE, ROOT, documents, environment, of_kind, one, pod_template, rendered, template
 
 
 # What the operator writes for servers, of keys that nobody has.
@@ -74,6 +74,20 @@ class Nats(unittest.TestCase):
         # Servers are users of each other only where there are several.
         self.assertNotIn("SECRET_PASSWORD", environment(container("one-server")))
         self.assertIn("SECRET_PASSWORD", environment(container("default")))
+
+    def test_every_key_that_servers_read_is_named_where_the_secret_is_described(self):
+        pod = pod_template(one(rendered("existing-keys"), "StatefulSet", "docket-nats"))["spec"]
+        mounted = [source["secret"] for volume in pod["volumes"] for source in volume.get("projected", {}).get("sources", []) if "secret" in source]
+        keys = {item["key"] for secret in mounted for item in secret["items"]}
+        references = [variable.get("valueFrom", {}).get("secretKeyRef") for variable in pod["containers"][0]["env"]]
+        keys |= {reference["key"] for reference in references if reference}
+        self.assertEqual(keys, {"auth.conf", "user", "password"})
+        values = (ROOT / "charts/docket/values.yaml").read_text()
+        described = values.split("# With Accounts: ")[1].split("# With Password: ")[0]
+        refusal = template("docket", ["nats.auth.existingSecret=mine"]).stderr.split("Accounts (")[1]
+        for key in keys | {"operator.nk"}:
+            self.assertIn(f"`{key}`", described)
+            self.assertRegex(refusal, rf"\b{key}\b")
 
     def test_servers_of_somebody_else_are_reached_by_a_password_unless_it_is_said_otherwise(self):
         for flavour, kind, secret in [("external-nats", "CREDENTIALS", "nats-user"), ("accounts-external", "KEYS", "docket-nats-keys")]:

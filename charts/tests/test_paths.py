@@ -7,7 +7,7 @@ import re
 import subprocess
 import unittest
 
-from support import ROOT, run
+from support import ROOT, read, run
 
 # What looks like a path of this repository: what begins with a folder of it, or is a file with one of these endings.
 WORD = re.compile(r"(?<![\w$~./<>@-])(?:[\w.{},*-]+/)+[\w.{},*-]*")
@@ -93,6 +93,20 @@ class Paths(unittest.TestCase):
                 if not is_there:
                     missing.append(f"{document}: {target}")
         self.assertEqual(missing, [], "\n" + "\n".join(missing))
+
+
+class Images(unittest.TestCase):
+    def test_every_image_that_helm_is_told_of_is_pushed_in_both_ways(self):
+        manual = (ROOT / "docs/install.md").read_text()
+        told = set(re.findall(r"--set image\.\w+\.repository=(registry\.example\.com/\S+)", manual))
+        self.assertEqual(len(told), 3)
+        values = read("charts/docket/values.yaml")[0]["image"]
+        version = read("charts/docket/Chart.yaml")[0]["appVersion"]
+        tags = {f"registry.example.com/{image['repository'].split('/')[1]}": image["tag"] or version for image in values.values()}
+        for repository in told:
+            image = re.escape(f"{repository}:{tags[repository]}")
+            self.assertRegex(manual, rf"(?m)^docker push {image}$")
+            self.assertRegex(manual, rf"(?m)^skopeo copy \S+ docker://{image}$")
 
 
 if __name__ == "__main__":

@@ -141,6 +141,12 @@ class Pods(unittest.TestCase):
         self.assertEqual(set(container["resources"]["limits"]), {"cpu", "memory"})
         self.assertIn(f"http://docket-operator.{NAMESPACE}.svc:9090/readyz", container["args"])
 
+    def test_the_pod_of_a_test_runs_where_the_operator_may(self):
+        objects = documents(template("docket", FLAVOURS["placed"]).stdout)
+        check, operator = one(objects, "Pod", "docket-check")["spec"], pod_template(one(objects, "Deployment", "docket-operator"))["spec"]
+        for field in ["nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets"]:
+            self.assertEqual(check[field], operator[field], field)
+
 
 if __name__ == "__main__":
     unittest.main()

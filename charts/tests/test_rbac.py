@@ -2,7 +2,7 @@
 
 import unittest
 
-from support import FLAVOURS, NAMESPACE, of_kind, one, rendered
+from support import FLAVOURS, HELM, KUBERNETES, NAMESPACE, ROOT, documents, of_kind, one, rendered, run
 
 ROLES = ("Role", "ClusterRole")
 BINDINGS = ("RoleBinding", "ClusterRoleBinding")
@@ -89,6 +89,14 @@ class Rbac(unittest.TestCase):
             self.assertEqual(grants(role), SERVED)
         own = [o for o in of_kind(rendered("namespaced-own"), "Role")]
         self.assertEqual({o["metadata"]["namespace"] for o in own}, {NAMESPACE})
+
+    def test_a_right_in_the_cluster_that_lets_a_namespace_go_is_the_one_in_the_namespace(self):
+        # As docs/install.md has it: the values of the release, and these above them.
+        command = [HELM, "template", "docket", ROOT / "charts/docket", "--namespace", NAMESPACE, *KUBERNETES, "--values", "-"]
+        above = ["--set", "scope=Cluster", "--set", "watchNamespaces=null", "--show-only", "templates/rbac/cluster.yaml"]
+        objects = documents(run(*command, *above, input="{scope: Namespaced, watchNamespaces: [team-a, team-b]}").stdout)
+        self.assertEqual({o["kind"] for o in objects}, {"ClusterRole", "ClusterRoleBinding"})
+        self.assertEqual(grants(one(objects, "ClusterRole", f"docket-operator-{NAMESPACE}")), SERVED)
 
     def test_credentials_of_the_store_are_read_where_they_are_named_and_copies_can_be_removed_when_they_are_not(self):
         for flavour in ["s3", "default"]:

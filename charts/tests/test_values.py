@@ -5,6 +5,7 @@ import unittest
 
 from support import ROOT, read, template
 
+PEER = "networkPolicy.metricsFrom[0]"
 # A setting, and what the refusal must say.
 REFUSED = [
     (["scop=Cluster"], "scop"),
@@ -21,6 +22,8 @@ REFUSED = [
     (["nats.url=nats://elsewhere:4222"], "nats.url"),
     (["nats.enabled=false", "nats.url=http://elsewhere"], "nats/url"),
     (["nats.enabled=false", "nats.url=nats://user:secret@elsewhere"], "nats/url"),
+    (["nats.enabled=false", "nats.url=nats://elsewhere:99999"], "nats/url"),
+    (["nats.enabled=false", "nats.url=nats://a:4222\\,nats://b:0"], "nats/url"),
     (["nats.storage.type=HostPath"], "nats/storage/type"),
     (["nats.storage.size=20GB"], "nats/storage/size"),
     (["nats.storage.size=0Gi"], "nats/storage/size"),
@@ -28,6 +31,7 @@ REFUSED = [
     (["nats.auth.existingSecret=mine"], "nats.auth.mode"),
     (["nats.auth.mode=Token"], "nats/auth/mode"),
     (["nats.resources.limits=null"], "nats/resources"),
+    (["operator.resources.limits.memory=null"], "operator/resources/limits"),
     (["operator.resources.limits.memory=lots"], "operator/resources/limits/memory"),
     (["payloads.url=file:///data"], "payloads/url"),
     (["payloads.url=s3://"], "payloads/url"),
@@ -39,6 +43,7 @@ REFUSED = [
     (["podSecurity.fixedIds=sometimes"], "podSecurity/fixedIds"),
     (["image.operator.repository="], "image/operator/repository"),
     (["image.operator.tag=not a tag"], "image/operator/tag"),
+    (["image.nats.tag="], "image/nats/tag"),
     (["image.agents.pullSecrets={Not A Name}"], "image/agents/pullSecrets"),
     (["image.nats.pullSecrets={registry}"], "pullSecrets"),
     (["image.nats.pullPolicy=Sometimes"], "image/nats/pullPolicy"),
@@ -47,6 +52,9 @@ REFUSED = [
     (["networkPolicy.apiServer.ports={}"], "networkPolicy/apiServer/ports"),
     (["networkPolicy.apiServer.ports={70000}"], "networkPolicy/apiServer/ports"),
     (["networkPolicy.natsCidrs={10.0.0.1}"], "networkPolicy/natsCidrs"),
+    (["networkPolicy.natsCidrs={1.2.3.4/99}"], "networkPolicy/natsCidrs"),
+    (["networkPolicy.apiServer.cidrs={fd00::/129}"], "networkPolicy/apiServer/cidrs"),
+    ([f"{PEER}.ipBlock.cidr=10.0.0.0/8", f"{PEER}.podSelector.matchLabels.a=b"], "networkPolicy/metricsFrom"),
     (["networkPolicy.metricsFrom[0].from=everywhere"], "networkPolicy/metricsFrom"),
     (["metrics.authentication=sometimes"], "metrics/authentication"),
     (["monitoring.podMonitor.interval=often"], "monitoring/podMonitor/interval"),
@@ -69,6 +77,15 @@ REFUSED = [
     (["monitoring.dashboard.labels.app\\.kubernetes\\.io/part-of=mine"], "app.kubernetes.io/part-of"),
 ]
 
+# What is at the edge of what is refused.
+TAKEN = [
+    ["nats.enabled=false", "nats.url=nats://a:65535\\,tls://[fd00::1]:4222\\,nats://c"],
+    ["networkPolicy.natsCidrs={1.2.3.4/32,0.0.0.0/0,fd00::/128,::/0}"],
+    [f"{PEER}.ipBlock.cidr=10.0.0.0/8"],
+    [f"{PEER}.namespaceSelector.matchLabels.a=b", f"{PEER}.podSelector.matchLabels.a=b"],
+    ["operator.resources.limits.cpu=null", "nats.resources.limits.cpu=null"],
+]
+
 
 def leaves(values, path=()):
     """The paths of all values but those below maps that are the user's."""
@@ -86,6 +103,11 @@ class Values(unittest.TestCase):
                 self.assertNotEqual(result.returncode, 0, "it was taken")
                 # Dots or slashes, as the version of Helm has it.
                 self.assertIn(said.replace("/", "."), result.stderr.replace("/", "."))
+
+    def test_what_is_just_right_is_taken(self):
+        for settings in TAKEN:
+            result = template("docket", settings)
+            self.assertEqual(result.returncode, 0, f"{settings}: {result.stderr}")
 
     def test_wrong_values_of_the_resource_types_are_refused(self):
         for setting in ["kep=true", "keep=maybe", "annotations.a=1"]:

@@ -117,6 +117,10 @@ pub(crate) fn worker(name: String, drivers: Drivers, sinks: Arc<Sinks>, on_failu
 impl Sinks {
     /// Sinks of a process; tables at `default` lie in `folder`.
     pub fn new(payloads: Arc<dyn Payloads>, folder: &Path, metrics: Arc<Metrics>) -> Self {
+        // Both kinds, whatever the plans of today name: documents keep the plan that they began with.
+        for sink in [Postgres::NAME, Table::NAME] {
+            metrics.has_sink(sink);
+        }
         Self {
             payloads,
             folder: folder.to_path_buf(),

@@ -267,6 +267,26 @@ impl Metrics {
         self.stage_failures.with_label_values(&[pipeline, stage, reason]).inc();
     }
 
+    /// Results may go to this sink from now on. A counter that appears with its first event has not increased, so what an alert
+    /// wants to hear of at once is told from the beginning: none yet.
+    pub fn has_sink(&self, sink: &str) {
+        for outcome in ["written", "refused"] {
+            self.results.with_label_values(&[sink, outcome]).inc_by(0);
+        }
+    }
+
+    /// A worker takes tasks of this pool from now on: no message of it was unreadable yet, as for [`Metrics::has_sink`].
+    pub fn has_worker(&self, pool: &str) {
+        self.unreadable.with_label_values(&[pool]).inc_by(0);
+    }
+
+    /// The files of a certificate are looked at from now on: they have not changed yet, as for [`Metrics::has_sink`].
+    pub fn has_certificate(&self) {
+        for result in ["loaded", "failed"] {
+            self.tls_reloads.with_label_values(&[result]).inc_by(0);
+        }
+    }
+
     /// A sink has taken a batch of results.
     pub fn results(&self, sink: &str, written: usize, refused: usize) {
         self.result_batches.with_label_values(&[sink]).inc();

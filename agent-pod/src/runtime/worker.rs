@@ -144,6 +144,7 @@ impl Worker {
     /// Works until it is cordoned, then finishes what it has in hand, unless it must hand that back.
     pub async fn run(self, stop: Stop) -> Result<(), Error> {
         let worker = Arc::new(self);
+        worker.drivers.metrics().has_worker(&worker.pool);
         let slots = Arc::new(Semaphore::new(worker.concurrency));
         let mut in_work: JoinSet<Result<(), Error>> = JoinSet::new();
         let mut rests = false;

@@ -131,6 +131,8 @@ fn while_the_database_is_away_its_documents_wait_and_others_go_on() {
     place.write("pipeline.yaml", format!("{}---\n{other}", with_postgres(&server, "")));
     server.stop();
     let mut gateway = GatewayProcess::start(&place, "resources: [pipeline.yaml]\nstate: state\n");
+    let counted = gateway.metrics();
+    assert!(counted.contains("docket_results_total{outcome=\"refused\",sink=\"postgres\"} 0\n"), "{counted}");
     let submit = |pipeline: &str, id: &str| {
         let address = format!("{}/v1/pipelines/{pipeline}/documents?id={id}", gateway.http);
         assert_eq!(client().post(address).body("text").send().expect("it answers").status(), 202);

@@ -2,7 +2,7 @@
 them: one release a namespace. */}}
 {{- define "docket.labels" -}}
 {{ include "docket.selector" . }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/part-of: docket
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
@@ -15,7 +15,7 @@ app.kubernetes.io/component: {{ .component }}
 {{/* Name and namespace of a namespaced object, with its labels: dict "root" $ "component" NAME "name" NAME. */}}
 {{- define "docket.metadata" -}}
 name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "docket.labels" . | nindent 2 }}
 {{- end }}

@@ -21,7 +21,7 @@ seccompProfile: {type: RuntimeDefault}
 {{/* Where pods may run: the values of operator or nats. */}}
 {{- define "docket.placement" -}}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .nodeSelector }}
 nodeSelector:

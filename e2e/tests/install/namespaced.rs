@@ -79,8 +79,14 @@ async fn a_namespace_that_goes_before_its_pools_is_let_go_by_a_right_in_the_clus
         cluster.kubectl(&["delete", "namespace", &cluster.namespace, "--wait=false"], "").await?;
         // Without it nobody takes the finalizers away, and nothing can be made in a namespace that is going.
         cluster.kubectl(&["wait", "--for=delete", "role/docket-operator", "--timeout", "120s"], "").await?;
-        helm(&client, &["scope=Cluster"]).await?;
-        cluster.delete_namespace().await
+        // The same rights in the cluster, for an operator that still looks at its namespace alone.
+        let template = ["helm", "template", "docket", "charts/docket", "--namespace", HOME];
+        let only = ["--kube-version", "1.34.0", "--show-only", "templates/rbac/cluster.yaml"];
+        let rights = [template.as_slice(), &only].concat();
+        let rights = run(&rights, "").await?.or_fail("helm template")?;
+        run(&["kubectl", "apply", "--filename", "-"], &rights).await?.or_fail("kubectl apply")?;
+        cluster.delete_namespace().await?;
+        run(&["kubectl", "delete", "--filename", "-"], &rights).await?.or_fail("kubectl delete").map(drop)
     })
     .await?;
     remove(&client, Installation::Helm).await

@@ -344,6 +344,15 @@ fn the_keys_of_servers_are_made_with_what_they_include_and_can_be_read_again() {
 }
 
 #[test]
+fn what_servers_lack_in_a_secret_of_somebody_else_is_named() {
+    let mut data = operator::nats_keys::secret("docket-system", "mine", &Keys::generate()).data.expect("keys");
+    assert!(operator::nats_keys::lacking(&data).is_empty());
+    data.remove("user");
+    data.insert("password".to_owned(), ByteString(Vec::new()));
+    assert_eq!(operator::nats_keys::lacking(&data), ["user", "password"]);
+}
+
+#[test]
 fn a_namespace_without_pipelines_has_no_gateway_and_an_empty_one_has_nothing() {
     let with = with_credentials();
     let gateway: Vec<String> =

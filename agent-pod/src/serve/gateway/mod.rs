@@ -329,6 +329,7 @@ async fn serve(
     let (bounds, stop, secret) = (bounds(), api.stop.clone(), acceptor(Protocols::Http));
     parts.spawn(async move { listen::serve(listener, routes, (&bounds, secret), stop).await });
     if let Some(tls) = tls {
+        api.drivers.metrics().has_certificate();
         let api = Arc::clone(api);
         parts.spawn(async move {
             tls.follow(api.drivers.metrics(), &api.stop).await;

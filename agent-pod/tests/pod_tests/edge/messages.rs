@@ -104,6 +104,8 @@ fn foreign_messages_are_dropped_and_documents_go_on() {
         assert_eq!(ended["outcome"], "succeeded", "{ended}");
     };
     ends("before");
+    let counted = metrics(&mut worker);
+    assert!(counted.contains("docket_unreadable_tasks_total{pool=\"readers\"} 0\n"), "{counted}");
     worker.forget_peak();
     let before = worker.memory("VmRSS");
 

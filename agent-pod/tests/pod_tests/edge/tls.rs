@@ -146,6 +146,11 @@ fn a_certificate_that_changes_is_used_for_new_connections_and_a_broken_one_is_no
     let running = trusting(&first.path()).http1_only().build().expect("a client");
     assert_eq!(ask(&running, &gateway).expect("it answers").status(), 200);
 
+    let reloads = gateway.metrics();
+    for result in ["loaded", "failed"] {
+        assert!(reloads.contains(&format!("docket_tls_reloads_total{{result=\"{result}\"}} 0\n")), "{reloads}");
+    }
+
     mount_of("v2", &second);
     let ask_anew = |authority: &Authority<'_>, gateway: &GatewayProcess| {
         ask(&trusting(&authority.path()).build().expect("a client"), gateway).map(|answer| answer.status().as_u16())
