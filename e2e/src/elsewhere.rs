@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddrV4, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -33,8 +33,7 @@ impl Elsewhere {
     }
 
     async fn answering(address: SocketAddrV4, answer: String) -> Result<Self> {
-        let network = format!("{}/32", address.ip());
-        run(&["ip", "address", "replace", &network, "dev", "lo"], "").await?.or_fail("give the node an address")?;
+        give_node(*address.ip()).await?;
         let listener = TcpListener::bind(address).with_context(|| format!("listen at {address}"))?;
         let asked = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&asked);
@@ -53,6 +52,12 @@ impl Elsewhere {
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Gives the node an address, at which pods reach what listens there.
+pub(crate) async fn give_node(address: Ipv4Addr) -> Result<()> {
+    let network = format!("{address}/32");
+    run(&["ip", "address", "replace", &network, "dev", "lo"], "").await?.or_fail("give the node an address").map(drop)
 }
 
 /// Answers a request, and says what its first line is.

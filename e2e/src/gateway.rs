@@ -16,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const WAIT_SECONDS: &str = "10";
 /// Longest time in which documents end or a gateway comes back.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The same of an erasure, which waits half a minute for agents that are away.
+const ERASED_WITHIN: Duration = Duration::from_secs(120);
 /// Pause between two tries to reach a gateway that is away.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Documents that are submitted, or waited for, at once.
@@ -126,6 +128,29 @@ impl Gateway {
             ensure!(begun.elapsed() < PATIENCE, "{waiting} documents wait for a person, {number} should");
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Waits until an attempt at a stage of a document has failed for this reason.
+    pub async fn fails_at(&self, pipeline: &str, id: &str, stage: &str, reason: &str) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let path = ["v1", "pipelines", pipeline, "documents", id];
+            let document = self.ask(|| self.request(Method::GET, &path, &[])).await?;
+            if document["stages"][stage]["error"]["reason"] == reason {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "document \"{id}\" has not failed for {reason}: {document:#}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Erases all documents of a tenant; what the gateway says of it. It is asked once: a second erasure would count only what the
+    /// first one has left.
+    pub async fn erase_tenant(&self, tenant: &str) -> Result<Value> {
+        let request = self.request(Method::DELETE, &["v1", "tenants", tenant], &[("erase", "true")]);
+        let answer = request.timeout(ERASED_WITHIN).send().await.context("reach the gateway")?;
+        let answer = answer.error_for_status().context("erase a tenant's documents")?;
+        answer.json().await.context("read the report of an erasure")
     }
 
     /// Waits until the gateway serves a pipeline, or does not any more.

@@ -19,6 +19,7 @@ mod history;
 mod installation;
 mod namespace;
 mod objects;
+mod postgres;
 mod processes;
 mod servers;
 mod steps;
@@ -37,6 +38,7 @@ pub use installation::{
 };
 pub use namespace::{Cluster, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
+pub use postgres::Postgres;
 pub use processes::{Process, crash, processes_of};
 pub use servers::Leaders;
 pub use steps::Steps;

@@ -90,7 +90,7 @@ fn restarts(pod: &DynamicObject) -> u64 {
 }
 
 /// A pod whose container runs.
-async fn running(cluster: &Cluster, labels: &str) -> Result<DynamicObject> {
+pub async fn running(cluster: &Cluster, labels: &str) -> Result<DynamicObject> {
     let running = Expectation::new("to run", |pod| {
         pod.is_some_and(|pod| pod.data["status"]["containerStatuses"][0]["state"]["running"].is_object())
     });
