@@ -17,6 +17,9 @@ const GUESS_MEAN: f64 = 30.0;
 /// Starts that the guess counts as, and those from which on it no longer does.
 const GUESSED: f64 = 3.0;
 const TRUSTED: u64 = 10;
+/// The cluster's times are whole seconds, so a start of none is one that was too short for them. What costs nothing could not be
+/// weighed.
+const LEAST_MEAN: f64 = 0.5;
 /// Standard deviation over mean of starts, as public traces have it.
 const SPREAD: f64 = 0.8;
 
@@ -79,7 +82,7 @@ impl ColdStart {
             *last = last.max(GUESS[GUESS.len() - 1]);
         }
         quantiles.sort_by(f64::total_cmp);
-        Self { quantiles, ..measured.clone() }
+        Self { quantiles, mean: measured.mean.max(LEAST_MEAN), count: measured.count }
     }
 
     /// Seconds until a pod of that age is ready with probability `q`.

@@ -37,6 +37,18 @@ fn a_long_target_lets_tasks_gather_before_a_pod_is_started_and_none_is_late() {
 }
 
 #[test]
+fn a_lone_task_that_is_late_gets_a_pod_where_pods_start_quickly_and_few_starts_were_measured() {
+    for (seconds, count) in [(1.0, 1), (0.5, 3), (4.0, 2), (0.0, 1), (0.0, 1_000)] {
+        let mut pool = Pool { measured: count, ..Pool::new(seconds, 2.0, 8) };
+        pool.arrivals = 1;
+        pool.waiting = vec![pool.now - 60.0];
+        let observation = pool.observation();
+        let decision = decide(&settings(5.0), &mut History::default(), &observation, pool.now);
+        assert!(decision.replicas >= 1, "{count} starts of {seconds} s: {decision:?}");
+    }
+}
+
+#[test]
 fn a_thousand_tasks_start_many_pods_in_one_step() {
     let mut pool = Pool::new(20.0, 5.0, 4);
     let decision = pool.second(&settings(30.0), 1_000);
