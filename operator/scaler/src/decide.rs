@@ -206,7 +206,8 @@ impl<'a> Seen<'a> {
         };
         let queued =
             fewest(&backlog, self.busy, self.service, self.slots).max(filled.min(history.needed)).max(by_deadline);
-        history.needed = queued.min(self.settings.max_replicas);
+        let (_, most, _) = self.settings.bounds_at(self.now);
+        history.needed = queued.min(most);
         // What keeps coming fills so many pods anyway: to let tasks gather for fewer would only be to start them again.
         let steady = if self.pending + self.busy > 0.0 { (history.steady_load() / self.slots) as u32 } else { 0 };
         let needed = queued.max(steady);
@@ -214,7 +215,7 @@ impl<'a> Seen<'a> {
         wanted.pulling = if all_pull { ready } else { needed.max(1).min(ready) };
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
-        history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last, self.cold_start.mean);
+        history.idle.needed(needed.min(most), self.now, since_last, self.cold_start.mean);
         let wait = self.settings.target.wait - REACTION;
         let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_start(self.slots);
         let pause = self.cold_start.mean_at_most();

@@ -314,6 +314,23 @@ fn the_schedule_sets_bounds_in_its_window_alone() {
 }
 
 #[test]
+fn a_window_that_always_holds_is_as_good_as_the_bounds_themselves() {
+    let always = Window { from_minute: 0, to_minute: 7 * 24 * 60, min_replicas: 0, max_replicas: 40 };
+    let mut scheduled = Settings { schedule: vec![always], ..settings(5.0) };
+    scheduled.max_replicas = 1;
+    let (mut one, mut other) = (Pool::new(20.0, 5.0, 2), Pool::new(20.0, 5.0, 2));
+    // Bursts that need a few pods, at gaps over which it pays to keep them and at gaps over which it does not.
+    let arrivals = |second: u32| if second / 600 % 2 == 0 { 6 * u64::from(second % 30 == 0) } else { 0 };
+    let mut most = 0;
+    for second in 0..7_200 {
+        let decision = one.second(&scheduled, arrivals(second));
+        assert_eq!(decision, other.second(&settings(5.0), arrivals(second)), "second {second}");
+        most = most.max(decision.replicas);
+    }
+    assert!((3..40).contains(&most), "{most} pods");
+}
+
+#[test]
 fn advice_is_the_same_decision() {
     let mut advise = settings(5.0);
     advise.mode = Mode::Advise;
