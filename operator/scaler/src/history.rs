@@ -79,6 +79,8 @@ pub struct History {
     /// Since when more replicas are wanted than there are, and fewer.
     pub(crate) wanted_up: Option<f64>,
     pub(crate) wanted_down: Option<f64>,
+    /// Replicas that there were when these times began.
+    pub(crate) wanted_from: u32,
     /// Pods that the work needed at the last reading.
     pub(crate) needed: u32,
     /// Since when nothing waits and nothing is in work.
@@ -125,6 +127,7 @@ impl Default for History {
             asked: None,
             wanted_up: None,
             wanted_down: None,
+            wanted_from: 0,
             needed: 0,
             without_work: None,
             late_tasks: 0.0,

@@ -291,6 +291,8 @@ fn plain_thresholds_step_up_by_two_and_down_by_one() {
     pool.second(&settings, 1);
     assert_eq!(pool.replicas, 1, "from zero for the first");
     pool.second(&settings, 150);
+    assert_eq!(pool.replicas, 1, "the first is still starting");
+    (0..4).for_each(|_| drop(pool.second(&settings, 0)));
     assert_eq!(pool.replicas, 3);
     let mut quiet = Pool::new(5.0, 1.0, 4);
     quiet.replicas = 3;
@@ -298,6 +300,62 @@ fn plain_thresholds_step_up_by_two_and_down_by_one() {
     let steps: Vec<u32> = (0..60).map(|_| quiet.second(&settings, 0).replicas).collect();
     let first = steps.iter().position(|&replicas| replicas < 3).expect("it steps down");
     assert_eq!(steps[first..first + 3], [2, 1, 0], "one a second, once the pods are not new");
+}
+
+#[test]
+fn thresholds_wait_for_what_a_step_brings_and_for_the_stabilization_time_before_the_next_one() {
+    let mut settings = settings(60.0);
+    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
+    settings.stabilization.up = 30.0;
+    for cold_start in [5.0, 45.0] {
+        let mut pool = Pool::new(cold_start, 20.0, 8);
+        let (mut steps, mut most) = (Vec::new(), 0);
+        for second in 0..600 {
+            let before = pool.replicas;
+            let after = pool.second(&settings, 32 * u64::from(second == 0)).replicas;
+            if after > before {
+                steps.push(second);
+            }
+            most = most.max(after);
+        }
+        assert!((1..=6).contains(&most), "{most} pods");
+        assert!(steps.windows(2).all(|pair| pair[1] - pair[0] >= 30), "{steps:?}");
+    }
+}
+
+#[test]
+fn thresholds_step_up_once_in_each_stabilization_time_while_the_queue_is_long() {
+    let mut settings = settings(60.0);
+    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
+    settings.stabilization.up = 30.0;
+    let mut pool = Pool::new(5.0, 600.0, 1);
+    let replicas: Vec<u32> =
+        (0..140).map(|second| pool.second(&settings, 500 * u64::from(second == 0)).replicas).collect();
+    let steps: Vec<usize> = (1..140).filter(|&second| replicas[second] > replicas[second - 1]).collect();
+    assert!(steps.len() >= 3 && steps.windows(2).all(|pair| (30..=37).contains(&(pair[1] - pair[0]))), "{steps:?}");
+}
+
+#[test]
+fn thresholds_do_not_wait_for_a_pod_that_hangs() {
+    let mut settings = settings(60.0);
+    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
+    let mut pool = Pool::new(f64::INFINITY, 20.0, 8);
+    let replicas = (0..60).map(|second| {
+        pool.now += 1.0;
+        let starting = vec![f64::from(second); pool.replicas as usize];
+        pool.waiting = vec![MONDAY; 20];
+        pool.arrivals = 20;
+        let observation = Observation {
+            pods: Some(Pods { starting, ..Pods::default() }),
+            cold_start: Some(ColdStart::constant(15.0)),
+            ..pool.observation()
+        };
+        pool.replicas = decide(&settings, &mut pool.history, &observation, pool.now).replicas;
+        pool.replicas
+    });
+    let replicas: Vec<u32> = replicas.collect();
+    assert_eq!((replicas[0], replicas[14]), (2, 2));
+    assert!(replicas[30] > 2, "{replicas:?}");
 }
 
 #[test]
