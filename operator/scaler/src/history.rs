@@ -83,7 +83,7 @@ pub struct History {
     pub(crate) wanted_from: u32,
     /// Pods that the work needed at the last reading.
     pub(crate) needed: u32,
-    /// Since when nothing waits and nothing is in work.
+    /// Since when nothing waits and nothing is in work, requests on the pool's own endpoint included.
     pub(crate) without_work: Option<f64>,
     /// Late tasks of late, and steps up weighed by the chance that a start took too long: what a missing pod costs.
     late_tasks: f64,
@@ -168,7 +168,8 @@ impl History {
         }
         let backlog = observation.pending().saturating_add(observation.in_work());
         self.unread = false;
-        self.without_work = (backlog == 0).then(|| self.without_work.unwrap_or(now));
+        let quiet = backlog == 0 && observation.interactive == 0.0;
+        self.without_work = quiet.then(|| self.without_work.unwrap_or(now));
         self.reading = Some(Reading {
             at: now,
             arrivals,

@@ -139,6 +139,27 @@ fn a_cooldown_that_is_set_does_not_wait_for_longer_starts_than_were_seen() {
 }
 
 #[test]
+fn a_cooldown_begins_when_the_last_request_on_the_pools_own_endpoint_ends() {
+    let settings = Settings { cooldown_to_zero: Some(600.0), ..settings(5.0) };
+    let mut history = History::default();
+    let mut decided = |second: u32, interactive: f64| {
+        let now = MONDAY + f64::from(second);
+        let mut observation = Observation::empty_at(now, 4);
+        observation.replicas = 1;
+        let busy = u32::from(interactive > 0.0);
+        observation.pods = Some(Pods { busy, idle: 1 - busy, ..Pods::default() });
+        observation.cold_start = Some(ColdStart::constant(20.0));
+        observation.interactive = interactive;
+        decide(&settings, &mut history, &observation, now)
+    };
+    (0..3_600).for_each(|second| drop(decided(second, 1.0)));
+    let after: Vec<Decision> = (3_600..4_200).map(|second| decided(second, 0.0)).collect();
+    assert!(after.iter().all(|decision| decision.replicas == 1), "{after:?}");
+    assert_eq!(after.last().and_then(|decision| decision.clamp), Some(Clamp::Cooldown));
+    assert_eq!(decided(4_200, 0.0).replicas, 0);
+}
+
+#[test]
 fn a_pool_is_started_before_its_first_task_arrives() {
     let settings = settings(5.0);
     let mut observation = Observation::empty_at(MONDAY, 4);
