@@ -160,7 +160,7 @@ impl Follower {
             decisions: loaded.scaler.told.iter().map(Told::in_status).collect(),
             ..ScalingStatus::default()
         };
-        say(ctx, pool, status, active(scaling.mode, &step, loaded.scaler.told.front()));
+        say(ctx, pool, status, active(scaling.mode, &step, loaded.scaler.last_change()));
         sleeps
     }
 
@@ -206,6 +206,7 @@ impl Loaded {
             desired: step.decision.replicas,
             replicas: step.observation.replicas,
             at: told::time(now),
+            current: Told::of(&step.decision, step.observation.replicas, now),
             decisions: self.scaler.told.make_contiguous(),
             recommendation,
         };
