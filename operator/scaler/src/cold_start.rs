@@ -1,9 +1,11 @@
 //! How long pods take from creation to ready, as a measured distribution. Knows not why they take so long.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Enough for quantiles that matter, few enough to keep with the pool.
 const KEPT: usize = 64;
+/// Of those, the ones that outlive a restart: what is written of a pool is small.
+const WRITTEN: usize = 32;
 /// Older starts fade from the mean, as images and models change.
 const MEANT: u64 = 1_000;
 /// So few starts say little about the longest.
@@ -121,6 +123,7 @@ impl ColdStart {
 /// Measured starts of a pool's pods: the last ones, and the mean of many more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ColdStarts {
+    #[serde(serialize_with = "newest")]
     last: Vec<f32>,
     mean: f64,
     count: u64,
@@ -153,4 +156,8 @@ impl ColdStarts {
         }
         (!quantiles.is_empty()).then_some(ColdStart { quantiles, mean: self.mean, count: self.count })
     }
+}
+
+fn newest<S: Serializer>(last: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(&last[last.len().saturating_sub(WRITTEN)..])
 }

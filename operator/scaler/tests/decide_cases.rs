@@ -4,8 +4,10 @@ mod support;
 
 use scaler::{
     Claim, Clamp, ColdStart, ColdStarts, Deadline, DeadlineAhead, Decision, Foreseen, History, Hold, Invalid, Mode,
-    Observation, Place, Pods, Reason, Settings, Term, Thresholds, Window, decide, recommend, share, start_by,
+    Observation, Place, Pods, Reason, Settings, Term, Thresholds, Window, decide, few_digits, recommend, share,
+    start_by,
 };
+use serde_json::json;
 use support::{MONDAY, Pool};
 
 fn settings(wait: f64) -> Settings {
@@ -615,6 +617,38 @@ fn the_state_of_a_pool_with_many_stages_and_weeks_behind_it_is_below_four_kibiby
         }
     }
     assert!(most < 4_096, "{most} bytes");
+}
+
+#[test]
+fn what_is_written_with_few_digits_says_the_same_and_the_form_of_before_is_read_too() {
+    let settings = settings(30.0);
+    let mut pool = Pool::new(20.0, 7.123_456, 2);
+    pool.now += 0.123_456;
+    for second in 0..4_000 {
+        pool.second(&settings, u64::from(second % 7 == 0));
+    }
+    let (written, whole) = (few_digits(&pool.history), serde_json::to_value(&pool.history).expect("plain data"));
+    assert!(written.to_string().len() < whole.to_string().len());
+    let (of, exact) = (|path: &str| written.pointer(path).cloned(), |path: &str| whole.pointer(path)?.as_f64());
+    let at = exact("/reading/at").expect("a time");
+    assert_eq!(of("/reading/at"), Some(json!(at.floor() as i64)), "never later than it was");
+    assert_eq!(of("/reading/arrivals"), Some(json!(pool.arrivals)), "counts are whole");
+    let (rate, exactly) = (of("/rate").and_then(|rate| rate.as_f64()), exact("/rate"));
+    let (rate, exactly) = rate.zip(exactly).expect("a rate");
+    assert!(rate.to_string().len() <= 6 && (rate / exactly - 1.0).abs() < 0.005, "{rate} of {exactly}");
+    // Services had names once.
+    let mut before = whole;
+    for service in before["service"].as_array_mut().expect("a list") {
+        *service = json!({"key": service[0], "mean": service[1], "deviation": service[2], "count": service[3]});
+    }
+    for history in [written, before] {
+        let mut restarted = pool.clone();
+        restarted.history = serde_json::from_value(history).expect("a known form");
+        let mut whole = pool.clone();
+        for new in [0, 3, 0, 0, 12, 0, 0, 1] {
+            assert_eq!(whole.second(&settings, new).replicas, restarted.second(&settings, new).replicas);
+        }
+    }
 }
 
 /// A pool that has been to zero a few times, a few seconds after it went there again.
