@@ -1,9 +1,11 @@
 //! How long pods take from creation to ready, as a measured distribution. Knows not why they take so long.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Enough for quantiles that matter, few enough to keep with the pool.
 const KEPT: usize = 64;
+/// Of those, the ones that outlive a restart: what is written of a pool is small.
+const WRITTEN: usize = 32;
 /// Older starts fade from the mean, as images and models change.
 const MEANT: u64 = 1_000;
 /// So few starts say little about the longest.
@@ -17,6 +19,9 @@ const GUESS_MEAN: f64 = 30.0;
 /// Starts that the guess counts as, and those from which on it no longer does.
 const GUESSED: f64 = 3.0;
 const TRUSTED: u64 = 10;
+/// The cluster's times are whole seconds, so a start of none is one that was too short for them. What costs nothing could not be
+/// weighed.
+const LEAST_MEAN: f64 = 0.5;
 /// Standard deviation over mean of starts, as public traces have it.
 const SPREAD: f64 = 0.8;
 
@@ -79,7 +84,7 @@ impl ColdStart {
             *last = last.max(GUESS[GUESS.len() - 1]);
         }
         quantiles.sort_by(f64::total_cmp);
-        Self { quantiles, ..measured.clone() }
+        Self { quantiles, mean: measured.mean.max(LEAST_MEAN), count: measured.count }
     }
 
     /// Seconds until a pod of that age is ready with probability `q`.
@@ -118,6 +123,7 @@ impl ColdStart {
 /// Measured starts of a pool's pods: the last ones, and the mean of many more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ColdStarts {
+    #[serde(serialize_with = "newest")]
     last: Vec<f32>,
     mean: f64,
     count: u64,
@@ -150,4 +156,8 @@ impl ColdStarts {
         }
         (!quantiles.is_empty()).then_some(ColdStart { quantiles, mean: self.mean, count: self.count })
     }
+}
+
+fn newest<S: Serializer>(last: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(&last[last.len().saturating_sub(WRITTEN)..])
 }

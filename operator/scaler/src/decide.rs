@@ -58,7 +58,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     let seen = Seen::new(settings, history, observation, observation.pods.as_ref().unwrap_or(&nothing), now);
     let wanted = match &settings.queue {
         Some(queue) => {
-            let terms = thresholds::asked(queue, observation);
+            let terms = thresholds::asked(queue, observation, seen.awaits_pods(history));
             // Those beyond what is asked for rest, so that they become empty; somebody pulls as long as somebody is there.
             let asked = terms.iter().map(|term| term.replicas).max().unwrap_or(0);
             Wanted { terms, pulling: asked.max(1).min(seen.pods.ready()), again_at: None }
@@ -206,7 +206,8 @@ impl<'a> Seen<'a> {
         };
         let queued =
             fewest(&backlog, self.busy, self.service, self.slots).max(filled.min(history.needed)).max(by_deadline);
-        history.needed = queued.min(self.settings.max_replicas);
+        let (_, most, _) = self.settings.bounds_at(self.now);
+        history.needed = queued.min(most);
         // What keeps coming fills so many pods anyway: to let tasks gather for fewer would only be to start them again.
         let steady = if self.pending + self.busy > 0.0 { (history.steady_load() / self.slots) as u32 } else { 0 };
         let needed = queued.max(steady);
@@ -214,7 +215,7 @@ impl<'a> Seen<'a> {
         wanted.pulling = if all_pull { ready } else { needed.max(1).min(ready) };
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
-        history.idle.needed(needed.min(self.settings.max_replicas), self.now, since_last, self.cold_start.mean);
+        history.idle.needed(needed.min(most), self.now, since_last, self.cold_start.mean);
         let wait = self.settings.target.wait - REACTION;
         let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_start(self.slots);
         let pause = self.cold_start.mean_at_most();
@@ -248,6 +249,14 @@ impl<'a> Seen<'a> {
             wanted.terms.push(TermValue { term: Term::Kept, replicas: kept });
             wanted.again_at = earlier(wanted.again_at, until);
         }
+    }
+
+    /// Whether pods that were asked for are yet to come. One that takes longer than any before is not waited for, nor are pods
+    /// that nobody makes.
+    fn awaits_pods(&self, history: &History) -> bool {
+        let longest = self.cold_start.quantile(1.0);
+        let asked = history.last_up.is_some_and(|up| self.now - up < self.cold_start.mean);
+        self.observation.replicas > 0 && (asked || self.pods.starting.iter().any(|age| *age <= longest))
     }
 
     /// Pods that hold the tasks at work at once of those that come within a cold start: to let them go would be to start them
@@ -405,6 +414,10 @@ impl<'a> Seen<'a> {
         since_last: f64,
     ) -> Option<(Clamp, Option<f64>)> {
         let now = self.now;
+        if history.asked == Some(before) && history.wanted_from != before {
+            // The step is done: what is wanted beyond it must have been wanted for as long again.
+            (history.wanted_up, history.wanted_down, history.wanted_from) = (None, None, before);
+        }
         history.wanted_up = (replicas > before).then(|| history.wanted_up.unwrap_or(now));
         history.wanted_down = (replicas < before).then(|| history.wanted_down.unwrap_or(now));
         let pause = self.cold_start.mean_at_most();

@@ -9,6 +9,8 @@ use crate::ahead::{Coming, starts, tightest};
 
 /// What a task that is late already is to wait at most, as parts of the time over which a late backlog is worked off.
 const PARTS: usize = 4;
+/// Starts and shortest stays of a pod that tasks that are late already are worth at least.
+const WORTH_OVERDUE: f64 = 2.0;
 /// Tasks that are due at once are told apart in so many parts at most.
 const SPLIT: f64 = 8.0;
 /// So few pods are always looked at.
@@ -285,8 +287,11 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
     let drain = weights.drain.max(1.25 * overdue * supply.service / all);
     for part in 1..=PARTS {
         let share = part as f64 / PARTS as f64;
-        // Once late, a task is worth a pod of its own: none waits for ever because it is too late anyway.
-        let worth = (overdue * weights.late).max(2.0 * PARTS as f64 * weights.start);
+        // Once late, a task is worth a pod of its own, with all that the pod costs: none waits for ever because it is too late
+        // anyway.
+        let worth = (overdue * weights.late)
+            .max(2.0 * PARTS as f64 * weights.start)
+            .max(WORTH_OVERDUE * (weights.start + weights.hold));
         if overdue > 0.0 {
             let at = weights.likely + drain * share;
             points.push(Point {

@@ -79,9 +79,11 @@ pub struct History {
     /// Since when more replicas are wanted than there are, and fewer.
     pub(crate) wanted_up: Option<f64>,
     pub(crate) wanted_down: Option<f64>,
+    /// Replicas that there were when these times began.
+    pub(crate) wanted_from: u32,
     /// Pods that the work needed at the last reading.
     pub(crate) needed: u32,
-    /// Since when nothing waits and nothing is in work.
+    /// Since when nothing waits and nothing is in work, requests on the pool's own endpoint included.
     pub(crate) without_work: Option<f64>,
     /// Late tasks of late, and steps up weighed by the chance that a start took too long: what a missing pod costs.
     late_tasks: f64,
@@ -125,6 +127,7 @@ impl Default for History {
             asked: None,
             wanted_up: None,
             wanted_down: None,
+            wanted_from: 0,
             needed: 0,
             without_work: None,
             late_tasks: 0.0,
@@ -165,7 +168,8 @@ impl History {
         }
         let backlog = observation.pending().saturating_add(observation.in_work());
         self.unread = false;
-        self.without_work = (backlog == 0).then(|| self.without_work.unwrap_or(now));
+        let quiet = backlog == 0 && observation.interactive == 0.0;
+        self.without_work = quiet.then(|| self.without_work.unwrap_or(now));
         self.reading = Some(Reading {
             at: now,
             arrivals,

@@ -1,6 +1,6 @@
 //! The shape of a pool's days and weeks, used only where it has been right. Knows nothing of pods.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 const DAY: f64 = 86_400.0;
 /// Half hours of a day, and three-hour parts of a week: as fine as a few weeks of counts can tell apart.
@@ -14,7 +14,9 @@ const NEW: f64 = 0.3;
 /// Mean rates of a pool's arrivals by time of day and of week, and how well they foretold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Season {
+    #[serde(serialize_with = "coarse")]
     day: Vec<f32>,
+    #[serde(serialize_with = "coarse")]
     week: Vec<f32>,
     /// When the first count was made.
     since: Option<f64>,
@@ -79,6 +81,11 @@ impl Season {
         self.bin += 1;
         self.count = 0.0;
     }
+}
+
+/// A task in three hours is the least rate that is kept.
+fn coarse<S: Serializer>(rates: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(rates.iter().map(|&rate| ((f64::from(rate) * 1e4).round() / 1e4) as f32))
 }
 
 fn blend(known: &mut f32, new: f32, weight: f64) {

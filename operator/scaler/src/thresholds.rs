@@ -6,8 +6,9 @@ use crate::{
     settings::Thresholds,
 };
 
-/// What thresholds ask for: the replicas of the strongest and every term that asks for more.
-pub(crate) fn asked(thresholds: &Thresholds, observation: &Observation) -> Vec<TermValue> {
+/// What thresholds ask for: the replicas of the strongest and every term that asks for more. While pods that were asked for are
+/// awaited, the queue does not say whether they are enough, so none asks for more than there are.
+pub(crate) fn asked(thresholds: &Thresholds, observation: &Observation, awaited: bool) -> Vec<TermValue> {
     let now = observation.replicas;
     let waiting = observation.pending();
     let up = [
@@ -15,7 +16,7 @@ pub(crate) fn asked(thresholds: &Thresholds, observation: &Observation) -> Vec<T
         (Term::Wait, waiting > 0 && observation.oldest_wait.is_some_and(|wait| wait >= thresholds.wait_up)),
         (Term::Cpu, observation.cpu.is_some_and(|cpu| cpu >= thresholds.cpu_up)),
     ];
-    let more = now.saturating_add(thresholds.step_up);
+    let more = if awaited { now } else { now.saturating_add(thresholds.step_up) };
     let mut terms: Vec<TermValue> =
         up.iter().filter(|(_, reached)| *reached).map(|&(term, _)| TermValue { term, replicas: more }).collect();
     if terms.is_empty() && waiting > 0 && now == 0 {

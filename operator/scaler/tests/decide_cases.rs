@@ -4,8 +4,10 @@ mod support;
 
 use scaler::{
     Claim, Clamp, ColdStart, ColdStarts, Deadline, DeadlineAhead, Decision, Foreseen, History, Hold, Invalid, Mode,
-    Observation, Place, Pods, Reason, Settings, Term, Thresholds, Window, decide, recommend, share, start_by,
+    Observation, Place, Pods, Reason, Settings, Term, Thresholds, Window, decide, few_digits, recommend, share,
+    start_by,
 };
+use serde_json::json;
 use support::{MONDAY, Pool};
 
 fn settings(wait: f64) -> Settings {
@@ -34,6 +36,18 @@ fn a_long_target_lets_tasks_gather_before_a_pod_is_started_and_none_is_late() {
         pool.second(&settings, 0);
     }
     assert_eq!((pool.started, pool.late), (1, 0));
+}
+
+#[test]
+fn a_lone_task_that_is_late_gets_a_pod_where_pods_start_quickly_and_few_starts_were_measured() {
+    for (seconds, count) in [(1.0, 1), (0.5, 3), (4.0, 2), (0.0, 1), (0.0, 1_000)] {
+        let mut pool = Pool { measured: count, ..Pool::new(seconds, 2.0, 8) };
+        pool.arrivals = 1;
+        pool.waiting = vec![pool.now - 60.0];
+        let observation = pool.observation();
+        let decision = decide(&settings(5.0), &mut History::default(), &observation, pool.now);
+        assert!(decision.replicas >= 1, "{count} starts of {seconds} s: {decision:?}");
+    }
 }
 
 #[test]
@@ -124,6 +138,27 @@ fn a_cooldown_that_is_set_does_not_wait_for_longer_starts_than_were_seen() {
         pool.second(&settings, 0);
     }
     assert!((10.0..=12.0).contains(&(pool.now - done)), "{} s", pool.now - done);
+}
+
+#[test]
+fn a_cooldown_begins_when_the_last_request_on_the_pools_own_endpoint_ends() {
+    let settings = Settings { cooldown_to_zero: Some(600.0), ..settings(5.0) };
+    let mut history = History::default();
+    let mut decided = |second: u32, interactive: f64| {
+        let now = MONDAY + f64::from(second);
+        let mut observation = Observation::empty_at(now, 4);
+        observation.replicas = 1;
+        let busy = u32::from(interactive > 0.0);
+        observation.pods = Some(Pods { busy, idle: 1 - busy, ..Pods::default() });
+        observation.cold_start = Some(ColdStart::constant(20.0));
+        observation.interactive = interactive;
+        decide(&settings, &mut history, &observation, now)
+    };
+    (0..3_600).for_each(|second| drop(decided(second, 1.0)));
+    let after: Vec<Decision> = (3_600..4_200).map(|second| decided(second, 0.0)).collect();
+    assert!(after.iter().all(|decision| decision.replicas == 1), "{after:?}");
+    assert_eq!(after.last().and_then(|decision| decision.clamp), Some(Clamp::Cooldown));
+    assert_eq!(decided(4_200, 0.0).replicas, 0);
 }
 
 #[test]
@@ -279,6 +314,8 @@ fn plain_thresholds_step_up_by_two_and_down_by_one() {
     pool.second(&settings, 1);
     assert_eq!(pool.replicas, 1, "from zero for the first");
     pool.second(&settings, 150);
+    assert_eq!(pool.replicas, 1, "the first is still starting");
+    (0..4).for_each(|_| drop(pool.second(&settings, 0)));
     assert_eq!(pool.replicas, 3);
     let mut quiet = Pool::new(5.0, 1.0, 4);
     quiet.replicas = 3;
@@ -286,6 +323,62 @@ fn plain_thresholds_step_up_by_two_and_down_by_one() {
     let steps: Vec<u32> = (0..60).map(|_| quiet.second(&settings, 0).replicas).collect();
     let first = steps.iter().position(|&replicas| replicas < 3).expect("it steps down");
     assert_eq!(steps[first..first + 3], [2, 1, 0], "one a second, once the pods are not new");
+}
+
+#[test]
+fn thresholds_wait_for_what_a_step_brings_and_for_the_stabilization_time_before_the_next_one() {
+    let mut settings = settings(60.0);
+    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
+    settings.stabilization.up = 30.0;
+    for cold_start in [5.0, 45.0] {
+        let mut pool = Pool::new(cold_start, 20.0, 8);
+        let (mut steps, mut most) = (Vec::new(), 0);
+        for second in 0..600 {
+            let before = pool.replicas;
+            let after = pool.second(&settings, 32 * u64::from(second == 0)).replicas;
+            if after > before {
+                steps.push(second);
+            }
+            most = most.max(after);
+        }
+        assert!((1..=6).contains(&most), "{most} pods");
+        assert!(steps.windows(2).all(|pair| pair[1] - pair[0] >= 30), "{steps:?}");
+    }
+}
+
+#[test]
+fn thresholds_step_up_once_in_each_stabilization_time_while_the_queue_is_long() {
+    let mut settings = settings(60.0);
+    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
+    settings.stabilization.up = 30.0;
+    let mut pool = Pool::new(5.0, 600.0, 1);
+    let replicas: Vec<u32> =
+        (0..140).map(|second| pool.second(&settings, 500 * u64::from(second == 0)).replicas).collect();
+    let steps: Vec<usize> = (1..140).filter(|&second| replicas[second] > replicas[second - 1]).collect();
+    assert!(steps.len() >= 3 && steps.windows(2).all(|pair| (30..=37).contains(&(pair[1] - pair[0]))), "{steps:?}");
+}
+
+#[test]
+fn thresholds_do_not_wait_for_a_pod_that_hangs() {
+    let mut settings = settings(60.0);
+    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
+    let mut pool = Pool::new(f64::INFINITY, 20.0, 8);
+    let replicas = (0..60).map(|second| {
+        pool.now += 1.0;
+        let starting = vec![f64::from(second); pool.replicas as usize];
+        pool.waiting = vec![MONDAY; 20];
+        pool.arrivals = 20;
+        let observation = Observation {
+            pods: Some(Pods { starting, ..Pods::default() }),
+            cold_start: Some(ColdStart::constant(15.0)),
+            ..pool.observation()
+        };
+        pool.replicas = decide(&settings, &mut pool.history, &observation, pool.now).replicas;
+        pool.replicas
+    });
+    let replicas: Vec<u32> = replicas.collect();
+    assert_eq!((replicas[0], replicas[14]), (2, 2));
+    assert!(replicas[30] > 2, "{replicas:?}");
 }
 
 #[test]
@@ -299,6 +392,23 @@ fn the_schedule_sets_bounds_in_its_window_alone() {
     assert_eq!(at(7.9).replicas, 0);
     assert_eq!((at(8.0).replicas, at(8.0).clamp), (3, Some(Clamp::ScheduledMinimum)));
     assert_eq!(at(18.0).replicas, 0);
+}
+
+#[test]
+fn a_window_that_always_holds_is_as_good_as_the_bounds_themselves() {
+    let always = Window { from_minute: 0, to_minute: 7 * 24 * 60, min_replicas: 0, max_replicas: 40 };
+    let mut scheduled = Settings { schedule: vec![always], ..settings(5.0) };
+    scheduled.max_replicas = 1;
+    let (mut one, mut other) = (Pool::new(20.0, 5.0, 2), Pool::new(20.0, 5.0, 2));
+    // Bursts that need a few pods, at gaps over which it pays to keep them and at gaps over which it does not.
+    let arrivals = |second: u32| if second / 600 % 2 == 0 { 6 * u64::from(second % 30 == 0) } else { 0 };
+    let mut most = 0;
+    for second in 0..7_200 {
+        let decision = one.second(&scheduled, arrivals(second));
+        assert_eq!(decision, other.second(&settings(5.0), arrivals(second)), "second {second}");
+        most = most.max(decision.replicas);
+    }
+    assert!((3..40).contains(&most), "{most} pods");
 }
 
 #[test]
@@ -507,6 +617,38 @@ fn the_state_of_a_pool_with_many_stages_and_weeks_behind_it_is_below_four_kibiby
         }
     }
     assert!(most < 4_096, "{most} bytes");
+}
+
+#[test]
+fn what_is_written_with_few_digits_says_the_same_and_the_form_of_before_is_read_too() {
+    let settings = settings(30.0);
+    let mut pool = Pool::new(20.0, 7.123_456, 2);
+    pool.now += 0.123_456;
+    for second in 0..4_000 {
+        pool.second(&settings, u64::from(second % 7 == 0));
+    }
+    let (written, whole) = (few_digits(&pool.history), serde_json::to_value(&pool.history).expect("plain data"));
+    assert!(written.to_string().len() < whole.to_string().len());
+    let (of, exact) = (|path: &str| written.pointer(path).cloned(), |path: &str| whole.pointer(path)?.as_f64());
+    let at = exact("/reading/at").expect("a time");
+    assert_eq!(of("/reading/at"), Some(json!(at.floor() as i64)), "never later than it was");
+    assert_eq!(of("/reading/arrivals"), Some(json!(pool.arrivals)), "counts are whole");
+    let (rate, exactly) = (of("/rate").and_then(|rate| rate.as_f64()), exact("/rate"));
+    let (rate, exactly) = rate.zip(exactly).expect("a rate");
+    assert!(rate.to_string().len() <= 6 && (rate / exactly - 1.0).abs() < 0.005, "{rate} of {exactly}");
+    // Services had names once.
+    let mut before = whole;
+    for service in before["service"].as_array_mut().expect("a list") {
+        *service = json!({"key": service[0], "mean": service[1], "deviation": service[2], "count": service[3]});
+    }
+    for history in [written, before] {
+        let mut restarted = pool.clone();
+        restarted.history = serde_json::from_value(history).expect("a known form");
+        let mut whole = pool.clone();
+        for new in [0, 3, 0, 0, 12, 0, 0, 1] {
+            assert_eq!(whole.second(&settings, new).replicas, restarted.second(&settings, new).replicas);
+        }
+    }
 }
 
 /// A pool that has been to zero a few times, a few seconds after it went there again.

@@ -108,6 +108,23 @@ proptest! {
     }
 
     #[test]
+    fn a_task_that_is_far_too_late_has_a_pod_however_quickly_pods_start(
+        every in 1usize..600,
+        cold_start in prop_oneof![0.0f64..5.0, 0.0f64..60.0],
+        measured in 0u64..30,
+        service in 0.5f64..60.0,
+        wait in 1.0f64..200.0,
+    ) {
+        let settings = settings(wait, 20);
+        let mut pool = Pool { measured, ..Pool::new(cold_start, service, 4) };
+        for second in 0..1_500 {
+            let decision = pool.second(&settings, u64::from(second % every == 0));
+            let late = pool.waiting.first().map_or(0.0, |arrived| pool.now - arrived - wait);
+            prop_assert!(late <= 10.0 * cold_start + 60.0 || decision.replicas > 0, "{late} s too late: {decision:?}");
+        }
+    }
+
+    #[test]
     fn numbers_that_cannot_be_trusted_hold(
         arrivals in arrivals(),
         cold_start in 1.0f64..60.0,

@@ -7,7 +7,7 @@ use crds::{AgentPool, ScalingMode, ScalingStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use queue::Records;
-use scaler::{ColdStart, Reason, Settings, recommend};
+use scaler::{ColdStart, Reason, Settings, few_digits, recommend};
 use serde::Deserialize;
 
 use super::{
@@ -160,7 +160,7 @@ impl Follower {
             decisions: loaded.scaler.told.iter().map(Told::in_status).collect(),
             ..ScalingStatus::default()
         };
-        say(ctx, pool, status, active(scaling.mode, &step, loaded.scaler.told.front()));
+        say(ctx, pool, status, active(scaling.mode, &step, loaded.scaler.last_change()));
         sleeps
     }
 
@@ -195,7 +195,7 @@ impl Loaded {
         now: f64,
     ) -> Result<(), KeepError> {
         let Ok(epoch) = ctx.may_write() else { return Ok(()) };
-        self.memory.write(&self.records, &self.scaler.memory, epoch).await?;
+        self.memory.write(&self.records, &few_digits(&self.scaler.memory), epoch).await?;
         let cold_start = step.observation.cold_start.as_ref().map(|start| start.mean);
         let history = &self.scaler.memory.history;
         let recommendation =
@@ -206,6 +206,7 @@ impl Loaded {
             desired: step.decision.replicas,
             replicas: step.observation.replicas,
             at: told::time(now),
+            current: Told::of(&step.decision, step.observation.replicas, now),
             decisions: self.scaler.told.make_contiguous(),
             recommendation,
         };

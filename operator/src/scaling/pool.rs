@@ -20,7 +20,7 @@ use super::{
 /// An agent that was told to rest for so long, in seconds, has heard it, whether it says so or not.
 const HEARD: f64 = 30.0;
 
-/// What outlives a leader, under `scaling/POOL`.
+/// What outlives a leader, under `scaling/POOL`. As it is written there, with [`scaler::few_digits`], it stays below 4 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Memory {
@@ -41,7 +41,7 @@ pub struct Memory {
 pub struct PoolScaler {
     /// What outlives a leader.
     pub memory: Memory,
-    /// The last decisions that changed something, the newest first.
+    /// The last decisions that changed something, and holds; the newest first.
     pub told: VecDeque<Told>,
     /// Who was told to rest, and since when, in seconds since 1970.
     resting: BTreeMap<String, f64>,
@@ -166,6 +166,11 @@ impl PoolScaler {
         settings
     }
 
+    /// The last decision that was no hold.
+    pub fn last_change(&self) -> Option<&Told> {
+        self.told.iter().find(|told| !told.is_hold())
+    }
+
     /// Nobody rests any more: another one owns the number.
     pub fn release(&mut self) {
         self.resting.clear();
@@ -204,19 +209,25 @@ impl PoolScaler {
         choice
     }
 
-    /// Keeps the decision where it is news.
+    /// Keeps the decision where it is to be told, and says whether it is news.
     fn is_news(&mut self, decision: &Decision, from: u32, now: f64) -> bool {
-        let held = matches!(decision.reason, Reason::Held(_)).then(|| told::word(&decision.reason));
-        let begins_to_hold = held.is_some() && self.held != held;
-        self.held = held;
-        let told_already = self.told.front().is_some_and(|last| {
-            last.from == from && last.to == decision.replicas && last.reason == told::word(&decision.reason)
-        });
-        let is_news = begins_to_hold || decision.replicas != from && !told_already;
-        if is_news {
-            self.told.push_front(Told::of(decision, from, now));
-            self.told.truncate(told::KEPT);
+        let holds = matches!(decision.reason, Reason::Held(_));
+        let word = told::word(&decision.reason);
+        let is_same = |told: &Told| told.from == from && told.to == decision.replicas && told.reason == word;
+        // A hold in between makes no news of what was told before it.
+        let told_already = self.told.iter().find(|told| told.is_hold() == holds).is_some_and(is_same);
+        let begins_to_hold = holds && self.held.as_ref() != Some(&word);
+        if !begins_to_hold && (decision.replicas == from || told_already) {
+            self.held = holds.then_some(word);
+            return false;
         }
+        // A hold that comes again takes its own place: it pushes out nothing that says why the number is what it is.
+        let before = self.told.len();
+        self.told.retain(|told| !(told.is_hold() && is_same(told)));
+        let is_news = self.told.len() == before;
+        self.told.push_front(Told::of(decision, from, now));
+        self.told.truncate(told::KEPT);
+        self.held = holds.then_some(word);
         is_news
     }
 }

@@ -46,7 +46,9 @@ pub struct Decisions<'a> {
     pub replicas: u32,
     /// When this was written, RFC 3339.
     pub at: String,
-    /// The newest first.
+    /// What was decided when this was written. Who does not know it reads the newest of `decisions`.
+    pub current: Told,
+    /// Those that changed something, and holds; the newest first.
     pub decisions: &'a [Told],
     /// What other settings are expected to bring.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,6 +95,11 @@ impl Told {
             clamp: decision.clamp,
             next_change_at: decision.next_change_at.map(time),
         }
+    }
+
+    /// Whether it says that numbers could not be trusted, and not why the number is what it is.
+    pub fn is_hold(&self) -> bool {
+        self.reason.starts_with("Held:")
     }
 
     /// The same as the status of the pool says it.

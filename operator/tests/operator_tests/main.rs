@@ -49,6 +49,7 @@ mod scaling_devices;
 mod scaling_feed;
 mod scaling_keeping;
 mod scaling_loop;
+mod scaling_memory;
 mod scaling_parts;
 mod scaling_rounds;
 mod scaling_settings;

@@ -232,6 +232,9 @@ async fn while_agents_are_not_heard_the_number_stays_and_they_work_on() {
 
     broker.deny(&[]);
     until("it acts again", &cluster, active).await;
+    let report = leader.ctx.scaling.of(&(NAMESPACE.to_owned(), POOL.to_owned()), Some("uid-readers"));
+    let said = report.expect("it acts").active.message;
+    assert!(!said.contains("held"), "{said}");
     until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
     assert_eq!(cluster.interrupted(), 0);
     leader.end().await;

@@ -11,6 +11,7 @@ use operator::scaling::{
     observe::Sight,
     pool::{Memory, Outlook, PoolScaler, Step, is_asleep},
     seen::{SeenDeployment, SeenPod},
+    told::{KEPT, Told},
 };
 use queue::Depth;
 use scaler::{Hold, Reason, Settings, Thresholds};
@@ -337,6 +338,31 @@ fn holds_without(depth: bool, statuses: bool) {
     (world.depth, world.statuses) = (true, true);
     world.until(&mut scaler, &settings(), 600, "falling asleep", |world, _| world.agents.is_empty());
     assert_eq!(world.interrupted, 0);
+}
+
+#[test]
+fn a_hold_is_over_when_the_numbers_are_back_and_pushes_out_no_decision() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.arrive(60);
+    for _ in 0..12 {
+        world.second(&mut scaler, &settings());
+    }
+    let changes: Vec<Told> = scaler.told.iter().cloned().collect();
+    assert!(!changes.is_empty() && changes.len() < KEPT, "{changes:?}");
+    // Every other look finds no broker; there is always as much to do.
+    let mut news = 0;
+    for look in 0..40 {
+        world.depth = look % 2 == 1;
+        let (sight, now) = (world.sight(), world.now as f64 + f64::from(look) / 100.0);
+        let step = scaler.step(&settings(), &sight, Some(&world.deployment()), SLOTS, Outlook::default(), now);
+        assert_eq!(step.decision.reason == Reason::Held(Hold::Missing), !world.depth, "{:?}", step.decision);
+        news += usize::from(step.is_news && !world.depth);
+    }
+    assert_eq!(news, 1, "it is the same hold");
+    assert_eq!(scaler.told.iter().filter(|told| told.is_hold()).count(), 1);
+    assert!(changes.iter().all(|change| scaler.told.contains(change)), "{:?}", scaler.told);
+    let last = scaler.last_change().expect("there were changes");
+    assert!(!last.message.contains("held"), "{last:?}");
 }
 
 #[test]

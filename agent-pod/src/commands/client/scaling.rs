@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -21,6 +22,8 @@ pub struct Decided {
     desired: u64,
     replicas: u64,
     at: String,
+    /// What was decided then.
+    current: Option<Decision>,
     decisions: Vec<Decision>,
     recommendation: Option<Recommendation>,
 }
@@ -72,24 +75,28 @@ pub(in crate::commands) async fn explain_pool(pool: &str, arguments: StatsArgume
 /// What was decided of a pool, in sentences.
 pub fn text(decided: &Decided) -> String {
     let mut lines = vec![format!("pool     {}", decided.pool), format!("wanted   {}", wanted(decided))];
-    if let Some(newest) = decided.decisions.first() {
-        lines.push(format!("why      {} ({})", one_line(&newest.message), newest.reason));
-        let terms: Vec<String> = newest.terms.iter().map(|term| format!("{} {}", term.term, term.replicas)).collect();
+    // An operator of before says no more than what it has told last.
+    if let Some(current) = decided.current.as_ref().or(decided.decisions.first()) {
+        lines.push(format!("why      {} ({})", one_line(&current.message), current.reason));
+        let terms: Vec<String> = current.terms.iter().map(|term| format!("{} {}", term.term, term.replicas)).collect();
         if !terms.is_empty() {
             lines.push(format!("asked    {}", terms.join(", ")));
         }
-        if let Some(clamp) = &newest.clamp {
+        if let Some(clamp) = &current.clamp {
             lines.push(format!("bounded  by {}", bound(clamp)));
         }
-        let pulling = match newest.pulling {
-            pulling if pulling >= newest.to => "all agents take tasks".to_owned(),
-            pulling => format!("{pulling} of {} take tasks, the others rest", agents(newest.to)),
+        let pulling = match current.pulling {
+            pulling if pulling >= current.to => "all agents take tasks".to_owned(),
+            pulling => format!("{pulling} of {} take tasks, the others rest", agents(current.to)),
         };
         lines.push(format!("working  {pulling}"));
-        lines.push(match &newest.next_change_at {
-            Some(time) => format!("changes  at {time}, though nothing else does until then"),
-            None => "changes  only when the work does".to_owned(),
-        });
+        match &current.next_change_at {
+            Some(time) if is_after(time, &decided.at) => {
+                lines.push(format!("changes  at {time}, though nothing else does until then"));
+            }
+            Some(_) => {}
+            None => lines.push("changes  only when the work does".to_owned()),
+        }
     }
     if let Some(Recommendation { field, value, share }) = &decided.recommendation {
         let percent = share * 100.0;
@@ -111,6 +118,12 @@ pub fn text(decided: &Decided) -> String {
     let rows: Vec<Vec<String>> = decided.decisions.iter().map(row).collect();
     lines.push(table(&["DECIDED", "FROM", "TO", "PULLING", "REASON", "WHY"], &rows));
     lines.join("\n")
+}
+
+/// Whether a time is after another one; what is no time is not.
+fn is_after(time: &str, at: &str) -> bool {
+    let times = (time.parse::<Timestamp>(), at.parse::<Timestamp>());
+    matches!(times, (Ok(time), Ok(at)) if time > at)
 }
 
 /// What is wanted, what there is, and whose word counts.
@@ -143,6 +156,7 @@ fn bound(clamp: &str) -> &str {
         "Reversal" => "the last step the other way, which was a short time ago",
         "Stabilization" => "the stabilization time",
         "Cooldown" => "cooldownToZero",
+        "Devices" => "the devices that there are, which other pools want as well",
         other => other,
     }
 }

@@ -22,13 +22,21 @@ const SPREAD: f64 = 0.5;
 const LEAST_SPREAD: f64 = 0.1;
 const MOST_SPREAD: f64 = 2.0;
 
+/// Written without the names of the fields, as there are many; read with them as well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "(u32, f32, f32, u64)")]
 pub(super) struct Learned {
     /// Of stage and size: names may be long, and the state is small.
     key: u32,
     mean: f32,
     deviation: f32,
     count: u64,
+}
+
+impl From<Learned> for (u32, f32, f32, u64) {
+    fn from(Learned { key, mean, deviation, count }: Learned) -> Self {
+        (key, mean, deviation, count)
+    }
 }
 
 impl History {
