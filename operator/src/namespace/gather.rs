@@ -174,7 +174,6 @@ pub fn candidate(
     name: &str,
     written: Option<&PipelineSpec>,
     now: Option<&PipelineSpec>,
-    pools: &BTreeMap<String, AgentPoolSpec>,
     (pools, former): (&BTreeMap<String, AgentPoolSpec>, &BTreeMap<String, AgentPoolSpec>),
 ) -> Candidate {
     let works = |spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>| {
