@@ -42,6 +42,7 @@ pub(crate) struct Pool {
     begun: HashSet<u32>,
     waits: Vec<f64>,
     classes: Vec<Class>,
+    /// The integrals of what the broker tells of load and of work.
     load: f64,
     working: f64,
     integrated: f64,
@@ -65,8 +66,6 @@ pub(crate) struct Pool {
 struct Stale {
     classes: Vec<Class>,
     counts: [u64; 6],
-    load: f64,
-    working: f64,
     oldest_wait: Option<f64>,
 }
 
@@ -203,8 +202,13 @@ impl Pool {
     pub(crate) fn integrate(&mut self, now: f64) {
         let passed = now - self.integrated;
         self.integrated = now;
-        self.load += passed * (self.queue.len() as f64 + self.in_work as f64);
-        self.working += passed * self.in_work as f64;
+        // Whoever samples a broker that tells nothing new reads the same load again, not none.
+        let (pending, in_work) = match &self.stale {
+            Some(Stale { counts: [pending, in_work, ..], .. }) => (*pending, *in_work),
+            None => self.counts(),
+        };
+        self.load += passed * (pending as f64 + in_work as f64);
+        self.working += passed * in_work as f64;
         if self.living.is_empty() {
             self.at_zero += passed;
         }
@@ -235,18 +239,12 @@ impl Pool {
             }
         }
         if stale {
-            self.stale.get_or_insert_with(|| Stale {
-                classes: self.classes.clone(),
-                counts,
-                load: self.load,
-                working: self.working,
-                oldest_wait,
-            });
+            self.stale.get_or_insert_with(|| Stale { classes: self.classes.clone(), counts, oldest_wait });
         } else {
             self.stale = None;
         }
         let broker = match &self.stale {
-            Some(old) => broker_of(old.counts, old.load, old.working, old.oldest_wait, &old.classes),
+            Some(old) => broker_of(old.counts, self.load, self.working, old.oldest_wait, &old.classes),
             None => broker_of(counts, self.load, self.working, oldest_wait, &self.classes),
         };
         let view = View {
