@@ -39,8 +39,8 @@ pub struct Run {
     pub course: Vec<(f64, u64, u32)>,
 }
 
-/// A policy that never brings the pods that are needed would go on for ever; this many seconds after the last arrival it is
-/// cut off, and what waits then is late.
+/// A policy that never brings the pods that are needed would go on for ever; so many seconds after the last arrival, and as long
+/// as a document may be in work, it is cut off, and what waits then is late.
 const CUT_OFF: f64 = 4.0 * 3_600.0;
 /// From the first publish to a sleeping pool to the autoscaler's look at it.
 const WAKE: f64 = 0.1;
@@ -106,6 +106,7 @@ pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, rec
         simulation.tick(stage, policy.as_mut());
     }
     let last_arrival = chain.arrivals.last().copied().unwrap_or(0.0);
+    let cut_off = last_arrival + CUT_OFF + chain.longest();
     let mut next_document = 0;
     loop {
         let event_at = simulation.agenda.heap.peek().map(|event| event.at);
@@ -120,7 +121,8 @@ pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, rec
             continue;
         }
         let Some(event) = simulation.agenda.next() else { break };
-        if event.at > last_arrival + CUT_OFF {
+        if event.at > cut_off {
+            simulation.now = cut_off;
             break;
         }
         simulation.now = event.at;
