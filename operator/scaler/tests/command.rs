@@ -90,6 +90,20 @@ fn answer(arguments: &[&str]) -> String {
 }
 
 #[test]
+fn tasks_that_never_start_are_late_and_every_figure_is_a_number_all_the_same() {
+    let folder = Folder::new("never");
+    let file = folder.file("crowd.csv", &format!("arrival_s,service_s\n{}", "0,10\n".repeat(5_000)));
+    let few = ["--max-replicas", "1", "--concurrency", "1"];
+    let output = simulate(&[&["--trace", &file, "--format", "json"][..], &few].concat());
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let of = answer["crowd"]["docket"].as_object().expect("figures");
+    assert!(of.len() == 10 && of.values().all(serde_json::Value::is_number), "{of:?}");
+    // Six or seven start within the minute, and the run is cut off after four hours.
+    let figure = |name: &str| of[name].as_f64().expect("a number");
+    assert!(figure("slo_attainment") < 0.002 && figure("wait_p99") > 14_400.0, "{of:?}");
+}
+
+#[test]
 fn what_settings_do_not_say_is_as_the_flags_say() {
     let folder = Folder::new("silent");
     let with = |settings: &str| {

@@ -319,6 +319,8 @@ impl<'a> Simulation<'a> {
             outcome.cold_starts += of.cold_starts;
             outcome.interrupted += of.interrupted;
             outcome.time_at_zero += of.time_at_zero;
+            outcome.unstarted += of.unstarted as f64;
+            outcome.late += of.late as f64;
             // A pipeline flaps as much as its worst pool.
             let mut own = Outcome::default();
             of.steps.describe(&mut own, hours);
@@ -331,7 +333,6 @@ impl<'a> Simulation<'a> {
         outcome.reversals_per_hour = slowest.reversals_per_hour;
         outcome.reversals_median_hour = slowest.reversals_median_hour;
         waits.sort_by(f64::total_cmp);
-        outcome.late = (waits.len() - waits.partition_point(|wait| *wait <= self.world.slo)) as f64;
         outcome.slo_attainment = 1.0 - outcome.late / waits.len().max(1) as f64;
         outcome.wait_p50 = quantile(&waits, 0.5);
         outcome.wait_p95 = quantile(&waits, 0.95);

@@ -75,6 +75,9 @@ pub(crate) struct Finished {
     pub(crate) cold_starts: f64,
     pub(crate) interrupted: f64,
     pub(crate) time_at_zero: f64,
+    pub(crate) unstarted: u64,
+    /// Tasks that started late, and those that did not start.
+    pub(crate) late: u64,
     pub(crate) steps: Steps,
 }
 
@@ -365,12 +368,18 @@ impl Pool {
         let living = self.living.iter().filter_map(|&id| self.pods[id].as_ref());
         self.pod_seconds += living.map(|pod| (end - pod.created).max(0.0)).sum::<f64>();
         waits.append(&mut self.waits);
-        waits.extend(self.queue.iter().filter(|task| !self.begun.contains(&task.0)).map(|_| f64::INFINITY));
+        let unstarted = self.queue.iter().filter(|task| !self.begun.contains(&task.0));
+        let before = waits.len();
+        // How long they would have waited nobody knows; it is at least this.
+        waits.extend(unstarted.map(|task| end - task.2));
+        let unstarted = (waits.len() - before) as u64;
         Finished {
             pod_seconds: self.pod_seconds,
             cold_starts: self.pods.len() as f64,
             interrupted: self.interrupted as f64,
             time_at_zero: self.at_zero,
+            unstarted,
+            late: self.late + unstarted,
             steps: self.steps,
         }
     }
