@@ -74,6 +74,8 @@ impl Drop for Folder {
     }
 }
 
+const SHORT: &str = "arrival_s,service_s\n0,5\n60,5\n";
+
 fn refused(arguments: &[&str], expect: &[&str]) {
     let output = simulate(arguments);
     let error = text(&output.stderr);
@@ -257,6 +259,15 @@ fn what_cannot_be_is_refused_with_code_2_and_its_name() {
         refused(&["--generate", "poisson:1", flag, value], &[expect]);
     }
     refused(&["--generate", "poisson:1", "--slo=-5"], &["--slo"]);
+}
+
+#[test]
+fn what_would_go_by_one_name_is_refused() {
+    let folder = Folder::new("twice");
+    let (one, other) = (folder.file("days.csv", SHORT), folder.file("days.txt", SHORT));
+    refused(&["--trace", &one, "--trace", &other], &["two traces are called \"days\""]);
+    refused(&["--generate", "sparse:1", "--generate", "sparse"], &["two traces are called \"sparse-1\""]);
+    refused(&["--trace", &one, "--policies", "hpa,docket,hpa"], &["--policies names \"hpa\" twice"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The command line of `docket-simulate`: what may be asked for, and the answer. Knows no algorithm.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{collections::BTreeSet, fs, io::Write, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
@@ -176,6 +176,20 @@ pub enum Error {
     /// No trace was given.
     #[error("no trace: give --trace FILE, --generate SHAPE:SEED or --grid FILE")]
     NoTrace,
+    /// Two traces have one name, and results go by names.
+    #[error(
+        "two traces are called \"{name}\", as their files are without folder and ending: rename one or leave it out"
+    )]
+    SameTrace {
+        /// The name.
+        name: String,
+    },
+    /// A policy is asked for twice.
+    #[error("--policies names \"{name}\" twice")]
+    SamePolicy {
+        /// The policy.
+        name: String,
+    },
     /// The plan that knows all is for one stage.
     #[error("--policies clairvoyant plans one pool; leave it out with --pipeline")]
     ClairvoyantChain,
@@ -209,6 +223,9 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
         return compare(flags, grid, out);
     }
     let policies = flags.policies.iter().map(|name| asked(name)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(name) = twice(flags.policies.iter().map(String::as_str)) {
+        return Err(Error::SamePolicy { name });
+    }
     let pipeline = flags.pipeline.as_deref().map(Pipeline::read).transpose().map_err(Error::Pipeline)?;
     if pipeline.is_some() && policies.contains(&Asked::Clairvoyant) {
         return Err(Error::ClairvoyantChain);
@@ -321,7 +338,16 @@ fn traces(flags: &Flags) -> Result<Vec<Trace>, Error> {
         })?;
         traces.push(generate::trace(shape, seed));
     }
+    if let Some(name) = twice(traces.iter().map(|trace| trace.name.as_str())) {
+        return Err(Error::SameTrace { name });
+    }
     if traces.is_empty() { Err(Error::NoTrace) } else { Ok(traces) }
+}
+
+/// The first name that was there before.
+fn twice<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut told = BTreeSet::new();
+    names.find(|name| !told.insert(*name)).map(str::to_owned)
 }
 
 fn settings(flags: &Flags) -> Result<Settings, Error> {
