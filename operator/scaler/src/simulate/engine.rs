@@ -6,6 +6,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use super::{
     chain::Chain,
+    course::Course,
     faults::{Fault, Faults},
     outcome::{Outcome, Steps, quantile},
     policy::Policy,
@@ -35,7 +36,7 @@ pub struct World {
 pub struct Run {
     /// What came of it.
     pub outcome: Outcome,
-    /// (seconds, waiting tasks and tasks in work, pods) at each change of the number of pods and at times in between.
+    /// (seconds, waiting tasks and tasks in work, pods) at changes, and at the end.
     pub course: Vec<(f64, u64, u32)>,
 }
 
@@ -101,12 +102,13 @@ impl Agenda {
 
 /// Runs documents through a chain whose stages are scaled by one policy each.
 pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, record: bool) -> Run {
-    let mut simulation = Simulation::new(chain, world, record);
+    let last_arrival = chain.arrivals.last().copied().unwrap_or(0.0);
+    let cut_off = last_arrival + CUT_OFF + chain.longest();
+    let mut simulation = Simulation::new(chain, world, record.then(|| Course::new(cut_off - chain.began)));
     for (stage, policy) in policies.iter_mut().enumerate() {
         simulation.tick(stage, policy.as_mut());
     }
-    let last_arrival = chain.arrivals.last().copied().unwrap_or(0.0);
-    let cut_off = last_arrival + CUT_OFF + chain.longest();
+    simulation.record();
     let mut next_document = 0;
     loop {
         let event_at = simulation.agenda.heap.peek().map(|event| event.at);
@@ -118,6 +120,7 @@ pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, rec
                 simulation.arrive(stage, next_document as u32);
             }
             next_document += 1;
+            simulation.record();
             continue;
         }
         let Some(event) = simulation.agenda.next() else { break };
@@ -127,6 +130,7 @@ pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, rec
         }
         simulation.now = event.at;
         simulation.happen(event, &mut policies);
+        simulation.record();
         if next_document == chain.arrivals.len() && simulation.open == 0 {
             break;
         }
@@ -146,11 +150,11 @@ struct Simulation<'a> {
     /// For each document, which stages are done, as bits.
     done: Vec<u32>,
     restarts: Vec<u64>,
-    course: Option<Vec<(f64, u64, u32)>>,
+    course: Option<Course>,
 }
 
 impl<'a> Simulation<'a> {
-    fn new(chain: &'a Chain, world: &'a World, record: bool) -> Self {
+    fn new(chain: &'a Chain, world: &'a World, course: Option<Course>) -> Self {
         let stages = chain.stages.len();
         Self {
             chain,
@@ -162,7 +166,7 @@ impl<'a> Simulation<'a> {
             open: 0,
             done: vec![0; chain.arrivals.len()],
             restarts: vec![0; stages],
-            course: record.then(Vec::new),
+            course,
         }
     }
 
@@ -264,7 +268,6 @@ impl<'a> Simulation<'a> {
             self.world.max_replicas
         };
         pool.apply(command, policy, cap, self.now, &mut self.agenda);
-        self.record(stage);
         let at = if command.again_at > self.now { command.again_at } else { self.now + 1.0 };
         self.pools[stage].wakes = command.wakes;
         self.look_at(stage, at);
@@ -294,16 +297,11 @@ impl<'a> Simulation<'a> {
         foreseen
     }
 
-    fn record(&mut self, stage: usize) {
-        if stage != 0 {
-            return;
-        }
+    fn record(&mut self) {
         let Some(course) = &mut self.course else { return };
         let tasks = self.pools.iter().map(|pool| pool.counts()).map(|(pending, in_work)| pending + in_work).sum();
         let pods = self.pools.iter().map(Pool::pods).sum();
-        if course.last().is_none_or(|last| (last.1, last.2) != (tasks, pods)) {
-            course.push((self.now, tasks, pods));
-        }
+        course.add(self.now, tasks, pods);
     }
 
     fn finish(self, last_arrival: f64) -> Run {
@@ -337,6 +335,6 @@ impl<'a> Simulation<'a> {
         outcome.wait_p50 = quantile(&waits, 0.5);
         outcome.wait_p95 = quantile(&waits, 0.95);
         outcome.wait_p99 = quantile(&waits, 0.99);
-        Run { outcome, course: self.course.unwrap_or_default() }
+        Run { outcome, course: self.course.map_or(Vec::new(), |course| course.until(end)) }
     }
 }
