@@ -271,6 +271,21 @@ fn what_would_go_by_one_name_is_refused() {
 }
 
 #[test]
+fn what_editors_and_people_add_changes_nothing() {
+    let folder = Folder::new("added");
+    let with = |name: &str, around: [&str; 2], policies: &str, faults: &str| {
+        let file = |name: &str, text: &str| folder.file(name, &format!("{}{text}{}", around[0], around[1]));
+        let (trace, cold) = (file(name, SHORT), file("cold.csv", "quantile,load_s\n0,5\n1,9\n"));
+        let flags = ["--policies", policies, "--faults", faults, "--format", "json"];
+        let output = simulate(&[&["--trace", &trace, "--cold-start", &cold][..], &flags].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let plain = with("plain.csv", ["", ""], "docket,hpa", "stale,capacity").replace("\"plain\"", "\"added\"");
+    assert_eq!(with("added.csv", ["\u{feff}", "\n \r\n\n"], "docket, hpa", "stale , capacity"), plain);
+}
+
+#[test]
 fn cold_starts_that_cannot_be_are_refused_with_their_line() {
     let folder = Folder::new("cold");
     let check = |lines: &str, expect: &str| {

@@ -222,12 +222,13 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
     if let Some(grid) = &flags.grid {
         return compare(flags, grid, out);
     }
-    let policies = flags.policies.iter().map(|name| asked(name)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(name) = twice(flags.policies.iter().map(String::as_str)) {
+    let named = flags.policies.iter().map(|name| name.trim()).map(|name| Ok((name, asked(name)?)));
+    let policies = named.collect::<Result<Vec<_>, Error>>()?;
+    if let Some(name) = twice(policies.iter().map(|policy| policy.0)) {
         return Err(Error::SamePolicy { name });
     }
     let pipeline = flags.pipeline.as_deref().map(Pipeline::read).transpose().map_err(Error::Pipeline)?;
-    if pipeline.is_some() && policies.contains(&Asked::Clairvoyant) {
+    if pipeline.is_some() && policies.iter().any(|policy| policy.1 == Asked::Clairvoyant) {
         return Err(Error::ClairvoyantChain);
     }
     let settings = settings(flags)?;
@@ -236,20 +237,20 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
     let mut drawn = Vec::new();
     for trace in traces(flags)? {
         let mut of_trace = Results { trace: trace.name.clone(), policies: Vec::new() };
-        for (name, policy) in flags.policies.iter().zip(&policies) {
+        for &(name, policy) in &policies {
             let mut outcomes = Vec::new();
             for seed in 1..=flags.seeds {
                 let world = World { seed, ..world.clone() };
                 let chain = pipeline.as_ref().map_or_else(|| Chain::single(&trace), |it| Chain::of(it, &trace, seed));
                 let record = flags.format == Format::Html && seed == 1;
-                let (outcome, course) = once(*policy, &trace, &chain, &world, &settings, record);
+                let (outcome, course) = once(policy, &trace, &chain, &world, &settings, record);
                 outcomes.push(outcome.clone());
                 if record {
                     let course = course.into_iter().map(|(at, tasks, pods)| (at - trace.began, tasks, pods)).collect();
-                    drawn.push(Drawn { trace: trace.name.clone(), policy: name.clone(), outcome, course });
+                    drawn.push(Drawn { trace: trace.name.clone(), policy: name.to_owned(), outcome, course });
                 }
             }
-            of_trace.policies.push((name.clone(), mean(&outcomes)));
+            of_trace.policies.push((name.to_owned(), mean(&outcomes)));
         }
         results.push(of_trace);
     }
@@ -303,7 +304,7 @@ fn asked(name: &str) -> Result<Asked, Error> {
 
 fn world(flags: &Flags, settings: &Settings) -> Result<World, Error> {
     let fault = |name: &String| {
-        Fault::named(name).ok_or_else(|| Error::Unknown {
+        Fault::named(name.trim()).ok_or_else(|| Error::Unknown {
             flag: "--faults",
             word: name.clone(),
             known: Fault::ALL.map(Fault::name).join(", "),
