@@ -74,6 +74,8 @@ impl Drop for Folder {
     }
 }
 
+const SHORT: &str = "arrival_s,service_s\n0,5\n60,5\n";
+
 fn refused(arguments: &[&str], expect: &[&str]) {
     let output = simulate(arguments);
     let error = text(&output.stderr);
@@ -87,6 +89,20 @@ fn answer(arguments: &[&str]) -> String {
     let output = simulate(&[&["--generate", "on-off:3", "--format", "json"][..], arguments].concat());
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
+}
+
+#[test]
+fn tasks_that_never_start_are_late_and_every_figure_is_a_number_all_the_same() {
+    let folder = Folder::new("never");
+    let file = folder.file("crowd.csv", &format!("arrival_s,service_s\n{}", "0,10\n".repeat(5_000)));
+    let few = ["--max-replicas", "1", "--concurrency", "1"];
+    let output = simulate(&[&["--trace", &file, "--format", "json"][..], &few].concat());
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let of = answer["crowd"]["docket"].as_object().expect("figures");
+    assert!(of.len() == 10 && of.values().all(serde_json::Value::is_number), "{of:?}");
+    // Six or seven start within the minute, and the run is cut off after four hours.
+    let figure = |name: &str| of[name].as_f64().expect("a number");
+    assert!(figure("slo_attainment") < 0.002 && figure("wait_p99") > 14_400.0, "{of:?}");
 }
 
 #[test]
@@ -243,6 +259,30 @@ fn what_cannot_be_is_refused_with_code_2_and_its_name() {
         refused(&["--generate", "poisson:1", flag, value], &[expect]);
     }
     refused(&["--generate", "poisson:1", "--slo=-5"], &["--slo"]);
+}
+
+#[test]
+fn what_would_go_by_one_name_is_refused() {
+    let folder = Folder::new("twice");
+    let (one, other) = (folder.file("days.csv", SHORT), folder.file("days.txt", SHORT));
+    refused(&["--trace", &one, "--trace", &other], &["two traces are called \"days\""]);
+    refused(&["--generate", "sparse:1", "--generate", "sparse"], &["two traces are called \"sparse-1\""]);
+    refused(&["--trace", &one, "--policies", "hpa,docket,hpa"], &["--policies names \"hpa\" twice"]);
+}
+
+#[test]
+fn what_editors_and_people_add_changes_nothing() {
+    let folder = Folder::new("added");
+    let with = |name: &str, around: [&str; 2], policies: &str, faults: &str| {
+        let file = |name: &str, text: &str| folder.file(name, &format!("{}{text}{}", around[0], around[1]));
+        let (trace, cold) = (file(name, SHORT), file("cold.csv", "quantile,load_s\n0,5\n1,9\n"));
+        let flags = ["--policies", policies, "--faults", faults, "--format", "json"];
+        let output = simulate(&[&["--trace", &trace, "--cold-start", &cold][..], &flags].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let plain = with("plain.csv", ["", ""], "docket,hpa", "stale,capacity").replace("\"plain\"", "\"added\"");
+    assert_eq!(with("added.csv", ["\u{feff}", "\n \r\n\n"], "docket, hpa", "stale , capacity"), plain);
 }
 
 #[test]

@@ -275,6 +275,12 @@ impl Chain {
         f64::from(self.services[stage][document as usize])
     }
 
+    /// The most seconds that a document can be in work, one stage after another.
+    pub fn longest(&self) -> f64 {
+        // The largest leaves out NaN, as branches that are not taken are.
+        self.services.iter().map(|services| f64::from(services.iter().copied().fold(0.0, f32::max))).sum()
+    }
+
     /// The document's class of size.
     pub fn size(&self, _stage: usize, document: u32) -> u8 {
         self.sizes[document as usize]

@@ -1,6 +1,6 @@
 //! The command line of `docket-simulate`: what may be asked for, and the answer. Knows no algorithm.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{collections::BTreeSet, fs, io::Write, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
@@ -176,6 +176,20 @@ pub enum Error {
     /// No trace was given.
     #[error("no trace: give --trace FILE, --generate SHAPE:SEED or --grid FILE")]
     NoTrace,
+    /// Two traces have one name, and results go by names.
+    #[error(
+        "two traces are called \"{name}\", as their files are without folder and ending: rename one or leave it out"
+    )]
+    SameTrace {
+        /// The name.
+        name: String,
+    },
+    /// A policy is asked for twice.
+    #[error("--policies names \"{name}\" twice")]
+    SamePolicy {
+        /// The policy.
+        name: String,
+    },
     /// The plan that knows all is for one stage.
     #[error("--policies clairvoyant plans one pool; leave it out with --pipeline")]
     ClairvoyantChain,
@@ -208,9 +222,13 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
     if let Some(grid) = &flags.grid {
         return compare(flags, grid, out);
     }
-    let policies = flags.policies.iter().map(|name| asked(name)).collect::<Result<Vec<_>, _>>()?;
+    let named = flags.policies.iter().map(|name| name.trim()).map(|name| Ok((name, asked(name)?)));
+    let policies = named.collect::<Result<Vec<_>, Error>>()?;
+    if let Some(name) = twice(policies.iter().map(|policy| policy.0)) {
+        return Err(Error::SamePolicy { name });
+    }
     let pipeline = flags.pipeline.as_deref().map(Pipeline::read).transpose().map_err(Error::Pipeline)?;
-    if pipeline.is_some() && policies.contains(&Asked::Clairvoyant) {
+    if pipeline.is_some() && policies.iter().any(|policy| policy.1 == Asked::Clairvoyant) {
         return Err(Error::ClairvoyantChain);
     }
     let settings = settings(flags)?;
@@ -219,20 +237,20 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
     let mut drawn = Vec::new();
     for trace in traces(flags)? {
         let mut of_trace = Results { trace: trace.name.clone(), policies: Vec::new() };
-        for (name, policy) in flags.policies.iter().zip(&policies) {
+        for &(name, policy) in &policies {
             let mut outcomes = Vec::new();
             for seed in 1..=flags.seeds {
                 let world = World { seed, ..world.clone() };
                 let chain = pipeline.as_ref().map_or_else(|| Chain::single(&trace), |it| Chain::of(it, &trace, seed));
                 let record = flags.format == Format::Html && seed == 1;
-                let (outcome, course) = once(*policy, &trace, &chain, &world, &settings, record);
+                let (outcome, course) = once(policy, &trace, &chain, &world, &settings, record);
                 outcomes.push(outcome.clone());
                 if record {
                     let course = course.into_iter().map(|(at, tasks, pods)| (at - trace.began, tasks, pods)).collect();
-                    drawn.push(Drawn { trace: trace.name.clone(), policy: name.clone(), outcome, course });
+                    drawn.push(Drawn { trace: trace.name.clone(), policy: name.to_owned(), outcome, course });
                 }
             }
-            of_trace.policies.push((name.clone(), mean(&outcomes)));
+            of_trace.policies.push((name.to_owned(), mean(&outcomes)));
         }
         results.push(of_trace);
     }
@@ -286,7 +304,7 @@ fn asked(name: &str) -> Result<Asked, Error> {
 
 fn world(flags: &Flags, settings: &Settings) -> Result<World, Error> {
     let fault = |name: &String| {
-        Fault::named(name).ok_or_else(|| Error::Unknown {
+        Fault::named(name.trim()).ok_or_else(|| Error::Unknown {
             flag: "--faults",
             word: name.clone(),
             known: Fault::ALL.map(Fault::name).join(", "),
@@ -321,7 +339,16 @@ fn traces(flags: &Flags) -> Result<Vec<Trace>, Error> {
         })?;
         traces.push(generate::trace(shape, seed));
     }
+    if let Some(name) = twice(traces.iter().map(|trace| trace.name.as_str())) {
+        return Err(Error::SameTrace { name });
+    }
     if traces.is_empty() { Err(Error::NoTrace) } else { Ok(traces) }
+}
+
+/// The first name that was there before.
+fn twice<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut told = BTreeSet::new();
+    names.find(|name| !told.insert(*name)).map(str::to_owned)
 }
 
 fn settings(flags: &Flags) -> Result<Settings, Error> {

@@ -6,6 +6,7 @@ use std::{cmp::Ordering, collections::BinaryHeap};
 
 use super::{
     chain::Chain,
+    course::Course,
     faults::{Fault, Faults},
     outcome::{Outcome, Steps, quantile},
     policy::Policy,
@@ -35,12 +36,12 @@ pub struct World {
 pub struct Run {
     /// What came of it.
     pub outcome: Outcome,
-    /// (seconds, waiting tasks and tasks in work, pods) at each change of the number of pods and at times in between.
+    /// (seconds, waiting tasks and tasks in work, pods) at changes, and at the end.
     pub course: Vec<(f64, u64, u32)>,
 }
 
-/// A policy that never brings the pods that are needed would go on for ever; this many seconds after the last arrival it is
-/// cut off, and what waits then is late.
+/// A policy that never brings the pods that are needed would go on for ever; so many seconds after the last arrival, and as long
+/// as a document may be in work, it is cut off, and what waits then is late.
 const CUT_OFF: f64 = 4.0 * 3_600.0;
 /// From the first publish to a sleeping pool to the autoscaler's look at it.
 const WAKE: f64 = 0.1;
@@ -101,11 +102,13 @@ impl Agenda {
 
 /// Runs documents through a chain whose stages are scaled by one policy each.
 pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, record: bool) -> Run {
-    let mut simulation = Simulation::new(chain, world, record);
+    let last_arrival = chain.arrivals.last().copied().unwrap_or(0.0);
+    let cut_off = last_arrival + CUT_OFF + chain.longest();
+    let mut simulation = Simulation::new(chain, world, record.then(|| Course::new(cut_off - chain.began)));
     for (stage, policy) in policies.iter_mut().enumerate() {
         simulation.tick(stage, policy.as_mut());
     }
-    let last_arrival = chain.arrivals.last().copied().unwrap_or(0.0);
+    simulation.record();
     let mut next_document = 0;
     loop {
         let event_at = simulation.agenda.heap.peek().map(|event| event.at);
@@ -117,14 +120,17 @@ pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, rec
                 simulation.arrive(stage, next_document as u32);
             }
             next_document += 1;
+            simulation.record();
             continue;
         }
         let Some(event) = simulation.agenda.next() else { break };
-        if event.at > last_arrival + CUT_OFF {
+        if event.at > cut_off {
+            simulation.now = cut_off;
             break;
         }
         simulation.now = event.at;
         simulation.happen(event, &mut policies);
+        simulation.record();
         if next_document == chain.arrivals.len() && simulation.open == 0 {
             break;
         }
@@ -144,11 +150,11 @@ struct Simulation<'a> {
     /// For each document, which stages are done, as bits.
     done: Vec<u32>,
     restarts: Vec<u64>,
-    course: Option<Vec<(f64, u64, u32)>>,
+    course: Option<Course>,
 }
 
 impl<'a> Simulation<'a> {
-    fn new(chain: &'a Chain, world: &'a World, record: bool) -> Self {
+    fn new(chain: &'a Chain, world: &'a World, course: Option<Course>) -> Self {
         let stages = chain.stages.len();
         Self {
             chain,
@@ -160,7 +166,7 @@ impl<'a> Simulation<'a> {
             open: 0,
             done: vec![0; chain.arrivals.len()],
             restarts: vec![0; stages],
-            course: record.then(Vec::new),
+            course,
         }
     }
 
@@ -262,7 +268,6 @@ impl<'a> Simulation<'a> {
             self.world.max_replicas
         };
         pool.apply(command, policy, cap, self.now, &mut self.agenda);
-        self.record(stage);
         let at = if command.again_at > self.now { command.again_at } else { self.now + 1.0 };
         self.pools[stage].wakes = command.wakes;
         self.look_at(stage, at);
@@ -292,16 +297,11 @@ impl<'a> Simulation<'a> {
         foreseen
     }
 
-    fn record(&mut self, stage: usize) {
-        if stage != 0 {
-            return;
-        }
+    fn record(&mut self) {
         let Some(course) = &mut self.course else { return };
         let tasks = self.pools.iter().map(|pool| pool.counts()).map(|(pending, in_work)| pending + in_work).sum();
         let pods = self.pools.iter().map(Pool::pods).sum();
-        if course.last().is_none_or(|last| (last.1, last.2) != (tasks, pods)) {
-            course.push((self.now, tasks, pods));
-        }
+        course.add(self.now, tasks, pods);
     }
 
     fn finish(self, last_arrival: f64) -> Run {
@@ -317,6 +317,8 @@ impl<'a> Simulation<'a> {
             outcome.cold_starts += of.cold_starts;
             outcome.interrupted += of.interrupted;
             outcome.time_at_zero += of.time_at_zero;
+            outcome.unstarted += of.unstarted as f64;
+            outcome.late += of.late as f64;
             // A pipeline flaps as much as its worst pool.
             let mut own = Outcome::default();
             of.steps.describe(&mut own, hours);
@@ -329,11 +331,10 @@ impl<'a> Simulation<'a> {
         outcome.reversals_per_hour = slowest.reversals_per_hour;
         outcome.reversals_median_hour = slowest.reversals_median_hour;
         waits.sort_by(f64::total_cmp);
-        outcome.late = (waits.len() - waits.partition_point(|wait| *wait <= self.world.slo)) as f64;
         outcome.slo_attainment = 1.0 - outcome.late / waits.len().max(1) as f64;
         outcome.wait_p50 = quantile(&waits, 0.5);
         outcome.wait_p95 = quantile(&waits, 0.95);
         outcome.wait_p99 = quantile(&waits, 0.99);
-        Run { outcome, course: self.course.unwrap_or_default() }
+        Run { outcome, course: self.course.map_or(Vec::new(), |course| course.until(end)) }
     }
 }

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod chain;
 pub mod clairvoyant;
 pub mod cli;
+mod course;
 pub mod docket;
 pub mod engine;
 pub mod faults;

@@ -31,9 +31,12 @@ pub struct Outcome {
     /// Changes of direction within one mean cold start of the step before.
     #[serde(skip)]
     pub hasty_reversals: f64,
-    /// Tasks that started late.
+    /// Tasks that started late, or not at all.
     #[serde(skip)]
     pub late: f64,
+    /// Tasks that had not started when the run was cut off; their waits count as long as they had lasted by then.
+    #[serde(skip)]
+    pub unstarted: f64,
 }
 
 /// The wait that the share `q` of waits does not exceed; waits are sorted.
@@ -59,6 +62,7 @@ pub fn mean(outcomes: &[Outcome]) -> Outcome {
         reversals_median_hour: of(|outcome| outcome.reversals_median_hour),
         hasty_reversals: of(|outcome| outcome.hasty_reversals),
         late: of(|outcome| outcome.late),
+        unstarted: of(|outcome| outcome.unstarted),
     }
 }
 

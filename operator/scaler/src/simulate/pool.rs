@@ -42,6 +42,7 @@ pub(crate) struct Pool {
     begun: HashSet<u32>,
     waits: Vec<f64>,
     classes: Vec<Class>,
+    /// The integrals of what the broker tells of load and of work.
     load: f64,
     working: f64,
     integrated: f64,
@@ -65,8 +66,6 @@ pub(crate) struct Pool {
 struct Stale {
     classes: Vec<Class>,
     counts: [u64; 6],
-    load: f64,
-    working: f64,
     oldest_wait: Option<f64>,
 }
 
@@ -76,6 +75,9 @@ pub(crate) struct Finished {
     pub(crate) cold_starts: f64,
     pub(crate) interrupted: f64,
     pub(crate) time_at_zero: f64,
+    pub(crate) unstarted: u64,
+    /// Tasks that started late, and those that did not start.
+    pub(crate) late: u64,
     pub(crate) steps: Steps,
 }
 
@@ -203,8 +205,13 @@ impl Pool {
     pub(crate) fn integrate(&mut self, now: f64) {
         let passed = now - self.integrated;
         self.integrated = now;
-        self.load += passed * (self.queue.len() as f64 + self.in_work as f64);
-        self.working += passed * self.in_work as f64;
+        // Whoever samples a broker that tells nothing new reads the same load again, not none.
+        let (pending, in_work) = match &self.stale {
+            Some(Stale { counts: [pending, in_work, ..], .. }) => (*pending, *in_work),
+            None => self.counts(),
+        };
+        self.load += passed * (pending as f64 + in_work as f64);
+        self.working += passed * in_work as f64;
         if self.living.is_empty() {
             self.at_zero += passed;
         }
@@ -235,18 +242,12 @@ impl Pool {
             }
         }
         if stale {
-            self.stale.get_or_insert_with(|| Stale {
-                classes: self.classes.clone(),
-                counts,
-                load: self.load,
-                working: self.working,
-                oldest_wait,
-            });
+            self.stale.get_or_insert_with(|| Stale { classes: self.classes.clone(), counts, oldest_wait });
         } else {
             self.stale = None;
         }
         let broker = match &self.stale {
-            Some(old) => broker_of(old.counts, old.load, old.working, old.oldest_wait, &old.classes),
+            Some(old) => broker_of(old.counts, self.load, self.working, old.oldest_wait, &old.classes),
             None => broker_of(counts, self.load, self.working, oldest_wait, &self.classes),
         };
         let view = View {
@@ -367,12 +368,18 @@ impl Pool {
         let living = self.living.iter().filter_map(|&id| self.pods[id].as_ref());
         self.pod_seconds += living.map(|pod| (end - pod.created).max(0.0)).sum::<f64>();
         waits.append(&mut self.waits);
-        waits.extend(self.queue.iter().filter(|task| !self.begun.contains(&task.0)).map(|_| f64::INFINITY));
+        let unstarted = self.queue.iter().filter(|task| !self.begun.contains(&task.0));
+        let before = waits.len();
+        // How long they would have waited nobody knows; it is at least this.
+        waits.extend(unstarted.map(|task| end - task.2));
+        let unstarted = (waits.len() - before) as u64;
         Finished {
             pod_seconds: self.pod_seconds,
             cold_starts: self.pods.len() as f64,
             interrupted: self.interrupted as f64,
             time_at_zero: self.at_zero,
+            unstarted,
+            late: self.late + unstarted,
             steps: self.steps,
         }
     }

@@ -101,7 +101,7 @@ pub fn read(file: &Path, service: Option<Service>) -> Result<Trace, Error> {
 /// # Errors
 /// As for [`read`].
 pub fn parse(file: &str, text: &str, service: Option<Service>) -> Result<Trace, Error> {
-    let mut lines = text.lines().enumerate();
+    let mut lines = lines_of(text);
     let header = lines.next().map_or("", |(_, line)| line).trim();
     let columns: Vec<&str> = header.split(',').map(str::trim).collect();
     let tokens = match columns.as_slice() {
@@ -158,7 +158,7 @@ pub fn parse(file: &str, text: &str, service: Option<Service>) -> Result<Trace, 
 /// Names the line that is not sound.
 pub fn read_cold_start(file: &Path) -> Result<ColdStart, Error> {
     let (file, text) = text_of(file)?;
-    let mut lines = text.lines().enumerate();
+    let mut lines = lines_of(&text);
     let header = lines.next().map_or("", |(_, line)| line).trim();
     if header != "quantile,load_s" {
         return Err(Error::Columns { file, expected: "quantile,load_s", found: header.to_owned() });
@@ -201,6 +201,11 @@ fn text_of(file: &Path) -> Result<(String, String), Error> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|source| Error::Read { file: name.clone(), source })?;
     Ok((name, text))
+}
+
+/// The lines with their places, without what editors and spreadsheets add: a byte order mark, and blank lines at the end.
+fn lines_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.trim_start_matches('\u{feff}').trim_end().lines().enumerate()
 }
 
 fn number(column: &str, cell: &str) -> Result<f64, String> {

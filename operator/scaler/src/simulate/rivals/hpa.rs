@@ -12,7 +12,8 @@ const TOLERANCE: f64 = 0.1;
 /// The limits of `behavior` that hold unless others are set, shared by all that end in an HPA.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Behavior {
-    recommended: Largest,
+    /// `None` before the first look of the process.
+    recommended: Option<Largest>,
 }
 
 impl Behavior {
@@ -20,7 +21,13 @@ impl Behavior {
     pub(super) fn applied(&mut self, view: &View, recommended: u32, stabilization: f64) -> u32 {
         let current = view.desired;
         let recommended = recommended.clamp(1, view.max_replicas);
-        let largest = self.recommended.of(view.now, recommended, stabilization);
+        // The number of pods that the first look finds counts as recommended then: a window passes before there are fewer.
+        let found = || {
+            let mut recommended = Largest::default();
+            recommended.of(view.now, current, stabilization);
+            recommended
+        };
+        let largest = self.recommended.get_or_insert_with(found).of(view.now, recommended, stabilization);
         if recommended > current {
             // At most twice as many or four more in a period, whichever is more.
             return recommended.min((current * 2).max(current + 4));
@@ -67,6 +74,7 @@ impl Policy for Hpa {
     }
 
     fn restart(&mut self) {
-        *self = Self::new(self.target, self.stabilization);
+        // What pods used is measured by others, who go on.
+        self.behavior = Behavior::default();
     }
 }

@@ -60,7 +60,7 @@ impl Policy for Keda {
     }
 
     fn restart(&mut self) {
-        // The HPA is another process and keeps what it knows; KEDA takes its start for the last activity.
-        self.last_active = self.next_poll;
+        // The last activity stands in the status of the ScaledObject; what the HPA has recommended stands nowhere.
+        self.behavior = Behavior::default();
     }
 }
