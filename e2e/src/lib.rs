@@ -9,6 +9,7 @@ mod audit;
 mod broker;
 mod command;
 mod connection;
+mod copies;
 mod dump;
 mod elsewhere;
 mod essence;

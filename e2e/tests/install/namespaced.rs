@@ -110,11 +110,13 @@ async fn tell(team: &Team<'_>) -> Result<()> {
     let (began, since) = (Instant::now(), Timestamp::now());
     team.install(&[]).await?;
     team.elsewhere.apply_file("e2e/manifests/letters.yaml").await?;
+    team.first.leave_copy().await?;
     let gateway = served(team.first).await?;
     let some = documents("first", 4);
     gateway.submit_all("letters", &some).await?;
     all_ended_once(&gateway, &some).await?;
     eprintln!("from the installation's begin to the first results: {:.1} s", began.elapsed().as_secs_f64());
+    team.first.copy_is_gone().await?;
     lacks_a_gpu(team.second).await?;
     lacks_a_claim(team.first).await?;
     puts_back_whose_a_monitor_is(team.first).await?;

@@ -11,6 +11,17 @@ const UNKNOWN_STREAM: u64 = 10_059;
 
 #[tokio::test]
 #[ignore = "needs cluster"]
+async fn credentials_that_nobody_gives_any_more_stay_in_no_namespace() -> Result<()> {
+    with_namespace(async |cluster| {
+        cluster.leave_copy().await?;
+        letters(cluster).await?;
+        cluster.copy_is_gone().await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
 async fn credentials_of_pods_reach_neither_other_pools_nor_other_namespaces() -> Result<()> {
     if is_one_user() {
         eprintln!("skipped: all are one user of this broker, who may do everything");

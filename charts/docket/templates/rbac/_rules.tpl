@@ -25,14 +25,20 @@
   resources: [podmonitors]
   verbs: [get, create, patch, delete]
 # The copies of the broker's and the store's credentials, the tokens of gateways and of metrics, and no other Secret. A create cannot be limited by name.
-# Both copies also where nothing is copied now: one that was there is removed.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [docket-nats, docket-payloads]
+  resourceNames: [docket-nats{{ if .Values.payloads.secret }}, docket-payloads{{ end }}]
   verbs: [get, patch, delete]
+{{- if not .Values.payloads.secret }}
+# A copy of the time when there were credentials of a store is removed.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [docket-payloads]
+  verbs: [get, delete]
+{{- end }}
 # Tokens are made once and then belong to whoever uses them.
 - apiGroups: [""]
   resources: [secrets]
