@@ -9,7 +9,7 @@ use scaler::{
         docket::Docket,
         engine::{World, run},
         generate::{self, Shape},
-        policy::Policy,
+        policy::{Command, Policy, View},
         rivals::Rival,
         trace::{Job, Trace},
     },
@@ -67,4 +67,23 @@ fn the_course_of_many_tasks_is_bounded_and_keeps_the_most_at_once() {
     let course = course(&trace(&jobs));
     assert!((10_000..70_000).contains(&course.len()), "{} points", course.len());
     assert_eq!(course.iter().map(|point| point.1).max(), Some(21));
+}
+
+/// One pod more or less at every look, six times an hour.
+struct ToAndFro;
+
+impl Policy for ToAndFro {
+    fn tick(&mut self, view: &View) -> Command {
+        view.to(if view.desired == 2 { 3 } else { 2 }, 600.0)
+    }
+
+    fn restart(&mut self) {}
+}
+
+#[test]
+fn changes_of_direction_fall_into_the_hours_since_a_clock_s_trace_began() {
+    let jobs: Vec<(f64, f64)> = (0..6).map(|hour| (140_400.0 + 3_600.0 * f64::from(hour), 5.0)).collect();
+    let chain = Chain::single(&Trace { began: 140_400.0, ..trace(&jobs) });
+    let outcome = run(&chain, &world(), vec![Box::new(ToAndFro)], false).outcome;
+    assert_eq!(outcome.reversals_median_hour, 6.0);
 }
