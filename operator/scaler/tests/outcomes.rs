@@ -6,10 +6,12 @@ use scaler::{
     ColdStart, Settings,
     simulate::{
         chain::Chain,
+        clairvoyant::{self, Limits},
         docket::Docket,
         engine::{World, run},
         generate::{self, Shape},
-        policy::Policy,
+        outcome::Outcome,
+        policy::{Command, Policy, View},
         rivals::Rival,
         trace::{Job, Trace},
     },
@@ -67,4 +69,40 @@ fn the_course_of_many_tasks_is_bounded_and_keeps_the_most_at_once() {
     let course = course(&trace(&jobs));
     assert!((10_000..70_000).contains(&course.len()), "{} points", course.len());
     assert_eq!(course.iter().map(|point| point.1).max(), Some(21));
+}
+
+/// One pod more or less at every look, six times an hour.
+struct ToAndFro;
+
+impl Policy for ToAndFro {
+    fn tick(&mut self, view: &View) -> Command {
+        view.to(if view.desired == 2 { 3 } else { 2 }, 600.0)
+    }
+
+    fn restart(&mut self) {}
+}
+
+#[test]
+fn changes_of_direction_fall_into_the_hours_since_a_clock_s_trace_began() {
+    let jobs: Vec<(f64, f64)> = (0..6).map(|hour| (140_400.0 + 3_600.0 * f64::from(hour), 5.0)).collect();
+    let chain = Chain::single(&Trace { began: 140_400.0, ..trace(&jobs) });
+    let outcome = run(&chain, &world(), vec![Box::new(ToAndFro)], false).outcome;
+    assert_eq!(outcome.reversals_median_hour, 6.0);
+}
+
+fn planned(jobs: &[(f64, f64)]) -> Outcome {
+    let trace = trace(jobs);
+    let limits = Limits { slo: 60.0, slots: 4, max_replicas: 40 };
+    clairvoyant::plan(&trace.jobs, &limits, &ColdStart::constant(10.0), 1).outcome(&trace, 60.0, 10.0)
+}
+
+#[test]
+fn the_plan_that_knows_all_has_its_hours_without_pods_and_its_changes_of_direction() {
+    let of = planned(&[(0.0, 1.0), (10_000.0, 1.0)]);
+    assert!(of.time_at_zero > 9_000.0 && of.time_at_zero < 10_000.0, "{of:?}");
+    // Up, down, and up again; that the run is over is no change.
+    assert_eq!(of.changes, 3.0);
+    assert!((of.reversals_per_hour - 2.0 / (10_000.0 / 3_600.0)).abs() < 0.01, "{of:?}");
+    // Two pods for eight tasks that come at once are one change.
+    assert_eq!(planned(&[(100.0, 200.0); 8]).changes, 1.0);
 }

@@ -5,7 +5,11 @@
 //! that, so that later tasks can share it. This is done for several such parts, and the cheapest plan counts. The plan is
 //! feasible, so the least possible cost is at most its cost; it need not be the least.
 
-use super::{random::Random, trace::Job};
+use super::{
+    outcome::{Outcome, Steps, quantile},
+    random::Random,
+    trace::{Job, Trace},
+};
 use crate::ColdStart;
 
 /// Parts of the SLO by which a new pod's readiness is put off.
@@ -130,24 +134,48 @@ pub fn floor(jobs: &[Job], slots: usize) -> f64 {
 }
 
 impl Plan {
-    /// What comes of the plan.
-    pub fn outcome(&self, jobs: &[Job], slo: f64) -> super::outcome::Outcome {
-        let mut waits: Vec<f64> = self.starts.iter().zip(jobs).map(|(start, job)| start - job.arrival).collect();
+    /// What comes of the plan for a trace, with that mean of cold starts.
+    pub fn outcome(&self, trace: &Trace, slo: f64, cold_start: f64) -> Outcome {
+        let mut waits: Vec<f64> = self.starts.iter().zip(&trace.jobs).map(|(start, job)| start - job.arrival).collect();
         waits.sort_by(f64::total_cmp);
         // Starts are sums of times, so a wait of exactly the SLO may come out a little above.
         let late = waits.iter().filter(|wait| **wait > slo + 1e-6).count() as f64;
-        let quantile = |q: f64| super::outcome::quantile(&waits, q);
-        super::outcome::Outcome {
+        let quantile = |q: f64| quantile(&waits, q);
+        let mut outcome = Outcome {
             slo_attainment: 1.0 - late / waits.len().max(1) as f64,
             wait_p50: quantile(0.5),
             wait_p95: quantile(0.95),
             wait_p99: quantile(0.99),
             pod_seconds: self.pod_seconds,
             cold_starts: self.pods as f64,
-            changes: 2.0 * self.pods as f64,
             late,
-            ..super::outcome::Outcome::default()
+            ..Outcome::default()
+        };
+        self.count_changes(trace.began, cold_start, &mut outcome);
+        outcome
+    }
+
+    /// Counts as the simulation does: changes at one time are one, and the run is over with its last task.
+    fn count_changes(&self, began: f64, cold_start: f64, outcome: &mut Outcome) {
+        let mut changes: Vec<(f64, bool)> =
+            self.lives.iter().flat_map(|&(created, removed)| [(created, true), (removed, false)]).collect();
+        changes.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let end = changes.last().map_or(began, |last| last.0);
+        let mut steps = Steps::default();
+        let (mut pods, mut since) = (0_u32, began);
+        for at_once in changes.chunk_by(|one, other| one.0 == other.0).filter(|at_once| at_once[0].0 < end) {
+            let at = at_once[0].0;
+            if pods == 0 {
+                outcome.time_at_zero += (at - since).max(0.0);
+            }
+            let created = at_once.iter().filter(|change| change.1).count();
+            let after = pods + created as u32 - (at_once.len() - created) as u32;
+            if after != pods {
+                steps.changed(at, pods, after, cold_start);
+            }
+            (pods, since) = (after, at);
         }
+        steps.describe(outcome, began, end);
     }
 
     /// (seconds, waiting tasks and tasks in work, pods) at each change.

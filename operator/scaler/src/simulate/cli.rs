@@ -281,7 +281,7 @@ fn once(
             let slots = world.slots as usize;
             let limits = Limits { slo: world.slo, slots, max_replicas: world.max_replicas as usize };
             let plan = clairvoyant::plan(&trace.jobs, &limits, &world.cold_start, world.seed);
-            return (plan.outcome(&trace.jobs, world.slo), plan.course(&trace.jobs));
+            return (plan.outcome(trace, world.slo, world.cold_start.mean), plan.course(&trace.jobs));
         }
     };
     let run = simulate(chain, world, policies, record);

@@ -306,7 +306,6 @@ impl<'a> Simulation<'a> {
 
     fn finish(self, last_arrival: f64) -> Run {
         let end = self.now.max(last_arrival);
-        let hours = (end - self.chain.began) / 3_600.0;
         let mut waits = Vec::new();
         let mut outcome = Outcome::default();
         let mut steps = Steps::default();
@@ -321,7 +320,7 @@ impl<'a> Simulation<'a> {
             outcome.late += of.late as f64;
             // A pipeline flaps as much as its worst pool.
             let mut own = Outcome::default();
-            of.steps.describe(&mut own, hours);
+            of.steps.describe(&mut own, self.chain.began, end);
             steps.changes += of.steps.changes;
             outcome.hasty_reversals += own.hasty_reversals;
             slowest.reversals_per_hour = slowest.reversals_per_hour.max(own.reversals_per_hour);

@@ -89,13 +89,15 @@ impl Steps {
         self.last = Some((now, up));
     }
 
-    pub(crate) fn describe(&self, outcome: &mut Outcome, hours: f64) {
+    /// Of a run from one time to another.
+    pub(crate) fn describe(&self, outcome: &mut Outcome, began: f64, end: f64) {
+        let hours = (end - began) / 3_600.0;
         outcome.changes = self.changes as f64;
         outcome.hasty_reversals = self.hasty as f64;
         outcome.reversals_per_hour = self.turns.len() as f64 / hours.max(1e-9);
         let mut hourly = vec![0.0; (hours.ceil() as usize).max(1)];
         for turn in &self.turns {
-            let hour = ((turn / 3_600.0) as usize).min(hourly.len() - 1);
+            let hour = (((turn - began) / 3_600.0) as usize).min(hourly.len() - 1);
             hourly[hour] += 1.0;
         }
         hourly.sort_by(f64::total_cmp);
