@@ -65,7 +65,7 @@ cluster-down: ## Ends that Kubernetes and removes everything of it
 test: models servers ## Runs everything that passes or fails
 	@scripts/test.sh $(SELECTION)
 
-e2e: images ## Runs the user stories on a real Kubernetes of their own (needs root); E2E_KEEP=1 leaves it, E2E_STORY=NAME picks
+e2e: images servers ## Runs the user stories on a real Kubernetes of their own (needs root); E2E_KEEP=1 leaves it, E2E_STORY=NAME picks
 	@e2e/cluster/e2e.sh $(SELECTION)
 
 fmt: ## Formats the code

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use crate::support::http;
 use crate::{
     cluster::merge,
     support::{config, context, pool, validated},
@@ -46,10 +47,7 @@ async fn is_removed(metadata: Value) -> bool {
     merge(&mut policy["metadata"], &metadata);
     let policy: Shared = Arc::new(Mutex::new(Some(policy)));
     let routes = Router::new().route(PATH, get(read).delete(delete)).with_state(Arc::clone(&policy));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
-    let api = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+    let api = http::serve(routes).await;
     let until = tokio::time::Instant::now() + Duration::from_secs(60);
     let (_leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until });
     let ctx = context(Clients::new(&api).expect("clients"), config(), leadership);
@@ -57,7 +55,6 @@ async fn is_removed(metadata: Value) -> bool {
     let open = pool(json!({"networkPolicy": {"enabled": false}}));
     let prepared = build::all(&validated(&open));
     absent::remove(&ctx, &open, &prepared.absent).await.expect("the API server answers");
-    serving.abort();
     policy.lock().expect("no handler panics").is_none()
 }
 

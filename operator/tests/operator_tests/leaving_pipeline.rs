@@ -9,7 +9,6 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, patch},
 };
@@ -22,6 +21,8 @@ use queue::{
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::support::http;
 
 const WENT: &str = "2026-01-01T00:00:00Z";
 const RECORD: &str = "documents/review/a.txt";
@@ -206,36 +207,23 @@ async fn serve(objects: Shared) -> kube::Config {
         .route(&format!("{KINDS}/pipelines/{{name}}"), get(pipeline_now))
         .route(&format!("{KINDS}/pipelines/{{name}}/status"), patch(status))
         .route("/apis/apps/v1/namespaces/{namespace}/deployments/{name}", get(deployment))
-        .fallback(async || not_found())
+        .fallback(async || http::not_found())
         .with_state(objects);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    kube::Config::new(format!("http://{address}").parse().expect("a URL"))
+    http::serve(routes).await
 }
 
 fn locked(objects: &Shared) -> MutexGuard<'_, Objects> {
     objects.lock().expect("no handler panics")
 }
 
-fn list(items: &[Value]) -> Response {
-    Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
-}
-
-fn not_found() -> Response {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
-        "message": "it is not there"});
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
-}
-
 async fn pools(State(objects): State<Shared>) -> Response {
     let mut all = locked(&objects).pools.clone();
     all.push(staying("of-another-pipeline"));
-    list(&all)
+    http::list(&all)
 }
 
 async fn pipelines(State(objects): State<Shared>) -> Response {
-    list(&[locked(&objects).pipeline.clone()])
+    http::list(&[locked(&objects).pipeline.clone()])
 }
 
 async fn pipeline_now(State(objects): State<Shared>) -> Response {
@@ -250,5 +238,5 @@ async fn status(State(objects): State<Shared>, Json(change): Json<Value>) -> Res
 
 async fn deployment(State(objects): State<Shared>, Path((_, name)): Path<(String, String)>) -> Response {
     let found = locked(&objects).deployment.clone().filter(|found| found["metadata"]["name"] == name.as_str());
-    found.map_or_else(not_found, |found| Json(found).into_response())
+    found.map_or_else(http::not_found, |found| Json(found).into_response())
 }

@@ -8,7 +8,6 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, patch, post},
 };
@@ -24,6 +23,8 @@ use queue::{
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::support::http;
 
 const POOL: &str = "readers";
 const UID: &str = "11111111-1111-1111-1111-111111111111";
@@ -309,33 +310,20 @@ async fn serve(objects: Shared) -> kube::Config {
         .route(&format!("{KINDS}/agentpools"), get(pools))
         .route(&format!("{KINDS}/agentpools/{{name}}"), get(pool))
         .route(&format!("{KINDS}/agentpools/{{name}}/status"), patch(status))
-        .route(&format!("{KINDS}/pipelines"), get(async || list(&[])))
+        .route(&format!("{KINDS}/pipelines"), get(async || http::list(&[])))
         .route(&format!("{KINDS}/pipelines/{{name}}"), get(pool))
         .route(&format!("{KINDS}/pipelines/{{name}}/status"), patch(status))
         .route("/apis/apps/v1/namespaces/{namespace}/deployments", get(deployments))
         .route("/apis/apps/v1/namespaces/{namespace}/deployments/{name}", get(deployment).delete(delete))
         .route("/api/v1/namespaces/{namespace}/pods", get(pods))
         .route("/apis/events.k8s.io/v1/namespaces/{namespace}/events", post(event))
-        .fallback(async || not_found())
+        .fallback(async || http::not_found())
         .with_state(objects);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    kube::Config::new(format!("http://{address}").parse().expect("a URL"))
+    http::serve(routes).await
 }
 
 fn locked(objects: &Shared) -> MutexGuard<'_, Objects> {
     objects.lock().expect("no handler panics")
-}
-
-fn list(items: &[Value]) -> Response {
-    Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
-}
-
-fn not_found() -> Response {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
-        "message": "it is not there"});
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
 /// Unless it is alone, another one stays in the namespace, whose objects are therefore kept.
@@ -343,11 +331,11 @@ async fn pools(State(objects): State<Shared>) -> Response {
     let objects = locked(&objects);
     let pool = objects.pool.clone();
     if objects.alone {
-        return list(&[pool]);
+        return http::list(&[pool]);
     }
     let mut other = pool.clone();
     other["metadata"] = json!({"name": "writers", "namespace": pool["metadata"]["namespace"], "uid": "another"});
-    list(&[pool, other])
+    http::list(&[pool, other])
 }
 
 async fn pool(State(objects): State<Shared>) -> Response {
@@ -366,12 +354,12 @@ async fn status(State(objects): State<Shared>, Json(change): Json<Value>) -> Res
 async fn deployments(State(objects): State<Shared>) -> Response {
     let objects = locked(&objects);
     let found: Vec<Value> = objects.deployment.iter().chain(&objects.orphan).cloned().collect();
-    list(&found)
+    http::list(&found)
 }
 
 async fn deployment(State(objects): State<Shared>, Path((_, name)): Path<(String, String)>) -> Response {
     let found = locked(&objects).deployment.clone().filter(|found| found["metadata"]["name"] == name.as_str());
-    found.map_or_else(not_found, |found| Json(found).into_response())
+    found.map_or_else(http::not_found, |found| Json(found).into_response())
 }
 
 async fn delete(State(objects): State<Shared>, Path(_): Path<(String, String)>, Json(body): Json<Value>) -> Response {
@@ -382,7 +370,7 @@ async fn delete(State(objects): State<Shared>, Path(_): Path<(String, String)>, 
 }
 
 async fn pods(State(objects): State<Shared>) -> Response {
-    list(&locked(&objects).pods)
+    http::list(&locked(&objects).pods)
 }
 
 async fn event(State(objects): State<Shared>, Json(event): Json<Value>) -> Response {

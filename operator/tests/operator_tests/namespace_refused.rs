@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{config, context, pipeline, pool};
+use crate::support::{config, context, http, pipeline, pool};
 use axum::{
     Json, Router,
     extract::State,
@@ -39,26 +39,19 @@ async fn serve(seen: &Shared) -> kube::Config {
     let stage = json!({"name": "a", "pool": "nobody", "transform": {"template": "x"}});
     let review = json!(pipeline(json!({"stages": [stage]})));
     let routes = Router::new()
-        .route(&format!("{docket}/agentpools"), get(async || list(&[json!(pool(json!({})))])))
+        .route(&format!("{docket}/agentpools"), get(async || http::list(&[json!(pool(json!({})))])))
         .route(
             &format!("{docket}/pipelines"),
             get(move || {
                 let review = review.clone();
-                async move { list(&[review]) }
+                async move { http::list(&[review]) }
             }),
         )
         .route(&format!("/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"), post(event))
         .route(&format!("/api/v1/namespaces/{NAMESPACE}/secrets"), post(create))
         .fallback(async || failure(StatusCode::NOT_FOUND, "NotFound", "it is not there"))
         .with_state(Arc::clone(seen));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    kube::Config::new(format!("http://{address}").parse().expect("a URL"))
-}
-
-fn list(items: &[Value]) -> Response {
-    Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
+    http::serve(routes).await
 }
 
 async fn create(State(seen): State<Shared>, Json(secret): Json<Value>) -> Response {

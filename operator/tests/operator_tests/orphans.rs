@@ -10,7 +10,6 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{Path, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -25,6 +24,8 @@ use operator::{
 use queue::jetstream::Keys;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::support::http;
 
 const NAMESPACE: &str = "documents";
 
@@ -59,17 +60,14 @@ async fn leader(seen: &Shared) -> (Context, watch::Sender<Leadership>) {
     let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
     let docket = format!("/apis/docket.dev/v1alpha1/namespaces/{NAMESPACE}");
     let routes = Router::new()
-        .route(&format!("{docket}/agentpools"), get(async || list(&[json!(crate::support::pool(json!({})))])))
-        .route(&format!("{docket}/pipelines"), get(async || list(&[])))
+        .route(&format!("{docket}/agentpools"), get(async || http::list(&[json!(crate::support::pool(json!({})))])))
+        .route(&format!("{docket}/pipelines"), get(async || http::list(&[])))
         .route(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments"), get(deployments))
         .route(&secrets, post(create))
         .route(&format!("{secrets}/{{name}}"), get(secret).patch(apply).delete(remove))
-        .fallback(async || not_found())
+        .fallback(async || http::not_found())
         .with_state(Arc::clone(seen));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    let server = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+    let server = http::serve(routes).await;
     let config = Config {
         nats_servers: vec!["nats://127.0.0.1:1".to_owned()],
         nats_credentials: Some(Credentials::Keys(Box::new(Keys::generate()))),
@@ -80,18 +78,8 @@ async fn leader(seen: &Shared) -> (Context, watch::Sender<Leadership>) {
     (crate::support::context(Clients::new(&server).expect("clients"), config, leadership), leads)
 }
 
-fn list(items: &[Value]) -> Response {
-    Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})).into_response()
-}
-
-fn not_found() -> Response {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
-        "message": "it is not there"});
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
-}
-
 async fn deployments(State(seen): State<Shared>) -> Response {
-    list(&seen.lock().expect("no handler panics").agents)
+    http::list(&seen.lock().expect("no handler panics").agents)
 }
 
 async fn create(Json(secret): Json<Value>) -> Response {
@@ -100,7 +88,7 @@ async fn create(Json(secret): Json<Value>) -> Response {
 
 async fn secret(State(seen): State<Shared>, Path(name): Path<String>) -> Response {
     if seen.lock().expect("no handler panics").removed.contains(&name) {
-        return not_found();
+        return http::not_found();
     }
     let labels = names::labels(Component::Gateway, names::GATEWAY);
     let metadata =

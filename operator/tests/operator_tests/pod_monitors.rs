@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{config, context};
+use crate::support::{config, context, http};
 use axum::{
     Json, Router,
     extract::State,
@@ -40,10 +40,7 @@ async fn serve(kind: Kind) -> (Shared, Clients) {
         .route("/apis/monitoring.coreos.com/v1", get(kinds))
         .fallback(async || unknown())
         .with_state(Arc::clone(&shared));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    let clients = Clients::new(&kube::Config::new(format!("http://{address}").parse().expect("a URL")));
+    let clients = Clients::new(&http::serve(routes).await);
     (shared, clients.expect("clients"))
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{config, context, pool, validated};
+use crate::support::{config, context, http, pool, validated};
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -46,16 +46,12 @@ impl ApiServer {
     /// What the operator sees of the pods.
     async fn seen(&self) -> Result<PodsSeen, apply::Error> {
         let routes = Router::new().route("/api/v1/namespaces/documents/pods", get(list)).with_state(self.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
-        let api = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        let api = http::serve(routes).await;
         let clients = Clients::new(&api).expect("clients");
         let until = tokio::time::Instant::now() + Duration::from_secs(60);
         let (_leads, leadership) = watch::channel(Leadership::Leading { epoch: 1, until });
         let ctx = context(clients, config(), leadership);
         let seen = dereference::pods(&ctx, &validated(&pool(json!({"replicas": 1})))).await;
-        serving.abort();
         seen
     }
 }

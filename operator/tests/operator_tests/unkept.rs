@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::support::{config, context, pipeline, pool, pools_of};
+use crate::support::{config, context, http, pipeline, pool, pools_of};
 use axum::{Json, Router, extract, http::StatusCode, response::IntoResponse, routing::get};
 use crds::{AgentPoolSpec, Pipeline, file};
 use k8s_openapi::jiff::Timestamp;
@@ -197,10 +197,7 @@ async fn the_claim_of_a_gateway_is_asked_for_where_there_is_a_table_and_counts_w
     let asked = Asked::default();
     let path = "/api/v1/namespaces/documents/persistentvolumeclaims/docket-gateway-state";
     let routes = Router::new().route(path, get(claim)).with_state(Arc::clone(&asked));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    let server = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+    let server = http::serve(routes).await;
     let (_leads, leadership) = watch::channel(Leadership::Unknown);
     let ctx = context(Clients::new(&server).expect("clients"), config(), leadership);
     let (with, without) = (sending("default").spec, learning("default", "readers", "readers").spec);

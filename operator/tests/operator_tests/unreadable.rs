@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::cluster::merge;
+use crate::support::http;
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
@@ -249,10 +250,7 @@ async fn objects_that_cannot_be_read_are_deleted_with_what_they_have_at_the_brok
 impl Cluster {
     async fn serve(&self) -> kube::Config {
         let routes = Router::new().fallback(answer).with_state(self.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        kube::Config::new(format!("http://{address}").parse().expect("a URL"))
+        http::serve(routes).await
     }
 
     fn objects(&self) -> MutexGuard<'_, Objects> {

@@ -1,5 +1,7 @@
 //! What the operator's tests share: a configuration, and objects as an API server gives them.
 
+pub(crate) mod http;
+
 use std::{path::Path, sync::Arc};
 
 use clap::Parser;
