@@ -33,6 +33,11 @@ xargs -d '\n' -P 2 -n 1 bash -c 'run "$0" "$1"' "$said" <"$said/order"
 awk '/^test result:/ { passed += $4; failed += $6; programs++ }
     END { printf "\n%d tests passed in %d programs, %d failed\n", passed, programs, failed }' "$said"/*.txt
 if [[ -s $said/failed ]]; then
+    # Once more at the end, where it is looked for first.
+    while read -r name; do
+        printf '\nfailures of %s:\n' "$name"
+        sed -n '/^failures:$/,$p' "$said/$name.txt"
+    done <"$said/failed"
     echo "failed: $(paste -sd' ' "$said/failed")" >&2
     exit 1
 fi

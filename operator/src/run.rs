@@ -110,7 +110,9 @@ pub async fn run(config: Config, controllers: Vec<Controller>) -> Result<(), Err
     let health = Health::new(&[DEFINITIONS, CREDENTIALS, LEASE], &metrics, &stop);
     let listener = health::listen(config.health).await.map_err(Error::Health)?;
     let clients = Clients::connect().await.map_err(Error::Connect)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %config.health, "started");
+    // Of port 0 the log says which it became.
+    let address = listener.local_addr().unwrap_or(config.health);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %address, "started");
 
     let (decides, decided) = watch::channel(Decided::default());
     let mut scaler = tokio::spawn(external_scaler(&config, &clients, decided, stop.clone()).await?);

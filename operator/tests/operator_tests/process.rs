@@ -33,7 +33,8 @@ fn told(output: &Output) -> String {
 
 struct Operator {
     child: Child,
-    health: SocketAddr,
+    /// Where it listens, since it said so.
+    health: Option<SocketAddr>,
     folder: TempDir,
 }
 
@@ -43,14 +44,25 @@ impl Operator {
         let config = folder.path().join("kubeconfig");
         fs::write(&config, kubeconfig(api_server)).expect("it can be written");
         let log = fs::File::create(folder.path().join("log")).expect("it can be written");
-        let health = free_address();
         let child = command(&["run", "--agent-image", "docket:test", "--namespace", "docket", "--identity", name])
-            .args(["--health", &health.to_string(), "--log-format", "json"])
+            .args(["--health", "127.0.0.1:0", "--log-format", "json"])
             .args(further)
             .env("KUBECONFIG", config)
             .stderr(log)
             .spawn();
-        Self { child: child.expect("it starts"), health, folder }
+        let mut operator = Self { child: child.expect("it starts"), health: None, folder };
+        until("it says where it listens", || {
+            operator.health = operator.listens_at();
+            operator.health.is_some()
+        });
+        operator
+    }
+
+    /// By its log: a port that was free a moment ago may be another test's by now.
+    fn listens_at(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let started = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        started.filter_map(|line| line["fields"]["health"].as_str()?.parse().ok()).next()
     }
 
     /// Status and text of a page.
@@ -60,7 +72,7 @@ impl Operator {
 
     /// As whoever sends this header, with its line's end.
     fn page_with(&self, path: &str, header: &str) -> Option<(u16, String)> {
-        let mut connection = TcpStream::connect(self.health).ok()?;
+        let mut connection = TcpStream::connect(self.health?).ok()?;
         connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         write!(connection, "GET {path} HTTP/1.1\r\nhost: operator\r\n{header}connection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
@@ -108,8 +120,9 @@ impl Drop for Operator {
     }
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+/// Where nobody listens: a port that systems keep.
+fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -353,7 +366,7 @@ async fn metrics_are_for_whoever_has_the_token_that_is_made_once_and_may_change(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_server_that_is_away_is_named_and_waited_for_and_stopping_works_meanwhile() {
-    let mut operator = Operator::start(free_address(), "operator-a", &[]);
+    let mut operator = Operator::start(nowhere(), "operator-a", &[]);
     until("it says what it waits for", || {
         let page = operator.page("/readyz");
         page.is_some_and(|(code, text)| code == 503 && text.contains("failed to ask the API server"))
@@ -399,13 +412,13 @@ async fn of_several_one_leads_and_another_takes_over_from_one_that_is_killed_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_says_what_an_operator_misses_and_ends_well_once_it_is_ready() {
-    let nobody = format!("http://{}/readyz", free_address());
+    let nobody = format!("http://{}/readyz", nowhere());
     let answer = output(&["check", "--url", &nobody, "--timeout", "1"]);
     assert_eq!((answer.status.code(), told(&answer).contains("was not ready within 1 s")), (Some(3), true));
     let server = ApiServer::start().await;
     server.contents().definitions = true;
     let operator = Operator::start(server.address, "one", &[]);
-    let url = format!("http://{}/readyz", operator.health);
+    let url = format!("http://{}/readyz", operator.health.expect("it listens"));
     let answer = output(&["check", "--url", &url, "--timeout", "60"]);
     assert_eq!(answer.status.code(), Some(0), "{}", told(&answer));
 }

@@ -3,7 +3,7 @@
 //! A round asks all priorities at once for as many messages as their weights give them; those that had less are left out
 //! of the next round. Rounds run in tasks of their own, so that a caller who goes away loses no message.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::timeout};
 
@@ -77,6 +77,8 @@ impl Pool {
     }
 
     async fn collect(self: &Arc<Self>, counts: [usize; 4], got: &mut [usize; 4]) -> Result<Handover, Failure> {
+        // From before the first request: who leaves meanwhile waits for what it brings.
+        let (expected, begun) = (self.expect(), self.times_left());
         let mut asking = Asking::begin(&self.broker, class_of).await?;
         for (class, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
             let consumer = class_name(Priority::ALL[class]);
@@ -105,7 +107,7 @@ impl Pool {
         }
         let handover = Handover::of(self, taken);
         if asking.any_open() {
-            self.broker.runtime.spawn(linger(Arc::clone(self), asking, self.expect()));
+            self.broker.runtime.spawn(linger(Arc::clone(self), asking, expected, begun));
         }
         match failure {
             Some(failure) => Err(failure),
@@ -117,11 +119,16 @@ impl Pool {
 }
 
 /// Listens to requests that stayed silent, for a while or until this process leaves the pool, and has the server forget them.
-async fn linger(pool: Arc<Pool>, mut asking: Asking, expected: Expected) {
-    tokio::select! {
-        () = pool.left.notified() => {}
-        // Whether it ended by itself does not matter.
-        _ = timeout(LINGER, listen(&pool, &mut asking)) => {}
+/// `begun` is how often it had left when they were made.
+async fn linger(pool: Arc<Pool>, mut asking: Asking, expected: Expected, begun: u64) {
+    let mut left = pin!(pool.left.notified());
+    left.as_mut().enable();
+    if pool.times_left() == begun {
+        tokio::select! {
+            () = left => {}
+            // Whether it ended by itself does not matter.
+            _ = timeout(LINGER, listen(&pool, &mut asking)) => {}
+        }
     }
     if asking.any_open() && asking.withdraw(&pool.broker).await.is_ok() {
         drop(timeout(LINGER, listen(&pool, &mut asking)).await);

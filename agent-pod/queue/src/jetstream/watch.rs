@@ -55,7 +55,7 @@ impl Drop for Expected {
     fn drop(&mut self) {
         let mut watch = lock(&self.0.watch);
         watch.expected -= 1;
-        if watch.expected == 0 {
+        if watch.expected == 0 && watch.settled != watch.left {
             watch.settled = watch.left;
             self.0.arrived.notify_waiters();
         }
