@@ -6,13 +6,17 @@
 use std::{
     env,
     io::{BufRead, BufReader, Read},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
+
+#[path = "ports.rs"]
+mod ports;
+pub use ports::free_port;
 
 /// One of the versions that `scripts/nats-server.sh` fetches, and how it names acknowledgements: by stream and consumer alone,
 /// or with a domain and an account before them, which servers can since 2.14 and do unasked from 2.16 on.
@@ -193,10 +197,4 @@ impl Drop for Server {
             ended.expect("the server has ended");
         }
     }
-}
-
-/// A port that nobody listens on.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }

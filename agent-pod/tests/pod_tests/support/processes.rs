@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -12,6 +12,10 @@ use std::{
 };
 
 use super::Place;
+
+#[path = "../../../queue/tests/support/ports.rs"]
+mod ports;
+use ports::free_port;
 
 /// How long anything may take that is waited for: machines that run tests are slow at times.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -216,7 +220,7 @@ impl Nats {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // Another process can take the port before the server does.
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+            let port = free_port();
             let (state, name) = (folder.path().join("state").display().to_string(), nats_name(folder.path()));
             let text = format!(
                 "server_name: {name:?}\nlisten: \"127.0.0.1:{port}\"\n\
