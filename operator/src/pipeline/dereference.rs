@@ -28,6 +28,8 @@ pub struct Found {
     pub pools: BTreeMap<String, (State, String)>,
     /// Whether the gateway serves, and all of it its newest files.
     pub gateway: Gateway,
+    /// Why a pod of it does not do its work, where it does not serve what it should.
+    pub gateway_trouble: Option<String>,
     /// Why what the namespace has for all its pipelines, the gateway among it, could not be made.
     pub refused: Option<String>,
     /// Whether the broker answers.
@@ -73,6 +75,7 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let generation = u64::try_from(pipeline.metadata.generation.unwrap_or_default()).unwrap_or_default();
     let plan = plan(&pipeline.name_any(), generation, &pipeline.spec, &specs);
     let gateway = serving::of(ctx, pipeline, &specs).await?;
+    let gateway_trouble = serving::trouble(ctx, &namespace, gateway).await?;
     let plan = with_room(plan, gateway, ctx.namespaces.left_out(&namespace, &pipeline.name_any()));
     let broker = match ctx.brokers.make_pipeline(&namespace, &pipeline.name_any()).await {
         Ok(()) => ctx.brokers.agents(&namespace).await.map(drop),
@@ -83,7 +86,7 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline) -> Result<Found, Error> {
     let refused = ctx.namespaces.refused(&namespace);
     let state = gather::gateway_state(ctx, &namespace, &[&pipeline.spec]).await?;
     let unkept = unkept::of(&pipeline.spec, &specs, state);
-    Ok(Found { pools: named, gateway, refused, plan, broker, unkept })
+    Ok(Found { pools: named, gateway, gateway_trouble, refused, plan, broker, unkept })
 }
 
 /// The plan of a pipeline, or what is wrong with how it is written.

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use crds::{AgentPoolSpec, Pipeline};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
-use kube::{Api, ResourceExt};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::{Api, ResourceExt, api::ListParams};
 
 use super::{dereference::Gateway, pools::names_pool};
 use crate::{
+    agent_pool::pods_seen::PodsSeen,
     apply::{Error, within},
     context::Context,
-    names::{CONFIG_ANNOTATION, GATEWAY},
+    names::{CONFIG_ANNOTATION, Component, GATEWAY, selector, selector_text},
     namespace::{pipeline_file, pool_file},
     pods::digest_of,
     watching::namespace_of,
@@ -28,6 +32,17 @@ pub async fn of(ctx: &Context, pipeline: &Pipeline, pools: &BTreeMap<String, Age
     let mut wanted: Vec<(String, String)> = pools.map(|(name, pool)| pool_file(name, pool)).collect();
     wanted.push(pipeline_file(&pipeline.name_any(), &pipeline.spec));
     Ok(how(&gateway, &files, &wanted))
+}
+
+/// Why a container of a gateway's pod does not do its work, for a gateway that does not serve what it should.
+pub async fn trouble(ctx: &Context, namespace: &str, gateway: Gateway) -> Result<Option<String>, Error> {
+    if gateway == Gateway::Serving {
+        return Ok(None);
+    }
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
+    let of_gateways = ListParams::default().labels(&selector_text(&selector(Component::Gateway, GATEWAY)));
+    let pods = within("list", format!("pods of Deployment {namespace}/{GATEWAY}"), api.list(&of_gateways)).await?;
+    Ok(PodsSeen::from_iter(&pods.items).trouble.map(|(_, message)| message))
 }
 
 /// How a gateway stands that is to serve these files, by name and text. Its Deployment follows its files by a moment, and its

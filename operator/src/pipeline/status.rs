@@ -82,6 +82,8 @@ fn observed(pipeline: &Pipeline, found: &Found) -> Vec<Observed> {
         Observed::new("Ready", State::False, streams.reason.clone(), streams.message.clone())
     } else if let Some(why) = found.refused.as_ref().filter(|_| found.gateway != Gateway::Serving) {
         Observed::new("Ready", State::False, GATEWAY_REFUSED, why)
+    } else if let Some(trouble) = found.gateway_trouble.as_ref().filter(|_| found.gateway != Gateway::Serving) {
+        Observed::new("Ready", State::False, "GatewayFails", trouble)
     } else if found.gateway == Gateway::Away {
         let message = "the gateway does not serve; kubectl describe deployment docket-gateway says more";
         Observed::new("Ready", State::False, "GatewayAway", message)

@@ -79,6 +79,7 @@ fn a_pipeline_is_said_to_be_served_as_it_is_written_only_where_it_is() {
             plan: dereference::plan("review", 3, &pipeline.spec, pools),
             pools: BTreeMap::new(),
             gateway,
+            gateway_trouble: None,
             refused: None,
             broker: Ok(()),
             unkept: Vec::new(),
@@ -95,14 +96,15 @@ fn a_pipeline_is_said_to_be_served_as_it_is_written_only_where_it_is() {
 }
 
 #[test]
-fn a_gateway_that_cannot_be_made_says_why_until_it_serves() {
+fn a_gateway_that_cannot_be_made_or_fails_says_why_until_it_serves() {
     let pipeline = saying("1");
     let pools = BTreeMap::from([("readers".to_owned(), crate::support::pool(json!({})).spec)]);
-    let said = |gateway: Gateway, refused: Option<&str>| {
+    let said = |gateway: Gateway, trouble: Option<&str>, refused: Option<&str>| {
         let found = Found {
             plan: dereference::plan("review", 3, &pipeline.spec, &pools),
             pools: BTreeMap::from([("readers".to_owned(), (State::True, "2 of 2 agents take work".to_owned()))]),
             gateway,
+            gateway_trouble: trouble.map(str::to_owned),
             refused: refused.map(str::to_owned),
             broker: Ok(()),
             unkept: Vec::new(),
@@ -113,8 +115,10 @@ fn a_gateway_that_cannot_be_made_says_why_until_it_serves() {
     };
     let why = "failed to apply ConfigMap documents/docket-gateway: exceeded quota";
     for gateway in [Gateway::Away, Gateway::RollingOut] {
-        assert_eq!(said(gateway, Some(why)), ("GatewayRefused".to_owned(), why.to_owned()), "{gateway:?}");
-        assert_ne!(said(gateway, None).0, "GatewayRefused");
+        assert_eq!(said(gateway, None, Some(why)), ("GatewayRefused".to_owned(), why.to_owned()), "{gateway:?}");
+        assert_ne!(said(gateway, None, None).0, "GatewayRefused");
+        let crashes = "pod docket-gateway-1: it ends and is started again; it said last: no such bucket";
+        assert_eq!(said(gateway, Some(crashes), None), ("GatewayFails".to_owned(), crashes.to_owned()), "{gateway:?}");
     }
-    assert_eq!(said(Gateway::Serving, Some(why)).0, "Serving", "it serves what is written");
+    assert_eq!(said(Gateway::Serving, None, Some(why)).0, "Serving", "it serves what is written");
 }

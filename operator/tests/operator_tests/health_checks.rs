@@ -197,7 +197,15 @@ fn found(spec: &Value, has_pool: bool) -> Found {
     let readiness =
         if has_pool { (State::True, "2 of 2 agents take work".to_owned()) } else { dereference::ready(None) };
     let pools = BTreeMap::from([("readers".to_owned(), readiness)]);
-    Found { plan, pools, gateway: Gateway::Serving, refused: None, unkept: Vec::new(), broker: Ok(()) }
+    Found {
+        plan,
+        pools,
+        gateway: Gateway::Serving,
+        gateway_trouble: None,
+        refused: None,
+        unkept: Vec::new(),
+        broker: Ok(()),
+    }
 }
 
 fn pipeline_objects() -> Objects {
@@ -212,6 +220,8 @@ fn pipeline_objects() -> Objects {
     let ready = || after(&plain, Ok(all()));
     let starting = || BTreeMap::from([("readers".to_owned(), (State::False, "0 of 2 agents take work".to_owned()))]);
     let no_broker = Err("failed to open a connection to the broker".to_owned());
+    let crashing =
+        || Some("pod docket-gateway-1: it ends and is started again; it said last: no such bucket".to_owned());
     let why = Some("failed to make the namespace's objects: exceeded quota: small".to_owned());
 
     let mut before = pipeline(plain.clone());
@@ -228,6 +238,7 @@ fn pipeline_objects() -> Objects {
         ("suspended-and-unknown-pool", after(&suspended, Ok(found(&suspended, false)))),
         ("broker-unavailable", after(&plain, Ok(Found { broker: no_broker, ..all() }))),
         ("gateway-refused", after(&plain, Ok(Found { gateway: Gateway::Away, refused: why, ..all() }))),
+        ("gateway-fails", after(&plain, Ok(Found { gateway: Gateway::Away, gateway_trouble: crashing(), ..all() }))),
         ("gateway-away", after(&plain, Ok(Found { gateway: Gateway::Away, ..all() }))),
         ("rolling-out", after(&plain, Ok(Found { gateway: Gateway::RollingOut, ..all() }))),
         ("pools-not-ready", after(&plain, Ok(Found { pools: starting(), ..all() }))),

@@ -89,6 +89,7 @@ fn a_pipeline_that_is_left_out_is_not_accepted_until_it_is_served() {
             plan: with_room(written, gateway, left_out.map(str::to_owned)),
             pools: BTreeMap::from([("readers".to_owned(), (State::True, "2 of 2 agents take work".to_owned()))]),
             gateway,
+            gateway_trouble: None,
             refused: None,
             broker: Ok(()),
             unkept: Vec::new(),

@@ -151,6 +151,7 @@ fn a_pipeline_that_does_not_keep_all_works_and_says_so() {
             plan: dereference::plan("review", 3, &pipeline.spec, &pools),
             pools: BTreeMap::from([("readers".to_owned(), (State::True, "2 of 2 agents take work".to_owned()))]),
             gateway: Gateway::Serving,
+            gateway_trouble: None,
             refused: None,
             broker: Ok(()),
             unkept,
