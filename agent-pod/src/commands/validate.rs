@@ -42,12 +42,9 @@ pub(super) fn plan(arguments: &FileArguments) -> Result<Plan> {
     }
 }
 
-/// The plans of all pipelines of the files, by name.
+/// The plans of all pipelines of the files, by name; none where they hold no pipeline.
 pub(crate) fn all_plans(files: &[PathBuf]) -> Result<BTreeMap<String, Plan>> {
     let resources = read_files(files)?;
-    if resources.pipelines.is_empty() {
-        return Err(Error::usage("the files hold no Pipeline"));
-    }
     let mut plans = BTreeMap::new();
     let mut problems = Vec::new();
     for pipeline in &resources.pipelines {

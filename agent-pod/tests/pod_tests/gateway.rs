@@ -6,7 +6,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use crate::support::{
-    PLAIN, Place,
+    PLAIN, Place, changed,
     processes::{GatewayProcess, client, sum, wait_for},
 };
 
@@ -63,6 +63,25 @@ fn a_document_is_taken_worked_and_given_as_docket_run_gives_it() {
     assert_eq!(sum(&metrics, "docket_submissions_total"), 1.0, "{metrics}");
     gateway.process.terminate();
     assert_eq!(gateway.process.ends().code(), Some(0));
+}
+
+#[test]
+fn a_pipeline_that_goes_on_by_its_pools_as_they_were_is_served_beside_the_others_and_alone() {
+    let place = Place::new();
+    let former = changed(PLAIN, &[("name: plain", "name: before"), ("concurrency: 4", "concurrency: 2")]);
+    place.write("former.yaml", former);
+    let pools = PLAIN.split("---").next().expect("the pool");
+    for (id, resources, status) in [("a", PLAIN, 202), ("b", pools, 404)] {
+        let gateway = gateway(&place, resources, "former: [[former.yaml]]\n");
+        let sent = |pipeline: &str| {
+            let address = format!("{}/v1/pipelines/{pipeline}/documents?id={id}", gateway.http);
+            client().post(address).body("the text").send().expect("it answers")
+        };
+        answer(sent("before"), 202);
+        answer(sent("plain"), status);
+        let address = format!("{}/v1/pipelines/before/documents/{id}?wait=60", gateway.http);
+        assert_eq!(answer(client().get(address).send().expect("it answers"), 200)["outcome"], "succeeded");
+    }
 }
 
 #[test]

@@ -202,6 +202,11 @@ pub fn pipeline_file(name: &str, pipeline: &PipelineSpec) -> (String, String) {
     (format!("pipeline-{name}.yaml"), resource("Pipeline", name, &json!(pipeline.as_worked())))
 }
 
+/// The file of a pool as it was, by which one pipeline alone goes on: its name and its text. A plain name has no dot.
+pub fn former_file(pipeline: &str, name: &str, pool: &AgentPoolSpec) -> (String, String) {
+    (format!("former-{pipeline}.{name}.yaml"), resource("AgentPool", name, &json!(pool.as_worked())))
+}
+
 /// JSON, which is YAML too; compact, because all files of a namespace share one ConfigMap.
 fn resource(kind: &str, name: &str, spec: &serde_json::Value) -> String {
     json!({"apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}).to_string()
@@ -211,11 +216,21 @@ fn resource(kind: &str, name: &str, spec: &serde_json::Value) -> String {
 fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
     let pools = gathered.pools.iter().map(|(name, pool)| pool_file(name, pool));
     let mut resources: Vec<(String, String)> = pools.collect();
-    resources.extend(gathered.pipelines.iter().map(|(name, pipeline)| pipeline_file(name, pipeline)));
-    let mut files: BTreeMap<String, String> = resources.iter().cloned().collect();
-    let resources: Vec<String> = resources.into_iter().map(|(file, _)| file).collect();
+    let mut former: Vec<Vec<(String, String)>> = Vec::new();
+    for (name, pipeline) in &gathered.pipelines {
+        let file = pipeline_file(name, pipeline);
+        match gathered.former.get(name) {
+            Some(pools) => {
+                let pools = pools.iter().map(|(pool, spec)| former_file(name, pool, spec));
+                former.push(pools.chain([file]).collect());
+            }
+            None => resources.push(file),
+        }
+    }
+    let mut files: BTreeMap<String, String> = resources.iter().chain(former.iter().flatten()).cloned().collect();
+    let named = |files: Vec<(String, String)>| -> Vec<String> { files.into_iter().map(|(file, _)| file).collect() };
     let mut gateway = json!({
-        "resources": resources,
+        "resources": named(resources),
         "closed": gathered.closed,
         "nats": pods::nats(config, &gathered.namespace, &pods::GATEWAY_ROLE),
         "payloads": config.payloads_of(&gathered.namespace),
@@ -227,6 +242,9 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
         "grace": format!("{GRACE}s"),
         "calls": pods::calls(),
     });
+    if !former.is_empty() {
+        gateway["former"] = former.into_iter().map(named).collect();
+    }
     if config.reviews_tokens(&gathered.namespace) {
         gateway["kubernetes"] = json!({"audience": AUDIENCE, "namespace": gathered.namespace});
     }

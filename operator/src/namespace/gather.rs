@@ -1,8 +1,11 @@
 //! What the pools and pipelines of a namespace say, and which of it a gateway can serve.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
-use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, Pipeline, PipelineSpec};
+use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, Model, Pipeline, PipelineSpec};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::ConfigMap},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -33,10 +36,12 @@ pub struct Gathered {
     pub has_pipelines: bool,
     /// Whether agents are there whose pool is gone: they mount the namespace's Secrets, which stay for them alone.
     pub outlived: bool,
-    /// Names of pipelines that are being deleted: no further document comes in.
+    /// Names of pipelines that are being deleted, or whose agents do not hold their models any more: no further document comes in.
     pub closed: Vec<String>,
     /// The pipelines that a gateway serves: as they are written, or, where that cannot work or has no room, as they last did.
     pub pipelines: BTreeMap<String, PipelineSpec>,
+    /// By pipeline, the pools as they were, of those that work by them alone.
+    pub former: BTreeMap<String, BTreeMap<String, AgentPoolSpec>>,
     /// Why there is no room for what is written, by pipeline.
     pub left_out: BTreeMap<String, String>,
     /// The claim for the gateway's state, as it was found where a pipeline has a table; [`Claim::Missing`] elsewhere.
@@ -69,18 +74,20 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
     let former = with_former(&pools, &served.pools);
     let has_pipelines = !pipelines.is_empty();
     let is_closed = |pipeline: &&DeserializeGuard<Pipeline>| pipeline.meta().deletion_timestamp.is_some();
-    let closed = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
+    let mut closed: BTreeSet<String> = pipelines.iter().filter(is_closed).map(ResourceExt::name_any).collect();
     let candidates = pipelines.into_iter().map(|pipeline| {
         let (name, written) = match &pipeline.0 {
             Ok(pipeline) => (pipeline.name_any(), Some(&pipeline.spec)),
             Err(invalid) => (invalid.metadata.name.clone().unwrap_or_default(), None),
         };
-        let candidate = candidate(&name, written, served.pipelines.get(&name), (&pools, &former));
+        let candidate = candidate(&name, written, served.now(&name), (&pools, &former));
         let policy = written.map(|written| written.deletion_policy).unwrap_or_default();
         let leaves = pipeline.meta().deletion_timestamp.is_some();
         (name, if leaves { until_it_leaves(candidate, policy) } else { candidate })
     });
-    let Fitting { pipelines, left_out } = room::fitting(&candidates.collect(), &former);
+    let fitting = room::fitting(&candidates.collect(), &former);
+    closed.extend(unworked(&fitting, &pools));
+    let Fitting { pipelines, former: kept, left_out } = fitting;
     let pools = needed(former, &pools, &pipelines);
     let state = gateway_state(ctx, namespace, &pipelines.values().collect::<Vec<_>>()).await?;
     let pod_monitors = ctx.pod_monitors.are_known(&ctx.client, Instant::now()).await;
@@ -91,8 +98,9 @@ pub async fn of(ctx: &Context, namespace: &str) -> Result<Gathered, Error> {
         staying,
         has_pipelines,
         outlived,
-        closed,
+        closed: closed.into_iter().collect(),
         pipelines,
+        former: kept,
         left_out,
         state,
         pod_monitors,
@@ -168,28 +176,59 @@ pub fn with_former(
     now.iter().chain(pools).map(|(name, pool)| (name.clone(), pool.clone())).collect()
 }
 
+/// A pipeline as a gateway serves it now, and the pools by which it does.
+pub type Now<'a> = (&'a PipelineSpec, &'a BTreeMap<String, AgentPoolSpec>);
+
 /// What a gateway can serve of a pipeline: what is written, by the pools that are there, and what it served until now. With that it
-/// goes on also where a pool is gone: results and dead letters are asked for, and a pool that is made again finds its work.
+/// goes on also where a pool is gone: results and dead letters are asked for, and a pool that is made again finds its work. Where a
+/// pool is another one now, by which that works no more, it goes on by its pools as they were.
 pub fn candidate(
     name: &str,
     written: Option<&PipelineSpec>,
-    now: Option<&PipelineSpec>,
+    now: Option<Now<'_>>,
     (pools, former): (&BTreeMap<String, AgentPoolSpec>, &BTreeMap<String, AgentPoolSpec>),
 ) -> Candidate {
     let works = |spec: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>| {
         is_plain(name) && flow::compile(name, 1, spec, pools).is_ok()
     };
-    Candidate {
-        written: written.filter(|&spec| works(spec, pools)).cloned(),
-        now: now.filter(|&spec| works(spec, former)).cloned(),
+    let written = written.filter(|&spec| works(spec, pools)).cloned();
+    match now {
+        Some((now, _)) if works(now, former) => Candidate { written, now: Some(now.clone()), former: BTreeMap::new() },
+        Some((now, by)) if works(now, by) => {
+            let named = by.iter().filter(|(pool, _)| names_pool(now, pool));
+            let former = named.map(|(pool, spec)| (pool.clone(), spec.clone())).collect();
+            Candidate { written, now: Some(now.clone()), former }
+        }
+        _ => Candidate { written, ..Candidate::default() },
     }
+}
+
+/// The pipelines that go on by pools as they were and whose agents, which are as these pools say, do not hold their models any more:
+/// a further document would become a dead letter. A pool that is gone is waited for.
+pub fn unworked(fitting: &Fitting, pools: &BTreeMap<String, AgentPoolSpec>) -> Vec<String> {
+    let holds = |pool: &str, model: &Model| {
+        pools.get(pool).is_none_or(|pool| pool.models.iter().any(|held| unnamed(held) == unnamed(model)))
+    };
+    let is_worked = |name: &str, former: &BTreeMap<String, AgentPoolSpec>| {
+        let plan = fitting.pipelines.get(name).and_then(|spec| flow::compile(name, 1, spec, former).ok());
+        plan.is_some_and(|plan| {
+            plan.stages().iter().all(|stage| plan.model(&stage.name).is_none_or(|model| holds(&stage.spec.pool, model)))
+        })
+    };
+    let former = fitting.former.iter().filter(|(name, former)| !is_worked(name, former));
+    former.map(|(name, _)| name.clone()).collect()
+}
+
+/// A model by which agents find it: whatever it is called, and whatever it costs.
+fn unnamed(model: &Model) -> Model {
+    Model { name: String::new(), price: None, ..model.clone() }
 }
 
 /// The same of a pipeline that is being deleted: documents that are to end before are not held back any more.
 pub fn until_it_leaves(candidate: Candidate, policy: DeletionPolicy) -> Candidate {
     let going_on =
         |spec: PipelineSpec| PipelineSpec { suspend: spec.suspend && policy != DeletionPolicy::Drain, ..spec };
-    Candidate { written: candidate.written.map(going_on), now: candidate.now.map(going_on) }
+    Candidate { written: candidate.written.map(going_on), now: candidate.now.map(going_on), ..candidate }
 }
 
 /// Of these pools those that are there, and those that pipelines are served by.
@@ -204,17 +243,37 @@ pub fn needed(
 }
 
 /// What a gateway serves.
-struct Served {
-    pools: BTreeMap<String, AgentPoolSpec>,
+pub struct Served {
+    /// The pools.
+    pub pools: BTreeMap<String, AgentPoolSpec>,
     pipelines: BTreeMap<String, PipelineSpec>,
+    /// By pipeline, the pools as they were, of those that work by them alone.
+    former: BTreeMap<String, BTreeMap<String, AgentPoolSpec>>,
+}
+
+impl Served {
+    /// A pipeline, where it is served.
+    pub fn now(&self, pipeline: &str) -> Option<Now<'_>> {
+        Some((self.pipelines.get(pipeline)?, self.former.get(pipeline).unwrap_or(&self.pools)))
+    }
 }
 
 /// What the gateway serves now, by its files.
 async fn served_now(ctx: &Context, namespace: &str) -> Result<Served, Error> {
     let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
     let files = within("get", format!("ConfigMap {namespace}/{GATEWAY}"), api.get_opt(GATEWAY)).await?;
-    let files = files.and_then(|files| files.data).unwrap_or_default();
-    Ok(Served { pools: specs(&files, "pool-"), pipelines: specs(&files, "pipeline-") })
+    Ok(served(&files.and_then(|files| files.data).unwrap_or_default()))
+}
+
+/// What a gateway serves that has these files.
+pub fn served(files: &BTreeMap<String, String>) -> Served {
+    let mut former: BTreeMap<String, BTreeMap<String, AgentPoolSpec>> = BTreeMap::new();
+    for (name, pool) in specs(files, "former-") {
+        if let Some((pipeline, name)) = name.split_once('.') {
+            former.entry(pipeline.to_owned()).or_default().insert(name.to_owned(), pool);
+        }
+    }
+    Served { pools: specs(files, "pool-"), pipelines: specs(files, "pipeline-"), former }
 }
 
 /// The specifications in files of a kind, by name; those that cannot be read are left out.

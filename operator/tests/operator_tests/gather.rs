@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::{AgentPool, AgentPoolSpec, DeletionPolicy, PipelineSpec};
 use kube::core::DeserializeGuard;
 use operator::namespace::{
-    gather::{candidate, needed, until_it_leaves, with_former, works},
+    gather::{candidate, needed, until_it_leaves, unworked, with_former, works},
     room::{Candidate, fitting},
 };
 use serde_json::json;
@@ -35,6 +35,7 @@ fn serves(
     (written, now): (Option<&PipelineSpec>, Option<&PipelineSpec>),
     pools: (&BTreeMap<String, AgentPoolSpec>, &BTreeMap<String, AgentPoolSpec>),
 ) -> Option<PipelineSpec> {
+    let now = now.map(|now| (now, pools.1));
     let candidates = BTreeMap::from([(name.to_owned(), candidate(name, written, now, pools))]);
     fitting(&candidates, pools.1).pipelines.remove(name)
 }
@@ -82,6 +83,39 @@ fn a_pipeline_whose_pool_is_gone_is_served_with_it_as_it_last_was() {
     assert_eq!(needed(former, &there, &BTreeMap::new()), there, "a pool that nobody is served by is let go");
 }
 
+/// Pools of which `p` holds a model.
+fn holding(model: &str, of: &str) -> BTreeMap<String, AgentPoolSpec> {
+    let models = json!([{"name": model, "task": "Generate", "source": {"catalog": of}}]);
+    let pools = [("p", json!({"models": models})), ("of-nobody", json!({}))];
+    BTreeMap::from(pools.map(|(name, spec)| (name.to_owned(), serde_json::from_value(spec).expect("a pool"))))
+}
+
+#[test]
+fn a_pipeline_whose_pool_changed_so_that_it_works_no_more_goes_on_by_its_pools_as_they_were() {
+    let spec = |model: &str| -> PipelineSpec {
+        let stage = json!({"name": "a", "pool": "p", "generate": {"prompt": "x", "model": model}});
+        serde_json::from_value(json!({"stages": [stage]})).expect("a pipeline")
+    };
+    let (before, renamed, other) = (holding("small", "gemma"), holding("large", "gemma"), holding("large", "llama"));
+    let (now, gone) = (spec("small"), BTreeMap::new());
+    let going_on = |written: &PipelineSpec, pools: &BTreeMap<String, AgentPoolSpec>, former: &BTreeMap<_, _>| {
+        let candidate = candidate("x", Some(written), Some((&now, &before)), (pools, former));
+        let chosen = fitting(&BTreeMap::from([("x".to_owned(), candidate)]), former);
+        let unworked = unworked(&chosen, pools);
+        (chosen.pipelines.get("x").cloned(), chosen.former.get("x").cloned(), unworked)
+    };
+    let named = BTreeMap::from([("p".to_owned(), before["p"].clone())]);
+    let kept = |unworked: &[&str]| {
+        let unworked: Vec<String> = unworked.iter().map(|name| (*name).to_owned()).collect();
+        (Some(now.clone()), Some(named.clone()), unworked)
+    };
+    assert_eq!(going_on(&now, &renamed, &renamed), kept(&[]), "agents find the model, whatever it is called");
+    assert_eq!(going_on(&now, &other, &other), kept(&["x"]), "its agents do not hold the model any more");
+    assert_eq!(going_on(&now, &gone, &other), kept(&[]), "a pool that is gone is waited for");
+    assert_eq!(going_on(&now, &gone, &before), (Some(now.clone()), None, Vec::new()), "its pool is served as it was");
+    assert_eq!(going_on(&spec("large"), &other, &other), (Some(spec("large")), None, Vec::new()), "it works again");
+}
+
 #[test]
 fn documents_that_are_to_end_before_their_pipeline_goes_are_not_held_back() {
     let suspended: PipelineSpec = serde_json::from_value(json!({
@@ -89,7 +123,11 @@ fn documents_that_are_to_end_before_their_pipeline_goes_are_not_held_back() {
     }))
     .expect("a pipeline");
     let going_on = PipelineSpec { suspend: false, ..suspended.clone() };
-    let of = |spec: &PipelineSpec| Candidate { written: Some(spec.clone()), now: Some(spec.clone()) };
+    let of = |spec: &PipelineSpec| Candidate {
+        written: Some(spec.clone()),
+        now: Some(spec.clone()),
+        ..Candidate::default()
+    };
     assert_eq!(until_it_leaves(of(&suspended), DeletionPolicy::Drain), of(&going_on));
     assert_eq!(until_it_leaves(of(&suspended), DeletionPolicy::Cancel), of(&suspended));
 }

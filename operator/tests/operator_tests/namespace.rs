@@ -9,7 +9,11 @@ use operator::{
     apply::Child,
     claims::Claim,
     config::{Config, Credentials},
-    namespace::{Gathered, Namespaces, build, gather::candidate, room::fitting},
+    namespace::{
+        Gathered, Namespaces, build,
+        gather::{candidate, served},
+        room::fitting,
+    },
 };
 use queue::jetstream::Keys;
 use serde_json::{Value, json};
@@ -26,6 +30,7 @@ pub(crate) fn namespace(pipelines: &[(&str, Value)]) -> Gathered {
         outlived: false,
         closed: Vec::new(),
         pipelines: pipelines.iter().map(|(name, spec)| ((*name).to_owned(), spec_of(spec))).collect(),
+        former: BTreeMap::new(),
         left_out: BTreeMap::new(),
         state: Claim::Missing,
         pod_monitors: true,
@@ -216,8 +221,8 @@ fn a_pipeline_that_was_broken_is_served_as_it_last_did_and_a_good_one_beside_it_
     let good = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
     let [broken, changed] = [stage("nobody", "3"), stage("readers", "4")].map(|spec| spec_of(&spec));
     let candidate = |name: &str, written: &PipelineSpec| {
-        let pools = (&good.pools, &good.pools);
-        (name.to_owned(), candidate(name, Some(written), good.pipelines.get(name), pools))
+        let now = good.pipelines.get(name).map(|now| (now, &good.pools));
+        (name.to_owned(), candidate(name, Some(written), now, (&good.pools, &good.pools)))
     };
     let candidates = BTreeMap::from([candidate("letters", &broken), candidate("bills", &changed)]);
     let pipelines = fitting(&candidates, &good.pools).pipelines;
@@ -225,6 +230,28 @@ fn a_pipeline_that_was_broken_is_served_as_it_last_did_and_a_good_one_beside_it_
     let before = files(&good, &config());
     assert_eq!(after["pipeline-letters.yaml"], before["pipeline-letters.yaml"]);
     assert!(after["pipeline-bills.yaml"].contains(r#""template":"4""#));
+}
+
+#[test]
+fn a_pipeline_that_goes_on_by_its_pools_as_they_were_has_files_of_its_own_that_are_found_again() {
+    let gathered = namespace(&[("letters", stage("readers", "1")), ("bills", stage("readers", "2"))]);
+    let before = BTreeMap::from([("readers".to_owned(), pool(json!({"concurrency": 3})).spec.as_worked())]);
+    let former = BTreeMap::from([("letters".to_owned(), before.clone())]);
+    let files = files(&Gathered { former, ..gathered }, &config());
+    let gateway: Value = serde_json::from_str(&files["gateway.yaml"]).expect("JSON");
+    assert_eq!(gateway["resources"], json!(["pool-readers.yaml", "pipeline-bills.yaml"]));
+    assert_eq!(gateway["former"], json!([["former-letters.readers.yaml", "pipeline-letters.yaml"]]));
+    assert_eq!(
+        gateway_file(&config())["former"],
+        Value::Null,
+        "gateways of namespaces that have none stay as they are"
+    );
+
+    let found = served(&files);
+    let (letters, bills) = (found.now("letters").expect("served"), found.now("bills").expect("served"));
+    assert_eq!(letters, (&spec_of(&stage("readers", "1")), &before));
+    assert_eq!(bills, (&spec_of(&stage("readers", "2")), &found.pools));
+    assert_eq!((found.pools.len(), found.pools["readers"].concurrency), (1, None));
 }
 
 #[test]

@@ -32,7 +32,8 @@ fn prompting(bytes: usize) -> PipelineSpec {
 /// What there is room for of pipelines: as they are written, and as they are served.
 fn chosen(pipelines: &[(&str, Option<PipelineSpec>, Option<PipelineSpec>)]) -> Fitting {
     let candidate = |(name, written, now): &(&str, Option<PipelineSpec>, Option<PipelineSpec>)| {
-        ((*name).to_owned(), Candidate { written: written.clone(), now: now.clone() })
+        let candidate = Candidate { written: written.clone(), now: now.clone(), ..Candidate::default() };
+        ((*name).to_owned(), candidate)
     };
     fitting(&pipelines.iter().map(candidate).collect(), &namespace(&[]).pools)
 }
@@ -41,7 +42,7 @@ fn chosen(pipelines: &[(&str, Option<PipelineSpec>, Option<PipelineSpec>)]) -> F
 fn of_pipelines_that_do_not_all_fit_those_behind_by_name_are_left_out_and_told_why() {
     let names: Vec<String> = (0..20).map(|number| format!("prompts-{number:02}")).collect();
     let new: Vec<_> = names.iter().map(|name| (name.as_str(), Some(prompting(LONGEST)), None)).collect();
-    let Fitting { pipelines, left_out } = chosen(&new);
+    let Fitting { pipelines, left_out, .. } = chosen(&new);
     assert!(pipelines.keys().eq(&names[..15]), "{:?}", pipelines.keys());
     assert!(left_out.keys().eq(&names[15..]), "{:?}", left_out.keys());
     let (why, room) = (&left_out["prompts-15"], ROOM.to_string());
@@ -78,6 +79,27 @@ fn what_is_served_stays_and_changes_as_far_as_there_is_room() {
     // As where pools came that take its room.
     let beyond = chosen(&[("a", Some(prompting(2 * ROOM)), Some(prompting(2 * ROOM)))]);
     assert_eq!((beyond.pipelines.len(), beyond.left_out), (1, BTreeMap::new()), "it is not taken away");
+}
+
+#[test]
+fn pools_as_they_were_are_kept_as_far_as_there_is_room_for_them_beside_the_others() {
+    let pools = namespace(&[]).pools;
+    let beside = |others: usize, written: Option<PipelineSpec>| {
+        let going_on = Candidate { written, now: Some(prompting(1)), former: pools.clone() };
+        let other = Candidate { now: Some(prompting(others)), ..Candidate::default() };
+        let candidates = BTreeMap::from([("a".to_owned(), going_on), ("z".to_owned(), other)]);
+        fitting(&candidates, &pools)
+    };
+    let served = |fitting: &Fitting| (fitting.pipelines.get("a").cloned(), fitting.former.get("a").cloned());
+    assert_eq!(served(&beside(ROOM - LONGEST, None)), (Some(prompting(1)), Some(pools.clone())));
+    let full = beside(ROOM, None);
+    assert_eq!(served(&full), (None, None));
+    assert!(full.pipelines.contains_key("z"), "it keeps no other one from being served");
+
+    let grown = beside(ROOM - LONGEST, Some(prompting(2 * LONGEST)));
+    assert_eq!(served(&grown), (Some(prompting(1)), Some(pools.clone())));
+    assert!(grown.left_out.keys().eq(["a"]), "{:?}", grown.left_out);
+    assert_eq!(served(&beside(1, Some(prompting(2)))), (Some(prompting(2)), None), "it works by what is there");
 }
 
 #[test]

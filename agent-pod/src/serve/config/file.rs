@@ -46,6 +46,10 @@ pub struct WorkerFile {
 pub struct GatewayFile {
     /// Files with the Pipelines that the gateway serves and with their AgentPools.
     pub resources: Vec<PathBuf>,
+    /// Files of further Pipelines that go on by AgentPools as they were before: each list holds its pipelines' pools itself.
+    #[serde(default)]
+    #[schemars(length(max = 10_000))]
+    pub former: Vec<Vec<PathBuf>>,
     /// Names of pipelines that take no further documents; those that are in flight end.
     #[serde(default)]
     #[schemars(length(max = 10_000), inner(length(min = 1, max = 63)))]

@@ -11,7 +11,7 @@ mod resolve;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ pub use self::file::{GatewayFile, Limits, Passes, TlsFiles, WorkerFile};
 use self::resolve::{address, base, check_reach, nats, plain_nats, process, resolved, resolved_all};
 use super::{inference::InferenceLimits, reviews::ReviewSettings};
 use crate::{
-    Result,
+    Error, Result,
     args::{self, ServeArguments, WorkerArguments},
     commands::validate,
     runtime::cache::RedisSettings,
@@ -60,6 +60,8 @@ pub struct WorkerConfig {
 pub struct GatewayConfig {
     /// The plans of the pipelines, by name.
     pub plans: BTreeMap<String, Plan>,
+    /// Names of those that go on by pools as they were before.
+    pub former: BTreeSet<String>,
     /// Names of those that take no further documents.
     pub closed: BTreeSet<String>,
     /// The broker; none where the gateway works the documents itself.
@@ -142,7 +144,7 @@ impl GatewayConfig {
     pub fn read(arguments: &ServeArguments, http: Option<&str>, grpc: Option<&str>) -> Result<Self> {
         let file: Located<GatewayFile> = crds::file::settings(&arguments.config).map_err(validate::usage)?;
         let base = base(&arguments.config);
-        let plans = validate::all_plans(&resolved_all(base, &file.resources))?;
+        let (plans, former) = plans(&file, base)?;
         let mut process = process(&file, &file.process, base, arguments)?;
         let settings = match &file.nats {
             Some(nats_file) => Some(nats(&file, nats_file, &file.process, base, (&process, arguments))?),
@@ -181,6 +183,7 @@ impl GatewayConfig {
         let closed = file.closed.iter().cloned().collect();
         Ok(Self {
             plans,
+            former,
             closed,
             nats: settings,
             http,
@@ -196,4 +199,23 @@ impl GatewayConfig {
             process,
         })
     }
+}
+
+/// The plans of a gateway's pipelines, and the names of those that go on by pools as they were before.
+fn plans(file: &Located<GatewayFile>, base: &Path) -> Result<(BTreeMap<String, Plan>, BTreeSet<String>)> {
+    let mut plans = validate::all_plans(&resolved_all(base, &file.resources))?;
+    let mut former = BTreeSet::new();
+    for files in &file.former {
+        for (name, plan) in validate::all_plans(&resolved_all(base, files))? {
+            if plans.insert(name.clone(), plan).is_some() {
+                let message = format!("the Pipeline \"{name}\" is in other files too");
+                return Err(validate::usage(vec![file.error("former", message)]));
+            }
+            former.insert(name);
+        }
+    }
+    if plans.is_empty() {
+        return Err(Error::usage("the files hold no Pipeline"));
+    }
+    Ok((plans, former))
 }

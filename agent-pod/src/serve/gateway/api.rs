@@ -169,7 +169,7 @@ impl Api {
         match self.drivers.of(&plan.name).get(document).await {
             Ok(_) => Ok(()),
             Err(driver::Error::Unknown { .. }) => Err(Refusal::Conflict(format!(
-                "pipeline \"{}\" takes no further documents: it is being closed",
+                "pipeline \"{}\" takes no further documents: it is being closed, or its pools no longer hold its models",
                 plan.name
             ))),
             Err(error) => Err(error.into()),

@@ -238,7 +238,8 @@ async fn spawn_caches(parts: &mut Parts, name: &str, services: &Arc<Services>, s
 /// The models of all pools, and which pipelines use them.
 fn directory(config: &GatewayConfig, services: Option<&Services>) -> Directory {
     let mut directory = Directory::default();
-    for plan in config.plans.values() {
+    // Agents hold what pools say now.
+    for plan in config.plans.values().filter(|plan| !config.former.contains(&plan.name)) {
         for (pool, spec) in &plan.pools {
             directory.add(pool, spec, [plan.name.clone()], services.map(|services| &services.models));
         }
