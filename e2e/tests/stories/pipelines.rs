@@ -1,7 +1,7 @@
 //! Pipelines that change while documents are on their way.
 
 use anyhow::{Result, ensure};
-use e2e::{Kind, condition, with_namespace};
+use e2e::{Kind, condition, condition_saying, with_namespace};
 use serde_json::{Value, json};
 
 use crate::documents::{all_ended_once, documents, letters};
@@ -75,6 +75,51 @@ async fn a_deleted_pipeline_is_served_no_more_and_the_others_are() -> Result<()>
         all_ended_once(&gateway, &documents).await
     })
     .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_pool_that_changes_takes_no_pipeline_from_its_gateway() -> Result<()> {
+    with_namespace(async |cluster| {
+        letters(cluster).await?;
+        // It has no agents, so that its documents wait.
+        let models = |name: &str| json!([{"name": name, "task": "Embed", "source": {"catalog": "minilm"}}]);
+        let pool = json!({"replicas": 0, "models": models("before")});
+        cluster.apply(&object("AgentPool", "readers", &pool)).await?;
+        let stages = json!([
+            {"name": "parse", "pool": "clerks", "parse": {}},
+            {"name": "vectors", "pool": "readers", "after": ["parse"], "embed": {"model": "before"}},
+        ]);
+        cluster.apply(&object("Pipeline", "vectors", &json!({"stages": stages}))).await?;
+        cluster.wait(Kind::Pipeline, "vectors", condition("Accepted", "True")).await?;
+        let gateway = cluster.gateway().await?;
+        gateway.serves("vectors", true).await?;
+        let mut taken = documents("early", HELD);
+        gateway.submit_all("vectors", &taken).await?;
+
+        cluster.patch(Kind::AgentPool, "readers", json!({"spec": {"models": models("after")}})).await?;
+        cluster.wait(Kind::Pipeline, "vectors", condition_saying("Accepted", "False", "before")).await?;
+        cluster.wait(Kind::Pipeline, "vectors", condition_saying("Degraded", "True", "as it last was")).await?;
+        // Ready says that the gateway has its newest files, those of the other pipeline among them.
+        cluster.patch(Kind::Pipeline, "letters", json!({"spec": {"stages": second_edition()}})).await?;
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
+        let gateway = cluster.gateway().await?;
+        // Agents hold the model by whatever name: further documents are taken, too.
+        let late = documents("late", HELD);
+        gateway.submit_all("vectors", &late).await?;
+        taken.extend(late);
+        let mut listed = gateway.list("vectors").await?;
+        listed.sort();
+        ensure!(listed.iter().eq(taken.keys()), "the gateway lists {listed:?}");
+
+        cluster.patch(Kind::AgentPool, "readers", json!({"spec": {"models": models("before")}})).await?;
+        cluster.wait(Kind::Pipeline, "vectors", condition("Degraded", "False")).await.map(drop)
+    })
+    .await
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "docket.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
 /// The stages of held.yaml without the person, and another entry.
