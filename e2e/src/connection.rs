@@ -7,6 +7,8 @@ use kube::{Client, Config};
 
 /// Longest silence of the API server. Watches are asked for shorter ones, so that they end by themselves.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Longest wait for a connection: the API server may stand still with the machine.
+const CONNECT: Duration = Duration::from_secs(30);
 /// Seconds of one watch.
 pub(crate) const WATCH_SECONDS: u32 = 40;
 
@@ -16,7 +18,7 @@ pub async fn connect() -> Result<Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config::infer().await.context("find the cluster; run stories by e2e/cluster/run.sh")?;
     config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(5));
+    config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(SILENCE);
     config.write_timeout = Some(SILENCE);
     config.reset_reader_on_write = true;

@@ -41,5 +41,4 @@ pub use namespace::{Cluster, with_namespace, with_namespace_only};
 pub use objects::{Kind, OWNED};
 pub use postgres::Postgres;
 pub use processes::{Process, crash, processes_of};
-pub use servers::Leaders;
 pub use steps::Steps;

@@ -6,27 +6,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kube::api::ListParams;
 use serde_json::Value;
 
-use crate::{Cluster, HOME, Kind};
+use crate::{Cluster, HOME, Kind, PATIENCE};
 
 /// Pods of the broker.
 const SERVERS: &str = "app.kubernetes.io/name=docket,app.kubernetes.io/component=nats";
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// An election takes no longer: those that are left notice within ten seconds that one is gone.
-const ELECTION: Duration = Duration::from_secs(20);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Who leads each stream: the name of a pod.
-pub type Leaders = BTreeMap<String, String>;
+type Leaders = BTreeMap<String, String>;
 
 impl Cluster {
-    /// Who leads each stream of the namespace; one that nobody leads just now is left out.
-    pub async fn leaders(&self) -> Result<Leaders> {
+    /// Who leads each stream of the namespace; one that nobody leads just now is left out. A server that has just begun answers
+    /// before it has its streams, and knows of none.
+    async fn leaders(&self) -> Result<Leaders> {
         let pods = Kind::Pod.within(&self.client, HOME).list(&ListParams::default().labels(SERVERS)).await;
         let mut problem = None;
         for pod in pods.context("list the broker's pods")? {
@@ -40,14 +39,28 @@ impl Cluster {
         Err(problem.context("the broker has no pods")?.context("ask the broker's servers who leads"))
     }
 
-    /// Waits for an election's time until a stream has another leader than this one; who it is.
-    pub async fn other_leader(&self, stream: &str, before: &str) -> Result<Option<String>> {
+    /// Waits until somebody leads a stream of the namespace whose name begins so; which one, and who.
+    pub async fn leader_of(&self, begins: &str) -> Result<(String, String)> {
+        let begun = Instant::now();
+        loop {
+            let leaders = self.leaders().await;
+            let led = leaders.as_ref().ok().and_then(|all| all.iter().find(|(stream, _)| stream.starts_with(begins)));
+            match led {
+                Some((stream, leader)) => return Ok((stream.clone(), leader.clone())),
+                None if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                None => bail!("nobody leads a stream whose name begins with {begins}: {leaders:?}"),
+            }
+        }
+    }
+
+    /// Waits for some time until a stream has another leader than this one; who it is.
+    pub async fn other_leader(&self, stream: &str, before: &str, within: Duration) -> Result<Option<String>> {
         let begun = Instant::now();
         loop {
             let leaders = self.leaders().await;
             match leaders.as_ref().ok().and_then(|leaders| leaders.get(stream)) {
                 Some(leader) if leader != before => return Ok(Some(leader.clone())),
-                _ if begun.elapsed() < ELECTION => tokio::time::sleep(PAUSE).await,
+                _ if begun.elapsed() < within => tokio::time::sleep(PAUSE).await,
                 _ => return leaders.map(|_| None),
             }
         }

@@ -1,12 +1,16 @@
 //! The cluster itself, before Docket is in it: what the other stories stand on.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
-use e2e::{Expectation, Kind, crash, field, present, ready_replicas, with_namespace_only};
+use e2e::{Cluster, Expectation, Kind, PATIENCE, crash, field, present, ready_replicas, with_namespace_only};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 /// The only image that every cluster has; it does nothing.
 const IMAGE: &str = "registry.local/pause:3.10";
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -19,13 +23,7 @@ async fn a_restricted_pod_runs_with_a_disk_and_an_address() -> Result<()> {
         cluster.apply(&object("v1", "Service", "idle", service)).await?;
         cluster.wait(Kind::Deployment, "idle", ready_replicas(1)).await?;
         cluster.wait(Kind::PersistentVolumeClaim, "room", field("/status/phase", json!("Bound"))).await?;
-        cluster
-            .kubectl(
-                &["wait", "endpointslices", "--all", "--for", "jsonpath={.endpoints[0].conditions.ready}=true"],
-                "",
-            )
-            .await?;
-        Ok(())
+        leads_to_a_pod(cluster).await
     })
     .await
 }
@@ -69,6 +67,21 @@ async fn a_pod_waits_for_a_resource_that_no_node_has() -> Result<()> {
         cluster.wait(Kind::Pod, "greedy", waits.and(present())).await.map(drop)
     })
     .await
+}
+
+/// Waits until the only Service of the namespace leads to the only pod. What says so is made after both of them, under a name that is
+/// not known before.
+async fn leads_to_a_pod(cluster: &Cluster) -> Result<()> {
+    let ready = "jsonpath={.items[*].endpoints[*].conditions.ready}";
+    let begun = Instant::now();
+    loop {
+        let said = cluster.kubectl(&["get", "endpointslices", "--output", ready], "").await?;
+        if said.trim() == "true" {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < PATIENCE, "of the Service's endpoints, ready are \"{said}\"");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 fn object(version: &str, kind: &str, name: &str, spec: Value) -> Value {

@@ -15,7 +15,7 @@ use crate::Kind;
 /// Who users write as.
 const MANAGER: &str = "user";
 /// Longest wait for a step's effect; more than a crash, a restart and what follows may take.
-const STEP: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_secs(120);
 
 /// One thing that a user does.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::{
-    Cluster, Gateway, HOME, Installation, Kind, Steps, condition, connect, crash, helm, remove, with_namespace_only,
+    Cluster, Expectation, Gateway, HOME, Installation, Kind, PATIENCE, Steps, condition, connect, crash, helm, remove,
+    wait_for, with_namespace_only,
 };
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ const MOST: u64 = 12;
 const SOME: usize = 8;
 /// The kubelet lets a container wait that crashed before, for longer than an election takes.
 const CRASHES: u32 = 3;
+/// An election takes no longer, on a busy machine too: those that are left notice within ten seconds that one is gone.
+const ELECTION: Duration = Duration::from_secs(60);
 /// Between two documents: so few that one agent has time for all, on a busy machine too. Many at once would be a reason to grow.
 const EACH: Duration = Duration::from_millis(500);
 
@@ -65,11 +68,15 @@ async fn a_pool_works_on_while_the_leaders_at_the_broker_change() -> Result<()> 
 /// dies again.
 async fn leader_crashes(cluster: &Cluster) -> Result<()> {
     let tasks = format!("docket-{}-tasks-clerks", cluster.namespace);
-    let before = cluster.leaders().await?.remove(&tasks).context("nobody leads the pool's stream")?;
+    let (tasks, before) = cluster.leader_of(&tasks).await?;
     let pods = Kind::Pod.within(&cluster.client, HOME);
     for _ in 0..CRASHES {
-        crash(&pods.get(&before).await.context("find the server that leads")?)?;
-        if let Some(after) = cluster.other_leader(&tasks, &before).await? {
+        // One that the kubelet lets wait has no process to crash.
+        let runs = Expectation::new("to run", |pod| {
+            pod.is_some_and(|pod| pod.data["status"]["containerStatuses"][0]["state"]["running"].is_object())
+        });
+        crash(&wait_for(&pods, &before, &runs).await?)?;
+        if let Some(after) = cluster.other_leader(&tasks, &before, ELECTION).await? {
             eprintln!("{before} led the pool's tasks and crashed; {after} leads");
             return Ok(());
         }
@@ -80,11 +87,10 @@ async fn leader_crashes(cluster: &Cluster) -> Result<()> {
 /// The server that leads the pipeline's records is asked to go, hands over what it leads, and comes back.
 async fn leader_steps_down(cluster: &Cluster) -> Result<()> {
     let begins = format!("KV_docket-{}-records-", cluster.namespace);
-    let leads = cluster.leaders().await?.into_iter().find(|(stream, _)| stream.starts_with(&begins));
-    let (records, before) = leads.context("nobody leads the pipeline's records")?;
+    let (records, before) = cluster.leader_of(&begins).await?;
     let pods = Kind::Pod.within(&cluster.client, HOME);
     pods.delete(&before, &DeleteParams::default()).await.context("ask the server that leads to go")?;
-    let after = cluster.other_leader(&records, &before).await?;
+    let after = cluster.other_leader(&records, &before, PATIENCE).await?;
     let after = after.with_context(|| format!("{before} was asked to go and leads the pipeline's records"))?;
     eprintln!("{before} led the pipeline's records and stepped down; {after} leads");
     Ok(())

@@ -79,7 +79,7 @@ async fn operator_is(client: &Client, version: &str) -> Result<()> {
     Ok(())
 }
 
-/// Agents and gateway of a namespace, and the broker, by pod and number of restarts.
+/// Agents and gateway of a namespace that do not leave, and the broker, by pod and number of restarts.
 async fn processes(client: &Client, namespace: &str) -> Result<BTreeSet<String>> {
     let started = |pod: &DynamicObject| {
         let restarts = &pod.data["status"]["containerStatuses"][0]["restartCount"];
@@ -87,7 +87,8 @@ async fn processes(client: &Client, namespace: &str) -> Result<BTreeSet<String>>
     };
     let pods = Kind::Pod.within(client, namespace).list(&ListParams::default()).await.context("list the pods")?;
     let broker = Kind::Pod.within(client, HOME).get("docket-nats-0").await.context("find the broker")?;
-    Ok(pods.iter().chain([&broker]).map(started).collect())
+    let stay = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    Ok(stay.chain([&broker]).map(started).collect())
 }
 
 fn uid(pod: &DynamicObject) -> &str {

@@ -52,7 +52,10 @@ async fn token(namespace: &str, secret: &str) -> Result<String> {
 
 async fn pods(cluster: &Cluster, namespace: &str) -> Result<Vec<Pod>> {
     let found = Kind::Pod.within(&cluster.client, namespace).list(&ListParams::default().labels(PROCESSES)).await;
-    let with_address = found.context("list the pods")?.items.into_iter().filter_map(|pod| {
+    // One that leaves may have ended before it is asked.
+    let stays =
+        found.context("list the pods")?.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let with_address = stays.filter_map(|pod| {
         let address = format!("http://{}:9090", pod.data["status"]["podIP"].as_str()?);
         Some(Pod { name: pod.metadata.name.unwrap_or_default(), address })
     });

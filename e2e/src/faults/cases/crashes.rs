@@ -9,7 +9,7 @@ use super::{Case, World};
 use crate::faults::{
     Call, Fault, Rule, Workload,
     report::Findings,
-    trial::{CONVERGE, Outcome, Trouble, faulted, reference},
+    trial::{Outcome, Trouble, faulted, reference},
     workload,
 };
 
@@ -37,7 +37,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let trials: Vec<(String, Outcome)> = stream::iter(plans)
         .map(|(workload, reference, at, answered)| async move {
             let rule = Rule::new(Fault::Crash { answered }, Call::is_write).at(at);
-            let outcome = faulted(world.lab, workload, Trouble::Calls(rule), reference).await?;
+            let outcome = faulted(world.lab, workload, world.converge(), Trouble::Calls(rule), reference).await?;
             let after = reference.writes.get(at - 1).map(String::as_str).unwrap_or_default();
             let how = if answered { "after" } else { "before the answer to" };
             anyhow::Ok((format!("{}, dead {how} write {at} ({after})", workload.name), outcome))
@@ -45,7 +45,7 @@ async fn run(world: &World<'_>) -> Result<Findings> {
         .buffer_unordered(world.at_once)
         .try_collect()
         .await?;
-    tell(&mut findings, &trials, count);
+    tell(world, &mut findings, &trials, count);
     Ok(findings)
 }
 
@@ -53,7 +53,8 @@ async fn run(world: &World<'_>) -> Result<Findings> {
 pub async fn references(world: &World<'_>, workloads: &[Workload], findings: &mut Findings) -> Result<Vec<Outcome>> {
     let pairs: Vec<(Outcome, Outcome)> = stream::iter(workloads)
         .map(async |workload| {
-            let (one, other) = (reference(world.lab, workload), reference(world.lab, workload));
+            let converge = world.converge();
+            let (one, other) = (reference(world.lab, workload, converge), reference(world.lab, workload, converge));
             futures::future::try_join(one, other).await
         })
         .buffered(world.at_once.div_ceil(2))
@@ -75,7 +76,7 @@ pub async fn references(world: &World<'_>, workloads: &[Workload], findings: &mu
 }
 
 /// What a number of trials found.
-pub fn tell(findings: &mut Findings, trials: &[(String, Outcome)], plans: usize) {
+pub fn tell(world: &World<'_>, findings: &mut Findings, trials: &[(String, Outcome)], plans: usize) {
     let wrong: Vec<String> = trials
         .iter()
         .filter(|(_, outcome)| !outcome.wrong.is_empty())
@@ -89,5 +90,5 @@ pub fn tell(findings: &mut Findings, trials: &[(String, Outcome)], plans: usize)
     times.sort_unstable();
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
     let text = format!("{:.1} s in the median, {:.1} s at most", median.as_secs_f64(), longest.as_secs_f64());
-    findings.check("from the restart or the last step to the end state", text, longest <= CONVERGE);
+    findings.check("from the restart or the last step to the end state", text, longest <= world.converge());
 }

@@ -16,7 +16,7 @@ mod split_brain;
 mod tampering;
 mod watches;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures::future::LocalBoxFuture;
@@ -24,6 +24,7 @@ use futures::future::LocalBoxFuture;
 use super::{
     Lab,
     report::{CaseReport, Findings},
+    trial::{CONVERGE, CONVERGE_IN_A_CROWD},
 };
 
 type Run = for<'a> fn(&'a World<'a>) -> LocalBoxFuture<'a, Result<Findings>>;
@@ -47,6 +48,14 @@ pub struct World<'a> {
     pub short: bool,
     /// Trials at once.
     pub at_once: usize,
+}
+
+impl World<'_> {
+    /// So long after the restart, or after its last step, a trial must be where it should be. The short form is told beside the
+    /// stories' clusters.
+    fn converge(&self) -> Duration {
+        if self.short { CONVERGE_IN_A_CROWD } else { CONVERGE }
+    }
 }
 
 /// All cases, in the order of the catalogue.

@@ -34,14 +34,15 @@ async fn run(world: &World<'_>) -> Result<Findings> {
     let count = plans.len();
     let trials: Vec<(String, Outcome)> = stream::iter(plans)
         .map(|(workload, reference, from, to, then)| async move {
-            let outcome = faulted(world.lab, workload, Trouble::Events { from, to, then }, reference).await?;
+            let trouble = Trouble::Events { from, to, then };
+            let outcome = faulted(world.lab, workload, world.converge(), trouble, reference).await?;
             let how = if then == Watches::Lost { "lost" } else { "late" };
             anyhow::Ok((format!("{}, steps {} to {to} {how}", workload.name, from + 1), outcome))
         })
         .buffer_unordered(world.at_once)
         .try_collect()
         .await?;
-    crashes::tell(&mut findings, &trials, count);
+    crashes::tell(world, &mut findings, &trials, count);
     Ok(findings)
 }
 

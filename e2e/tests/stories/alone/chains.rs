@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{Cluster, Expectation, Kind, condition, with_namespace};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
+use serde_json::json;
 
 use crate::{
     documents::{all_ended_once, documents},
@@ -12,6 +13,7 @@ use crate::{
 
 /// Which node has room for the first pool's agents.
 const ROOM: &str = "docket.dev/e2e-room";
+const POOLS: [&str; 2] = ["readers", "clerks"];
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -29,7 +31,7 @@ async fn chain(cluster: &Cluster) -> Result<()> {
     label(cluster, "-").await?;
     cluster.apply_file("e2e/manifests/chain.yaml").await?;
     cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
-    for pool in ["readers", "clerks"] {
+    for pool in POOLS {
         cluster.wait(Kind::AgentPool, pool, condition("ScalingActive", "True")).await?;
         sleeps(cluster, pool).await?;
     }
@@ -49,13 +51,29 @@ async fn chain(cluster: &Cluster) -> Result<()> {
     });
     cluster.wait(Kind::AgentPool, "clerks", foreseen).await?;
 
+    // From here on agents stay until it was looked at when they became ready, however late that is.
+    cool_down(cluster, "10m").await?;
     label(cluster, "=readers").await?;
     cluster.wait(Kind::Deployment, "readers-agents", takes_work()).await?;
     all_ended_once(&gateway, &all).await?;
     let (readers, clerks) = (first_ready(cluster, "readers").await?, first_ready(cluster, "clerks").await?);
     ensure!(clerks <= readers, "an agent of the second pool was ready at {clerks}, of the first at {readers}");
-    for pool in ["readers", "clerks"] {
+    cool_down(cluster, "10s").await?;
+    for pool in POOLS {
         sleeps(cluster, pool).await?;
+    }
+    Ok(())
+}
+
+/// Sets how long the pools keep their agents when nothing is to be done.
+async fn cool_down(cluster: &Cluster, time: &str) -> Result<()> {
+    for pool in POOLS {
+        let change = json!({"spec": {"scaling": {"cooldownToZero": time}}});
+        let generation = cluster.patch(Kind::AgentPool, pool, change).await?.metadata.generation;
+        let seen = Expectation::new("to be seen as it was changed", move |pool| {
+            pool.is_some_and(|pool| pool.data["status"]["observedGeneration"].as_i64() >= generation)
+        });
+        cluster.wait(Kind::AgentPool, pool, seen).await?;
     }
     Ok(())
 }

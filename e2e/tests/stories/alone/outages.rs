@@ -1,7 +1,8 @@
 //! The operator or the broker dies while documents are on their way: none is lost, none is worked to two ends.
 
 use anyhow::{Context, Result};
-use e2e::{Cluster, HOME, Kind, OPERATOR, crash, ready_replicas, with_namespace};
+use e2e::{Cluster, Expectation, HOME, Kind, OPERATOR, crash, ready_replicas, wait_for, with_namespace};
+use kube::api::DynamicObject;
 
 use crate::{
     documents::{all_ended_once, documents, letters, submit_while},
@@ -61,7 +62,11 @@ async fn an_operator_that_crashes_while_it_scales_is_followed_by_one_that_goes_o
 /// Crashes the operator that leads.
 async fn crash_leader(cluster: &Cluster) -> Result<()> {
     let leases = Kind::Lease.within(&cluster.client, HOME);
-    let lease = leases.get(OPERATOR).await.context("read the operator's lease")?;
+    let is_held =
+        |lease: &DynamicObject| lease.data["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty());
+    // Between two leaders nobody holds it.
+    let held = Expectation::new("to be held", move |lease| lease.is_some_and(is_held));
+    let lease = wait_for(&leases, OPERATOR, &held).await?;
     // A pod's name, and after it what tells its processes apart.
     let holder = lease.data["spec"]["holderIdentity"].as_str().and_then(|holder| holder.split('_').next());
     let pods = Kind::Pod.within(&cluster.client, HOME);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Cluster, Kind, condition, connect, helm, present, with_namespace, with_namespace_only};
+use e2e::{Cluster, Kind, PATIENCE, condition, connect, helm, present, with_namespace, with_namespace_only};
 
 /// Longest time from the deletion of a ServiceAccount to the refusal of its token.
 const REVOKED: Duration = Duration::from_secs(60);
@@ -32,18 +32,18 @@ async fn tell(cluster: &Cluster) -> Result<()> {
 
     cluster.kubectl(&["create", "serviceaccount", "clerk"], "").await?;
     let clerk = token(cluster, "clerk", "docket").await?;
-    door.answers(&clerk, 200, REVOKED).await.context("a ServiceAccount of the namespace")?;
+    door.answers(&clerk, 200, PATIENCE).await.context("a ServiceAccount of the namespace")?;
     let elsewhere = token(cluster, "clerk", "another").await?;
-    ensure!(door.ask(&elsewhere).await? == 401, "a token for another audience was let in");
-    ensure!(door.ask("").await? == 401, "nobody's token was let in");
+    ensure!(door.says(&elsewhere).await? == 401, "a token for another audience was let in");
+    ensure!(door.says("").await? == 401, "nobody's token was let in");
     with_namespace_only(async |other| {
         other.kubectl(&["create", "serviceaccount", "clerk"], "").await?;
         let stranger = token(other, "clerk", "docket").await?;
-        ensure!(door.ask(&stranger).await? == 401, "a ServiceAccount of another namespace was let in");
+        ensure!(door.says(&stranger).await? == 401, "a ServiceAccount of another namespace was let in");
         Ok(())
     })
     .await?;
-    ensure!(door.ask(&clerk).await? == 200, "it is not let in any more");
+    ensure!(door.says(&clerk).await? == 200, "it is not let in any more");
     a_pods_token_ends_with_its_pod(cluster, &door).await?;
 
     cluster.delete(Kind::ServiceAccount, "clerk").await?;
@@ -66,15 +66,15 @@ async fn a_pods_token_ends_with_its_pod(cluster: &Cluster, door: &Door) -> Resul
         Ok::<_, anyhow::Error>(cluster.kubectl(&command, "").await?.trim().to_owned())
     };
     let (captured, elsewhere) = (made("docket").await?, made("another").await?);
-    door.answers(&captured, 200, REVOKED).await.context("the token of a pod")?;
-    ensure!(door.ask(&elsewhere).await? == 401, "a pod's token for another audience was let in");
+    door.answers(&captured, 200, PATIENCE).await.context("the token of a pod")?;
+    ensure!(door.says(&elsewhere).await? == 401, "a pod's token for another audience was let in");
 
     // At once: what is measured is not how long an agent takes to finish.
     cluster.kubectl(&["delete", "pod", &name, "--grace-period", "1"], "").await?;
     cluster.wait_gone(Kind::Pod, &name).await?;
     door.answers(&captured, 401, REVOKED).await.context("the token of a deleted pod")?;
     let still = token(cluster, "clerks-agents", "docket").await?;
-    door.answers(&still, 200, REVOKED).await.context("another token of the pod's account")
+    door.answers(&still, 200, PATIENCE).await.context("another token of the pod's account")
 }
 
 /// A token that the API server makes, as `kubectl create token` asks for it.
@@ -93,6 +93,22 @@ impl Door {
     async fn ask(&self, token: &str) -> Result<u16> {
         let answer = self.http.get(&self.address).bearer_auth(token).send().await.context("ask the gateway")?;
         Ok(answer.status().as_u16())
+    }
+
+    /// What is said of a token, once something is: a gateway that is being replaced does not answer, and one that cannot ask the API
+    /// server says that it does not know.
+    async fn says(&self, token: &str) -> Result<u16> {
+        let begun = Instant::now();
+        loop {
+            let answered = self.ask(token).await;
+            if let Ok(code) = answered
+                && code < 500
+            {
+                return Ok(code);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the gateway answers {answered:?}");
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Waits until a token is answered so, and no longer than this.
