@@ -114,9 +114,9 @@ impl Fixture {
         settings.timeout = Duration::from_secs(20);
         settings.scoped = vec!["documents/"];
         match subject {
-            "leases" => settings.lease = Duration::from_secs(2),
-            "deduplication" => settings.deduplication_window = Duration::from_secs(4),
-            "timers" => settings.redelivery = Duration::from_secs(3),
+            "leases" => settings.lease = Duration::from_secs(4),
+            "deduplication" => settings.deduplication_window = Duration::from_secs(8),
+            "timers" => settings.redelivery = Duration::from_secs(6),
             "statuses" => settings.status_ttl = Duration::from_secs(6),
             _ => {}
         }
@@ -154,11 +154,12 @@ impl Fixture {
         }
     }
 
-    /// Lets so much of the time pass that all of it has not passed, by as little as can be told apart.
+    /// Lets so much of the time pass that all of it has not passed, by as little as can be told apart: where it passes by
+    /// itself, a busy machine has most of it for what the test does next.
     pub async fn almost_pass(&self, time: Duration) {
         match &self.time {
             Time::Manual(clock) => clock.advance(time - MOMENT),
-            Time::Real { .. } => tokio::time::sleep(time / 2).await,
+            Time::Real { .. } => tokio::time::sleep(time / 4).await,
         }
     }
 
@@ -166,7 +167,7 @@ impl Fixture {
     pub async fn pass_the_rest(&self, time: Duration) {
         match &self.time {
             Time::Manual(clock) => clock.advance(MOMENT),
-            Time::Real { .. } => tokio::time::sleep(time / 2).await,
+            Time::Real { .. } => tokio::time::sleep(time * 3 / 4).await,
         }
     }
 
