@@ -24,7 +24,7 @@ use std::{
 };
 
 use queue::{
-    DEDUPLICATION_WINDOW, Delivery, Faults, LEASE, Message, Millis, Ports, Priority, STATUS_TTL,
+    DEDUPLICATION_WINDOW, Delivery, Depth, Faults, LEASE, Message, Millis, Ports, Priority, STATUS_TTL,
     clock::{Clock, ManualClock},
     embedded, jetstream, memory, payloads as object_payloads,
 };
@@ -202,6 +202,21 @@ impl Fixture {
 
     pub async fn publish_all(&self, messages: Vec<Message>) {
         self.ports.queue.publish(messages).await.expect("publish");
+    }
+
+    /// The depth of a pool when all that was published to it counts: a broker that has taken a message may be a moment away from
+    /// counting it, and from giving it out.
+    pub async fn counted(&self, pool: &str) -> Depth {
+        soon(async {
+            loop {
+                let depth = self.ports.queue.depth(pool).await.expect("depth");
+                if depth.total() + depth.finished == depth.arrived {
+                    return depth;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 
     /// What can be pulled from the pool "readers" now.
