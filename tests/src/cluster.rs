@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{BuildHasher as _, RandomState},
     net::TcpListener,
     path::PathBuf,
     time::{Duration, Instant},
@@ -256,11 +257,14 @@ fn docket(layout: &Layout, subcommand: &str, name: &str, text: &str, faults: &st
     })
 }
 
-/// Ports that nobody listens on; they are let go at once, so another process could take them before ours does.
+/// Ports that nobody listens on, below those that systems give to connections; they are let go at once, so another process could
+/// take them before ours does.
 pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let mut held = Vec::new();
     for _ in 0..count {
-        held.push(TcpListener::bind("127.0.0.1:0").context("find a free port")?);
+        let random = |_| 10_000 + (RandomState::new().hash_one(()) % 20_000) as u16;
+        let free = (0..1_000).map(random).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+        held.push(free.context("find a free port")?);
     }
     held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

@@ -28,19 +28,25 @@ struct Cluster {
     place: Place,
     nats: Nats,
     gateway: GatewayProcess,
+    lease: &'static str,
 }
 
 impl Cluster {
     fn start() -> Option<Self> {
+        Self::start_with(LEASE)
+    }
+
+    fn start_with(lease: &'static str) -> Option<Self> {
         let nats = Nats::start()?;
         let place = Place::new();
         place.write("pipeline.yaml", pipeline());
-        let gateway = GatewayProcess::start(&place, &common(&nats, ""));
-        Some(Self { place, nats, gateway })
+        let gateway = GatewayProcess::start(&place, &common_with(&nats, lease, ""));
+        Some(Self { place, nats, gateway, lease })
     }
 
     fn worker(&self, name: &str, config: &str) -> Process {
-        let mut worker = worker(&self.place, name, &format!("pool: readers\n{}", common(&self.nats, config)));
+        let config = common_with(&self.nats, self.lease, config);
+        let mut worker = worker(&self.place, name, &format!("pool: readers\n{config}"));
         worker.says(&format!("worker {name} takes tasks"));
         worker
     }
@@ -68,8 +74,14 @@ fn count(gateway: &str, outcome: &str) -> usize {
 }
 
 /// A lease that is short enough for a test and long enough for a busy machine.
+const LEASE: &str = "3s";
+
 fn common(nats: &Nats, more: &str) -> String {
-    format!("resources: [pipeline.yaml]\nnats: {{servers: ['{}'], lease: 3s}}\n{more}", nats.url)
+    common_with(nats, LEASE, more)
+}
+
+fn common_with(nats: &Nats, lease: &str, more: &str) -> String {
+    format!("resources: [pipeline.yaml]\nnats: {{servers: ['{}'], lease: {lease}}}\n{more}", nats.url)
 }
 
 /// What must not depend on where a document was worked: outcome, outputs and the outcome of every stage.
@@ -85,13 +97,14 @@ fn essence(lines: &[Value]) -> BTreeMap<String, Value> {
 #[test]
 fn every_document_ends_once_as_in_one_process_although_a_worker_is_killed() {
     let Some(cluster) = Cluster::start() else { return };
-    let documents = 120;
+    let documents = 200;
     cluster.write_documents(documents);
     let mut killed = cluster.worker("killed", "");
     let _other = cluster.worker("other", "");
     let ran = std::thread::scope(|scope| {
         let submitting = scope.spawn(|| cluster.submit(&["--output", "out"]));
-        wait_for("some documents to end", || (cluster.count("succeeded") >= documents / 10).then_some(()));
+        // The others are the machine's time to be late in.
+        wait_for("some documents to end", || (cluster.count("succeeded") >= 5).then_some(()));
         killed.kill();
         assert!(cluster.count("unfinished") > 0, "it was killed in the middle");
         submitting.join().expect("it has ended")
@@ -161,8 +174,10 @@ fn processes_whose_models_do_not_come_end_when_they_are_asked_to() {
 
 #[test]
 fn a_worker_that_is_stopped_finishes_what_it_has_and_another_goes_on() {
-    let Some(cluster) = Cluster::start() else { return };
-    cluster.write_documents(60);
+    // A lease that ends on a busy machine would be a second try.
+    let Some(cluster) = Cluster::start_with("30s") else { return };
+    let documents = 200;
+    cluster.write_documents(documents);
     cluster.submit(&["--detach"]).code(0);
     let mut stopped = cluster.worker("stopped", "");
     let health = stopped.says("health listens on ");
@@ -175,7 +190,7 @@ fn a_worker_that_is_stopped_finishes_what_it_has_and_another_goes_on() {
     assert!(cluster.count("unfinished") > 0, "it was stopped in the middle");
     let _next = cluster.worker("next", "");
     let lines = cluster.submit(&[]).code(0).lines();
-    assert_eq!(lines.len(), 60);
+    assert_eq!(lines.len(), documents);
     let stages = lines.iter().flat_map(|line| line["stages"].as_object().expect("stages").values());
     assert!(stages.into_iter().all(|stage| stage["attempts"] == 1), "nothing was tried twice");
 }
@@ -183,7 +198,8 @@ fn a_worker_that_is_stopped_finishes_what_it_has_and_another_goes_on() {
 #[test]
 fn what_cannot_be_finished_is_handed_back_and_counts_against_no_document() {
     let Some(cluster) = Cluster::start() else { return };
-    cluster.write_documents(12);
+    // More than the first workers have done before they are told to end.
+    cluster.write_documents(100);
     cluster.submit(&["--detach"]).code(0);
     let mut handed_back = 0;
     // As many interruptions as would quarantine a document three times over.

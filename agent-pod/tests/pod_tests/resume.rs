@@ -59,7 +59,8 @@ fn a_run_that_is_interrupted_again_and_again_says_so_and_counts_against_no_docum
         "{% for a in range(60) %}{% for b in range(1000) %}{% endfor %}{% endfor %}{{ document.text | head(20) }}";
     let uncached = PLAIN.replace("spec:\n  stages:", "spec:\n  cache: {levels: []}\n  stages:");
     place.write("pipeline.yaml", uncached.replace("{{ document.text | head(20) }}", slow));
-    let documents = 40;
+    // More than are worked by the time that a busy machine sends the signal.
+    let documents = 200;
     for n in 0..documents {
         place.write(&format!("in/{n:03}.txt"), format!("document number {n}"));
     }

@@ -144,8 +144,8 @@ spec:
   - {name: read-once, pool: readers, when: document.metadata.once, retry: {maxAttempts: 1}, parse: {}}
 "#;
 
-/// Documents that keep the pool busy until the parser is gone.
-const BEFORE: usize = 300;
+/// Documents that keep the pool busy until the parser is gone, also where a busy machine takes it away late.
+const BEFORE: usize = 1_500;
 
 #[test]
 fn an_attempt_that_failed_for_a_passing_reason_is_made_up_for() {
@@ -186,7 +186,7 @@ fn an_attempt_that_failed_for_a_passing_reason_is_made_up_for() {
 fn wait_until(what: &str, holds: impl Fn() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -162,7 +162,7 @@ fn orders_that_change_under_load_lose_nothing_and_interrupt_nothing() {
         std::thread::sleep(Duration::from_millis(300));
         None
     });
-    assert!(turns > 4, "it ended before the orders changed: {turns}");
+    assert!(turns > 2, "it ended before the orders changed: {turns}");
     assert_eq!(cluster.count("succeeded"), documents);
     cluster.rest(&[]);
     // Each task was started when it was delivered first: resting hands nothing back.

@@ -64,7 +64,8 @@ async fn agents(url: &str, keys: &Keys) -> Ports {
         credentials: Some(jetstream::Credentials::Creds(creds)),
         inbox: Some(AGENTS.inbox()),
         makes_streams: false,
-        timeout: Duration::from_secs(2),
+        // A test waits for it to pass.
+        timeout: Duration::from_secs(5),
         ..Settings::new(url)
     };
     jetstream::open(settings).await.expect("the operator has made all").ports

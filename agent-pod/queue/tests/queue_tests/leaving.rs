@@ -1,14 +1,21 @@
 //! What a broker's server sends to a process whose pulls were given up: nothing more, and what it had sent goes to others
 //! long before a lease ends.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::nats::Version;
 use queue::{
     Message, Ports, Priority,
     jetstream::{self, Settings},
 };
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 /// What is lost on its way comes again after this time, long after the test has failed.
 const LEASE: Duration = Duration::from_secs(300);
@@ -16,6 +23,10 @@ const LEASE: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Longer than a given up pull is remembered, and much shorter than its requests would lie at the server.
 const SOON: Duration = Duration::from_millis(400);
+/// How long requests lie at the server that nobody withdraws.
+const HELD: Duration = Duration::from_secs(2);
+/// Rounds, of which most must show what is to be shown: in a round in which the machine stalls, requests end by themselves.
+const ROUNDS: usize = 5;
 
 /// Two processes of one broker.
 async fn two_processes(version: Version, prefix: &str) -> Option<(Ports, Ports)> {
@@ -26,8 +37,33 @@ async fn two_processes(version: Version, prefix: &str) -> Option<(Ports, Ports)>
         timeout: Duration::from_secs(20),
         ..Settings::new(&server.url)
     };
-    let open = async || jetstream::open(settings.clone()).await.expect("open the broker's ports").ports;
+    let open = async || {
+        let broker = jetstream::open(settings.clone()).await.expect("open the broker's ports");
+        broker.make_pool("readers").await.expect("make the pool");
+        broker.ports
+    };
     Some((open().await, open().await))
+}
+
+/// Returns when no request for tasks of "readers" lies at the server. Who withdraws them and who publishes have connections of
+/// their own, so that the server may hear of one long after the other.
+async fn nobody_asks(version: Version, prefix: &str) {
+    let server = crate::nats::shared(version).expect("it runs");
+    let client = async_nats::connect(&server.url).await.expect("connect");
+    let gone = async {
+        for class in ["critical", "high", "normal", "low"] {
+            let subject = format!("$JS.API.CONSUMER.INFO.{prefix}-tasks-readers.{class}");
+            loop {
+                let answer = client.request(subject.clone(), "".into()).await.expect("an answer");
+                let state: serde_json::Value = serde_json::from_slice(&answer.payload).expect("a consumer's state");
+                if state["num_waiting"].as_u64().expect("a count") == 0 {
+                    break;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("nobody asks");
 }
 
 fn message(pool: &str, id: String) -> Message {
@@ -50,23 +86,30 @@ on_each_version! {
 
 async fn a_pull_that_was_given_up_is_sent_nothing_more(version: Version) {
     let Some((one, two)) = two_processes(version, "given-up").await else { return };
-    for round in 0..5 {
+    let mut withdrawn = 0;
+    for round in 0..ROUNDS {
+        let begun = Instant::now();
         let queue = Arc::clone(&one.queue);
         let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
         sleep(SOON).await;
         pull.abort();
         assert!(pull.await.is_err(), "nothing was there to be pulled");
         sleep(SOON).await;
+        nobody_asks(version, "given-up").await;
+        withdrawn += usize::from(begun.elapsed() < HELD);
         two.queue.publish(vec![message("readers", round.to_string())]).await.expect("publish");
         // The server says how often it has sent it to anyone.
         assert_eq!(pull_one_elsewhere(&two).await, 1, "round {round}");
         two.queue.leave("readers");
     }
+    assert!(withdrawn * 2 > ROUNDS, "requests lay there until their time was over: all but {withdrawn} times");
 }
 
 async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(version: Version) {
     let Some((one, two)) = two_processes(version, "leaving").await else { return };
-    for round in 0..5 {
+    let mut withdrawn = 0;
+    for round in 0..ROUNDS {
+        let begun = Instant::now();
         let queue = Arc::clone(&one.queue);
         let pull = tokio::spawn(async move { queue.pull("readers", 1, LEASE).await });
         sleep(SOON).await;
@@ -76,11 +119,14 @@ async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(
         one.queue.ack(&taken.receipt).await.expect("acknowledge");
         one.queue.leave("readers");
         sleep(SOON / 2).await;
+        nobody_asks(version, "leaving").await;
+        withdrawn += usize::from(begun.elapsed() < HELD);
         let urgent = Message { priority: Priority::High, ..message("readers", format!("second-{round}")) };
         two.queue.publish(vec![urgent]).await.expect("publish");
         assert_eq!(pull_one_elsewhere(&two).await, 1, "round {round}");
         two.queue.leave("readers");
     }
+    assert!(withdrawn * 2 > ROUNDS, "requests lay there until their time was over: all but {withdrawn} times");
 }
 
 async fn pulling_again_after_leaving_finds_what_is_there(version: Version) {

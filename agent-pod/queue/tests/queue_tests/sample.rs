@@ -8,17 +8,31 @@ use queue::{
     jetstream::{self, JetStream, Sampled, Settings},
 };
 
+/// What a broker may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+
 async fn open(url: &str, prefix: &str) -> JetStream {
     let timeout = Duration::from_secs(20);
     let settings = Settings { bucket_prefix: prefix.to_owned(), timeout, ..Settings::new(url) };
     jetstream::open(settings).await.expect("open the broker's ports")
 }
 
+/// Publishes messages, and returns when they count: the server counts them a moment after it has taken them.
 async fn publish(broker: &JetStream, priority: Priority, bodies: impl Iterator<Item = String>) {
     for body in bodies {
         let message = Message { id: body.clone(), pool: "readers".to_owned(), priority, body: body.into() };
         broker.ports.queue.publish(vec![message]).await.expect("publish");
     }
+    let counted = async {
+        loop {
+            let depth = broker.ports.queue.depth("readers").await.expect("depth");
+            if depth.total() + depth.finished == depth.arrived {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("they count");
 }
 
 async fn sample(broker: &JetStream, most: usize) -> (Depth, Vec<Sampled>) {

@@ -1,13 +1,14 @@
 //! A PostgreSQL server of a test's own, on a free port of this machine, with a folder that ends with the test.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+use super::processes::free_port;
 
 /// Longest time for a server to begin or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,9 +63,7 @@ impl PostgresServer {
         assert!(made.success());
         // Another process can take the port before the server does.
         for _ in 0..10 {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-            server.port = listener.local_addr().expect("an address").port();
-            drop(listener);
+            server.port = free_port();
             if server.run(&[]) {
                 server.ask("postgres", "CREATE DATABASE results").expect("made");
                 return Some(server);

@@ -15,7 +15,7 @@ use super::Place;
 
 #[path = "../../../queue/tests/support/ports.rs"]
 mod ports;
-use ports::free_port;
+pub(crate) use ports::free_port;
 
 /// How long anything may take that is waited for: machines that run tests are slow at times.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

@@ -2,11 +2,13 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+use super::processes::free_port;
 
 /// Longest time for a server to begin.
 const BEGIN: Duration = Duration::from_secs(30);
@@ -25,12 +27,7 @@ impl RedisServer {
             return None;
         }
         // Another process can take the port before the server does.
-        (0..10).find_map(|_| {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-            let port = listener.local_addr().expect("an address").port();
-            drop(listener);
-            Self::start_at(port)
-        })
+        (0..10).find_map(|_| Self::start_at(free_port()))
     }
 
     /// Starts one at a port; `None` where it ends at once.

@@ -24,7 +24,9 @@ pub async fn a_lease_that_ends_delivers_the_message_again(fixture: &Fixture) {
         assert_eq!(delivery.deliveries, deliveries);
         fixture.almost_pass(fixture.lease).await;
         assert!(fixture.pull(1).await.is_empty());
-        fixture.pass_the_rest(fixture.lease).await;
+        if deliveries < 3 {
+            fixture.pass_the_rest(fixture.lease).await;
+        }
     }
 }
 
@@ -39,6 +41,7 @@ pub async fn a_waiting_pull_wakes_when_a_lease_ends(fixture: &Fixture) {
 pub async fn extending_keeps_the_message(fixture: &Fixture) {
     fixture.publish(&["a"]).await;
     let delivery = fixture.pull_one().await;
+    // For more than a lease in all.
     for _ in 0..5 {
         fixture.almost_pass(fixture.lease).await;
         fixture.ports.queue.extend(&delivery.receipt).await.expect("extend");
@@ -86,14 +89,15 @@ pub async fn a_released_message_comes_back_at_once(fixture: &Fixture) {
 
 pub async fn a_released_message_comes_back_after_its_delay(fixture: &Fixture) {
     // Longer than a lease: it is not the lease that brings it back.
-    let delay = fixture.scaled(LONG, fixture.lease * 3);
+    let delay = fixture.scaled(LONG, fixture.lease * 5 / 2);
+    let most = fixture.scaled(LONG - Duration::from_millis(1), fixture.lease * 5 / 4);
     fixture.publish(&["a"]).await;
     let delivery = fixture.pull_one().await;
     fixture.ports.queue.release(&delivery.receipt, delay).await.expect("release");
     assert_lease_over(fixture, &delivery.receipt).await;
-    fixture.almost_pass(delay).await;
+    fixture.pass(most).await;
     assert!(fixture.pull(1).await.is_empty());
-    fixture.pass_the_rest(delay).await;
+    fixture.pass(delay - most).await;
     assert_eq!(fixture.pull_one().await.deliveries, 2);
 }
 

@@ -24,7 +24,7 @@ use std::{
 };
 
 use queue::{
-    DEDUPLICATION_WINDOW, Delivery, Faults, LEASE, Message, Millis, Ports, Priority, STATUS_TTL,
+    DEDUPLICATION_WINDOW, Delivery, Depth, Faults, LEASE, Message, Millis, Ports, Priority, STATUS_TTL,
     clock::{Clock, ManualClock},
     embedded, jetstream, memory, payloads as object_payloads,
 };
@@ -114,9 +114,9 @@ impl Fixture {
         settings.timeout = Duration::from_secs(20);
         settings.scoped = vec!["documents/"];
         match subject {
-            "leases" => settings.lease = Duration::from_secs(2),
-            "deduplication" => settings.deduplication_window = Duration::from_secs(4),
-            "timers" => settings.redelivery = Duration::from_secs(3),
+            "leases" => settings.lease = Duration::from_secs(4),
+            "deduplication" => settings.deduplication_window = Duration::from_secs(8),
+            "timers" => settings.redelivery = Duration::from_secs(6),
             "statuses" => settings.status_ttl = Duration::from_secs(6),
             _ => {}
         }
@@ -154,11 +154,12 @@ impl Fixture {
         }
     }
 
-    /// Lets so much of the time pass that all of it has not passed, by as little as can be told apart.
+    /// Lets so much of the time pass that all of it has not passed, by as little as can be told apart: where it passes by
+    /// itself, a busy machine has most of it for what the test does next.
     pub async fn almost_pass(&self, time: Duration) {
         match &self.time {
             Time::Manual(clock) => clock.advance(time - MOMENT),
-            Time::Real { .. } => tokio::time::sleep(time / 2).await,
+            Time::Real { .. } => tokio::time::sleep(time / 4).await,
         }
     }
 
@@ -166,7 +167,7 @@ impl Fixture {
     pub async fn pass_the_rest(&self, time: Duration) {
         match &self.time {
             Time::Manual(clock) => clock.advance(MOMENT),
-            Time::Real { .. } => tokio::time::sleep(time / 2).await,
+            Time::Real { .. } => tokio::time::sleep(time * 3 / 4).await,
         }
     }
 
@@ -201,6 +202,21 @@ impl Fixture {
 
     pub async fn publish_all(&self, messages: Vec<Message>) {
         self.ports.queue.publish(messages).await.expect("publish");
+    }
+
+    /// The depth of a pool when all that was published to it counts: a broker that has taken a message may be a moment away from
+    /// counting it, and from giving it out.
+    pub async fn counted(&self, pool: &str) -> Depth {
+        soon(async {
+            loop {
+                let depth = self.ports.queue.depth(pool).await.expect("depth");
+                if depth.total() + depth.finished == depth.arrived {
+                    return depth;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 
     /// What can be pulled from the pool "readers" now.

@@ -4,9 +4,11 @@ use queue::Priority;
 
 use super::{Fixture, with_priority};
 
+/// Returns when all of them can be pulled.
 async fn fill(fixture: &Fixture, priority: Priority, count: usize) {
     let messages = (0..count).map(|number| with_priority(&format!("{priority:?} {number:03}"), priority));
     fixture.publish_all(messages.collect()).await;
+    fixture.counted("readers").await;
 }
 
 pub async fn while_all_classes_wait_they_share_by_weight(fixture: &Fixture) {
