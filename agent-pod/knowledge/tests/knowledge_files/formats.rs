@@ -34,6 +34,24 @@ fn first_bytes_win_over_the_name() {
 }
 
 #[test]
+fn a_text_that_speaks_of_the_header_of_a_pdf_is_a_text() {
+    let text = b"Every PDF begins with %PDF-1.7, whatever comes next.";
+    assert_eq!(read(text, "note.md").expect("parsed").media_type, MediaType::Markdown);
+    let page = b"<html><body><p>Every PDF begins with %PDF-1.7</p></body></html>";
+    assert_eq!(read(page, "page.html").expect("parsed").media_type, MediaType::Html);
+}
+
+#[test]
+fn a_pdf_may_begin_with_something_else() {
+    let page = pdf_page(&["Hello"], "");
+    for (start, name) in [(&b"Content-Type: x\n"[..], "a.pdf"), (&b"\0\n"[..], "a.txt")] {
+        let refused = read(&[start, page.as_slice()].concat(), name).err().map(|error| error.to_string());
+        let refused = refused.unwrap_or_default();
+        assert!(!refused.contains("does not begin") && !refused.contains("neither text"), "{name}: {refused}");
+    }
+}
+
+#[test]
 fn a_byte_order_mark_keeps_offsets_exact() {
     let bytes = b"\xef\xbb\xbfHello world";
     let parsed = read(bytes, "a.txt").expect("parsed");
