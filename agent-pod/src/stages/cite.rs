@@ -32,6 +32,8 @@ const MIN_WORDS: usize = 3;
 pub(super) struct CiteJob {
     model: String,
     claims: Vec<String>,
+    /// Sentences of the text beyond those that are looked at.
+    unchecked: usize,
     places: Vec<Place>,
     min_similarity: f64,
     guard: Guard,
@@ -53,7 +55,9 @@ pub(super) async fn prepare(
 ) -> Result<CiteJob, Failure> {
     let text = context.render(services, "cite.text", &cite.text).await?;
     let claims = knowledge::sentences(&text).into_iter().map(|(start, end)| text[start..end].to_owned());
-    let claims = claims.filter(|claim| words(claim).len() >= MIN_WORDS).take(MAX_CLAIMS).collect();
+    let mut claims: Vec<String> = claims.filter(|claim| words(claim).len() >= MIN_WORDS).collect();
+    let unchecked = claims.len().saturating_sub(MAX_CLAIMS);
+    claims.truncate(MAX_CLAIMS);
     let mut places = Vec::new();
     sentences_of(&context.source, &context.text.text, 0, &mut places);
     for name in &cite.sources {
@@ -72,6 +76,7 @@ pub(super) async fn prepare(
     Ok(CiteJob {
         model: services.models.stage_model(plan, &context.pool, cite.model.as_deref(), ModelTask::Embed)?,
         claims,
+        unchecked,
         places,
         min_similarity: cite.min_similarity,
         guard: context.guard.clone(),
@@ -90,8 +95,24 @@ fn sentences_of(source: &str, text: &str, offset: usize, places: &mut Vec<Place>
     }));
 }
 
-fn words(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2).map(str::to_lowercase).collect()
+/// The words of a text by which sentences are compared. Where a script puts no spaces between words, each two characters
+/// that stand together count as one.
+#[must_use]
+pub fn words(text: &str) -> BTreeSet<String> {
+    let parts = text.split(|c: char| !c.is_alphanumeric() || is_unspaced(c));
+    let spaced = parts.filter(|word| word.len() > 2).map(str::to_lowercase);
+    let characters: Vec<char> = text.chars().collect();
+    let pairs = characters.windows(2).filter(|pair| pair.iter().all(|c| is_unspaced(*c)));
+    spaced.chain(pairs.map(|pair| pair.iter().collect::<String>())).collect()
+}
+
+/// Letters, their marks and digits of scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+fn is_unspaced(character: char) -> bool {
+    matches!(character,
+        '\u{0e01}'..='\u{0e4e}' | '\u{0e81}'..='\u{0edf}' | '\u{1000}'..='\u{1049}' | '\u{1050}'..='\u{109f}'
+        | '\u{1780}'..='\u{17d3}' | '\u{3005}'..='\u{3007}' | '\u{3041}'..='\u{309f}' | '\u{30a1}'..='\u{30fa}'
+        | '\u{30fc}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
 #[async_trait]
@@ -105,6 +126,7 @@ impl Job for CiteJob {
             sources.update(&(place.start as u64).to_le_bytes());
         }
         key.push(sources.finalize().to_hex().to_string());
+        key.push(self.unchecked.to_string());
         Some(key)
     }
 
@@ -131,7 +153,7 @@ impl Job for CiteJob {
         }
         let unsupported = self.claims.len() - citations.len();
         Ok(Output {
-            value: json!({"citations": citations, "unsupported": unsupported}),
+            value: json!({"citations": citations, "unsupported": unsupported, "unchecked": self.unchecked}),
             references: Vec::new(),
             prompt_tokens: tokens,
             completion_tokens: 0,

@@ -1,5 +1,6 @@
 //! The work of stages.
 
+mod cite;
 mod generate;
 mod keys;
 mod semantic;
