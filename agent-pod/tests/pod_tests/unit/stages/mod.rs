@@ -4,3 +4,4 @@ mod cite;
 mod generate;
 mod keys;
 mod semantic;
+mod threads;
