@@ -129,12 +129,12 @@ fn push_trimmed(text: &str, range: Range<usize>, found: &mut Vec<Range<usize>>) 
 }
 
 fn is_terminator(character: char) -> bool {
-    matches!(character, '.' | '!' | '?' | '…') || is_wide_terminator(character)
+    matches!(character, '.' | '!' | '?' | '…' | '؟' | '۔' | '।' | '॥') || is_wide_terminator(character)
 }
 
 /// Terminators of scripts that put no space between sentences.
 fn is_wide_terminator(character: char) -> bool {
-    matches!(character, '。' | '！' | '？')
+    matches!(character, '。' | '！' | '？' | '｡')
 }
 
 /// Further terminators, quotes and brackets belong to the sentence that they close.

@@ -4,6 +4,7 @@ pub mod adaptive;
 pub mod approvals;
 pub mod breaker;
 pub mod cache;
+pub mod computing;
 pub mod devices;
 pub mod driver;
 pub mod drivers;

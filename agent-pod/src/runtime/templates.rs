@@ -3,9 +3,11 @@
 //! A template computes: it is rendered on a thread that may block, so whoever waits for it can stop waiting (its stage's
 //! time-out) and the others go on. The thread is done when the fuel is.
 
-use std::{cell::RefCell, future, panic, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter};
+
+use super::computing::compute;
 
 /// Steps that one template may take; a template is written by a person, its data is not.
 const FUEL: u64 = 5_000_000;
@@ -87,14 +89,7 @@ impl Templates {
         work: impl FnOnce(&Environment<'static>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let environment = Arc::clone(&self.environment);
-        match tokio::task::spawn_blocking(move || work(&environment)).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panicked) => panic::resume_unwind(panicked),
-                // The runtime is being shut down: what waits here is about to be dropped.
-                Err(_) => future::pending().await,
-            },
-        }
+        compute(move || work(&environment)).await
     }
 
     /// Compiles a template without running it.

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::{Failure, Job, context::Context, heads::engine_failure};
 use crate::runtime::{
     cache::Output,
+    computing::compute,
     providers::Guard,
     services::{Embedded, Services},
 };
@@ -31,10 +32,17 @@ const MIN_WORDS: usize = 3;
 
 pub(super) struct CiteJob {
     model: String,
-    claims: Vec<String>,
-    places: Vec<Place>,
+    compared: Arc<Compared>,
     min_similarity: f64,
     guard: Guard,
+}
+
+struct Compared {
+    /// Sentences of the text.
+    claims: Vec<String>,
+    /// How many more the text has than are looked at.
+    unchecked: usize,
+    places: Vec<Place>,
 }
 
 /// A sentence of a source.
@@ -52,10 +60,7 @@ pub(super) async fn prepare(
     context: &Context,
 ) -> Result<CiteJob, Failure> {
     let text = context.render(services, "cite.text", &cite.text).await?;
-    let claims = knowledge::sentences(&text).into_iter().map(|(start, end)| text[start..end].to_owned());
-    let claims = claims.filter(|claim| words(claim).len() >= MIN_WORDS).take(MAX_CLAIMS).collect();
-    let mut places = Vec::new();
-    sentences_of(&context.source, &context.text.text, 0, &mut places);
+    let mut sources = vec![(context.source.clone(), Arc::clone(&context.text.text), 0)];
     for name in &cite.sources {
         for hit in context.output(name).and_then(|output| output["hits"].as_array()).into_iter().flatten() {
             let (Some(source), Some(text), Some(start)) =
@@ -65,14 +70,13 @@ pub(super) async fn prepare(
             };
             // The document itself is a source already.
             if source != context.source {
-                sentences_of(source, text, usize::try_from(start).unwrap_or(0), &mut places);
+                sources.push((source.to_owned(), Arc::from(text), usize::try_from(start).unwrap_or(0)));
             }
         }
     }
     Ok(CiteJob {
         model: services.models.stage_model(plan, &context.pool, cite.model.as_deref(), ModelTask::Embed)?,
-        claims,
-        places,
+        compared: Arc::new(compute(move || Compared::of(&text, &sources)).await),
         min_similarity: cite.min_similarity,
         guard: context.guard.clone(),
     })
@@ -90,31 +94,50 @@ fn sentences_of(source: &str, text: &str, offset: usize, places: &mut Vec<Place>
     }));
 }
 
-fn words(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2).map(str::to_lowercase).collect()
+/// The words of a text by which sentences are compared. Where a script puts no spaces between words, each two characters
+/// that stand together count as one.
+#[must_use]
+pub fn words(text: &str) -> BTreeSet<String> {
+    let parts = text.split(|c: char| !c.is_alphanumeric() || is_unspaced(c));
+    let spaced = parts.filter(|word| word.len() > 2).map(str::to_lowercase);
+    let characters: Vec<char> = text.chars().collect();
+    let pairs = characters.windows(2).filter(|pair| pair.iter().all(|c| is_unspaced(*c)));
+    spaced.chain(pairs.map(|pair| pair.iter().collect::<String>())).collect()
+}
+
+/// Letters, their marks and digits of scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+fn is_unspaced(character: char) -> bool {
+    matches!(character,
+        '\u{0e01}'..='\u{0e4e}' | '\u{0e81}'..='\u{0edf}' | '\u{1000}'..='\u{1049}' | '\u{1050}'..='\u{109f}'
+        | '\u{1780}'..='\u{17d3}' | '\u{3005}'..='\u{3007}' | '\u{3041}'..='\u{309f}' | '\u{30a1}'..='\u{30fa}'
+        | '\u{30fc}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
 #[async_trait]
 impl Job for CiteJob {
     fn key(&self, services: &Services) -> Option<Vec<String>> {
         let mut key = vec![services.digest(&self.model)];
-        key.extend(self.claims.iter().cloned());
+        key.extend(self.compared.claims.iter().cloned());
         let mut sources = blake3::Hasher::new();
-        for place in &self.places {
+        for place in &self.compared.places {
             sources.update(place.source.as_bytes()).update(&[0]).update(place.text.as_bytes());
             sources.update(&(place.start as u64).to_le_bytes());
         }
         key.push(sources.finalize().to_hex().to_string());
+        key.push(self.compared.unchecked.to_string());
         Some(key)
     }
 
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
-        let candidates = self.candidates();
-        let mut texts: Vec<String> = self.claims.clone();
+        let compared = Arc::clone(&self.compared);
+        let candidates = compute(move || compared.candidates()).await;
+        let Compared { claims, unchecked, places } = &*self.compared;
+        let mut texts: Vec<String> = claims.clone();
         let chosen: BTreeSet<usize> = candidates.iter().flatten().copied().collect();
         let place_of: BTreeMap<usize, usize> =
             chosen.iter().enumerate().map(|(n, &place)| (place, texts.len() + n)).collect();
-        texts.extend(chosen.iter().map(|&place| self.places[place].text.clone()));
+        texts.extend(chosen.iter().map(|&place| places[place].text.clone()));
         let embedded = services.embed_guarded(&self.model, &texts, (Class::Normal, None), &self.guard).await;
         let Embedded { vectors, tokens } = embedded.map_err(|error| engine_failure(&error, &self.model))?;
         let mut citations = Vec::new();
@@ -126,12 +149,12 @@ impl Job for CiteJob {
             if let Some((place, similarity)) = nearest
                 && similarity >= self.min_similarity
             {
-                citations.push(self.citation(claim, place, similarity));
+                citations.push(citation(&claims[claim], &places[place], similarity));
             }
         }
-        let unsupported = self.claims.len() - citations.len();
+        let unsupported = claims.len() - citations.len();
         Ok(Output {
-            value: json!({"citations": citations, "unsupported": unsupported}),
+            value: json!({"citations": citations, "unsupported": unsupported, "unchecked": unchecked}),
             references: Vec::new(),
             prompt_tokens: tokens,
             completion_tokens: 0,
@@ -140,7 +163,20 @@ impl Job for CiteJob {
     }
 }
 
-impl CiteJob {
+impl Compared {
+    /// The sentences of a text and of sources, each with its name and the place where it begins.
+    fn of(text: &str, sources: &[(String, Arc<str>, usize)]) -> Self {
+        let claims = knowledge::sentences(text).into_iter().map(|(start, end)| text[start..end].to_owned());
+        let mut claims: Vec<String> = claims.filter(|claim| words(claim).len() >= MIN_WORDS).collect();
+        let unchecked = claims.len().saturating_sub(MAX_CLAIMS);
+        claims.truncate(MAX_CLAIMS);
+        let mut places = Vec::new();
+        for (source, text, offset) in sources {
+            sentences_of(source, text, *offset, &mut places);
+        }
+        Self { claims, unchecked, places }
+    }
+
     /// For each claim the places that share the most words with it, rare words counting more.
     fn candidates(&self) -> Vec<Vec<usize>> {
         let places: Vec<BTreeSet<String>> = self.places.iter().map(|place| words(&place.text)).collect();
@@ -161,14 +197,13 @@ impl CiteJob {
         };
         self.claims.iter().map(ranked).collect()
     }
+}
 
-    fn citation(&self, claim: usize, place: usize, similarity: f64) -> Value {
-        let place = &self.places[place];
-        json!({
-            "source": place.source, "start": place.start, "end": place.end, "text": place.text,
-            "claim": self.claims[claim], "similarity": (similarity * 10_000.0).round() / 10_000.0,
-        })
-    }
+fn citation(claim: &str, place: &Place, similarity: f64) -> Value {
+    json!({
+        "source": place.source, "start": place.start, "end": place.end, "text": place.text,
+        "claim": claim, "similarity": (similarity * 10_000.0).round() / 10_000.0,
+    })
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crds::{Chunking, Embed};
 use engine::Class;
 use flow::Plan;
-use knowledge::{DocumentText, Ingestor};
+use knowledge::{Chunk, DocumentText, Ingestor};
 use serde_json::json;
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::runtime::{
     cache::Output,
+    computing::compute,
     providers::Guard,
     services::{Base, Embedded, Embedder, ModelError, Services},
 };
@@ -66,10 +67,7 @@ impl Job for EmbedJob {
     async fn run(&self, services: &Arc<Services>) -> Result<Output, Failure> {
         match self {
             Self::Vectors { model, text, chunking, guard } => {
-                let offsets = services.token_offsets(model, &text.text).map_err(|e| engine_failure(&e, model))?;
-                let chunks =
-                    knowledge::chunk(&text.text, &offsets, chunking.tokens as usize, chunking.overlap as usize);
-                let texts: Vec<String> = chunks.iter().map(|c| text.text[c.start..c.end].to_owned()).collect();
+                let (chunks, texts) = cut(services, model, text, chunking).await?;
                 let embedded = services.embed_guarded(model, &texts, (Class::Normal, None), guard).await;
                 let Embedded { vectors, tokens } = embedded.map_err(|error| engine_failure(&error, model))?;
                 let bytes: Vec<u8> = vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
@@ -124,6 +122,24 @@ impl Job for EmbedJob {
             }
         }
     }
+}
+
+/// The chunks of a text, and what stands in each.
+async fn cut(
+    services: &Arc<Services>,
+    model: &str,
+    text: &Text,
+    chunking: &Chunking,
+) -> Result<(Vec<Chunk>, Vec<String>), Failure> {
+    let (tokens, overlap) = (chunking.tokens as usize, chunking.overlap as usize);
+    let (services, tokenizer, text) = (Arc::clone(services), model.to_owned(), Arc::clone(&text.text));
+    let cut = compute(move || -> Result<(Vec<Chunk>, Vec<String>), ModelError> {
+        let offsets = services.token_offsets(&tokenizer, &text)?;
+        let chunks = knowledge::chunk(&text, &offsets, tokens, overlap);
+        let texts = chunks.iter().map(|chunk| text[chunk.start..chunk.end].to_owned()).collect();
+        Ok((chunks, texts))
+    });
+    cut.await.map_err(|error| engine_failure(&error, model))
 }
 
 /// The model's own reason where it is the model that failed.

@@ -3,7 +3,7 @@
 //! Stages know the services and nothing of queues or records beyond what they are given.
 
 mod approve;
-mod cite;
+pub mod cite;
 mod context;
 mod embed;
 mod generate;

@@ -197,6 +197,35 @@ fn citations_need_a_source_and_enough_similarity() {
     assert!(cited("model: second").expect("models").1.contains("with minilm#2"));
 }
 
+/// The output of a cite stage with these fields.
+fn cite(text: &str, fields: &str) -> Option<Value> {
+    let place = prepared(&[])?;
+    place.write("in/cats.txt", text);
+    let stage = format!("  - {{name: cite, pool: readers, after: [find], cite: {{{fields}}}}}\n");
+    place.write("pipeline.yaml", format!("{PIPELINE}{stage}"));
+    ingest(&place);
+    let line = place.result("in/cats.txt");
+    Some(line["stages"]["cite"]["output"].clone())
+}
+
+#[test]
+fn sentences_without_spaces_between_words_are_cited() {
+    const TEXT: &str = "猫は暖かい石の壁の上に座っていた。所得税は四半期の終わりに支払う。";
+    let Some(output) = cite(TEXT, "text: '猫は暖かい石の壁の上に座っていた。'") else { return };
+    let citations = output["citations"].as_array().expect("citations");
+    assert_eq!(citations.len(), 1, "{output}");
+    assert_eq!(citations[0]["text"], "猫は暖かい石の壁の上に座っていた。");
+    assert_eq!((&citations[0]["start"], &output["unsupported"]), (&Value::from(0), &Value::from(0)));
+}
+
+#[test]
+fn sentences_that_are_not_looked_at_are_counted() {
+    let sentence = "The cat sat on the warm stone wall. ";
+    let Some(output) = cite(sentence, &format!("text: '{}'", sentence.repeat(70))) else { return };
+    assert_eq!(output["citations"].as_array().map(Vec::len), Some(64));
+    assert_eq!((&output["unsupported"], &output["unchecked"]), (&Value::from(0), &Value::from(6)));
+}
+
 #[test]
 fn a_quality_head_learns_scores_and_scores() {
     let score = ("after: [parse], embed: {knowledge: texts}", "after: [parse], score: {head: worth}");

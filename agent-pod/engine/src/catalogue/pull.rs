@@ -1,5 +1,6 @@
 //! Brings a model's files onto this machine.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use super::entry::{Entry, EntryError, FileRole, check_digest};
 use super::origin::{FetchError, Origin, Web, describe};
-use super::verified::{Expected, is_there, write};
+use super::verified::{Expected, is_there, remove_abandoned, write};
 use crate::ModelFiles;
 use crate::reach::Reach;
 
@@ -94,6 +95,9 @@ pub fn pull(
 ) -> Result<ModelFiles, PullError> {
     let prepare = |source| PullError::PrepareFolder { path: folder.to_owned(), source };
     let files = files_of(entry, folder);
+    let paths: Vec<PathBuf> = entry.files.iter().map(|file| folder.join(&file.path)).collect();
+    let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).chain([folder]).collect();
+    folders.into_iter().for_each(remove_abandoned);
     if missing(entry, folder).next().is_none() {
         return Ok(files);
     }
@@ -133,6 +137,7 @@ pub fn pull_url(
     let folder = cache.join("sha256").join(sha256);
     let expected = Expected { path, sha256, bytes: None };
     let files = ModelFiles { weights: folder.join(path), tokenizer: None, config: None };
+    remove_abandoned(&folder);
     if is_there(&folder, expected) {
         return Ok(files);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,6 +16,13 @@ use super::origin::FetchError;
 const NOTE: &str = ".verified.json";
 /// How often progress is told.
 const TELL_EVERY_BYTES: u64 = 1 << 20;
+/// How names of temporary files and folders begin.
+const TEMPORARY: &str = ".tmp";
+/// Nobody writes any more to a temporary file that has not changed for so long: a server that sends nothing is given up much
+/// sooner.
+const FILE_ABANDONED: Duration = Duration::from_secs(10 * 60);
+/// A temporary folder itself changes with each package that an installer begins, and that may take a while.
+const FOLDER_ABANDONED: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What a file must be.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +93,28 @@ pub(super) fn write(
         note.write(folder);
     }
     Ok(())
+}
+
+/// Removes what a process left behind in a folder when it was killed while it wrote there. One that is killed again and
+/// again would fill the disk.
+pub(super) fn remove_abandoned(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            continue;
+        }
+        let Ok(metadata) = entry.metadata() else { continue };
+        let abandoned = if metadata.is_dir() { FOLDER_ABANDONED } else { FILE_ABANDONED };
+        // What is of the future, by another machine's clock, is new.
+        let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default();
+        if age < abandoned {
+            continue;
+        }
+        let path = entry.path();
+        let removed = if metadata.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        if let Err(error) = removed {
+            tracing::debug!(%error, ?path, "What a killed pull left behind was not removed");
+        }
+    }
 }
 
 /// Temporary files are private to their owner; models are not secret.

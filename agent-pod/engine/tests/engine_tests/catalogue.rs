@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use engine::catalogue::{
     Catalogue, Entry, EntryError, FileRole, LocateError, Progress, PullError, PullSettings, Source, files_at,
@@ -218,6 +218,39 @@ fn a_file_that_was_changed_is_pulled_again() {
     assert!(installed(&entry, destination.path()).is_none());
     pull(&entry, destination.path(), &settings(), &quiet).expect("the source answers");
     assert_eq!(fs::read(&files.weights).expect("it was written"), WEIGHTS);
+}
+
+#[test]
+fn what_killed_pulls_left_behind_goes_and_what_is_being_written_stays() {
+    let source = folder(WEIGHTS);
+    let destination = folder(b"too short");
+    let path = |name: &str| destination.path().join(name);
+    fs::create_dir(path(".tmpfolder")).expect("it is writable");
+    for name in [".tmpold", "nested/.tmpold", ".tmpfolder/wheel", ".tmpnew"] {
+        fs::write(path(name), WEIGHTS).expect("it is writable");
+    }
+    fs::create_dir(path(".tmpnewer")).expect("it is writable");
+    fs::write(path(".tmpnewer/wheel"), WEIGHTS).expect("it is writable");
+    for (name, minutes) in
+        [(".tmpold", 11), ("nested/.tmpold", 11), (".tmpfolder", 121), (".tmpnew", 9), (".tmpnewer", 119)]
+    {
+        let before = SystemTime::now() - Duration::from_secs(60 * minutes);
+        fs::File::open(path(name)).and_then(|file| file.set_modified(before)).expect("it is ours");
+    }
+    pull(&entry(&from_folder(source.path())), destination.path(), &settings(), &quiet).expect("the source answers");
+    let left: Vec<String> = listing(destination.path()).into_iter().filter(|name| name.contains(".tmp")).collect();
+    assert_eq!(left, [".tmpnew", ".tmpnewer/wheel"]);
+
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let folder = cache.path().join("sha256").join(sha256(WEIGHTS));
+    fs::create_dir_all(&folder).expect("it is writable");
+    fs::write(folder.join(".tmpold"), WEIGHTS).expect("it is writable");
+    let before = SystemTime::now() - Duration::from_secs(60 * 11);
+    fs::File::open(folder.join(".tmpold")).and_then(|file| file.set_modified(before)).expect("it is ours");
+    let (address, _) = serve(|_| Served::Bytes(WEIGHTS));
+    let url = format!("http://{address}/model.gguf");
+    pull_url(&url, &sha256(WEIGHTS), cache.path(), &settings(), &quiet).expect("the server answers");
+    assert!(!folder.join(".tmpold").exists());
 }
 
 #[test]

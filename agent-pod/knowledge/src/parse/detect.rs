@@ -19,10 +19,15 @@ pub(super) fn media_type(bytes: &[u8], name: &str) -> Result<MediaType, ParseErr
     if let Some(found) = by_magic(bytes)? {
         return Ok(found);
     }
-    if decode::is_binary(bytes) {
+    let (extension, binary) = (extension(name), decode::is_binary(bytes));
+    // A text may speak of the header, too.
+    let may_be_pdf = binary || extension == "pdf";
+    if may_be_pdf && contains(&bytes[..bytes.len().min(PDF_MAGIC_WINDOW)], PDF_MAGIC) {
+        return Ok(MediaType::Pdf);
+    }
+    if binary {
         return Err(ParseError::Binary);
     }
-    let extension = extension(name);
     match extension.as_str() {
         "pdf" => Err(ParseError::malformed("PDF", "it does not begin with '%PDF-'")),
         "docx" | "docm" => Err(ParseError::malformed("DOCX", "it is not a zip archive")),
@@ -35,7 +40,7 @@ pub(super) fn media_type(bytes: &[u8], name: &str) -> Result<MediaType, ParseErr
 }
 
 fn by_magic(bytes: &[u8]) -> Result<Option<MediaType>, ParseError> {
-    if contains(&bytes[..bytes.len().min(PDF_MAGIC_WINDOW)], PDF_MAGIC) {
+    if bytes.starts_with(PDF_MAGIC) {
         return Ok(Some(MediaType::Pdf));
     }
     if ZIP_MAGICS.iter().any(|magic| bytes.starts_with(magic)) {

@@ -69,6 +69,8 @@ struct TextWriter<'a> {
     inside_text: bool,
     tables: usize,
     paragraph: Paragraph,
+    /// Those in which the paragraph lies: one is in another where a text box hangs on it.
+    outer: Vec<Paragraph>,
     after_list_item: bool,
 }
 
@@ -87,6 +89,7 @@ impl<'a> TextWriter<'a> {
             inside_text: false,
             tables: 0,
             paragraph: Paragraph::default(),
+            outer: Vec::new(),
             after_list_item: false,
         };
         writer.blank_line();
@@ -99,16 +102,21 @@ impl<'a> TextWriter<'a> {
             return;
         }
         match element.local_name().into_inner() {
-            // A text box is written twice, for new readers and as a fallback for old ones.
-            "Fallback" => self.skipped = 1,
+            // A text box is written twice, for new readers and as a fallback for old ones; so is text that was moved while
+            // changes are tracked, where it was and where it is.
+            "Fallback" | "moveFrom" => self.skipped = 1,
             "t" => self.inside_text = true,
-            "p" => self.paragraph = Paragraph::default(),
+            "p" => {
+                self.end_paragraph();
+                self.outer.push(std::mem::take(&mut self.paragraph));
+            }
             "pStyle" => self.paragraph.heading = heading_level(element),
             "numPr" => self.paragraph.list_item = true,
             "tab" if self.paragraph.begun => self.out.push('\t'),
             "br" | "cr" if self.paragraph.begun => self.out.push(if self.tables > 0 { ' ' } else { '\n' }),
             "noBreakHyphen" => self.text_of_paragraph("-"),
             "tbl" => {
+                self.end_paragraph();
                 if self.tables == 0 {
                     self.blank_line();
                 }
@@ -125,7 +133,10 @@ impl<'a> TextWriter<'a> {
         }
         match name {
             "t" => self.inside_text = false,
-            "p" => self.end_paragraph(),
+            "p" => {
+                self.end_paragraph();
+                self.paragraph = self.outer.pop().unwrap_or_default();
+            }
             "tc" => {
                 // Spaces only: an empty first cell must not swallow the end of the row above.
                 self.out.truncate(self.out.trim_end_matches(' ').len());

@@ -39,8 +39,10 @@ const INDEX_CACHE_BYTES: usize = 64 << 20;
 const METADATA_CACHE_BYTES: usize = 32 << 20;
 /// How soon a reader sees what another process wrote; each check lists the table's versions.
 const READ_CONSISTENCY: Duration = Duration::from_secs(1);
-/// Above this many rows the vectors stay on disk.
+/// Above this many rows the vectors stay on disk; each also takes what names it.
 const MAX_ROWS_IN_MEMORY: usize = 500_000;
+/// So do longer vectors that together have more bytes than so many rows of 384 dimensions.
+const MAX_VECTOR_BYTES_IN_MEMORY: usize = MAX_ROWS_IN_MEMORY * 384 * size_of::<f32>();
 
 /// One session for all tables of the process, so that their caches share one bound.
 static SESSION: LazyLock<Arc<Session>> = LazyLock::new(|| {
@@ -87,7 +89,8 @@ impl KnowledgeBase {
             };
             schema::check(&table, name, dimensions, embedder_digest).await?;
             maintain::ensure_full_text_index(&table, name, &lock).await?;
-            Ok(Self::of(table, dimensions, lock, MAX_ROWS_IN_MEMORY))
+            let fitting = MAX_VECTOR_BYTES_IN_MEMORY / dimensions.saturating_mul(size_of::<f32>()).max(1);
+            Ok(Self::of(table, dimensions, lock, fitting.min(MAX_ROWS_IN_MEMORY)))
         }
         .boxed()
     }
@@ -97,6 +100,12 @@ impl KnowledgeBase {
     pub fn with_max_rows_in_memory(&self, rows: usize) -> Self {
         let Shared { table, dimensions, lock, .. } = &*self.shared;
         Self::of(table.clone(), *dimensions, lock.clone(), rows)
+    }
+
+    /// Up to so many rows the vectors are held in memory.
+    #[must_use]
+    pub fn max_rows_in_memory(&self) -> usize {
+        self.shared.views.max_rows
     }
 
     fn of(table: Table, dimensions: usize, lock: WriterLock, max_rows: usize) -> Self {

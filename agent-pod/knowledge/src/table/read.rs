@@ -14,12 +14,14 @@ use super::{Digest, Error, KnowledgeBase};
 const NAMES_A_QUERY: usize = 1_000;
 
 impl KnowledgeBase {
-    /// The content digests of those documents that the table holds.
+    /// The content digests of those documents that the table holds by now, whoever wrote them.
     pub fn content_digests<'a>(
         &'a self,
         documents: &'a [Digest],
     ) -> BoxFuture<'a, Result<HashMap<Digest, Digest>, Error>> {
         async move {
+            // Who is told of a document that was erased a moment ago would not write it again.
+            self.shared.table.checkout_latest().await.map_err(Error::read)?;
             let mut found = HashMap::new();
             for names in documents.chunks(NAMES_A_QUERY) {
                 let columns = [DOCUMENT_KEY, CONTENT_DIGEST];

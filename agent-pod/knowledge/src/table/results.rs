@@ -165,12 +165,13 @@ impl ResultsTable {
             if rows > 0 {
                 self.table.delete(filter.as_str()).await.map_err(failed("erase from"))?;
             }
-            // Files are written anew without the rows, then all older files go.
+            // Files are written anew without the rows, then all others go: those of older versions, and those of a writer that
+            // died before its version was there, for no other one writes as long as the lock is held.
             let options = CompactionOptions { materialize_deletions_threshold: 0.0, ..Default::default() };
             maintain::merge_files(&self.table, options).await?;
             let prune = OptimizeAction::Prune {
                 older_than: Some(Duration::zero()),
-                delete_unverified: None,
+                delete_unverified: Some(true),
                 error_if_tagged_old_versions: None,
             };
             self.table.optimize(prune).await.map_err(failed("erase from"))?;

@@ -23,7 +23,7 @@ const LANES: usize = 16;
 
 /// The view of the newest version that was asked for.
 pub(super) struct Views {
-    max_rows: usize,
+    pub(super) max_rows: usize,
     current: Mutex<Option<Arc<View>>>,
 }
 
@@ -91,7 +91,8 @@ pub(super) struct Vectors {
     /// Blocks of vectors, each the ones that came with a version. Later versions share the blocks of earlier ones.
     blocks: Vec<Arc<Block>>,
     rows: Vec<Row>,
-    tenants: Vec<String>,
+    /// Each with the number that stands for it in the rows.
+    tenants: HashMap<String, usize>,
 }
 
 struct Block {
@@ -178,17 +179,19 @@ impl Vectors {
     }
 
     fn tenant(&mut self, name: &str) -> usize {
-        self.tenants.iter().position(|known| known == name).unwrap_or_else(|| {
-            self.tenants.push(name.to_owned());
-            self.tenants.len() - 1
-        })
+        if let Some(known) = self.tenants.get(name) {
+            return *known;
+        }
+        let next = self.tenants.len();
+        self.tenants.insert(name.to_owned(), next);
+        next
     }
 
     /// The rows most similar to `query` by the cosine, best first, equal ones by id.
     pub(super) fn nearest(&self, query: &[f32], count: usize, tenant: Option<&str>) -> Vec<Candidate> {
         let tenant = match tenant {
-            Some(tenant) => match self.tenants.iter().position(|known| known == tenant) {
-                Some(tenant) => Some(tenant),
+            Some(tenant) => match self.tenants.get(tenant) {
+                Some(tenant) => Some(*tenant),
                 None => return Vec::new(),
             },
             None => None,

@@ -64,7 +64,6 @@ impl KnowledgeBase {
             self.check(documents)?;
             let _writer = self.shared.lock.acquire().await?;
             let table = &self.shared.table;
-            table.checkout_latest().await.map_err(Error::read)?;
             let last: HashMap<Digest, &DocumentChunks> =
                 documents.iter().map(|document| (document.key(), document)).collect();
             let keys: Vec<Digest> = last.keys().copied().collect();

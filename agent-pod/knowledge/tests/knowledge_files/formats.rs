@@ -34,6 +34,24 @@ fn first_bytes_win_over_the_name() {
 }
 
 #[test]
+fn a_text_that_speaks_of_the_header_of_a_pdf_is_a_text() {
+    let text = b"Every PDF begins with %PDF-1.7, whatever comes next.";
+    assert_eq!(read(text, "note.md").expect("parsed").media_type, MediaType::Markdown);
+    let page = b"<html><body><p>Every PDF begins with %PDF-1.7</p></body></html>";
+    assert_eq!(read(page, "page.html").expect("parsed").media_type, MediaType::Html);
+}
+
+#[test]
+fn a_pdf_may_begin_with_something_else() {
+    let page = pdf_page(&["Hello"], "");
+    for (start, name) in [(&b"Content-Type: x\n"[..], "a.pdf"), (&b"\0\n"[..], "a.txt")] {
+        let refused = read(&[start, page.as_slice()].concat(), name).err().map(|error| error.to_string());
+        let refused = refused.unwrap_or_default();
+        assert!(!refused.contains("does not begin") && !refused.contains("neither text"), "{name}: {refused}");
+    }
+}
+
+#[test]
 fn a_byte_order_mark_keeps_offsets_exact() {
     let bytes = b"\xef\xbb\xbfHello world";
     let parsed = read(bytes, "a.txt").expect("parsed");
@@ -129,4 +147,28 @@ fn notes_follow_the_text_and_deleted_text_and_fallbacks_do_not_count() {
     let notes = format!("<w:footnotes><w:footnote>{}</w:footnote></w:footnotes>", paragraph("a note"));
     let bytes = archive(&[("word/document.xml", document.as_bytes()), ("word/footnotes.xml", notes.as_bytes())]);
     assert_eq!(read(&bytes, "a.docx").expect("parsed").text, "kept\n\nbox\n\na note\n");
+}
+
+#[test]
+fn text_that_was_moved_stands_where_it_is_now() {
+    let run = |text: &str| format!("<w:r><w:t>{text}</w:t></w:r>");
+    let from = format!(
+        "<w:p><w:pPr><w:rPr><w:moveFrom w:id=\"0\"/></w:rPr></w:pPr><w:moveFromRangeStart w:id=\"1\"/>\
+         <w:moveFrom w:id=\"2\">{}</w:moveFrom><w:moveFromRangeEnd w:id=\"1\"/></w:p>",
+        run("The moved clause.")
+    );
+    let to = format!("<w:p><w:moveTo w:id=\"3\">{}</w:moveTo></w:p>", run("The moved clause."));
+    let body = [from, paragraph("The clause that stays."), to].concat();
+    assert_eq!(read(&docx(&body), "a.docx").expect("parsed").text, "The clause that stays.\n\nThe moved clause.\n");
+}
+
+#[test]
+fn a_text_box_stands_apart_from_the_paragraph_that_it_hangs_on() {
+    let style = "<w:pPr><w:pStyle w:val=\"Heading1\"/></w:pPr>";
+    let boxed = format!("<w:r><w:txbxContent><w:p>{style}<w:r><w:t>World</w:t></w:r></w:p></w:txbxContent></w:r>");
+    let body = format!("<w:p><w:r><w:t>Hello</w:t></w:r>{boxed}<w:r><w:t>and more</w:t></w:r></w:p>");
+    assert_eq!(read(&docx(&body), "a.docx").expect("parsed").text, "Hello\n\n# World\n\nand more\n");
+    let table = format!("<w:tbl><w:tr><w:tc>{}</w:tc></w:tr></w:tbl>", paragraph("cell"));
+    let body = format!("<w:p><w:r><w:t>Hello</w:t></w:r><w:r><w:txbxContent>{table}</w:txbxContent></w:r></w:p>");
+    assert_eq!(read(&docx(&body), "a.docx").expect("parsed").text, "Hello\n\ncell\n");
 }

@@ -35,6 +35,10 @@ fn abbreviations_initials_and_numbers_do_not_end_sentences() {
 fn quotes_and_other_terminators_close_their_sentence() {
     check("He said \"stop!\" She did. Why? No.", &["He said \"stop!\"", "She did.", "Why?", "No."]);
     check("これは文です。次の文です。", &["これは文です。", "次の文です。"]);
+    check("ﾃｽﾄﾃﾞｽ｡ﾂｷﾞﾃﾞｽ｡", &["ﾃｽﾄﾃﾞｽ｡", "ﾂｷﾞﾃﾞｽ｡"]);
+    check("यह एक वाक्य है। यह दूसरा है॥ अंत", &["यह एक वाक्य है।", "यह दूसरा है॥", "अंत"]);
+    check("ما هذا؟ هذا كتاب.", &["ما هذا؟", "هذا كتاب."]);
+    check("یہ ایک جملہ ہے۔ یہ دوسرا ہے۔", &["یہ ایک جملہ ہے۔", "یہ دوسرا ہے۔"]);
 }
 
 #[test]

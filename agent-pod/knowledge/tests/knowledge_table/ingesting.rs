@@ -101,3 +101,17 @@ async fn a_changed_document_embeds_only_what_changed() {
     assert_eq!(counts, Counts { documents: 2, unchanged: 1, chunks: 4, embedded: 1, reused: 3 });
     assert_eq!(knowledge.count().await.expect("count"), 10);
 }
+
+#[tokio::test]
+async fn what_another_process_has_just_removed_is_written_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (knowledge, embedder) = fresh(folder.path()).await;
+    let other = open(folder.path()).await;
+    ingest(&knowledge, &embedder, vec![licence(1)]).await;
+    // From here on this handle would take the version that it knows for the newest, for a second.
+    assert_eq!(knowledge.count().await.expect("count"), 3);
+    assert!(other.delete_document("t", "licence-1").await.expect("delete"));
+    let counts = ingest(&knowledge, &embedder, vec![licence(1)]).await;
+    assert_eq!((counts.unchanged, counts.chunks), (0, 3), "{counts:?}");
+    assert_eq!(knowledge.count().await.expect("count"), 3);
+}

@@ -26,6 +26,18 @@ async fn a_table_of_other_vectors_is_refused_with_a_clear_error() {
 }
 
 #[tokio::test]
+async fn the_longer_vectors_are_the_fewer_are_held_in_memory() {
+    let folder = tempfile::tempdir().expect("folder");
+    let rows = async |name, dimensions| {
+        let opened = KnowledgeBase::open(folder.path(), name, dimensions, EMBEDDER).await;
+        opened.expect("knowledge base").max_rows_in_memory()
+    };
+    assert_eq!(rows("short", DIMENSIONS).await, 500_000);
+    assert_eq!(rows("usual", 384).await, 500_000);
+    assert_eq!(rows("long", 1_536).await, 125_000);
+}
+
+#[tokio::test]
 async fn what_was_committed_is_there_when_the_writer_is_gone() {
     let folder = tempfile::tempdir().expect("folder");
     let knowledge = open(folder.path()).await;

@@ -74,3 +74,16 @@ async fn what_is_erased_is_in_no_file_any_more() {
     assert_eq!(table.erase(None, None).await.expect("nothing is meant"), 0);
     assert_eq!(shown(&table).await, ["acme-b {\"at\": 1}"]);
 }
+
+#[tokio::test]
+async fn what_is_erased_is_not_in_a_file_of_a_writer_that_died_either() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = ResultsTable::open(folder.path()).await.expect("a table");
+    table.upsert(&[row("acme", "a", 1), row("acme", "b", 1)]).await.expect("written");
+    // What such a writer leaves behind: rows in a file that no version names.
+    let left_behind = folder.path().join("results.lance").join("data").join("0123abcd.lance");
+    std::fs::write(&left_behind, b"the-secret-of-acme").expect("a file");
+    assert_eq!(table.erase(Some("acme-a"), None).await.expect("erased"), 1);
+    assert!(!left_behind.exists());
+    assert_eq!(shown(&table).await, ["acme-b {\"at\": 1}"]);
+}

@@ -1,5 +1,7 @@
 //! The work of stages.
 
+mod cite;
 mod generate;
 mod keys;
 mod semantic;
+mod threads;
