@@ -54,7 +54,7 @@ struct Shared {
     counters: Arc<Counters>,
 }
 
-/// Vectors of length 1, in the order of the texts.
+/// Vectors of length 1, in the order of the texts; all zeros for a text in which the model finds no token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
     pub vectors: Vec<Vec<f32>>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::engine_support::{HIDDEN, POSITIONS, installed, write_tiny_model};
+use crate::engine_support::{HIDDEN, POSITIONS, installed, tiny_tokenizer, write_tiny_model};
 use engine::catalogue::files_at;
 use engine::generation::{ChatMessage, ChatRole, GenerateRequest, Sampling};
 use engine::{Class, DeviceKind, Dtype, Engine, Error, ModelSpec, ModelTask, Settings};
@@ -32,6 +32,13 @@ fn tiny(settings: Settings) -> (Engine, tempfile::TempDir) {
     write_tiny_model(folder.path(), 1);
     let engine = Engine::start(settings, vec![spec("tiny", folder.path())]).expect("the tiny model loads");
     (engine, folder)
+}
+
+/// Writes what sentence-transformers keeps beside a model about its pooling.
+fn write_pooling(folder: &Path, config: &str) {
+    let folder = folder.join("1_Pooling");
+    std::fs::create_dir_all(&folder).expect("the folder is writable");
+    std::fs::write(folder.join("config.json"), config).expect("the folder is writable");
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -164,6 +171,25 @@ fn no_text_gives_no_vector_and_an_empty_text_gives_one() {
     let (engine, _folder) = tiny(settings());
     assert!(embed(&engine, "tiny", &[]).is_empty());
     assert_eq!(embed(&engine, "tiny", &[""]).len(), 1);
+}
+
+#[test]
+fn a_text_without_tokens_gives_zeros_and_changes_no_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_tiny_model(folder.path(), 1);
+    write_pooling(folder.path(), r#"{"pooling_mode_cls_token": true}"#);
+    // Without a post-processor no special token frames a text.
+    let tokenizer = tiny_tokenizer();
+    let (before, rest) = tokenizer.split_once(r#""post_processor":"#).expect("it has a post-processor");
+    let (_, after) = rest.split_once(r#""decoder":"#).expect("a decoder follows");
+    let frameless = format!(r#"{before}"post_processor":null,"decoder":{after}"#);
+    std::fs::write(folder.path().join("tokenizer.json"), frameless).expect("the folder is writable");
+    let engine = Engine::start(settings(), vec![spec("tiny", folder.path())]).expect("the tiny model loads");
+    let zeros = vec![0.0_f32; HIDDEN];
+    assert_eq!(embed(&engine, "tiny", &["\u{200b}"]), [zeros.clone()]);
+    let together = embed(&engine, "tiny", &["", "abc", "\u{200b}"]);
+    assert_eq!((&together[0], &together[2]), (&zeros, &zeros));
+    assert!(most_different(&together[1], &embed(&engine, "tiny", &["abc"])[0]) < 1e-6);
 }
 
 #[test]
