@@ -231,9 +231,11 @@ impl Engine {
                 in_time.map_err(|_| Error::MeetDeadline)?
             }
         };
-        received.map_err(|_| {
-            let reason = self.shared.inbox.stopped().unwrap_or_else(|| "a model panicked".to_owned());
-            Error::EngineStopped { reason }
+        received.map_err(|_| match self.shared.inbox.stopped() {
+            Some(reason) => Error::EngineStopped { reason },
+            // The engine drops what is late, and can see it before the timer here does.
+            None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => Error::MeetDeadline,
+            None => Error::EngineStopped { reason: "a model panicked".to_owned() },
         })
     }
 }
@@ -298,5 +300,18 @@ mod tests {
         let after = engine.embed("tiny", vec!["a".to_owned()], Class::Normal, None).await;
         let error = after.expect_err("the engine has stopped");
         assert!(error.is_fatal() && !error.is_transient(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_at_its_deadline_is_told_so() {
+        let (engine, _folder) = tiny();
+        let dropped = || oneshot::channel::<Result<(), Error>>().1;
+        let now = Instant::now();
+        let late = engine.answer(dropped(), Some(now)).await;
+        assert!(matches!(late, Err(Error::MeetDeadline)), "{late:?}");
+        for deadline in [None, Some(now + Duration::from_secs(3600))] {
+            let lost = engine.answer(dropped(), deadline).await;
+            assert!(matches!(lost, Err(Error::EngineStopped { .. })), "{lost:?}");
+        }
     }
 }
