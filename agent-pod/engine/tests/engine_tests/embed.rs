@@ -5,7 +5,9 @@ use std::path::Path;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::engine_support::{HIDDEN, POSITIONS, installed, tiny_tokenizer, write_tiny_model};
+use crate::engine_support::{
+    HIDDEN, POSITIONS, installed, safetensors, tiny_tensors, tiny_tokenizer, write_tiny_model,
+};
 use engine::catalogue::files_at;
 use engine::generation::{ChatMessage, ChatRole, GenerateRequest, Sampling};
 use engine::{Class, DeviceKind, Dtype, Engine, Error, ModelSpec, ModelTask, Settings};
@@ -229,6 +231,48 @@ fn models_that_cannot_work_are_refused_at_the_start() {
     ));
     let twice = vec![spec("tiny", folder.path()), spec("tiny", folder.path())];
     assert!(matches!(Engine::start(settings(), twice), Err(Error::DistinguishModels { .. })));
+}
+
+#[test]
+fn encoders_whose_vectors_would_be_wrong_are_refused_and_told_why() {
+    let start = |change: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_tiny_model(folder.path(), 1);
+        change(folder.path());
+        Engine::start(settings(), vec![spec("tiny", folder.path())])
+    };
+    let write_config = |folder: &Path, field: &str| {
+        let config = format!(r#"{{"num_attention_heads": 2, {field}}}"#);
+        std::fs::write(folder.join("config.json"), config).expect("the folder is writable");
+    };
+    let write_gap = |folder: &Path| {
+        let moved = |name: String| name.replace("encoder.layer.1.", "encoder.layer.2.");
+        let tensors = tiny_tensors(1).into_iter().map(|(name, tensor)| (moved(name), tensor)).collect();
+        std::fs::write(folder.join("model.safetensors"), safetensors(&tensors)).expect("the folder is writable");
+    };
+    let refusals: [(&dyn Fn(&Path), &str); 7] = [
+        (&|folder| write_config(folder, r#""model_type": "xlm-roberta""#), "xlm-roberta"),
+        (&|folder| write_config(folder, r#""num_hidden_layers": 3"#), "names 3 layers, the weights have 2"),
+        (&write_gap, "encoder.layer.1."),
+        (&|folder| write_pooling(folder, r#"{"pooling_mode_max_tokens": true}"#), "max_tokens"),
+        (&|folder| write_pooling(folder, r#"{"pooling_mode_lasttoken": true}"#), "lasttoken"),
+        (
+            &|folder| write_pooling(folder, r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}"#),
+            "cls_token, mean_tokens",
+        ),
+        (&|folder| write_pooling(folder, r#"{"pooling_mode": "max"}"#), "max"),
+    ];
+    for (change, reason) in refusals {
+        let error = chain(&start(change).err().expect("the model is refused"));
+        assert!(error.contains(reason), "{reason}: {error}");
+    }
+    let known = start(&|folder| {
+        write_config(folder, r#""model_type": "bert", "num_hidden_layers": 2"#);
+        write_pooling(folder, r#"{"pooling_mode_cls_token": false, "pooling_mode_mean_sqrt_len_tokens": true}"#);
+    });
+    let (plain, _folder) = tiny(settings());
+    let known = embed(&known.expect("the model is known"), "tiny", &["abc"]);
+    assert!(most_different(&known[0], &embed(&plain, "tiny", &["abc"])[0]) < 1e-6);
 }
 
 #[cfg(not(feature = "cuda"))]
