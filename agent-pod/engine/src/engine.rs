@@ -173,6 +173,15 @@ impl Engine {
         self.shared.fronts.get(model).map(|front| front.info.digest.as_str())
     }
 
+    /// A digest of all that the vectors of an embedding model depend on, in hexadecimal: its weights, its tokenizer, and how it is
+    /// used. For what must not be mixed up with vectors of the same weights used otherwise.
+    pub fn vectors_digest(&self, model: &str) -> Option<&str> {
+        match &self.shared.fronts.get(model)?.kind {
+            FrontKind::Embedder { vectors_digest, .. } => Some(vectors_digest),
+            FrontKind::Generator { .. } => None,
+        }
+    }
+
     /// The length of an embedding model's vectors.
     pub fn dimensions(&self, model: &str) -> Option<usize> {
         match self.shared.fronts.get(model)?.kind {

@@ -84,6 +84,14 @@ impl EmbeddingModel {
         self.encoder.weights.embeddings.vocabulary
     }
 
+    /// A digest of all that the vector of a text depends on, with the tokenizer's.
+    pub(crate) fn vectors_digest(&self, tokenizer: &str) -> String {
+        // The sizes follow from the weights.
+        let EncoderConfig { hidden_size: _, layers: _, heads, epsilon, max_tokens, pooling } = &self.encoder.config;
+        let parts = format!("{} {tokenizer} {heads} {epsilon} {max_tokens} {pooling:?}", self.digest);
+        blake3::hash(parts.as_bytes()).to_hex().to_string()
+    }
+
     /// One vector for each sequence: of length 1, all zeros for one without tokens. Ids lie within the vocabulary.
     pub(crate) fn embed(&self, packed: &Packed) -> candle_core::Result<Vec<Vec<f32>>> {
         if packed.tokens() == 0 {

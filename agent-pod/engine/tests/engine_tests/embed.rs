@@ -214,6 +214,33 @@ fn requests_for_what_is_not_there_say_so() {
 }
 
 #[test]
+fn what_changes_vectors_changes_their_digest_and_a_name_does_not() {
+    let digest = |name: &str, context_tokens: Option<usize>, change: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_tiny_model(folder.path(), 1);
+        change(folder.path());
+        let spec = ModelSpec { context_tokens, ..spec(name, folder.path()) };
+        let engine = Engine::start(settings(), vec![spec]).expect("the tiny model loads");
+        engine.vectors_digest(name).expect("it embeds").to_owned()
+    };
+    let plain = digest("tiny", None, &|_| {});
+    assert_eq!(plain, digest("other", Some(POSITIONS), &|_| {}));
+    let write = |folder: &Path, file: &str, text: &str| {
+        std::fs::write(folder.join(file), text).expect("the folder is writable");
+    };
+    let cased = tiny_tokenizer().replace(r#""lowercase":true"#, r#""lowercase":false"#);
+    let changed = [
+        digest("tiny", Some(8), &|_| {}),
+        digest("tiny", None, &|folder| write(folder, "tokenizer.json", &cased)),
+        digest("tiny", None, &|folder| write(folder, "config.json", r#"{"num_attention_heads": 4}"#)),
+        digest("tiny", None, &|folder| write_pooling(folder, r#"{"pooling_mode_cls_token": true}"#)),
+        digest("tiny", None, &|folder| write_tiny_model(folder, 2)),
+    ];
+    let all: std::collections::HashSet<_> = changed.iter().chain([&plain]).collect();
+    assert_eq!(all.len(), 6);
+}
+
+#[test]
 fn models_that_cannot_work_are_refused_at_the_start() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_tiny_model(folder.path(), 1);
