@@ -54,7 +54,7 @@ struct Shared {
     counters: Arc<Counters>,
 }
 
-/// Vectors of length 1, in the order of the texts.
+/// Vectors of length 1, in the order of the texts; all zeros for a text in which the model finds no token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
     pub vectors: Vec<Vec<f32>>,
@@ -173,6 +173,15 @@ impl Engine {
         self.shared.fronts.get(model).map(|front| front.info.digest.as_str())
     }
 
+    /// A digest of all that the vectors of an embedding model depend on, in hexadecimal: its weights, its tokenizer, and how it is
+    /// used. For what must not be mixed up with vectors of the same weights used otherwise.
+    pub fn vectors_digest(&self, model: &str) -> Option<&str> {
+        match &self.shared.fronts.get(model)?.kind {
+            FrontKind::Embedder { vectors_digest, .. } => Some(vectors_digest),
+            FrontKind::Generator { .. } => None,
+        }
+    }
+
     /// The length of an embedding model's vectors.
     pub fn dimensions(&self, model: &str) -> Option<usize> {
         match self.shared.fronts.get(model)?.kind {
@@ -231,9 +240,11 @@ impl Engine {
                 in_time.map_err(|_| Error::MeetDeadline)?
             }
         };
-        received.map_err(|_| {
-            let reason = self.shared.inbox.stopped().unwrap_or_else(|| "a model panicked".to_owned());
-            Error::EngineStopped { reason }
+        received.map_err(|_| match self.shared.inbox.stopped() {
+            Some(reason) => Error::EngineStopped { reason },
+            // The engine drops what is late, and can see it before the timer here does.
+            None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => Error::MeetDeadline,
+            None => Error::EngineStopped { reason: "a model panicked".to_owned() },
         })
     }
 }
@@ -298,5 +309,18 @@ mod tests {
         let after = engine.embed("tiny", vec!["a".to_owned()], Class::Normal, None).await;
         let error = after.expect_err("the engine has stopped");
         assert!(error.is_fatal() && !error.is_transient(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_at_its_deadline_is_told_so() {
+        let (engine, _folder) = tiny();
+        let dropped = || oneshot::channel::<Result<(), Error>>().1;
+        let now = Instant::now();
+        let late = engine.answer(dropped(), Some(now)).await;
+        assert!(matches!(late, Err(Error::MeetDeadline)), "{late:?}");
+        for deadline in [None, Some(now + Duration::from_secs(3600))] {
+            let lost = engine.answer(dropped(), deadline).await;
+            assert!(matches!(lost, Err(Error::EngineStopped { .. })), "{lost:?}");
+        }
     }
 }

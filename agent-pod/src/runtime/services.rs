@@ -29,7 +29,7 @@ use super::{
     providers::{self, Asked, Guard},
     state::State,
     templates::Templates,
-    vectors::Vectors,
+    vectors::{self, Vectors},
 };
 use crate::{Error, Result};
 
@@ -103,7 +103,8 @@ impl Services {
         let cache = StageCache::open(&folder.join("cache")).map_err(Error::system("open the cache"))?;
         let mut vectors = BTreeMap::new();
         for model in engine.models() {
-            if let (Some(digest), Some(dimensions)) = (engine.digest(&model.name), engine.dimensions(&model.name)) {
+            let digest = engine.vectors_digest(&model.name);
+            if let (Some(digest), Some(dimensions)) = (digest, engine.dimensions(&model.name)) {
                 let log = Vectors::open(&folder.join("vectors"), digest, dimensions);
                 let log = log.map_err(Error::system("open the kept vectors"))?;
                 vectors.insert(model.name.clone(), Arc::new(log));
@@ -272,9 +273,11 @@ impl Services {
         Ok(Base { base, identity, model, chunking: spec.chunking.clone() })
     }
 
-    /// Forgets the vectors of all texts; how many there were.
+    /// Forgets the vectors of all texts, also those of models that are not held any more; how many vectors and files there were.
     pub fn clear_vectors(&self) -> std::io::Result<u64> {
-        self.vectors.values().map(|vectors| vectors.clear()).sum()
+        let cleared: u64 = self.vectors.values().map(|vectors| vectors.clear()).sum::<std::io::Result<u64>>()?;
+        let held = self.vectors.values().map(Arc::as_ref);
+        Ok(cleared + vectors::remove_others(&self.folder.join("vectors"), held)?)
     }
 
     /// A payload as JSON.

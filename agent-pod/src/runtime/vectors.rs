@@ -1,5 +1,6 @@
 //! Vectors that were computed before, by model and text: many documents share paragraphs, and a second run shares all.
 //!
+//! The same weights with another tokenizer, pooling or limit are another model.
 //! The file is a log of fixed-size entries (16 bytes of key, then the vector), read whole at the start and appended to. A
 //! torn tail is cut off. It can be deleted at any time: everything in it can be computed again.
 
@@ -7,7 +8,7 @@ use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -17,6 +18,7 @@ const KEY: usize = 16;
 
 /// Vectors of one model.
 pub struct Vectors {
+    path: PathBuf,
     dimensions: usize,
     inner: Mutex<Inner>,
 }
@@ -31,7 +33,8 @@ impl Vectors {
     pub fn open(folder: &Path, model_digest: &str, dimensions: usize) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let name = format!("vectors-{}.bin", model_digest.get(..16).unwrap_or(model_digest));
-        let mut log = OpenOptions::new().read(true).append(true).create(true).open(folder.join(name))?;
+        let path = folder.join(name);
+        let mut log = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
         let mut bytes = Vec::new();
         log.read_to_end(&mut bytes)?;
         let entry = KEY + 4 * dimensions;
@@ -44,7 +47,7 @@ impl Vectors {
             let vector = vector.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             Some((*key, vector))
         });
-        Ok(Self { dimensions, inner: Mutex::new(Inner { known: known.take(MAX_ENTRIES).collect(), log }) })
+        Ok(Self { path, dimensions, inner: Mutex::new(Inner { known: known.take(MAX_ENTRIES).collect(), log }) })
     }
 
     /// The vector of a text, if it is known.
@@ -79,6 +82,24 @@ impl Vectors {
         inner.log.sync_all()?;
         Ok(std::mem::take(&mut inner.known).len() as u64)
     }
+}
+
+/// Removes the logs of a folder that are none of these; how many there were.
+pub fn remove_others<'a>(folder: &Path, held: impl Iterator<Item = &'a Vectors>) -> io::Result<u64> {
+    let held: Vec<&Path> = held.map(|vectors| vectors.path.as_path()).collect();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let path = entry?.path();
+        if !held.contains(&path.as_path()) {
+            std::fs::remove_file(path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 fn key(text: &str) -> [u8; KEY] {

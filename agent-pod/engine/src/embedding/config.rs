@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::safetensors::Array;
 
@@ -14,6 +15,9 @@ const USUAL_HEAD_SIZE: usize = 64;
 const SMALL_HEAD_SIZE: usize = 32;
 const SMALL_HIDDEN_SIZE: usize = 384;
 const USUAL_EPSILON: f64 = 1e-12;
+/// Encoders that compute what this code does. Others with tensors of the same names do not, and nothing in the shapes shows it: the
+/// positions of RoBERTa and its kin begin at 2.
+const KNOWN_TYPES: [&str; 2] = ["bert", "electra"];
 /// Configurations are a few kilobytes; a larger file is not one.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
@@ -43,6 +47,12 @@ pub enum ConfigError {
     Read { path: PathBuf, source: io::Error },
     #[error("failed to understand {path:?}")]
     Parse { path: PathBuf, source: serde_json::Error },
+    #[error("encoders of type {kind:?} are not supported; bert and electra are")]
+    ChooseType { kind: String },
+    #[error("the configuration names {written} layers, the weights have {found}")]
+    CountLayers { written: usize, found: usize },
+    #[error("pooling by {modes:?} is not supported; by the mean or the first token is")]
+    ChoosePooling { modes: String },
     #[error("the activation {activation:?} is not supported; gelu is")]
     ChooseActivation { activation: String },
     #[error("position embeddings of type {kind:?} are not supported; absolute ones are")]
@@ -57,6 +67,10 @@ pub enum ConfigError {
 struct ModelConfig {
     num_attention_heads: usize,
     #[serde(default)]
+    model_type: Option<String>,
+    #[serde(default)]
+    num_hidden_layers: Option<usize>,
+    #[serde(default)]
     layer_norm_eps: Option<f64>,
     #[serde(default)]
     hidden_act: Option<String>,
@@ -69,11 +83,8 @@ struct SentenceConfig {
     max_seq_length: usize,
 }
 
-#[derive(Deserialize)]
-struct PoolingConfig {
-    #[serde(default)]
-    pooling_mode_cls_token: bool,
-}
+/// One field `pooling_mode_…` for each way, of which several may be true, or a single `pooling_mode` that names the way.
+type PoolingConfig = BTreeMap<String, Value>;
 
 impl EncoderConfig {
     /// Reads `config` if given, and what sentence-transformers keeps beside it: the length limit and the pooling.
@@ -84,48 +95,76 @@ impl EncoderConfig {
     ) -> Result<Self, ConfigError> {
         let folder = config.or(Some(weights)).and_then(Path::parent).unwrap_or(Path::new(""));
         let model = config.map(read_json::<ModelConfig>).transpose()?;
+        model.as_ref().map_or(Ok(()), check)?;
         let sentence = read_if_there::<SentenceConfig>(&folder.join("sentence_bert_config.json"))?;
         let pooling = read_if_there::<PoolingConfig>(&folder.join("1_Pooling").join("config.json"))?;
 
         let [_, hidden_size] = shape_of(arrays, "embeddings.word_embeddings.weight")?;
         let [positions, _] = shape_of(arrays, "embeddings.position_embeddings.weight")?;
-        let layers = (0..).take_while(|layer| arrays.contains_key(&query_weight(*layer))).count();
+        // A layer that is missing below the last one is missed when the encoder is built.
+        let layers = arrays.keys().filter_map(|name| layer_of(name)).max().map_or(0, |last| last as usize + 1);
         let heads = match &model {
-            Some(model) => checked(model)?.num_attention_heads,
+            Some(model) => model.num_attention_heads,
             None if hidden_size == SMALL_HIDDEN_SIZE => hidden_size / SMALL_HEAD_SIZE,
             None => hidden_size / USUAL_HEAD_SIZE,
         };
         if layers == 0 {
-            return Err(ConfigError::FindTensor { name: query_weight(0) });
+            return Err(ConfigError::FindTensor { name: "encoder.layer.0.attention.self.query.weight".to_owned() });
+        }
+        if let Some(written) = model.as_ref().and_then(|model| model.num_hidden_layers)
+            && written != layers
+        {
+            return Err(ConfigError::CountLayers { written, found: layers });
         }
         if heads == 0 || hidden_size == 0 || hidden_size % heads != 0 {
             return Err(ConfigError::DivideHeads { heads, hidden_size });
         }
         let max_tokens = sentence.map_or(positions, |sentence| sentence.max_seq_length.min(positions));
-        let first = pooling.is_some_and(|pooling| pooling.pooling_mode_cls_token);
         Ok(Self {
             hidden_size,
             heads,
             layers,
             epsilon: model.and_then(|model| model.layer_norm_eps).unwrap_or(USUAL_EPSILON),
             max_tokens,
-            pooling: if first { Pooling::First } else { Pooling::Mean },
+            pooling: pooling.as_ref().map_or(Ok(Pooling::Mean), chosen_pooling)?,
         })
     }
 }
 
-fn checked(model: &ModelConfig) -> Result<&ModelConfig, ConfigError> {
+fn check(model: &ModelConfig) -> Result<(), ConfigError> {
+    if let Some(kind) = model.model_type.as_deref()
+        && !KNOWN_TYPES.contains(&kind)
+    {
+        return Err(ConfigError::ChooseType { kind: kind.to_owned() });
+    }
     match (model.hidden_act.as_deref(), model.position_embedding_type.as_deref()) {
         (Some(activation), _) if activation != "gelu" => {
             Err(ConfigError::ChooseActivation { activation: activation.to_owned() })
         }
         (_, Some(kind)) if kind != "absolute" => Err(ConfigError::ChoosePositions { kind: kind.to_owned() }),
-        _ => Ok(model),
+        _ => Ok(()),
     }
 }
 
-fn query_weight(layer: usize) -> String {
-    format!("encoder.layer.{layer}.attention.self.query.weight")
+fn chosen_pooling(config: &PoolingConfig) -> Result<Pooling, ConfigError> {
+    let modes: Vec<&str> = match config.get("pooling_mode") {
+        Some(Value::String(mode)) => vec![mode.as_str()],
+        _ => {
+            let chosen = config.iter().filter(|(_, value)| value.as_bool() == Some(true));
+            chosen.filter_map(|(name, _)| name.strip_prefix("pooling_mode_")).collect()
+        }
+    };
+    match modes.as_slice() {
+        // A mean and a sum over the root of a length differ in length alone, and vectors are brought to length 1.
+        [] | ["mean" | "mean_tokens" | "mean_sqrt_len_tokens"] => Ok(Pooling::Mean),
+        ["cls" | "cls_token"] => Ok(Pooling::First),
+        _ => Err(ConfigError::ChoosePooling { modes: modes.join(", ") }),
+    }
+}
+
+/// The number of the layer that a tensor belongs to.
+fn layer_of(name: &str) -> Option<u32> {
+    name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
 }
 
 fn shape_of(arrays: &BTreeMap<String, Array>, name: &str) -> Result<[usize; 2], ConfigError> {

@@ -84,8 +84,19 @@ impl EmbeddingModel {
         self.encoder.weights.embeddings.vocabulary
     }
 
-    /// One vector of length 1 for each sequence. Sequences are not empty and their ids lie within the vocabulary.
+    /// A digest of all that the vector of a text depends on, with the tokenizer's.
+    pub(crate) fn vectors_digest(&self, tokenizer: &str) -> String {
+        // The sizes follow from the weights.
+        let EncoderConfig { hidden_size: _, layers: _, heads, epsilon, max_tokens, pooling } = &self.encoder.config;
+        let parts = format!("{} {tokenizer} {heads} {epsilon} {max_tokens} {pooling:?}", self.digest);
+        blake3::hash(parts.as_bytes()).to_hex().to_string()
+    }
+
+    /// One vector for each sequence: of length 1, all zeros for one without tokens. Ids lie within the vocabulary.
     pub(crate) fn embed(&self, packed: &Packed) -> candle_core::Result<Vec<Vec<f32>>> {
+        if packed.tokens() == 0 {
+            return Ok(packed.rows().map(|_| vec![0.0; self.dimensions()]).collect());
+        }
         let hidden = self.encoder.forward(packed)?;
         let hidden = hidden.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
         let rows: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
@@ -96,7 +107,7 @@ impl EmbeddingModel {
         let width = self.dimensions();
         let sequence = &rows[range.start * width..range.end * width];
         let mut vector = match self.encoder.config.pooling {
-            Pooling::First => sequence[..width].to_vec(),
+            Pooling::First => sequence.get(..width).map_or_else(|| vec![0.0; width], <[f32]>::to_vec),
             Pooling::Mean => {
                 let mut sums = vec![0.0; width];
                 for row in sequence.chunks_exact(width) {
@@ -146,7 +157,7 @@ mod tests {
             EmbeddingModel::load_with(&files, DType::F32, None, &Device::Cpu, passes).expect("the model loads")
         };
         let (fused, tensor) = (load(Passes::Fused), load(Passes::Tensor));
-        for lengths in [vec![1], vec![2, 64, 3], vec![17, 16, 15], vec![64; 5]] {
+        for lengths in [vec![1], vec![2, 64, 3], vec![17, 16, 15], vec![64; 5], vec![0, 2, 0, 3, 0], vec![0]] {
             let sequences: Vec<Vec<u32>> =
                 lengths.iter().map(|&length| (0..length).map(|id| id % 70).collect()).collect();
             let packed = Packed::new(sequences.iter().map(Vec::as_slice));

@@ -23,7 +23,8 @@ pub(crate) fn attend(qkv: &Tensor, bias: &Tensor, packed: &Packed, heads: usize)
     if qkv.device().is_cuda() && qkv.dtype() != candle_core::DType::F32 {
         return attend_in_one_kernel(&qkv, packed, heads, head_size);
     }
-    let attended = packed.rows().map(|rows| {
+    // A sequence without tokens has no scores to normalise.
+    let attended = packed.rows().filter(|rows| !rows.is_empty()).map(|rows| {
         let tokens = rows.len();
         let sequence = qkv.narrow(0, rows.start, tokens)?.reshape((tokens, 3, heads, head_size))?;
         let part = |which: usize| sequence.narrow(1, which, 1)?.squeeze(1)?.transpose(0, 1)?.contiguous();

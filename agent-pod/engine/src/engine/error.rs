@@ -44,6 +44,8 @@ pub enum Error {
     LoadGenerator { model: String, source: generation::Error },
     #[error("failed to take the digest of model {model:?}")]
     DigestWeights { model: String, source: std::io::Error },
+    #[error("failed to take the digest of the tokenizer of model {model:?}")]
+    DigestTokenizer { model: String, source: std::io::Error },
     /// For the user.
     #[error("generating models cannot hold weights as {dtype}: q8_0, as stored and f32 can be chosen")]
     ChooseDtype { dtype: Dtype },
@@ -103,6 +105,7 @@ impl Error {
             | Self::MatchTokenizer { .. }
             | Self::LoadGenerator { .. }
             | Self::DigestWeights { .. }
+            | Self::DigestTokenizer { .. }
             | Self::ChooseDtype { .. } => "ModelLoadFailed",
             Self::PrepareRequest(_) | Self::Tokenise(_) => "RequestInvalid",
             Self::Generate(_) => "GenerationFailed",

@@ -35,7 +35,7 @@ pub(crate) struct Front {
 }
 
 pub(crate) enum FrontKind {
-    Embedder { dimensions: usize, max_tokens: usize },
+    Embedder { dimensions: usize, max_tokens: usize, vectors_digest: String },
     Generator { preparer: Arc<Preparer> },
 }
 
@@ -90,9 +90,10 @@ fn open(device: DeviceKind) -> Result<Device, Error> {
 fn load_embedder(index: usize, spec: ModelSpec, settings: &Settings, device: &Device) -> Result<(Model, Front), Error> {
     let started = Instant::now();
     let name = spec.name;
-    let Some(tokenizer) = &spec.files.tokenizer else { return Err(Error::FindTokenizer { model: name }) };
-    let tokenizer =
-        TextTokenizer::load(tokenizer).map_err(|source| Error::LoadTokenizer { model: name.clone(), source })?;
+    let Some(path) = &spec.files.tokenizer else { return Err(Error::FindTokenizer { model: name }) };
+    let tokenizer = TextTokenizer::load(path).map_err(|source| Error::LoadTokenizer { model: name.clone(), source })?;
+    let (tokenizer_digest, _) =
+        digest(path).map_err(|source| Error::DigestTokenizer { model: name.clone(), source })?;
     let model = EmbeddingModel::load(&spec.files, spec.dtype, spec.context_tokens, device)
         .map_err(|source| Error::LoadEmbedder { model: name.clone(), source })?;
     // A token beyond the vocabulary would read past the table of words.
@@ -107,7 +108,11 @@ fn load_embedder(index: usize, spec: ModelSpec, settings: &Settings, device: &De
         bytes: model.bytes,
         digest: model.digest.clone(),
     };
-    let kind = FrontKind::Embedder { dimensions: model.dimensions(), max_tokens: model.max_tokens() };
+    let kind = FrontKind::Embedder {
+        dimensions: model.dimensions(),
+        max_tokens: model.max_tokens(),
+        vectors_digest: model.vectors_digest(&tokenizer_digest),
+    };
     let embedder = Embedder { model, budget: TokenBudget::new(settings.token_budget), companions: 0 };
     Ok((Model::Embedder(embedder), Front { index, info, tokenizer, kind }))
 }

@@ -40,6 +40,9 @@ pub enum Error {
     /// Us.
     #[error("failed to tokenise the prompt: {0}")]
     Tokenise(String),
+    /// The caller: fewer or shorter messages, or a model with a longer context.
+    #[error("the prompt has at least {least} tokens, more than the context of {context}")]
+    PromptTooLong { least: usize, context: usize },
     /// The caller: fewer or shorter messages, fewer tokens, or a model with a longer context.
     #[error(
         "the prompt has {prompt} tokens and maxTokens is {max_tokens}, together more than the context of {context}"

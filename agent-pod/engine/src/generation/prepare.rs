@@ -37,14 +37,18 @@ impl Preparer {
 
     /// Most tokens that the context, and the memory, leaves for an answer to these messages, and what they leave it of.
     pub(crate) fn room(&self, messages: &[ChatMessage]) -> Result<(usize, usize), Error> {
-        let prompt = self.template.tokens(messages, &self.vocabulary)?;
-        Ok((self.fits.saturating_sub(prompt.len()), self.fits))
+        let room = match self.template.tokens(messages, &self.vocabulary, self.context) {
+            Ok(prompt) => self.fits.saturating_sub(prompt.len()),
+            Err(Error::PromptTooLong { .. }) => 0,
+            Err(error) => return Err(error),
+        };
+        Ok((room, self.fits))
     }
 
     /// Applies the template, tokenises, compiles the schema, and checks that everything fits.
     pub(crate) fn prepare(&self, request: GenerateRequest) -> Result<Prepared, Error> {
         check(&request)?;
-        let prompt = self.template.tokens(&request.messages, &self.vocabulary)?;
+        let prompt = self.template.tokens(&request.messages, &self.vocabulary, self.context)?;
         let (length, max_tokens) = (prompt.len(), request.max_tokens);
         if length == 0 {
             return Err(Error::Request("the prompt is empty"));
@@ -80,5 +84,91 @@ fn check(request: &GenerateRequest) -> Result<(), Error> {
     match refused.into_iter().find(|(applies, _)| *applies) {
         Some((_, reason)) => Err(Error::Request(reason)),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::ChatRole;
+    use crate::gguf::{Header, Value};
+
+    const CONTEXT: usize = 8;
+    /// A character that breaks the names of control tokens in messages.
+    const BREAKER: char = '\u{fdd0}';
+
+    /// The header of a model without a template, with these tokens after the one that ends a text.
+    fn header(family: &str, tokens: &[String]) -> Header {
+        let tokens: Vec<String> = std::iter::once("</s>".to_owned()).chain(tokens.iter().cloned()).collect();
+        let kinds = tokens.iter().map(|token| match token.as_str() {
+            "</s>" => 3,
+            byte if byte.starts_with("<0x") => 6,
+            _ => 1,
+        });
+        let entries = [
+            ("model", Value::Text(family.to_owned())),
+            ("token_type", Value::Integers(kinds.collect())),
+            ("scores", Value::Floats(tokens.iter().map(|token| token.len() as f32).collect())),
+            ("merges", Value::Texts(["a b", "ab ab"].map(str::to_owned).to_vec())),
+            ("eos_token_id", Value::Unsigned(0)),
+            ("tokens", Value::Texts(tokens)),
+        ];
+        let metadata = entries.into_iter().map(|(key, value)| (format!("tokenizer.ggml.{key}"), value)).collect();
+        Header { metadata, ..Header::default() }
+    }
+
+    fn words(space: &str) -> Vec<String> {
+        [space, "a", "b", "ab", "abab"].map(str::to_owned).to_vec()
+    }
+
+    /// Words and a token for each byte.
+    fn sentence_piece() -> Header {
+        let bytes: Vec<String> = (0..=255_u8).map(|byte| format!("<{byte:#04X}>")).collect();
+        header("llama", &[words("\u{2581}"), bytes].concat())
+    }
+
+    fn vocabulary(header: &Header) -> Vocabulary {
+        Vocabulary::read(header, 1000).expect("a vocabulary")
+    }
+
+    fn request(content: &str) -> GenerateRequest {
+        GenerateRequest {
+            messages: vec![ChatMessage { role: ChatRole::User, content: content.to_owned() }],
+            max_tokens: 1,
+            sampling: Sampling::greedy(),
+            stop: Vec::new(),
+            schema: None,
+        }
+    }
+
+    #[test]
+    fn a_prompt_far_beyond_the_context_is_refused_unread() {
+        let header = sentence_piece();
+        let template = ChatTemplate::read(&header).expect("no template");
+        let preparer = Preparer::new(Arc::new(vocabulary(&header)), template, CONTEXT, CONTEXT);
+        let refused = |content: &str| preparer.prepare(request(content)).err().expect("it does not fit");
+        let long = "ab".repeat(1000);
+        // The longest tokens are the names of bytes, of 6.
+        let error = refused(&long);
+        assert!(matches!(error, Error::PromptTooLong { least: 334, context: CONTEXT }), "{error}");
+        assert_eq!(preparer.room(&request(&long).messages).expect("a conversation"), (0, CONTEXT));
+        let error = refused("a b a b a b a b a b");
+        assert!(matches!(error, Error::ContextExceeded { prompt: 20, context: CONTEXT, .. }), "{error}");
+        assert_eq!(preparer.prepare(request("abab")).expect("it fits").prompt.len(), 2);
+    }
+
+    #[test]
+    fn no_prompt_has_fewer_tokens_than_it_is_said_to_have_at_least() {
+        let texts = ["", "abab ab", "</s>abab</s>", "   ", "é漢🦊", "a\u{fdd0}b", "<0x41>"].map(|text| text.repeat(40));
+        // Of the last two, the vocabulary has no token for most bytes.
+        let headers = [sentence_piece(), header("llama", &words("\u{2581}")), header("gpt2", &words("\u{120}"))];
+        for (header, text) in headers.iter().flat_map(|header| texts.iter().map(move |text| (header, text))) {
+            let vocabulary = vocabulary(header);
+            for broken_by in [None, Some(BREAKER)] {
+                let tokens = vocabulary.encode_prompt(text, broken_by).expect("any text has tokens").len();
+                let least = vocabulary.least_tokens(text, broken_by);
+                assert!(least <= tokens, "{text}: {tokens} tokens, said to be at least {least}");
+            }
+        }
     }
 }

@@ -24,8 +24,14 @@ impl ChatTemplate {
         Ok(Self { environment: environment.map_err(Error::CompileTemplate)? })
     }
 
-    /// The prompt's tokens. Control tokens count where the template writes them, never where a message does.
-    pub(super) fn tokens(&self, messages: &[ChatMessage], vocabulary: &Vocabulary) -> Result<Vec<u32>, Error> {
+    /// The prompt's tokens. Control tokens count where the template writes them, never where a message does. A prompt that is
+    /// sure to have more than `context` of them is refused unread.
+    pub(super) fn tokens(
+        &self,
+        messages: &[ChatMessage],
+        vocabulary: &Vocabulary,
+        context: usize,
+    ) -> Result<Vec<u32>, Error> {
         let breaker = breaker(messages, vocabulary)?;
         let contents = messages.iter().map(|message| match breaker {
             Some(breaker) => vocabulary.broken_apart(&message.content, breaker),
@@ -49,6 +55,11 @@ impl ChatTemplate {
                 template.render(values).map_err(Error::ApplyTemplate)?
             }
         };
+        // Tokenizing takes about a hundred times a text's size of memory.
+        let least = vocabulary.least_tokens(&prompt, breaker);
+        if least > context {
+            return Err(Error::PromptTooLong { least, context });
+        }
         vocabulary.encode_prompt(&prompt, breaker)
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::engine_support::{HIDDEN, POSITIONS, installed, write_tiny_model};
+use crate::engine_support::{
+    HIDDEN, POSITIONS, installed, safetensors, tiny_tensors, tiny_tokenizer, write_tiny_model,
+};
 use engine::catalogue::files_at;
 use engine::generation::{ChatMessage, ChatRole, GenerateRequest, Sampling};
 use engine::{Class, DeviceKind, Dtype, Engine, Error, ModelSpec, ModelTask, Settings};
@@ -32,6 +34,13 @@ fn tiny(settings: Settings) -> (Engine, tempfile::TempDir) {
     write_tiny_model(folder.path(), 1);
     let engine = Engine::start(settings, vec![spec("tiny", folder.path())]).expect("the tiny model loads");
     (engine, folder)
+}
+
+/// Writes what sentence-transformers keeps beside a model about its pooling.
+fn write_pooling(folder: &Path, config: &str) {
+    let folder = folder.join("1_Pooling");
+    std::fs::create_dir_all(&folder).expect("the folder is writable");
+    std::fs::write(folder.join("config.json"), config).expect("the folder is writable");
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -167,6 +176,25 @@ fn no_text_gives_no_vector_and_an_empty_text_gives_one() {
 }
 
 #[test]
+fn a_text_without_tokens_gives_zeros_and_changes_no_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_tiny_model(folder.path(), 1);
+    write_pooling(folder.path(), r#"{"pooling_mode_cls_token": true}"#);
+    // Without a post-processor no special token frames a text.
+    let tokenizer = tiny_tokenizer();
+    let (before, rest) = tokenizer.split_once(r#""post_processor":"#).expect("it has a post-processor");
+    let (_, after) = rest.split_once(r#""decoder":"#).expect("a decoder follows");
+    let frameless = format!(r#"{before}"post_processor":null,"decoder":{after}"#);
+    std::fs::write(folder.path().join("tokenizer.json"), frameless).expect("the folder is writable");
+    let engine = Engine::start(settings(), vec![spec("tiny", folder.path())]).expect("the tiny model loads");
+    let zeros = vec![0.0_f32; HIDDEN];
+    assert_eq!(embed(&engine, "tiny", &["\u{200b}"]), [zeros.clone()]);
+    let together = embed(&engine, "tiny", &["", "abc", "\u{200b}"]);
+    assert_eq!((&together[0], &together[2]), (&zeros, &zeros));
+    assert!(most_different(&together[1], &embed(&engine, "tiny", &["abc"])[0]) < 1e-6);
+}
+
+#[test]
 fn a_text_beyond_the_limit_is_cut_and_counted() {
     let (engine, _folder) = tiny(settings());
     let text = "abc ".repeat(POSITIONS);
@@ -183,6 +211,33 @@ fn requests_for_what_is_not_there_say_so() {
     let bytes = std::fs::read(folder.path().join("model.safetensors")).expect("the weights are readable");
     assert_eq!(engine.digest("tiny"), Some(blake3::hash(&bytes).to_hex().as_str()));
     assert_eq!(engine.models()[0].bytes, bytes.len() as u64);
+}
+
+#[test]
+fn what_changes_vectors_changes_their_digest_and_a_name_does_not() {
+    let digest = |name: &str, context_tokens: Option<usize>, change: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_tiny_model(folder.path(), 1);
+        change(folder.path());
+        let spec = ModelSpec { context_tokens, ..spec(name, folder.path()) };
+        let engine = Engine::start(settings(), vec![spec]).expect("the tiny model loads");
+        engine.vectors_digest(name).expect("it embeds").to_owned()
+    };
+    let plain = digest("tiny", None, &|_| {});
+    assert_eq!(plain, digest("other", Some(POSITIONS), &|_| {}));
+    let write = |folder: &Path, file: &str, text: &str| {
+        std::fs::write(folder.join(file), text).expect("the folder is writable");
+    };
+    let cased = tiny_tokenizer().replace(r#""lowercase":true"#, r#""lowercase":false"#);
+    let changed = [
+        digest("tiny", Some(8), &|_| {}),
+        digest("tiny", None, &|folder| write(folder, "tokenizer.json", &cased)),
+        digest("tiny", None, &|folder| write(folder, "config.json", r#"{"num_attention_heads": 4}"#)),
+        digest("tiny", None, &|folder| write_pooling(folder, r#"{"pooling_mode_cls_token": true}"#)),
+        digest("tiny", None, &|folder| write_tiny_model(folder, 2)),
+    ];
+    let all: std::collections::HashSet<_> = changed.iter().chain([&plain]).collect();
+    assert_eq!(all.len(), 6);
 }
 
 #[test]
@@ -203,6 +258,48 @@ fn models_that_cannot_work_are_refused_at_the_start() {
     ));
     let twice = vec![spec("tiny", folder.path()), spec("tiny", folder.path())];
     assert!(matches!(Engine::start(settings(), twice), Err(Error::DistinguishModels { .. })));
+}
+
+#[test]
+fn encoders_whose_vectors_would_be_wrong_are_refused_and_told_why() {
+    let start = |change: &dyn Fn(&Path)| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_tiny_model(folder.path(), 1);
+        change(folder.path());
+        Engine::start(settings(), vec![spec("tiny", folder.path())])
+    };
+    let write_config = |folder: &Path, field: &str| {
+        let config = format!(r#"{{"num_attention_heads": 2, {field}}}"#);
+        std::fs::write(folder.join("config.json"), config).expect("the folder is writable");
+    };
+    let write_gap = |folder: &Path| {
+        let moved = |name: String| name.replace("encoder.layer.1.", "encoder.layer.2.");
+        let tensors = tiny_tensors(1).into_iter().map(|(name, tensor)| (moved(name), tensor)).collect();
+        std::fs::write(folder.join("model.safetensors"), safetensors(&tensors)).expect("the folder is writable");
+    };
+    let refusals: [(&dyn Fn(&Path), &str); 7] = [
+        (&|folder| write_config(folder, r#""model_type": "xlm-roberta""#), "xlm-roberta"),
+        (&|folder| write_config(folder, r#""num_hidden_layers": 3"#), "names 3 layers, the weights have 2"),
+        (&write_gap, "encoder.layer.1."),
+        (&|folder| write_pooling(folder, r#"{"pooling_mode_max_tokens": true}"#), "max_tokens"),
+        (&|folder| write_pooling(folder, r#"{"pooling_mode_lasttoken": true}"#), "lasttoken"),
+        (
+            &|folder| write_pooling(folder, r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}"#),
+            "cls_token, mean_tokens",
+        ),
+        (&|folder| write_pooling(folder, r#"{"pooling_mode": "max"}"#), "max"),
+    ];
+    for (change, reason) in refusals {
+        let error = chain(&start(change).err().expect("the model is refused"));
+        assert!(error.contains(reason), "{reason}: {error}");
+    }
+    let known = start(&|folder| {
+        write_config(folder, r#""model_type": "bert", "num_hidden_layers": 2"#);
+        write_pooling(folder, r#"{"pooling_mode_cls_token": false, "pooling_mode_mean_sqrt_len_tokens": true}"#);
+    });
+    let (plain, _folder) = tiny(settings());
+    let known = embed(&known.expect("the model is known"), "tiny", &["abc"]);
+    assert!(most_different(&known[0], &embed(&plain, "tiny", &["abc"])[0]) < 1e-6);
 }
 
 #[cfg(not(feature = "cuda"))]

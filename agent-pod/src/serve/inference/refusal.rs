@@ -181,6 +181,10 @@ impl From<engine::Error> for Refusal {
 
 fn of_generation(error: &generation::Error) -> Refusal {
     match error {
+        generation::Error::PromptTooLong { least, context } => Refusal::too_long(
+            "messages",
+            format!("the model's context is {context} tokens; the messages have at least {least}: send fewer"),
+        ),
         generation::Error::ContextExceeded { prompt, max_tokens, context } => Refusal::too_long(
             "messages",
             format!(

@@ -43,6 +43,10 @@ pub(in crate::generation) struct Vocabulary {
     pub(in crate::generation) end_text: String,
     /// Whether encoding a text may put a space before it, so that texts cannot be encoded in parts.
     prefixes_space: bool,
+    /// Most bytes of a text that become one token.
+    longest: usize,
+    /// The bytes of texts that are sure to become part of a token.
+    kept: [bool; 256],
 }
 
 impl Vocabulary {
@@ -82,6 +86,8 @@ impl Vocabulary {
             scheme.append_bytes(token, *kind, &mut bytes);
             ends_of_bytes.push(u32::try_from(bytes.len()).map_err(|_| Error::Tokenizer("too much text".to_owned()))?);
         }
+        let lengths = tokens.iter().zip(&kinds).map(|(token, kind)| scheme.most_bytes(token, *kind));
+        let longest = lengths.max().unwrap_or(0).max(1);
         let text_of = |id: Option<u32>| id.map_or_else(String::new, |id| tokens[id as usize].clone());
         let adds_begin = gguf::optional(header.bool("tokenizer.ggml.add_bos_token")).map_err(Error::Header)?;
         Ok(Self {
@@ -96,6 +102,8 @@ impl Vocabulary {
             begin_text: text_of(begin),
             end_text: text_of(end),
             prefixes_space: scheme.prefixes_space(),
+            longest,
+            kept: scheme.kept_bytes(tokens),
         })
     }
 
@@ -136,6 +144,13 @@ impl Vocabulary {
     pub(in crate::generation) fn encode_text(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoded = self.tokenizer.encode_fast(text, false).map_err(|error| Error::Tokenise(error.to_string()))?;
         Ok(encoded.get_ids().to_vec())
+    }
+
+    /// So many tokens a prompt has at least, found without the cost of [`Self::encode_prompt`].
+    pub(in crate::generation) fn least_tokens(&self, prompt: &str, broken_by: Option<char>) -> usize {
+        let kept = prompt.bytes().filter(|&byte| self.kept[usize::from(byte)]).count();
+        let removed = broken_by.map_or(0, |breaker| prompt.matches(breaker).count() * breaker.len_utf8());
+        kept.saturating_sub(removed).div_ceil(self.longest)
     }
 
     /// The tokens of a prompt in which control tokens count, with the beginning token where the model wants one.

@@ -54,6 +54,39 @@ impl Scheme {
         self != Self::ByteLevel
     }
 
+    /// Most bytes of a text that become this token.
+    pub(super) fn most_bytes(self, token: &str, kind: Kind) -> usize {
+        match (self, kind) {
+            // A character of the token is a byte of the text.
+            (Self::ByteLevel, Kind::Text | Kind::Byte) => token.chars().count(),
+            _ => token.len(),
+        }
+    }
+
+    /// The bytes of texts that are sure to become part of a token: others are left out, or many become one unknown token.
+    pub(super) fn kept_bytes(self, tokens: &[String]) -> [bool; 256] {
+        let mut kept = [false; 256];
+        match self {
+            Self::ByteLevel => {
+                for token in tokens {
+                    let mut characters = token.chars();
+                    if let (Some(only), None) = (characters.next(), characters.next())
+                        && let Some(byte) = byte_of(only)
+                    {
+                        kept[usize::from(byte)] = true;
+                    }
+                }
+            }
+            Self::SentencePiece { .. } => {
+                let known: HashSet<&str> = tokens.iter().map(String::as_str).collect();
+                // No UTF-8 holds the others.
+                let mut bytes = (0x00..=0xbf).chain(0xc2..=0xf4_u8);
+                kept.fill(bytes.all(|byte| known.contains(format!("<{byte:#04X}>").as_str())));
+            }
+        }
+        kept
+    }
+
     /// Appends what a token stands for.
     pub(super) fn append_bytes(self, token: &str, kind: Kind, bytes: &mut Vec<u8>) {
         match (self, kind) {

@@ -18,4 +18,5 @@ mod service_times;
 mod sweeper;
 mod templates;
 mod timers;
+mod vectors;
 mod worker;

@@ -9,16 +9,20 @@ use serde_json::json;
 
 #[test]
 fn an_error_names_its_field_in_the_form_that_clients_read() {
-    let exceeded = generation::Error::ContextExceeded { prompt: 90, max_tokens: 20, context: 100 };
-    let refusal = Refusal::from(engine::Error::Generate(exceeded));
-    let body = refusal.body();
-    assert_eq!(body["error"]["type"], "invalid_request_error");
-    assert_eq!(
-        (&body["error"]["param"], &body["error"]["code"]),
-        (&json!("messages"), &json!("context_length_exceeded"))
-    );
-    assert!(body["error"]["message"].as_str().is_some_and(|message| message.contains("100 tokens")), "{body}");
-    assert_eq!(refusal.into_response().status(), 400);
+    for exceeded in [
+        generation::Error::ContextExceeded { prompt: 90, max_tokens: 20, context: 100 },
+        generation::Error::PromptTooLong { least: 1_000, context: 100 },
+    ] {
+        let refusal = Refusal::from(engine::Error::Generate(exceeded));
+        let body = refusal.body();
+        assert_eq!(body["error"]["type"], "invalid_request_error");
+        assert_eq!(
+            (&body["error"]["param"], &body["error"]["code"]),
+            (&json!("messages"), &json!("context_length_exceeded"))
+        );
+        assert!(body["error"]["message"].as_str().is_some_and(|message| message.contains("100 tokens")), "{body}");
+        assert_eq!(refusal.into_response().status(), 400);
+    }
 }
 
 #[test]
