@@ -14,7 +14,10 @@ mod query;
 pub(crate) mod run;
 pub(crate) mod validate;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use crate::{
     Result,
@@ -51,15 +54,13 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
 
 /// Prints to standard output; a reader that has gone away ends the output, not the program with a panic.
 pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Prints a note for a person on standard error.
-#[allow(clippy::print_stderr, reason = "this is the command's own message")]
+/// Prints a note for a person on standard error. Nobody may be there to read it any more: that stops nothing.
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A table of left-aligned columns.

@@ -20,6 +20,7 @@ mod knowledge;
 mod metrics_access;
 mod models;
 mod openai;
+mod output;
 mod people;
 mod pools;
 mod priorities;
