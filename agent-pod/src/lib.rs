@@ -48,6 +48,11 @@ pub fn main() -> ExitCode {
         }
         Err(error) => Err(Error::system("start the runtime")(error)),
     };
+    // Whatever a command came to, its results are not where they were wanted.
+    let outcome = outcome.and_then(|code| match commands::unprinted() {
+        None => Ok(code),
+        Some(error) => Err(Error::system("write to standard output")(error)),
+    });
     outcome.unwrap_or_else(|error| report(&error))
 }
 

@@ -1,6 +1,8 @@
-//! Output that nobody reads.
+//! Output that nobody reads, or that has no room.
 
-use crate::support::{PLAIN, Place, processes::Process};
+use std::{fs::File, process::Stdio};
+
+use crate::support::{PLAIN, Place, Ran, processes::Process};
 
 #[test]
 fn a_gateway_whose_messages_nobody_reads_serves_and_stops_in_order() {
@@ -26,4 +28,28 @@ fn a_command_whose_error_nobody_reads_ends_with_its_exit_code() {
     let script = format!("exec {} validate -f nowhere.yaml 2>/dev/full", env!("CARGO_BIN_EXE_docket"));
     let ended = std::process::Command::new("bash").args(["-c", &script]).current_dir(place.path("")).status();
     assert_eq!(ended.expect("bash").code(), Some(2));
+}
+
+/// A pipeline, a document and the arguments of a run that prints one line.
+fn one_document() -> (Place, [&'static str; 7]) {
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    place.write("a.txt", "text");
+    (place, ["run", "-f", "pipeline.yaml", "--input", "a.txt", "--format", "jsonl"])
+}
+
+#[test]
+fn results_that_find_no_room_are_a_failure() {
+    let (place, run) = one_document();
+    let full = File::options().write(true).open("/dev/full").expect("a device");
+    let ran = Ran::from(place.command(&run).stdout(full).output().expect("docket starts"));
+    ran.code(3).says("failed to write to standard output: No space left on device");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let (place, run) = one_document();
+    let mut running = place.command(&run).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("docket starts");
+    drop(running.stdout.take());
+    assert_eq!(running.wait().expect("it has ended").code(), Some(0));
 }

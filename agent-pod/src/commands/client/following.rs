@@ -1,9 +1,6 @@
 //! `docket watch`: server-sent events as they come.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -14,7 +11,7 @@ use super::{connection::Connection, exit_code};
 use crate::{
     Error, Result,
     args::{Format, WatchArguments},
-    commands::{print, run::summary::word},
+    commands::{print, print_part, run::summary::word},
 };
 
 /// Longest event that is read: a result holds what all stages made.
@@ -104,9 +101,7 @@ impl Shown {
                     print(&format!("{stage} writes:"));
                     self.writing = Some(stage);
                 }
-                let mut out = io::stdout().lock();
-                // A reader that has gone away ends the output, not the program.
-                let _ = write!(out, "{}", data["text"].as_str().unwrap_or_default()).and_then(|()| out.flush());
+                print_part(data["text"].as_str().unwrap_or_default());
             }
             "end" => {
                 self.end_text();
