@@ -6,7 +6,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use crate::support::{
-    PLAIN, Place,
+    PLAIN, Place, changed,
     processes::{GatewayProcess, client, sum, wait_for},
 };
 
@@ -115,6 +115,17 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
     assert_eq!(reason(at("/v1/pipelines/plain/documents/nothing"), 404), "NotFound");
     assert_eq!(reason(at("/nothing"), 404), "NotFound");
     assert_eq!(reason(at("/v1/pipelines/plain/documents/nothing/cancel"), 405), "MethodNotAllowed");
+}
+
+#[test]
+fn a_document_that_one_of_several_parse_stages_takes_is_taken() {
+    let place = Place::new();
+    let strict = "  - {name: strict, pool: readers, optional: true, parse: {maxBytes: 10}}\n  - {name: parse,";
+    let gateway = gateway(&place, &changed(PLAIN, &[("  - {name: parse,", strict)]), "");
+    let listed = client().get(format!("{}/v1/pipelines", gateway.http)).send().expect("it answers");
+    assert_eq!(answer(listed, 200)["pipelines"][0]["maxBytes"], 64 << 20);
+    answer(submit(&gateway, "id=a", "more than ten bytes"), 202);
+    assert_eq!(ended(&gateway, "a")["outcome"], "partial");
 }
 
 #[test]

@@ -249,8 +249,9 @@ impl Api {
 
     /// Most bytes of a document of this plan.
     fn largest(&self, plan: &Plan) -> u64 {
-        let parse = plan.stages().iter().find_map(|stage| stage.spec.parse.as_ref());
-        let parsed = parse.map_or(u64::MAX, |parse| parse.max_bytes.unwrap_or(MAX_BYTES));
+        // What one parse stage refuses another may take.
+        let parses = plan.stages().iter().filter_map(|stage| stage.spec.parse.as_ref());
+        let parsed = parses.map(|parse| parse.max_bytes.unwrap_or(MAX_BYTES)).max().unwrap_or(u64::MAX);
         self.limits.document_bytes.min(parsed)
     }
 
