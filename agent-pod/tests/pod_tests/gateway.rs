@@ -110,6 +110,12 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
     for query in ["priority=urgent", "metadata=[1]", "deadline=soon", "id=", "id=..", "colour=red", "id=a%0Ab"] {
         assert_eq!(reason(submit(&gateway, query, "text"), 400), "Invalid", "{query}");
     }
+    for source in ["x".repeat(4_097), "a%0Ab".to_owned()] {
+        let refused = answer(submit(&gateway, &format!("source={source}"), "text"), 400);
+        let message = refused["error"]["message"].as_str().expect("a message");
+        assert!(message.starts_with("source: "), "{message}");
+    }
+    answer(submit(&gateway, &format!("source={}", "x".repeat(4_096)), "text"), 202);
     let at = |path: &str| client().get(format!("{}{path}", gateway.http)).send().expect("it answers");
     assert_eq!(reason(at("/v1/pipelines/nothing/documents"), 404), "NotFound");
     assert_eq!(reason(at("/v1/pipelines/plain/documents/nothing"), 404), "NotFound");

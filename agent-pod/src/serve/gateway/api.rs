@@ -44,6 +44,8 @@ use crate::{
 
 /// Longest id of a document in bytes: names in stores and brokers are made of it.
 const MAX_ID_BYTES: usize = 512;
+/// Longest source of a document in bytes, as of a path: the record holds it.
+const MAX_SOURCE_BYTES: usize = 4_096;
 /// Largest metadata of a document in bytes: every stage reads it.
 const MAX_METADATA_BYTES: usize = 256 << 10;
 /// Most records that one request looks through for those that it wants.
@@ -188,6 +190,10 @@ impl Api {
         let plan = self.plan(caller, &head.pipeline)?;
         let tenant = tenant(caller, head.tenant.as_deref())?;
         let document = document_id(&head, &tenant)?;
+        let source = match head.source.as_deref() {
+            None | Some("") => document.clone(),
+            Some(source) => named("source", source, MAX_SOURCE_BYTES)?,
+        };
         self.admits(plan, &document).await?;
         let reservation = self.credits.reserve(&plan.name, &tenant, &document).map_err(|spent| Refusal::Busy {
             message: format!(
@@ -205,7 +211,7 @@ impl Api {
         let submission = Submission {
             document: document.clone(),
             tenant: tenant.clone(),
-            source: head.source.unwrap_or_else(|| document.clone()),
+            source,
             payload,
             metadata,
             priority: head.priority.unwrap_or(plan.spec.priority_default),
