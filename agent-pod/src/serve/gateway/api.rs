@@ -297,11 +297,16 @@ impl Api {
         self.result(&driver, &record).await
     }
 
-    /// Works a dead letter again.
+    /// Works a dead letter again. Asked for once more, because the answer was lost or the tasks could not be published, it is
+    /// the same replay.
     pub(super) async fn replay(&self, caller: &Caller, pipeline: &str, document: &str) -> Result<Value, Refusal> {
         let (driver, record) = self.record(caller, pipeline, document).await?;
         if !is_dead(&record) {
-            return Err(Refusal::Conflict(format!("\"{document}\" is not a dead letter")));
+            if !is_replayed(&record) {
+                return Err(Refusal::Conflict(format!("\"{document}\" is not a dead letter")));
+            }
+            driver.publish_outstanding(&record).await?;
+            return self.result(&driver, &record).await;
         }
         let tenant = &record.submission.tenant;
         let plan = driver.plan(&record).await?;
@@ -389,6 +394,12 @@ impl Api {
 
 fn is_dead(record: &DocumentRecord) -> bool {
     record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
+}
+
+/// Whether a document was a dead letter and is worked again, or has been since.
+fn is_replayed(record: &DocumentRecord) -> bool {
+    let outcome = record.end.as_ref().map(|end| end.outcome);
+    record.epoch > 0 && matches!(outcome, None | Some(Outcome::Succeeded | Outcome::Partial))
 }
 
 /// Whether a document is of the caller's tenant.
