@@ -9,6 +9,7 @@ mod batching;
 mod cache;
 mod cache_redis;
 mod canaries;
+mod clients;
 mod distributed;
 mod edge;
 mod erasure;

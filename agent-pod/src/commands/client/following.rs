@@ -7,11 +7,14 @@ use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{connection::Connection, exit_code};
+use super::{
+    connection::{Connection, PAUSE},
+    exit_code,
+};
 use crate::{
     Error, Result,
     args::{Format, WatchArguments},
-    commands::{print, print_part, run::summary::word},
+    commands::{note, print, print_part, run::summary::word},
 };
 
 /// Longest event that is read: a result holds what all stages made.
@@ -20,7 +23,7 @@ const MAX_EVENT: usize = 64 << 20;
 /// Follows a document to its end, beginning again where the connection breaks; exit code 1 where it is given up.
 pub(in crate::commands) async fn watch(arguments: WatchArguments) -> Result<ExitCode> {
     let connection = Connection::open(&arguments.client).await?;
-    let mut shown = Shown { format: arguments.format, stages: Map::new(), writing: None };
+    let mut shown = Shown { format: arguments.format, stages: Map::new(), writing: None, problem: String::new() };
     loop {
         let request = || connection.of_pipeline(Method::GET, &["documents", &arguments.document, "events"], &[]);
         let mut body = connection.send(request).await??.bytes_stream();
@@ -33,6 +36,7 @@ pub(in crate::commands) async fn watch(arguments: WatchArguments) -> Result<Exit
                 }
             }
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -73,6 +77,8 @@ struct Shown {
     format: Format,
     stages: Map<String, Value>,
     writing: Option<String>,
+    /// Why the gateway told no more, the last time.
+    problem: String,
 }
 
 impl Shown {
@@ -106,6 +112,15 @@ impl Shown {
             "end" => {
                 self.end_text();
                 print(&format!("{} after {} s", word(&data["outcome"]), data["seconds"]));
+            }
+            "error" => {
+                let problem = format!("{}: {}", word(&data["reason"]), word(&data["message"]));
+                // What lasts is said once, though the gateway is asked again and again.
+                if self.problem != problem {
+                    self.end_text();
+                    note(&format!("the gateway tells no more for now: {problem}; it is asked again"));
+                    self.problem = problem;
+                }
             }
             _ => {}
         }
