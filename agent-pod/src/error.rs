@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt};
 
+use crate::commands::note;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Error {
@@ -76,7 +78,7 @@ pub fn chain(error: &dyn StdError) -> String {
 /// Prints an error for a person on standard error.
 pub fn print(error: &Error) {
     match error {
-        Error::Usage(problems) => problems.iter().for_each(|problem| eprintln!("error: {problem}")),
-        Error::System { .. } => eprintln!("error: {}", chain(error)),
+        Error::Usage(problems) => problems.iter().for_each(|problem| note(&format!("error: {problem}"))),
+        Error::System { .. } => note(&format!("error: {}", chain(error))),
     }
 }

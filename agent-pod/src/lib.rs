@@ -35,7 +35,9 @@ pub fn main() -> ExitCode {
     // Whoever installs one twice is wrong; here it is the process's first act with TLS.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost: saying so would go the same way, and panic in whatever logged.
+    log.log_internal_errors(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
@@ -46,6 +48,11 @@ pub fn main() -> ExitCode {
         }
         Err(error) => Err(Error::system("start the runtime")(error)),
     };
+    // Whatever a command came to, its results are not where they were wanted.
+    let outcome = outcome.and_then(|code| match commands::unprinted() {
+        None => Ok(code),
+        Some(error) => Err(Error::system("write to standard output")(error)),
+    });
     outcome.unwrap_or_else(|error| report(&error))
 }
 

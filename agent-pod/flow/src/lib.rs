@@ -26,6 +26,6 @@ pub use status::{
     CacheCounts, DueInWork, GatewayStatus, HeldModel, LearnedHead, PipelineTally, PodStatus, PoolOrders, ServiceTime,
 };
 pub use traces::Traces;
-pub use transition::{Answer, Event, Transition, reason, submit, transition};
+pub use transition::{Answer, Event, Transition, reason, refuse, submit, transition};
 pub use waits::{WAIT_BOUNDS, WAIT_BUCKETS, WaitCounts, late};
 pub use wire::DecodeError;

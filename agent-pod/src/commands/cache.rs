@@ -140,7 +140,8 @@ async fn warm(arguments: WarmArguments) -> Result<ExitCode> {
     let (replayed, suspended, in_flight) = (Vec::new(), false, None);
     let session = Session::start(Settings { state, run, plan, replayed, models, suspended, in_flight, redis }).await?;
     let session = Arc::new(session);
-    session.work(documents.take(arguments.limit.unwrap_or(usize::MAX)), false, &mut reporter).await?;
+    let documents = documents.take(arguments.limit.unwrap_or(usize::MAX));
+    session.work(documents, false, &mut reporter, "run it again: what it has made is kept").await?;
     let summary = reporter.finish(&session).await?;
     Ok(summary.exit_code())
 }

@@ -48,7 +48,7 @@ pub(super) async fn dlq(command: DlqCommand) -> Result<ExitCode> {
 
 async fn list(state: &StateArguments, pipeline: Option<&str>, format: Format) -> Result<ExitCode> {
     let (_state, driver) = last_run(state, pipeline).await?;
-    let letters: Vec<Value> = dead_letters(&driver).await?.iter().map(letter).collect();
+    let letters: Vec<Value> = records(&driver, is_dead).await?.iter().map(letter).collect();
     match format {
         Format::Json => print(&Value::Array(letters).to_string()),
         Format::Jsonl => letters.iter().for_each(|letter| print(&letter.to_string())),
@@ -78,7 +78,8 @@ async fn show(document: &str, state: &StateArguments, pipeline: Option<&str>) ->
 async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     results::check(arguments.output.as_deref())?;
     let (state, run, driver) = open_last_run(&arguments.state, arguments.pipeline.as_deref()).await?;
-    let dead = dead_letters(&driver).await?;
+    let known = records(&driver, |record| is_dead(record) || is_under_way(record)).await?;
+    let (dead, under_way): (Vec<DocumentRecord>, Vec<DocumentRecord>) = known.into_iter().partition(is_dead);
     let wanted: HashSet<&str> = arguments.documents.iter().map(String::as_str).collect();
     let refused = |record: &&DocumentRecord| {
         let letter = record.end.as_ref().and_then(|end| end.dead_letter.as_ref());
@@ -98,27 +99,26 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
     } else if !unreadable.is_empty() {
         return Err(Error::Usage(unreadable));
     }
-    let chosen: Vec<&DocumentRecord> = dead
-        .iter()
-        .filter(|record| !refused(record))
-        .filter(|record| arguments.all || wanted.contains(record.submission.document.as_str()))
-        .collect();
-    let found: HashSet<&str> = chosen.iter().map(|record| record.submission.document.as_str()).collect();
+    let is_meant = |record: &&DocumentRecord| arguments.all || wanted.contains(record.submission.document.as_str());
+    let chosen: Vec<&DocumentRecord> = dead.iter().filter(|record| !refused(record)).filter(is_meant).collect();
+    // What an earlier replay was interrupted at goes on.
+    let meant: Vec<&DocumentRecord> = chosen.iter().copied().chain(under_way.iter().filter(is_meant)).collect();
+    let found: HashSet<&str> = meant.iter().map(|record| record.submission.document.as_str()).collect();
     let missing: Vec<String> =
         wanted.difference(&found).map(|document| format!("\"{document}\" is not a dead letter of this run")).collect();
     if !missing.is_empty() {
         return Err(Error::Usage(missing));
     }
-    let Some(first) = chosen.first() else {
+    let Some(first) = meant.first() else {
         note("there are no dead letters");
         return Ok(ExitCode::SUCCESS);
     };
     let plan = driver.plan(first).await.map_err(Error::system("read the documents' plan"))?;
     let documents: Vec<String> = chosen.iter().map(|record| record.submission.document.clone()).collect();
-    let again: HashSet<String> = documents.iter().cloned().collect();
+    let again: HashSet<String> = found.iter().map(|document| (*document).to_owned()).collect();
     let keep = Keep::AllBut(&again);
     let mut replayed = Vec::new();
-    for record in &chosen {
+    for record in &meant {
         replayed.push(driver.plan(record).await.map_err(Error::system("read the documents' plan"))?);
     }
     let models = arguments.models.folder.clone();
@@ -140,7 +140,7 @@ async fn replay(arguments: ReplayArguments) -> Result<ExitCode> {
         let replayed = session.driver.apply(document, flow::Event::Replay).await;
         replayed.map_err(Error::system(format!("replay \"{document}\"")))?;
     }
-    session.work(std::iter::empty::<Input>(), false, &mut reporter).await?;
+    session.work(std::iter::empty::<Input>(), false, &mut reporter, "run it again, and it goes on").await?;
     let summary = reporter.finish(&session).await?;
     Ok(summary.exit_code())
 }
@@ -158,19 +158,24 @@ async fn open_last_run(state: &StateArguments, pipeline: Option<&str>) -> Result
     Ok((state, run, driver))
 }
 
-async fn dead_letters(driver: &Driver) -> Result<Vec<DocumentRecord>> {
-    let mut letters = Vec::new();
+async fn records(driver: &Driver, wanted: impl Fn(&DocumentRecord) -> bool) -> Result<Vec<DocumentRecord>> {
+    let mut records = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let page = driver.scan(after.as_deref(), PAGE).await.map_err(Error::system("read the run's documents"))?;
-        let Some(last) = page.last() else { return Ok(letters) };
+        let Some(last) = page.last() else { return Ok(records) };
         after = Some(last.submission.document.clone());
-        letters.extend(page.into_iter().filter(is_dead));
+        records.extend(page.into_iter().filter(&wanted));
     }
 }
 
 fn is_dead(record: &DocumentRecord) -> bool {
     record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
+}
+
+/// Whether a document was a dead letter and is worked again.
+fn is_under_way(record: &DocumentRecord) -> bool {
+    record.end.is_none() && record.epoch > 0
 }
 
 /// A dead letter as a person gets it, with its document.

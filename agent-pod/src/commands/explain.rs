@@ -51,7 +51,7 @@ fn value(plan: &Plan, record: &DocumentRecord) -> Value {
         "document": record.submission.document, "source": record.submission.source, "pipeline": record.pipeline,
         "plan": record.plan, "generation": record.generation, "epoch": record.epoch, "round": record.round,
         "submitted": time(record.submitted_at), "changed": time(record.changed_at),
-        "deadline": record.submission.deadline.map(time), "quality": record.quality, "degraded": record.degraded,
+        "deadline": record.deadline().map(time), "quality": record.quality, "degraded": record.degraded,
         "outcome": record.end.as_ref().map(|end| end.outcome), "cost": flow::units(record.consumed().cost),
         "deadLetter": record.end.as_ref().and_then(|end| end.dead_letter.as_ref()).map(report::dead_letter),
         "stages": stages,
@@ -77,7 +77,16 @@ fn why(state: &StageState, record: &DocumentRecord, predecessors: &[String]) -> 
 }
 
 fn status_in_words(status: &StageStatus, record: &DocumentRecord, predecessors: &[String]) -> String {
+    const OVER: &str = "not finished: the document ended before";
     match status {
+        StageStatus::Backoff { cause, .. } if record.end.is_some() => {
+            format!("{OVER}; the last attempt: {}: {}", cause.reason, cause.message)
+        }
+        StageStatus::Waiting | StageStatus::Held | StageStatus::Dispatched | StageStatus::Awaiting { .. }
+            if record.end.is_some() =>
+        {
+            OVER.to_owned()
+        }
         StageStatus::Waiting => {
             let open = |name: &&String| {
                 !matches!(

@@ -14,7 +14,11 @@ mod query;
 pub(crate) mod run;
 pub(crate) mod validate;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::OnceLock,
+};
 
 use crate::{
     Result,
@@ -49,17 +53,35 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-/// Prints to standard output; a reader that has gone away ends the output, not the program with a panic.
+/// Why something could not be printed, the first time.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints to standard output; a reader that has gone away ends the output, not the program with a panic. Any other failure
+/// is the program's own in the end, see [`unprinted`].
 pub(crate) fn print(text: &str) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    print_part(&format!("{text}\n"));
 }
 
-/// Prints a note for a person on standard error.
-#[allow(clippy::print_stderr, reason = "this is the command's own message")]
+/// The same, without an end of line.
+pub(crate) fn print_part(text: &str) {
+    let mut out = io::stdout().lock();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        // The first failure is the one that is told.
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// Why something that was to be printed is lost, as on a full disk.
+pub(crate) fn unprinted() -> Option<&'static io::Error> {
+    UNPRINTED.get()
+}
+
+/// Prints a note for a person on standard error. Nobody may be there to read it any more: that stops nothing.
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A table of left-aligned columns.

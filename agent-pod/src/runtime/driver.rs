@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use flow::{DeadLetter, DocumentRecord, Effect, End, Event, Outcome, Plan, Submission, Task, Timer, Transition};
+use flow::{DocumentRecord, Effect, Event, Plan, Submission, Task, Timer, Transition};
 use queue::{Alarm, Message, Ports};
 use tokio::sync::mpsc;
 
@@ -192,15 +192,10 @@ impl Driver {
     pub async fn submit(&self, plan: &Plan, submission: Submission, refusal: Option<flow::Cause>) -> Result<Submitted> {
         let document = submission.document.clone();
         let payload = submission.payload.clone();
-        let mut first = flow::submit(plan, submission, now());
-        if let Some(cause) = refusal {
-            // Whatever the first stage may tolerate: there are no bytes to work on.
-            let mut record = first.record;
-            let stage = plan.stages().first().map(|stage| stage.name.clone());
-            let dead_letter = Some(DeadLetter { stage, attempts: 0, cause });
-            record.end = Some(End { outcome: Outcome::DeadLettered, at: now(), dead_letter });
-            first = Transition { effects: record.outbox(plan), record, changed: true };
-        }
+        let first = match refusal {
+            Some(cause) => flow::refuse(plan, submission, cause, now()),
+            None => flow::submit(plan, submission, now()),
+        };
         let (key, bytes) = (self.key(&document), Bytes::from(first.record.encode()));
         let mut tries = 0;
         loop {

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{PLAIN, Place, Ran};
 
@@ -297,7 +297,12 @@ fn a_refused_document_stays_refused_where_the_first_stage_is_optional_or_the_pip
         PLAIN.replace("{name: parse, pool: readers,", "{name: parse, pool: readers, optional: true,"),
     );
     let run = ["run", "-f", "pipeline.yaml", "--input", "in.jsonl", "--format", "jsonl"];
-    assert_eq!(ends(&place.docket(&run).code(1)), REFUSED);
+    let ran = place.docket(&run).code(1);
+    assert_eq!(ends(&ran), REFUSED);
+    for line in ran.lines().iter().filter(|line| line["outcome"] == "dead-lettered") {
+        let parse = &line["stages"]["parse"];
+        assert_eq!((&parse["outcome"], &parse["attempts"]), (&json!("failed"), &json!(0)), "{line}");
+    }
     place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", "spec:\n  suspend: true\n  stages:"));
     place.docket(&run).code(1);
     place.write("pipeline.yaml", PLAIN);

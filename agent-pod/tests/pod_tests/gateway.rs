@@ -129,11 +129,28 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
     for query in ["priority=urgent", "metadata=[1]", "deadline=soon", "id=", "id=..", "colour=red", "id=a%0Ab"] {
         assert_eq!(reason(submit(&gateway, query, "text"), 400), "Invalid", "{query}");
     }
+    for source in ["x".repeat(4_097), "a%0Ab".to_owned()] {
+        let refused = answer(submit(&gateway, &format!("source={source}"), "text"), 400);
+        let message = refused["error"]["message"].as_str().expect("a message");
+        assert!(message.starts_with("source: "), "{message}");
+    }
+    answer(submit(&gateway, &format!("source={}", "x".repeat(4_096)), "text"), 202);
     let at = |path: &str| client().get(format!("{}{path}", gateway.http)).send().expect("it answers");
     assert_eq!(reason(at("/v1/pipelines/nothing/documents"), 404), "NotFound");
     assert_eq!(reason(at("/v1/pipelines/plain/documents/nothing"), 404), "NotFound");
     assert_eq!(reason(at("/nothing"), 404), "NotFound");
     assert_eq!(reason(at("/v1/pipelines/plain/documents/nothing/cancel"), 405), "MethodNotAllowed");
+}
+
+#[test]
+fn a_document_that_one_of_several_parse_stages_takes_is_taken() {
+    let place = Place::new();
+    let strict = "  - {name: strict, pool: readers, optional: true, parse: {maxBytes: 10}}\n  - {name: parse,";
+    let gateway = gateway(&place, &changed(PLAIN, &[("  - {name: parse,", strict)]), "");
+    let listed = client().get(format!("{}/v1/pipelines", gateway.http)).send().expect("it answers");
+    assert_eq!(answer(listed, 200)["pipelines"][0]["maxBytes"], 64 << 20);
+    answer(submit(&gateway, "id=a", "more than ten bytes"), 202);
+    assert_eq!(ended(&gateway, "a")["outcome"], "partial");
 }
 
 #[test]

@@ -196,6 +196,35 @@ fn a_gateway_lists_what_is_asked_and_takes_the_first_answer() {
 }
 
 #[test]
+fn a_replay_that_is_asked_for_again_is_the_same_replay() {
+    let place = place(ASKING, 0);
+    place.write("tokens.yaml", TOKENS);
+    let gateway = GatewayProcess::start(&place, "resources: [pipeline.yaml]\nstate: state\ntokens: tokens.yaml\n");
+    let pipeline = format!("{}/v1/pipelines/asking", gateway.http);
+    let ann = |request: reqwest::blocking::RequestBuilder| {
+        answer(request.bearer_auth("token-of-ann-00001").send().expect("it answers"), 200)
+    };
+    let say = |approve: bool| {
+        wait_for("the question", || {
+            let listed = ann(client().get(format!("{pipeline}/approvals")));
+            (listed["approvals"].as_array().map(Vec::len) == Some(1)).then_some(())
+        });
+        let said = json!({"approve": approve}).to_string();
+        ann(client().post(format!("{pipeline}/documents/a/approval")).body(said))
+    };
+    let replay = || ann(client().post(format!("{pipeline}/documents/a/replay")));
+    let submit = client().post(format!("{pipeline}/documents?id=a")).bearer_auth("token-of-ann-00001");
+    answer(submit.body("a text of some length").send().expect("it answers"), 202);
+    assert_eq!(say(false)["outcome"], "dead-lettered");
+    assert_eq!(replay()["outcome"], "unfinished");
+    assert_eq!(replay()["outcome"], "unfinished", "the first answer may have been lost");
+    say(true);
+    let ended = ann(client().get(format!("{pipeline}/documents/a?wait=60")));
+    assert_eq!(ended["outcome"], "succeeded", "{ended}");
+    assert_eq!(replay()["outcome"], "succeeded", "so late the first answer may have been lost too");
+}
+
+#[test]
 fn many_processes_wait_for_one_answer() {
     let Some(nats) = Nats::start() else { return };
     let place = place(ASKING, 6);

@@ -1,6 +1,6 @@
 //! Models of others: what they write, what they cost, and what happens when they are down, wrong or too dear.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use crate::support::{
     Place, Ran,
     authority::Authority,
     changed, models,
-    processes::{GatewayProcess, Nats, client, sum, wait_for, worker},
-    provider_server::{ProviderServer, says, status, streams, vectors},
+    processes::{GatewayProcess, Nats, PATIENCE, Process, client, sum, wait_for, worker},
+    provider_server::{Piece, ProviderServer, says, status, streams, vectors},
 };
 
 const KEY: &str = "sk-very-secret-0123456789";
@@ -58,11 +58,15 @@ fn at(server: &ProviderServer, changes: &[(&str, &str)]) -> Place {
     place(&changed(PIPELINE, &[&[("URL", url.as_str())][..], changes].concat()))
 }
 
-fn docket(place: &Place, arguments: &[&str]) -> Ran {
+fn command(place: &Place, arguments: &[&str]) -> Command {
     let mut command = place.command(arguments);
     // A proxy of the machine has nothing to do with its own address.
     command.env("PROVIDER_KEY", KEY).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
-    command.output().expect("docket starts").into()
+    command
+}
+
+fn docket(place: &Place, arguments: &[&str]) -> Ran {
+    command(place, arguments).output().expect("docket starts").into()
 }
 
 /// What became of the documents in `in`.
@@ -192,6 +196,27 @@ fn what_the_provider_refuses_is_not_repeated_and_says_why() {
     assert_eq!((&letter["reason"], &letter["attempts"]), (&json!("ProviderRefused"), &json!(1)), "{letter}");
     assert_eq!(letter["message"], format!("\"{}\" answered 400: no model big", server.host()));
     assert_eq!(letter["model"], format!("big@{}", server.host()));
+}
+
+#[test]
+fn a_replay_that_is_interrupted_goes_on_when_it_is_run_again() {
+    let server = ProviderServer::start(|n, _| match n {
+        0 => status(400, "", &json!({"error": {"message": "no model big"}})),
+        1 => vec![Piece::Wait(PATIENCE)],
+        _ => says("Cats"),
+    });
+    let place = at(&server, &[]);
+    assert_eq!(one(&place)["outcome"], "dead-lettered");
+    let replay = ["dlq", "replay", "--all", "--format", "jsonl"];
+    let mut interrupted = Process::run(command(&place, &replay));
+    wait_for("the model to be asked", || (server.asked().len() == 2).then_some(()));
+    interrupted.signal("-INT");
+    assert_eq!(interrupted.ends().code(), Some(3));
+    wait_for("advice", || {
+        interrupted.said().contains("it was interrupted; run it again, and it goes on").then_some(())
+    });
+    let lines = docket(&place, &replay).code(0).lines();
+    assert_eq!((lines.len(), &lines[0]["outcome"]), (1, &json!("succeeded")), "{lines:#?}");
 }
 
 const SCHEMA: (&str, &str) =

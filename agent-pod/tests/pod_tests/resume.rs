@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde_json::json;
+
 use crate::support::{
     PLAIN, Place,
     processes::{Process, wait_for},
@@ -89,4 +91,21 @@ fn a_run_that_is_interrupted_again_and_again_says_so_and_counts_against_no_docum
     assert!(ran.lines().iter().all(|line| line["outcome"] == "succeeded"));
     assert_eq!(ran.lines().len(), documents);
     assert!(interrupted > 0 && handed_back > 0, "{interrupted} interruptions, {handed_back} tasks handed back");
+}
+
+#[test]
+fn a_resumed_run_is_as_fast_as_what_it_did_itself() {
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN);
+    place.write("in/a.txt", "a");
+    place.write("in/b.txt", "b");
+    let run = ["run", "-f", "pipeline.yaml", "--input", "in", "--format", "json", "--resume"];
+    let summary = |further: &[&str]| place.docket(&[&run[..], further].concat()).code(0).lines().remove(0);
+    let first = summary(&["--limit", "1"]);
+    assert_eq!((&first["documents"]["total"], &first["documents"]["endedBefore"]), (&json!(1), &json!(0)));
+    assert!(first["documentsPerSecond"].as_f64() > Some(0.0), "{first}");
+    summary(&[]);
+    let last = summary(&[]);
+    assert_eq!((&last["documents"]["total"], &last["documents"]["endedBefore"]), (&json!(2), &json!(2)));
+    assert_eq!(last["documentsPerSecond"], 0.0);
 }

@@ -119,12 +119,29 @@ fn a_dead_letter_is_listed_shown_explained_and_replayed() {
     assert!(shown.stdout.contains("\"plan\""), "{}", shown.stdout);
     let explained = place.docket(&["explain", "document", "empty.txt"]).code(0);
     assert!(explained.stdout.contains("dead-lettered"), "{}", explained.stdout);
+    assert!(explained.stdout.contains("not finished: the document ended before"), "{}", explained.stdout);
+    assert!(!explained.stdout.contains("waits for"), "{}", explained.stdout);
     assert!(place.docket(&["explain", "document", "good.txt"]).code(0).stdout.contains("succeeded"));
     // What failed for a lasting reason fails again; both documents are still reported once.
     place.docket(&["dlq", "replay", "--all", "--output", "out"]).code(1);
     let results = place.results("out/results.jsonl");
     assert_eq!(results.len(), 2);
     place.docket(&["dlq", "replay", "good.txt"]).code(2).says("not a dead letter");
+}
+
+#[test]
+fn the_deadline_of_a_replayed_document_is_explained_as_it_counts() {
+    let place = Place::new();
+    place.write("pipeline.yaml", PLAIN.replace("spec:\n  stages:", "spec:\n  deadline: 1h\n  stages:"));
+    place.write("empty.txt", "");
+    place.docket(&["run", "-f", "pipeline.yaml", "--input", "empty.txt"]).code(1);
+    let deadline = || {
+        let explained = place.docket(&["explain", "document", "empty.txt", "--format", "jsonl"]).code(0);
+        explained.lines()[0]["deadline"].as_str().expect("a time").to_owned()
+    };
+    let first = deadline();
+    place.docket(&["dlq", "replay", "empty.txt"]).code(1);
+    assert_ne!(deadline(), first, "it starts anew");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The next record of a document from an event.
 //!
 //! # Flow
-//! [`submit`] makes the first record. Whoever learns of something (a worker that finished, a timer that rang, a person
-//! who cancels) reads the record, calls [`transition`], writes the new record by compare-and-set, publishes the effects
-//! and only then acknowledges what told him. If the write conflicts he reads again and calls again. If nothing changed he
-//! publishes the whole outbox before he acknowledges: the one who changed it may have died before he published.
+//! [`submit`] makes the first record, [`refuse`] that of a document that cannot be taken. Whoever learns of something (a
+//! worker that finished, a timer that rang, a person who cancels) reads the record, calls [`transition`], writes the new
+//! record by compare-and-set, publishes the effects and only then acknowledges what told him. If the write conflicts he
+//! reads again and calls again. If nothing changed he publishes the whole outbox before he acknowledges: the one who
+//! changed it may have died before he published.
 //!
 //! # The outbox is derived, not stored
 //! What a document has outstanding follows from its state: a `Dispatched` stage owes its task, a `Backoff` stage its
@@ -201,8 +202,26 @@ pub struct Transition {
 
 /// The first record of a document, with the first tasks. A submission without a deadline gets the pipeline's.
 pub fn submit(plan: &Plan, submission: Submission, now: Millis) -> Transition {
+    let mut record = first(plan, submission, now);
+    readiness::settle(plan, &mut record, now);
+    let effects = record.outbox(plan);
+    Transition { record, effects, changed: true }
+}
+
+/// The only record of a document that cannot be taken: given up at its first stage, whatever that may tolerate, since there
+/// is nothing to work on.
+pub fn refuse(plan: &Plan, submission: Submission, cause: Cause, now: Millis) -> Transition {
+    let mut record = first(plan, submission, now);
+    let stage = plan.stages().first().map(|stage| stage.name.as_str());
+    failure::dead_letter(&mut record, stage, cause, now);
+    let effects = record.outbox(plan);
+    Transition { record, effects, changed: true }
+}
+
+/// A record before its first stages are ready.
+fn first(plan: &Plan, submission: Submission, now: Millis) -> DocumentRecord {
     let planned = plan.spec.deadline.map(|deadline| now.saturating_add(millis(deadline.0)));
-    let mut record = DocumentRecord {
+    DocumentRecord {
         submission: Submission { deadline: submission.deadline.or(planned), ..submission },
         pipeline: plan.name.clone(),
         plan: plan.digest.clone(),
@@ -220,10 +239,7 @@ pub fn submit(plan: &Plan, submission: Submission, now: Millis) -> Transition {
         outdated: Default::default(),
         end: None,
         written_off: Spent::default(),
-    };
-    readiness::settle(plan, &mut record, now);
-    let effects = record.outbox(plan);
-    Transition { record, effects, changed: true }
+    }
 }
 
 /// The next record from an event; see the guarantees of this module.

@@ -1,8 +1,8 @@
 //! Stories of documents: what happens, what is published, where it ends.
 
 use crate::flow_story::{Story, plain};
-use crate::flow_support::stage;
-use flow::{Alarm, Cause, Completion, Event, Outcome, Spent, StageStatus};
+use crate::flow_support::{plan, stage, submission};
+use flow::{Alarm, Cause, Completion, DeadLetter, Effect, Event, Outcome, Spent, StageStatus};
 use serde_json::json;
 
 #[test]
@@ -172,4 +172,20 @@ fn unknown_stages_and_records_without_their_stages_do_no_harm() {
         .join_rings("ghost")
         .changes_nothing();
     story.event(Event::StageSkipped { stage: "nowhere".to_owned(), round: 0, epoch: 0 }).changes_nothing();
+}
+
+#[test]
+fn a_document_that_cannot_be_taken_is_given_up_at_its_first_stage_before_any_attempt() {
+    let stages = [stage("a", &[], json!({"optional": true})), plain("b", &["a"]), plain("c", &[])];
+    let plan = plan(json!({"deadline": "1h", "stages": stages}));
+    let cause = Cause { reason: "DocumentUnreadable".to_owned(), ..Cause::default() };
+    let refused = flow::refuse(&plan, submission(), cause.clone(), 1_000);
+    let states = refused.record.stages.iter().map(|(name, state)| (name.as_str(), &state.status, state.attempt));
+    let (failed, waiting) = (StageStatus::Failed(cause.clone()), StageStatus::Waiting);
+    let expected = [("a", &failed, 0), ("b", &waiting, 0), ("c", &waiting, 0)];
+    assert_eq!(states.collect::<Vec<_>>(), expected);
+    let end = refused.record.end.clone().expect("an end");
+    let letter = DeadLetter { stage: Some("a".to_owned()), attempts: 0, cause };
+    assert_eq!((end.outcome, &end.dead_letter), (Outcome::DeadLettered, &Some(letter)));
+    assert_eq!(refused.effects, [Effect::Report(end)]);
 }

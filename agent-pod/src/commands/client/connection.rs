@@ -19,7 +19,7 @@ use crate::{
 /// How long a gateway that does not answer is asked again: it may be starting or moving to another node.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause before it is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Seconds that one request waits for a document's end.

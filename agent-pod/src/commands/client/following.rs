@@ -1,20 +1,20 @@
 //! `docket watch`: server-sent events as they come.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::{connection::Connection, exit_code};
+use super::{
+    connection::{Connection, PAUSE},
+    exit_code,
+};
 use crate::{
     Error, Result,
     args::{Format, WatchArguments},
-    commands::{print, run::summary::word},
+    commands::{note, print, print_part, run::summary::word},
 };
 
 /// Longest event that is read: a result holds what all stages made.
@@ -23,7 +23,7 @@ const MAX_EVENT: usize = 64 << 20;
 /// Follows a document to its end, beginning again where the connection breaks; exit code 1 where it is given up.
 pub(in crate::commands) async fn watch(arguments: WatchArguments) -> Result<ExitCode> {
     let connection = Connection::open(&arguments.client).await?;
-    let mut shown = Shown { format: arguments.format, stages: Map::new(), writing: None };
+    let mut shown = Shown { format: arguments.format, stages: Map::new(), writing: None, problem: String::new() };
     loop {
         let request = || connection.of_pipeline(Method::GET, &["documents", &arguments.document, "events"], &[]);
         let mut body = connection.send(request).await??.bytes_stream();
@@ -36,6 +36,7 @@ pub(in crate::commands) async fn watch(arguments: WatchArguments) -> Result<Exit
                 }
             }
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -76,6 +77,8 @@ struct Shown {
     format: Format,
     stages: Map<String, Value>,
     writing: Option<String>,
+    /// Why the gateway told no more, the last time.
+    problem: String,
 }
 
 impl Shown {
@@ -104,13 +107,20 @@ impl Shown {
                     print(&format!("{stage} writes:"));
                     self.writing = Some(stage);
                 }
-                let mut out = io::stdout().lock();
-                // A reader that has gone away ends the output, not the program.
-                let _ = write!(out, "{}", data["text"].as_str().unwrap_or_default()).and_then(|()| out.flush());
+                print_part(data["text"].as_str().unwrap_or_default());
             }
             "end" => {
                 self.end_text();
                 print(&format!("{} after {} s", word(&data["outcome"]), data["seconds"]));
+            }
+            "error" => {
+                let problem = format!("{}: {}", word(&data["reason"]), word(&data["message"]));
+                // What lasts is said once, though the gateway is asked again and again.
+                if self.problem != problem {
+                    self.end_text();
+                    note(&format!("the gateway tells no more for now: {problem}; it is asked again"));
+                    self.problem = problem;
+                }
             }
             _ => {}
         }

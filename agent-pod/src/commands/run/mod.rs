@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<ExitCode> {
         );
     }
     let session = Arc::new(session);
-    session.work(documents.take(limit), true, &mut reporter).await?;
+    session.work(documents.take(limit), true, &mut reporter, "run it again with --resume").await?;
     let summary = reporter.finish(&session).await?;
     Ok(summary.exit_code())
 }

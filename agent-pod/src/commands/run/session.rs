@@ -107,12 +107,14 @@ impl Session {
     }
 
     /// Works `documents` and whatever the run has left unfinished, until all have ended. Documents that had ended before
-    /// are reported too where `report_ended` says so, so that a resumed run gives a whole result.
+    /// are reported too where `report_ended` says so, so that a resumed run gives a whole result. `go_on` tells a person what
+    /// to do after an interruption.
     pub(crate) async fn work(
         self: &Arc<Self>,
         documents: impl Iterator<Item = Input> + Send + 'static,
         report_ended: bool,
         reporter: &mut Reporter,
+        go_on: &str,
     ) -> Result<()> {
         let mut signals = Signals::listen().map_err(Error::system("listen for signals"))?;
         let mut progress = Progress::default();
@@ -147,7 +149,7 @@ impl Session {
         match &followed {
             // What is still in work (a branch that lost, a stage past its document's deadline) can change nothing any more.
             Some(_) => stop.cordon(),
-            // Handed back, the tasks wait for --resume and count as never started.
+            // Handed back, the tasks wait for who goes on and count as never started.
             None => stop.hand_back(),
         }
         let ending = async {
@@ -156,7 +158,7 @@ impl Session {
             }
             Ok(())
         };
-        let interrupted = || Err(Error::system("finish")("it was interrupted; run it again with --resume"));
+        let interrupted = || Err(Error::system("finish")(format!("it was interrupted; {go_on}")));
         match followed {
             Some(Err(error)) => Err(error),
             Some(Ok(())) => {

@@ -23,6 +23,8 @@ pub(crate) struct Collector {
     pipeline: String,
     plan: String,
     begun: Instant,
+    /// Documents that had ended when this process began.
+    ended_before: u64,
     order: Vec<String>,
     outcomes: BTreeMap<&'static str, u64>,
     stages: BTreeMap<String, StageNumbers>,
@@ -55,6 +57,7 @@ impl Collector {
             pipeline: plan.name.clone(),
             plan: plan.digest.clone(),
             begun: Instant::now(),
+            ended_before: 0,
             order: plan.stages().iter().map(|stage| stage.name.clone()).collect(),
             outcomes: BTreeMap::new(),
             stages: BTreeMap::new(),
@@ -66,6 +69,11 @@ impl Collector {
 
     pub(crate) fn begin(&mut self) {
         self.begun = Instant::now();
+        self.ended_before = self.documents();
+    }
+
+    fn documents(&self) -> u64 {
+        self.outcomes.values().sum()
     }
 
     pub(crate) fn dead_letters(&self) -> usize {
@@ -102,7 +110,8 @@ impl Collector {
 
     pub(crate) fn finish(mut self, session: &Session) -> Summary {
         let seconds = self.begun.elapsed().as_secs_f64();
-        let documents: u64 = self.outcomes.values().sum();
+        let documents = self.documents();
+        let ended_here = documents.saturating_sub(self.ended_before);
         let outcome = |outcome| self.outcomes.get(report::end_word(outcome)).copied().unwrap_or(0);
         let dead_lettered = outcome(Outcome::DeadLettered);
         let mut stages = Vec::new();
@@ -121,9 +130,10 @@ impl Collector {
                 "deadLettered": dead_lettered,
                 "cancelled": outcome(Outcome::Cancelled),
                 "awaiting": self.awaiting,
+                "endedBefore": self.ended_before,
             },
             "seconds": round(seconds),
-            "documentsPerSecond": round(documents as f64 / seconds.max(0.001)),
+            "documentsPerSecond": round(ended_here as f64 / seconds.max(0.001)),
             "heads": self.learned.json(),
             "stages": stages,
             "tokens": {"prompt": self.consumed.prompt_tokens, "completion": self.consumed.completion_tokens},
@@ -178,9 +188,13 @@ impl Summary {
         let v = &self.value;
         let documents = &v["documents"];
         let mut text = format!("pipeline {}  run {}\n", word(&v["pipeline"]), word(&v["run"]));
+        let before = match documents["endedBefore"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(before) => format!(", {before} had ended before"),
+        };
         let _ = writeln!(
             text,
-            "{} documents in {} s ({} a second): {} succeeded, {} partial, {} dead-lettered, {} cancelled",
+            "{} documents in {} s ({} a second{before}): {} succeeded, {} partial, {} dead-lettered, {} cancelled",
             documents["total"],
             v["seconds"],
             v["documentsPerSecond"],

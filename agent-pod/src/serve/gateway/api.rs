@@ -44,6 +44,8 @@ use crate::{
 
 /// Longest id of a document in bytes: names in stores and brokers are made of it.
 const MAX_ID_BYTES: usize = 512;
+/// Longest source of a document in bytes, as of a path: the record holds it.
+const MAX_SOURCE_BYTES: usize = 4_096;
 /// Largest metadata of a document in bytes: every stage reads it.
 const MAX_METADATA_BYTES: usize = 256 << 10;
 /// Most records that one request looks through for those that it wants.
@@ -188,6 +190,10 @@ impl Api {
         let plan = self.plan(caller, &head.pipeline)?;
         let tenant = tenant(caller, head.tenant.as_deref())?;
         let document = document_id(&head, &tenant)?;
+        let source = match head.source.as_deref() {
+            None | Some("") => document.clone(),
+            Some(source) => named("source", source, MAX_SOURCE_BYTES)?,
+        };
         self.admits(plan, &document).await?;
         let reservation = self.credits.reserve(&plan.name, &tenant, &document).map_err(|spent| Refusal::Busy {
             message: format!(
@@ -205,7 +211,7 @@ impl Api {
         let submission = Submission {
             document: document.clone(),
             tenant: tenant.clone(),
-            source: head.source.unwrap_or_else(|| document.clone()),
+            source,
             payload,
             metadata,
             priority: head.priority.unwrap_or(plan.spec.priority_default),
@@ -249,8 +255,9 @@ impl Api {
 
     /// Most bytes of a document of this plan.
     fn largest(&self, plan: &Plan) -> u64 {
-        let parse = plan.stages().iter().find_map(|stage| stage.spec.parse.as_ref());
-        let parsed = parse.map_or(u64::MAX, |parse| parse.max_bytes.unwrap_or(MAX_BYTES));
+        // What one parse stage refuses another may take.
+        let parses = plan.stages().iter().filter_map(|stage| stage.spec.parse.as_ref());
+        let parsed = parses.map(|parse| parse.max_bytes.unwrap_or(MAX_BYTES)).max().unwrap_or(u64::MAX);
         self.limits.document_bytes.min(parsed)
     }
 
@@ -290,11 +297,16 @@ impl Api {
         self.result(&driver, &record).await
     }
 
-    /// Works a dead letter again.
+    /// Works a dead letter again. Asked for once more, because the answer was lost or the tasks could not be published, it is
+    /// the same replay.
     pub(super) async fn replay(&self, caller: &Caller, pipeline: &str, document: &str) -> Result<Value, Refusal> {
         let (driver, record) = self.record(caller, pipeline, document).await?;
         if !is_dead(&record) {
-            return Err(Refusal::Conflict(format!("\"{document}\" is not a dead letter")));
+            if !is_replayed(&record) {
+                return Err(Refusal::Conflict(format!("\"{document}\" is not a dead letter")));
+            }
+            driver.publish_outstanding(&record).await?;
+            return self.result(&driver, &record).await;
         }
         let tenant = &record.submission.tenant;
         let plan = driver.plan(&record).await?;
@@ -382,6 +394,12 @@ impl Api {
 
 fn is_dead(record: &DocumentRecord) -> bool {
     record.end.as_ref().is_some_and(|end| end.outcome == Outcome::DeadLettered)
+}
+
+/// Whether a document was a dead letter and is worked again, or has been since.
+fn is_replayed(record: &DocumentRecord) -> bool {
+    let outcome = record.end.as_ref().map(|end| end.outcome);
+    record.epoch > 0 && matches!(outcome, None | Some(Outcome::Succeeded | Outcome::Partial))
 }
 
 /// Whether a document is of the caller's tenant.

@@ -5,7 +5,7 @@
 //! a document     =  its longest way through the stages that are left, each with its pool's wait before it
 //! ```
 //! It is a guess by what was measured. What it leaves out: that urgent documents overtake others, quality rounds, retries,
-//! stages that their condition will skip, and documents that have yet to come.
+//! stages that their condition will skip, documents that have yet to come, and the writing of results.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -74,7 +74,7 @@ pub fn remaining(plan: &Plan, is_done: impl Fn(&str) -> bool, pools: &BTreeMap<S
     for stage in plan.stages() {
         let begins = stage.predecessors.iter().filter_map(|before| ends.get(before.as_str())).copied();
         let mut end = begins.fold(0.0, f64::max);
-        if !is_done(&stage.name) {
+        if !stage.writes_results() && !is_done(&stage.name) {
             let pool = pools.get(&stage.spec.pool)?;
             let (_, seconds) = pool.stages.get(&(plan.name.clone(), stage.name.clone()))?;
             let takes = pool.wait()? + seconds;

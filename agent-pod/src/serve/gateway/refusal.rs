@@ -62,7 +62,7 @@ impl Refusal {
         Self::Invalid(format!("the document broke off: {why}"))
     }
 
-    fn message(&self) -> &str {
+    pub(super) fn message(&self) -> &str {
         match self {
             Self::Unauthenticated => "a bearer token is needed: Authorization: Bearer …",
             Self::Forbidden(message)

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -47,19 +47,25 @@ impl Process {
     }
 
     /// Runs a command that was prepared.
-    pub(crate) fn run(mut command: Command) -> Self {
+    pub(crate) fn run(command: Command) -> Self {
+        let (process, stderr) = Self::spawn(command);
+        let hears = Arc::clone(&process.said);
+        thread::spawn(move || hear(stderr, &hears, |_| false));
+        process
+    }
+
+    /// The same, heard until the line that begins so: from then on nobody reads its standard error.
+    pub(crate) fn run_unheard_after(begin: &str, command: Command) -> Self {
+        let (process, stderr) = Self::spawn(command);
+        hear(stderr, &process.said, |line| line.starts_with(begin));
+        process
+    }
+
+    fn spawn(mut command: Command) -> (Self, ChildStderr) {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("docket starts");
-        let said = Arc::new(Mutex::new(String::new()));
-        let (lines, hears) = (BufReader::new(child.stderr.take().expect("piped")), Arc::clone(&said));
-        thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let mut said = hears.lock().expect("no panic while it is held");
-                said.push_str(&line);
-                said.push('\n');
-            }
-        });
-        Self { child, said }
+        let stderr = child.stderr.take().expect("piped");
+        (Self { child, said: Arc::default() }, stderr)
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -122,6 +128,18 @@ impl Process {
     #[track_caller]
     pub(crate) fn ends(&mut self) -> ExitStatus {
         wait_for("the process's end", || self.child.try_wait().expect("it can be asked"))
+    }
+}
+
+/// Keeps what is said up to the last line that is wanted, or to the end.
+fn hear(stderr: ChildStderr, said: &Mutex<String>, is_last: impl Fn(&str) -> bool) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let mut said = said.lock().expect("no panic while it is held");
+        said.push_str(&line);
+        said.push('\n');
+        if is_last(&line) {
+            return;
+        }
     }
 }
 

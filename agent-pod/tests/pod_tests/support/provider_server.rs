@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
+    /// Null where there is none.
     pub(crate) body: Value,
 }
 
@@ -159,7 +160,7 @@ fn read(stream: &mut impl Read) -> Option<Asked> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let body = serde_json::from_slice(&body).ok()?;
+    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).ok()? };
     Some(Asked { path, authorization, body })
 }
 

@@ -1,4 +1,4 @@
-//! Server-sent events: `progress`, `token` and `end`.
+//! Server-sent events: `progress`, `token` and `end`, or `error` where the watch can be begun again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +39,9 @@ fn event(watched: &Watched) -> Event {
         Watched::Progress(progress) => ("progress", progress.to_string()),
         Watched::Token(token) => ("token", token.to_string()),
         Watched::End(result) => ("end", result.to_string()),
-        Watched::Lost(refusal) => ("error", json!({"reason": refusal.reason()}).to_string()),
+        Watched::Lost(refusal) => {
+            ("error", json!({"reason": refusal.reason(), "message": refusal.message()}).to_string())
+        }
     };
     Event::default().event(name).data(data)
 }

@@ -71,6 +71,13 @@ fn what_is_done_takes_no_time() {
 }
 
 #[test]
+fn the_writing_of_results_keeps_no_end_from_being_told() {
+    let writing = plan(&json!({"results": {"table": {}}}));
+    assert!(writing.stages().iter().any(flow::PlannedStage::writes_results));
+    assert_eq!(remaining(&writing, |_| false, &pools(0)), Some(0.5 + 8.0 + 1.5));
+}
+
+#[test]
 fn what_was_never_measured_is_not_guessed() {
     let plan = plan(&json!({}));
     let mut unmeasured = pools(0);
