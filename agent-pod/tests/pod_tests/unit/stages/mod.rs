@@ -4,4 +4,3 @@ mod cite;
 mod generate;
 mod keys;
 mod semantic;
-mod threads;
