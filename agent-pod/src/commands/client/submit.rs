@@ -26,6 +26,8 @@ use crate::{
 
 /// Documents whose end is waited for at once; those that were sent first come first.
 const WAITED_FOR: usize = 64;
+/// Bytes of the longest address that libraries of HTTP hold.
+const LONGEST_ADDRESS: usize = 65_534;
 /// Documents that are listed one by one in the table.
 const LISTED: usize = 20;
 
@@ -86,6 +88,14 @@ async fn send(connection: &Connection, arguments: &SubmitArguments, input: Input
     query.extend(arguments.tenant.as_deref().map(|tenant| ("tenant", tenant)));
     query.extend(priority.as_deref().map(|priority| ("priority", priority)));
     query.extend(metadata.as_deref().map(|metadata| ("metadata", metadata)));
+    let head = connection.of_pipeline(Method::POST, &["documents"], &query).build();
+    if head.is_ok_and(|head| head.url().as_str().len() > LONGEST_ADDRESS) {
+        let message = format!(
+            "its metadata is too large to be sent: the address that it is written in, percent-encoded, may have {LONGEST_ADDRESS} bytes"
+        );
+        let refused = Refused { reason: "Invalid".to_owned(), message };
+        return Ok(Sent::Refused { document, source: input.source, refused });
+    }
     let request = || {
         let request = connection.of_pipeline(Method::POST, &["documents"], &query);
         Connection::with_bytes(request, &bytes)
