@@ -14,6 +14,8 @@ mod local;
 mod model;
 mod prefixes;
 mod prepare;
+#[cfg(test)]
+mod samples;
 mod sampling;
 mod schema;
 mod sequence;

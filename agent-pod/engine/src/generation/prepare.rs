@@ -91,41 +91,12 @@ fn check(request: &GenerateRequest) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::generation::ChatRole;
-    use crate::gguf::{Header, Value};
+    use crate::generation::samples::{header, sentence_piece, words};
+    use crate::gguf::Header;
 
     const CONTEXT: usize = 8;
     /// A character that breaks the names of control tokens in messages.
     const BREAKER: char = '\u{fdd0}';
-
-    /// The header of a model without a template, with these tokens after the one that ends a text.
-    fn header(family: &str, tokens: &[String]) -> Header {
-        let tokens: Vec<String> = std::iter::once("</s>".to_owned()).chain(tokens.iter().cloned()).collect();
-        let kinds = tokens.iter().map(|token| match token.as_str() {
-            "</s>" => 3,
-            byte if byte.starts_with("<0x") => 6,
-            _ => 1,
-        });
-        let entries = [
-            ("model", Value::Text(family.to_owned())),
-            ("token_type", Value::Integers(kinds.collect())),
-            ("scores", Value::Floats(tokens.iter().map(|token| token.len() as f32).collect())),
-            ("merges", Value::Texts(["a b", "ab ab"].map(str::to_owned).to_vec())),
-            ("eos_token_id", Value::Unsigned(0)),
-            ("tokens", Value::Texts(tokens)),
-        ];
-        let metadata = entries.into_iter().map(|(key, value)| (format!("tokenizer.ggml.{key}"), value)).collect();
-        Header { metadata, ..Header::default() }
-    }
-
-    fn words(space: &str) -> Vec<String> {
-        [space, "a", "b", "ab", "abab"].map(str::to_owned).to_vec()
-    }
-
-    /// Words and a token for each byte.
-    fn sentence_piece() -> Header {
-        let bytes: Vec<String> = (0..=255_u8).map(|byte| format!("<{byte:#04X}>")).collect();
-        header("llama", &[words("\u{2581}"), bytes].concat())
-    }
 
     fn vocabulary(header: &Header) -> Vocabulary {
         Vocabulary::read(header, 1000).expect("a vocabulary")

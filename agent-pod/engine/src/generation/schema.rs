@@ -98,7 +98,7 @@ impl Schemas {
         let index = compiled.iter().position(|compiled| compiled.digest == digest)?;
         let mut found = compiled.remove(index)?;
         found.uses += 1;
-        if found.uses % USES_OF_A_LEXER == 0 {
+        if found.uses % USES_OF_A_LEXER == 0 || found.start.is_broken() {
             found.start.matcher = found.pristine.deep_clone();
         }
         let start = found.start.clone();
@@ -133,6 +133,14 @@ impl Schemas {
         }
         compiled.push_back(Compiled { digest, pristine, uses: 0, start: start.clone() });
         Ok(start)
+    }
+}
+
+impl Start {
+    /// Whether the lexer takes nothing any more, as after too many states: it never recovers.
+    fn is_broken(&self) -> bool {
+        let mut matcher = self.matcher.clone();
+        self.ending.first().is_some_and(|&token| matcher.consume_token(token).is_err())
     }
 }
 
@@ -251,4 +259,24 @@ fn follow(error: impl std::fmt::Display) -> Error {
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::samples::sentence_piece;
+
+    #[test]
+    fn an_answer_that_breaks_the_lexer_fails_none_that_comes_later() {
+        let vocabulary = Vocabulary::read(&sentence_piece(), 1000).expect("a vocabulary");
+        let schemas = Schemas::new(Arc::new(vocabulary));
+        let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"],
+                            "additionalProperties": false});
+        let answer = || schemas.constraint(&schema, 64).expect("a short answer fits");
+        let mut breaking = answer();
+        assert!(breaking.allowed().is_ok());
+        breaking.matcher.test_trigger_lexer_error().expect_err("the lexer breaks");
+        assert!(breaking.allowed().is_err());
+        assert!(answer().allowed().is_ok());
+    }
 }
