@@ -320,6 +320,11 @@ impl Cached for CachedJob<'_> {
     async fn compute(&self) -> Result<Output, Failure> {
         run(self.services, self.context, self.job.as_ref()).await
     }
+
+    /// What one document has left of its budget says nothing of another's.
+    fn is_personal(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::Document { reason, .. } if *reason == flow::reason::BUDGET_EXCEEDED)
+    }
 }
 
 /// The key of a result: equal for equal work of one tenant alone.

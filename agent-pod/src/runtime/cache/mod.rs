@@ -22,7 +22,10 @@ pub mod semantic;
 use std::{
     io,
     path::Path,
-    sync::{Arc, OnceLock, atomic::AtomicU64, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -111,6 +114,11 @@ pub trait Work: Sync {
 
     /// Does the work.
     async fn compute(&self) -> Result<Output, Self::Error>;
+
+    /// Whether a failure is of the one who did the work alone: others who asked for the same may do better.
+    fn is_personal(&self, _: &Self::Error) -> bool {
+        false
+    }
 }
 
 /// The cache.
@@ -212,18 +220,27 @@ impl StageCache {
         {
             self.memory.invalidate(key).await;
         }
-        let found = OnceLock::new();
-        let filled = self.memory.try_get_with_by_ref(key, async {
-            if look {
-                count(&self.memory_counts.misses);
+        let (found, is_own) = (OnceLock::new(), AtomicBool::new(false));
+        let kept = loop {
+            let fill = self.memory.try_get_with_by_ref(key, async {
+                is_own.store(true, Ordering::Relaxed);
+                if look {
+                    count(&self.memory_counts.misses);
+                }
+                let (kept, level) = self.find_or_compute(key, levels, work, look).await?;
+                count(&self.memory_counts.stores);
+                // The only place that sets it, once a call.
+                let _ = found.set(level);
+                Ok(kept)
+            });
+            let filled: Result<Arc<Kept>, Arc<W::Error>> = fill.await;
+            match filled {
+                Ok(kept) => break kept,
+                // Another did the work. It is asked for again at most as often as there are others: each does it once.
+                Err(error) if !is_own.load(Ordering::Relaxed) && work.is_personal(&error) => {}
+                Err(error) => return Err(error),
             }
-            let (kept, level) = self.find_or_compute(key, levels, work, look).await?;
-            count(&self.memory_counts.stores);
-            // The only place that sets it, once a call.
-            let _ = found.set(level);
-            Ok(kept)
-        });
-        let kept = filled.await?;
+        };
         let level = found.get().copied().unwrap_or_else(|| {
             count(&self.memory_counts.hits);
             Some(Level::Memory)

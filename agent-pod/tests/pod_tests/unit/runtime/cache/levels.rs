@@ -111,6 +111,52 @@ async fn equal_requests_that_meet_are_worked_once() {
     assert_eq!((statistics.computed, statistics.memory.hits, statistics.memory.misses), (1, 9, 1));
 }
 
+/// Work of one who may have nothing left for it; the others come before it is done.
+struct Asker {
+    is_poor: bool,
+    done: AtomicUsize,
+}
+
+#[async_trait]
+impl Work for Asker {
+    type Error = &'static str;
+
+    fn owner(&self) -> Owner {
+        Owner::new("tenant", "payload")
+    }
+
+    async fn usable(&self, _: &Output) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+
+    async fn compute(&self) -> Result<Output, Self::Error> {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        if self.is_poor { Err("poor") } else { Ok(output("text")) }
+    }
+
+    fn is_personal(&self, error: &Self::Error) -> bool {
+        *error == "poor"
+    }
+}
+
+/// Whether those who meet get a result, and how often the work was done.
+async fn meet(are_poor: &[bool]) -> (Vec<bool>, usize) {
+    let place = Place::new();
+    let (cache, levels) = (place.open().await, Levels { memory: true, ..NONE });
+    let asker = |is_poor: &bool| Asker { is_poor: *is_poor, done: AtomicUsize::new(0) };
+    let askers: Vec<Asker> = are_poor.iter().map(asker).collect();
+    let asked = askers.iter().map(|asker| cache.get_or_compute("key", levels, asker));
+    let results = futures::future::join_all(asked).await.iter().map(Result::is_ok).collect();
+    (results, askers.iter().map(|asker| asker.done.load(Ordering::Relaxed)).sum())
+}
+
+#[tokio::test]
+async fn a_failure_of_one_alone_is_not_that_of_others_who_ask_for_the_same() {
+    assert_eq!(meet(&[true, false, false]).await, (vec![false, true, true], 2));
+    assert_eq!(meet(&[true, true]).await, (vec![false, false], 2), "each has failed by itself");
+}
+
 #[tokio::test]
 async fn a_hit_goes_to_the_levels_above() {
     let Some(place) = Place::with_redis() else { return };
