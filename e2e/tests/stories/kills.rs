@@ -1,7 +1,12 @@
 //! Parts die while documents are on their way: none is lost, none is worked to two ends.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use e2e::{Cluster, Expectation, Gateway, Kind, PATIENCE, crash, ready_replicas, wait, with_namespace};
+use e2e::{
+    Cluster, Expectation, Gateway, Kind, PATIENCE, condition, condition_saying, crash, ready_replicas, wait,
+    with_namespace,
+};
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject},
@@ -11,6 +16,8 @@ use serde_json::json;
 use crate::documents::{all_ended_once, documents, letters, submit_while};
 
 const NUMBER: usize = 300;
+/// Between two deaths of one process.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -43,6 +50,29 @@ async fn a_gateway_that_crashes_loses_no_document() -> Result<()> {
             crash(&running(cluster, "app.kubernetes.io/component=gateway").await?)
         })
         .await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn a_gateway_that_ends_again_and_again_is_told_until_it_serves() -> Result<()> {
+    with_namespace(async |cluster| {
+        letters(cluster).await?;
+        let told = cluster.wait(Kind::Pipeline, "letters", condition_saying("Ready", "False", "is started again"));
+        let crashing = async {
+            loop {
+                let gateway = running(cluster, "app.kubernetes.io/component=gateway").await?;
+                // It may just have ended: the next one is killed.
+                let _ = crash(&gateway);
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            told = told => drop(told?),
+            failed = crashing => return failed,
+        }
+        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await.map(drop)
     })
     .await
 }
