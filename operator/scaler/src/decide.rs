@@ -67,7 +67,8 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     };
     let decision = seen.bounded(history, wanted, since_last);
     let late = 1.0 - seen.cold_start.share_within((settings.target.wait - REACTION).max(0.0));
-    history.decided(observation.replicas, decision.replicas, late, now);
+    let waited = observation.oldest_wait.map(|waited| waited.min(settings.target.wait));
+    history.decided(observation.replicas, decision.replicas, late, waited, now);
     decision
 }
 
@@ -287,7 +288,7 @@ impl<'a> Seen<'a> {
         let here = self.pods.ready() + self.pods.starting();
         Weights {
             late: self.settings.tuning.starting * history.price(self.cold_start.mean, self.settings),
-            allowed: 1.0 - self.settings.target.attainment,
+            allowed: history.allowed(self.settings),
             start: mean,
             hold: self.cold_start.mean_at_most(),
             drain: self.settings.target.wait.max(mean),

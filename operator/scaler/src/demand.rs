@@ -124,9 +124,7 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
     let hopeful = late(pods, &now) <= 0.5 * late(0, &now);
     if pods > 0 && weights.patience && !overdue && hopeful {
         let later = fresh(2.0 * TICK);
-        // Waiting saves little, so it is for tasks that are nearly sure not to be late by it, however cheap late tasks are.
-        let dear = (weights.start / weights.late).max(1.0);
-        let loss = (late(pods, &later) - late(pods, &now)) * dear;
+        let loss = late(pods, &later) - late(pods, &now);
         let tasks: f64 = points.iter().map(|point| point.worth / weights.late).sum();
         let allowed = weights.allowed * tasks;
         // Started later, the pods cost as much less as they start later.

@@ -28,12 +28,14 @@ const BURST_SECONDS: f64 = 10.0;
 /// A gap in the readings over which nothing can be told about how arrivals vary.
 const GAP: f64 = 120.0;
 /// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
-const CARE_STEP: f64 = 0.02;
+const CARE_STEP: f64 = 0.01;
 const CARE_AT_FIRST: f64 = 0.5;
 /// So many late tasks may teach something at once; more come with time and with tasks that start in time.
 const LESSONS: f64 = 10.0;
 /// What a task in time may cost at most, in cold starts.
 const MOST_PRICE: f64 = 200.0;
+/// How many times as many tasks as are promised may be late by a start that is put off, where the allowance is not used at all.
+const LEEWAY: f64 = 100.0;
 /// What a late task costs at a care of -1, as a part of what it costs at 0.
 const CHEAPEST: f64 = 0.03;
 /// Tasks that a missing pod makes late, at least: that few were says that others stood in.
@@ -251,6 +253,13 @@ impl History {
         dear * CHEAPEST.powf(-self.care.min(0.0))
     }
 
+    /// Share of the tasks that may be late because a start is put off: few tasks are ever at risk, so while fewer are late than is
+    /// promised, more of those that are may be.
+    pub(crate) fn allowed(&self, settings: &Settings) -> f64 {
+        let unused = if self.care < 0.0 { -self.care / settings.tuning.credit } else { 0.0 };
+        (1.0 - settings.target.attainment) * LEEWAY.powf(unused)
+    }
+
     /// Tasks that are late for each start that takes longer than they may wait: at most as many as a pod would have taken at
     /// once, as others are late for other reasons.
     pub(crate) fn late_per_start(&self, slots: f64) -> f64 {
@@ -258,11 +267,15 @@ impl History {
         ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(LEAST_LATE, slots.max(1.0))
     }
 
-    /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait.
-    pub(crate) fn decided(&mut self, before: u32, replicas: u32, late: f64, now: f64) {
+    /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait, `waited` how long the
+    /// first in line has waited.
+    pub(crate) fn decided(&mut self, before: u32, replicas: u32, late: f64, waited: Option<f64>, now: f64) {
         // What nobody does is decided again and again, where somebody else owns the number or a write fails: that is one step.
         if self.asked.replace(replicas) == Some(replicas) {
             return;
+        }
+        if let (0, true, Some(waited)) = (before, replicas > 0, waited) {
+            self.idle.first_asked_for(waited);
         }
         if replicas > before {
             self.settle(now);

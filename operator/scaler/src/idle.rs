@@ -4,6 +4,10 @@
 //! Pods are told apart by level: level 3 is idle while two pods would do. For each group of levels there is a histogram of how
 //! long the level was idle before it was needed again. Keeping a pod for `T` seconds costs the shorter of the gap and `T`;
 //! gaps longer than `T` cost a cold start, and what else a missing pod costs. The best `T` of the past is used for the future.
+//!
+//! Where the first pod is asked for only when tasks have gathered, one that goes is missed less often, as what comes meanwhile
+//! is worked off together: then the least cost by the time that goes by is the best (the renewal-reward theorem, as in Ross,
+//! Introduction to Probability Models, 7.4).
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,8 @@ const REMEMBERED: u32 = 400;
 const RATE_SECONDS: f64 = 600.0;
 /// Distinct times at which levels were needed last that are kept apart.
 const STAIRS: usize = 24;
+/// Weight of the last time that tasks gathered.
+const GATHERED: f32 = 0.1;
 /// What a change of direction may cost, in cold starts: the lowest that makes them rare enough is taken.
 const CALM: [f64; 6] = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0];
 
@@ -45,6 +51,9 @@ pub(crate) struct Idle {
     /// Seconds to keep a pod, by group.
     keep: Vec<f32>,
     reckoned_at: f64,
+    /// Seconds for which the first task waits, on average, until a pod is asked for where none is.
+    #[serde(default)]
+    gathering: f32,
 }
 
 /// What a missing pod costs and how often that may be.
@@ -77,6 +86,7 @@ impl Default for Idle {
             arrivals: 0.0,
             keep: Vec::new(),
             reckoned_at: f64::MIN,
+            gathering: 0.0,
         }
     }
 }
@@ -115,6 +125,11 @@ impl Idle {
         if self.stairs.len() > STAIRS {
             self.merge(now);
         }
+    }
+
+    /// A first pod was asked for when the first task had waited for so long.
+    pub(crate) fn first_asked_for(&mut self, waited: f64) {
+        self.gathering += GATHERED * (waited as f32 - self.gathering);
     }
 
     /// Takes back to `now` what lies ahead of it.
@@ -161,9 +176,10 @@ impl Idle {
             return;
         }
         self.reckoned_at = now.round();
+        let busy = self.busy_seconds();
         for calm in CALM {
             let price = prices.a_return + prices.cold_start * calm;
-            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price) as f32).collect();
+            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price, busy) as f32).collect();
             if calm >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour {
                 break;
             }
@@ -185,13 +201,16 @@ impl Idle {
         most * 3_600.0 / self.seconds.max(3_600.0)
     }
 
-    fn best(&self, of: usize, prices: &Prices, calm: f64) -> f64 {
+    /// For how long to have kept pods would have been cheapest; `busy` are seconds from one gap of the first level to the next.
+    fn best(&self, of: usize, prices: &Prices, calm: f64, busy: f64) -> f64 {
         let slow = prices.cold_start + calm + prices.late * prices.late_per_return;
         // Nobody waits for the end of a pause where no pod is there.
         let quick =
             if of < FIRST { slow } else { prices.cold_start + calm + prices.late * prices.late_per_quick_return };
         let candidates = std::iter::once(0.0).chain(ENDS);
-        let costs = candidates.map(|keep| (keep, self.cost(of, keep, slow, keep + prices.pause, quick)));
+        let cost = |keep: f64| self.cost(of, keep, slow, keep + prices.pause, quick);
+        let over_time = |keep: f64| (self.gaps_of(of) * busy + cost(keep)) / self.seconds_of(of, keep, busy);
+        let costs = candidates.map(|keep| (keep, if of < FIRST { over_time(keep) } else { cost(keep) }));
         costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)
     }
 
@@ -209,6 +228,27 @@ impl Idle {
             start = end;
         }
         cost
+    }
+
+    /// Seconds that go by in all gaps of a group of the first level, in the busy times before them, and while tasks gather.
+    fn seconds_of(&self, of: usize, keep: f64, busy: f64) -> f64 {
+        // With starts and returns for nothing and all pods kept to the end, the cost is the time.
+        let gaps = self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0);
+        self.gaps_of(of) * busy + gaps + self.beyond(of, keep) * f64::from(self.gathering)
+    }
+
+    /// Gaps seen by a group, and the one that was assumed.
+    fn gaps_of(&self, of: usize) -> f64 {
+        self.beyond(of, 0.0) + 1.0
+    }
+
+    /// Seconds for which the first level was needed between two gaps, on average, and a pod was there.
+    fn busy_seconds(&self) -> f64 {
+        let idle: f64 = (0..FIRST).map(|of| self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0)).sum();
+        let gaps: f64 = (0..FIRST).map(|of| self.gaps_of(of)).sum();
+        let kept = |of: usize| f64::from(self.keep.get(of).copied().unwrap_or_default());
+        let returns: f64 = (0..FIRST).map(|of| self.beyond(of, kept(of))).sum();
+        ((self.seconds - idle - returns * f64::from(self.gathering)) / gaps).max(0.0)
     }
 
     fn beyond(&self, of: usize, keep: f64) -> f64 {
