@@ -288,7 +288,8 @@ impl<'a> Seen<'a> {
         let here = self.pods.ready() + self.pods.starting();
         Weights {
             late: self.settings.tuning.starting * history.price(self.cold_start.mean, self.settings),
-            allowed: history.allowed(self.settings),
+            allowed: 1.0 - self.settings.target.attainment,
+            unused: history.unused(self.settings),
             start: mean,
             hold: self.cold_start.mean_at_most(),
             drain: self.settings.target.wait.max(mean),

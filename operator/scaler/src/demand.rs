@@ -15,6 +15,9 @@ const WORTH_OVERDUE: f64 = 2.0;
 const SPLIT: f64 = 8.0;
 /// So few pods are always looked at.
 const FEW: u32 = 8;
+/// How many times as many tasks may be late by a start that is put off where the allowance is not used at all: few are ever at
+/// risk.
+const LEEWAY: f64 = 100.0;
 /// Arrivals that are yet to come are looked at so many points of the horizon.
 const AHEAD: usize = 6;
 /// From a decision until it acts: the next reading at the latest.
@@ -63,8 +66,10 @@ pub(crate) struct Supply {
 pub(crate) struct Weights {
     /// Pod-seconds that a task may cost to be in time rather than late.
     pub(crate) late: f64,
-    /// Share of tasks that may be late because a start was put off.
+    /// Share of tasks that may be late because a start was put off, if all tasks were at risk.
     pub(crate) allowed: f64,
+    /// How much of that is not used, from 0 to 1.
+    pub(crate) unused: f64,
     /// Pod-seconds that a start costs.
     pub(crate) start: f64,
     /// Seconds over which a backlog that is late already is to be worked off.
@@ -124,9 +129,12 @@ pub(crate) fn order(demand: &Demand, supply: &Supply, weights: &Weights) -> u32 
     let hopeful = late(pods, &now) <= 0.5 * late(0, &now);
     if pods > 0 && weights.patience && !overdue && hopeful {
         let later = fresh(2.0 * TICK);
-        let loss = late(pods, &later) - late(pods, &now);
+        // Waiting saves little, so it is for tasks that are nearly sure not to be late by it, however cheap late tasks are: but
+        // for as much of the allowance as is not used.
+        let dear = (weights.start / weights.late).max(1.0).powf(1.0 - weights.unused);
+        let loss = (late(pods, &later) - late(pods, &now)) * dear;
         let tasks: f64 = points.iter().map(|point| point.worth / weights.late).sum();
-        let allowed = weights.allowed * tasks;
+        let allowed = weights.allowed * LEEWAY.powf(weights.unused) * tasks;
         // Started later, the pods cost as much less as they start later.
         if loss < f64::from(pods) * TICK && late(pods, &later) <= allowed * weights.late {
             return 0;

@@ -34,8 +34,6 @@ const CARE_AT_FIRST: f64 = 0.5;
 const LESSONS: f64 = 10.0;
 /// What a task in time may cost at most, in cold starts.
 const MOST_PRICE: f64 = 200.0;
-/// How many times as many tasks as are promised may be late by a start that is put off, where the allowance is not used at all.
-const LEEWAY: f64 = 100.0;
 /// What a late task costs at a care of -1, as a part of what it costs at 0.
 const CHEAPEST: f64 = 0.03;
 /// Tasks that a missing pod makes late, at least: that few were says that others stood in.
@@ -253,11 +251,9 @@ impl History {
         dear * CHEAPEST.powf(-self.care.min(0.0))
     }
 
-    /// Share of the tasks that may be late because a start is put off: few tasks are ever at risk, so while fewer are late than is
-    /// promised, more of those that are may be.
-    pub(crate) fn allowed(&self, settings: &Settings) -> f64 {
-        let unused = if self.care < 0.0 { -self.care / settings.tuning.credit } else { 0.0 };
-        (1.0 - settings.target.attainment) * LEEWAY.powf(unused)
+    /// How much of what may be late is not used, from 0 to 1.
+    pub(crate) fn unused(&self, settings: &Settings) -> f64 {
+        if self.care < 0.0 { (-self.care / settings.tuning.credit).min(1.0) } else { 0.0 }
     }
 
     /// Tasks that are late for each start that takes longer than they may wait: at most as many as a pod would have taken at
@@ -364,6 +360,12 @@ impl History {
         let unseen = |last: &&mut (f64, f64)| oldest.is_some_and(|oldest| oldest > last.0 + self.width);
         if let Some(last) = waiting.last_mut().filter(unseen) {
             last.0 = oldest.unwrap_or(last.0);
+        }
+        // How long the first in line has waited is known to the second: it is the one that a start is put off for.
+        if let (Some(first), Some(oldest), true) = (waiting.last_mut(), oldest, left <= 0.0)
+            && first.1 <= 1.0
+        {
+            first.0 = first.0.max(oldest);
         }
         if left > 0.0 {
             let youngest = waiting.last().map_or(0.0, |last| last.0);

@@ -702,6 +702,26 @@ fn a_start_is_put_off_the_less_the_rarer_late_tasks_are_to_be() {
 }
 
 #[test]
+fn a_pod_goes_after_a_shorter_gap_where_tasks_gather_before_it_is_missed() {
+    // Tasks come each 26 s and take 10 s, so a pod would be idle for less than it takes to start.
+    let pod_seconds_of = |wait: f64| {
+        let settings = settings(wait);
+        let mut pool = Pool::new(20.0, 10.0, 8);
+        let hour = |pool: &mut Pool| -> u32 {
+            (0..3_600_u64).map(|second| pool.second(&settings, u64::from(second % 26 == 0)).replicas).sum()
+        };
+        hour(&mut pool);
+        let late = pool.late;
+        let pod_seconds = hour(&mut pool);
+        assert_eq!(pool.late, late, "{wait} s");
+        pod_seconds
+    };
+    assert!(pod_seconds_of(20.0) >= 3_600, "nothing can be put off, so somebody is there all the time");
+    let gathered = pod_seconds_of(180.0);
+    assert!(gathered < 2_000, "{gathered}: six tasks that gathered for one start are cheaper than a pod that stays");
+}
+
+#[test]
 fn tasks_that_are_not_done_though_they_should_be_are_longer_than_those_before() {
     // Two of two slots are in work, two tasks wait: at ten seconds each there is time enough.
     let replicas_after = |seconds: u32| {

@@ -49,6 +49,22 @@ fn burst(tasks: usize) -> Trace {
 }
 
 #[test]
+fn an_allowance_that_is_not_used_puts_starts_off_and_the_promise_is_kept() {
+    let (trace, world) = (trace(Shape::Poisson, 5), world(15.0, 8));
+    let of = |credit: f64| {
+        let mut settings = Settings::between(0, world.max_replicas);
+        (settings.target.wait, settings.target.attainment, settings.tuning.credit) = (15.0, 0.97, credit);
+        run(&Chain::single(&trace), &world, vec![Box::new(Docket::new(settings))], false).outcome
+    };
+    let (used, unused) = (of(Settings::between(0, 1).tuning.credit), of(0.0));
+    assert!(used.slo_attainment >= 0.97, "{used:?}");
+    assert!(
+        used.pod_seconds < unused.pod_seconds && used.cold_starts < 0.8 * unused.cold_starts,
+        "{used:?} {unused:?}"
+    );
+}
+
+#[test]
 fn a_share_for_calm_turns_less_often_and_costs_no_more_than_that() {
     let world = world(15.0, 2);
     let trace = trace(Shape::Sawtooth, 2);
