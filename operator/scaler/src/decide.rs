@@ -123,7 +123,9 @@ impl<'a> Seen<'a> {
         let here = self.pods.ready() + self.pods.starting();
         let terms = &self.settings.terms;
         let mut wanted = Wanted { terms: Vec::new(), pulling: 0, again_at: None };
-        let dated = Weights { late: weights.late.max(LOST * (weights.start + weights.hold)), ..weights.clone() };
+        let late = weights.late.max(LOST * (weights.start + weights.hold));
+        // What late tasks of other times left unused is nothing that a deadline may be missed for.
+        let dated = Weights { late, unused: 0.0, ..weights.clone() };
         let mut ask = |term: Term, demand: &Demand| {
             let has_deadline = matches!(term, Term::Deadline | Term::DeadlineAhead);
             let pods = order(demand, &supply, if has_deadline { &dated } else { &weights });
@@ -225,6 +227,7 @@ impl<'a> Seen<'a> {
             late: tuning.keeping * history.price(self.cold_start.mean, self.settings),
             late_per_return: late(wait),
             pause,
+            wait: self.settings.target.wait,
             late_per_quick_return: late(wait - pause / 2.0),
             returns_an_hour: RETURNS_AN_HOUR,
             a_return: self.cold_start.mean * tuning.a_return,

@@ -15,8 +15,8 @@ const WORTH_OVERDUE: f64 = 2.0;
 const SPLIT: f64 = 8.0;
 /// So few pods are always looked at.
 const FEW: u32 = 8;
-/// How many times as many tasks may be late by a start that is put off where the allowance is not used at all: few are ever at
-/// risk.
+/// How many times the share that may be late may be so by one start that is put off, where the allowance is not used at all: few
+/// tasks are ever at risk, so that is still few of all. At a promise of 99 of 100 it is as good as no bound.
 const LEEWAY: f64 = 100.0;
 /// Arrivals that are yet to come are looked at so many points of the horizon.
 const AHEAD: usize = 6;
@@ -66,9 +66,9 @@ pub(crate) struct Supply {
 pub(crate) struct Weights {
     /// Pod-seconds that a task may cost to be in time rather than late.
     pub(crate) late: f64,
-    /// Share of tasks that may be late because a start was put off, if all tasks were at risk.
+    /// Share of tasks that may be late because a start was put off.
     pub(crate) allowed: f64,
-    /// How much of that is not used, from 0 to 1.
+    /// How much of that share the tasks so far have left unused, from 0 to 1.
     pub(crate) unused: f64,
     /// Pod-seconds that a start costs.
     pub(crate) start: f64,

@@ -267,10 +267,12 @@ impl History {
     /// first in line has waited.
     pub(crate) fn decided(&mut self, before: u32, replicas: u32, late: f64, waited: Option<f64>, now: f64) {
         // What nobody does is decided again and again, where somebody else owns the number or a write fails: that is one step.
-        if self.asked.replace(replicas) == Some(replicas) {
+        let asked = self.asked.replace(replicas);
+        if asked == Some(replicas) {
             return;
         }
-        if let (0, true, Some(waited)) = (before, replicas > 0, waited) {
+        let first = before == 0 && asked.unwrap_or(0) == 0 && replicas > 0;
+        if let Some(waited) = waited.filter(|_| first) {
             self.idle.first_asked_for(waited);
         }
         if replicas > before {

@@ -6,8 +6,9 @@
 //! gaps longer than `T` cost a cold start, and what else a missing pod costs. The best `T` of the past is used for the future.
 //!
 //! Where the first pod is asked for only when tasks have gathered, one that goes is missed less often, as what comes meanwhile
-//! is worked off together: then the least cost by the time that goes by is the best (the renewal-reward theorem, as in Ross,
-//! Introduction to Probability Models, 7.4).
+//! is worked off together. So for the first level the least cost by the time that goes by is the best (the renewal-reward
+//! theorem, as in Ross, Introduction to Probability Models, 7.4); each class of how busy the pool was is taken as a policy of its
+//! own.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,12 +68,22 @@ pub(crate) struct Prices {
     pub(crate) late_per_quick_return: f64,
     /// Pod-seconds that a late task costs.
     pub(crate) late: f64,
+    /// Seconds that a task may wait: none gather for longer.
+    pub(crate) wait: f64,
     /// Pod-seconds that a return costs beside its cold start.
     pub(crate) a_return: f64,
     /// Returns an hour that are not too many changes of direction.
     pub(crate) returns_an_hour: f64,
     /// The price of a return, in cold starts, beyond which fewer changes of direction are not worth it.
     pub(crate) dearest_calm: f64,
+}
+
+/// What comes between two gaps of the first level.
+struct Between {
+    /// Seconds for which the level is needed.
+    busy: f64,
+    /// Seconds for which tasks gather first, where its pod is gone.
+    gathering: f64,
 }
 
 impl Default for Idle {
@@ -176,10 +187,10 @@ impl Idle {
             return;
         }
         self.reckoned_at = now.round();
-        let busy = self.busy_seconds();
+        let between = self.between(prices.wait);
         for calm in CALM {
             let price = prices.a_return + prices.cold_start * calm;
-            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price, busy) as f32).collect();
+            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price, &between) as f32).collect();
             if calm >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour {
                 break;
             }
@@ -201,15 +212,15 @@ impl Idle {
         most * 3_600.0 / self.seconds.max(3_600.0)
     }
 
-    /// For how long to have kept pods would have been cheapest; `busy` are seconds from one gap of the first level to the next.
-    fn best(&self, of: usize, prices: &Prices, calm: f64, busy: f64) -> f64 {
+    /// For how long to have kept pods would have been cheapest.
+    fn best(&self, of: usize, prices: &Prices, calm: f64, between: &Between) -> f64 {
         let slow = prices.cold_start + calm + prices.late * prices.late_per_return;
         // Nobody waits for the end of a pause where no pod is there.
         let quick =
             if of < FIRST { slow } else { prices.cold_start + calm + prices.late * prices.late_per_quick_return };
         let candidates = std::iter::once(0.0).chain(ENDS);
         let cost = |keep: f64| self.cost(of, keep, slow, keep + prices.pause, quick);
-        let over_time = |keep: f64| (self.gaps_of(of) * busy + cost(keep)) / self.seconds_of(of, keep, busy);
+        let over_time = |keep: f64| (self.gaps_of(of) * between.busy + cost(keep)) / self.seconds_of(of, keep, between);
         let costs = candidates.map(|keep| (keep, if of < FIRST { over_time(keep) } else { cost(keep) }));
         costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)
     }
@@ -231,10 +242,10 @@ impl Idle {
     }
 
     /// Seconds that go by in all gaps of a group of the first level, in the busy times before them, and while tasks gather.
-    fn seconds_of(&self, of: usize, keep: f64, busy: f64) -> f64 {
-        // With starts and returns for nothing and all pods kept to the end, the cost is the time.
+    fn seconds_of(&self, of: usize, keep: f64, between: &Between) -> f64 {
+        // With returns for nothing and pods kept to the end, the cost is the time.
         let gaps = self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0);
-        self.gaps_of(of) * busy + gaps + self.beyond(of, keep) * f64::from(self.gathering)
+        self.gaps_of(of) * between.busy + gaps + self.beyond(of, keep) * between.gathering
     }
 
     /// Gaps seen by a group, and the one that was assumed.
@@ -242,13 +253,20 @@ impl Idle {
         self.beyond(of, 0.0) + 1.0
     }
 
-    /// Seconds for which the first level was needed between two gaps, on average, and a pod was there.
-    fn busy_seconds(&self) -> f64 {
+    /// What is not known to be a gap or gathering was busy: in the first hours, with the gaps that are assumed, next to nothing.
+    fn between(&self, wait: f64) -> Between {
+        let gathering = self.gathering(wait);
         let idle: f64 = (0..FIRST).map(|of| self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0)).sum();
         let gaps: f64 = (0..FIRST).map(|of| self.gaps_of(of)).sum();
         let kept = |of: usize| f64::from(self.keep.get(of).copied().unwrap_or_default());
         let returns: f64 = (0..FIRST).map(|of| self.beyond(of, kept(of))).sum();
-        ((self.seconds - idle - returns * f64::from(self.gathering)) / gaps).max(0.0)
+        Between { busy: ((self.seconds - idle - returns * gathering) / gaps).max(0.0), gathering }
+    }
+
+    /// Seconds for which tasks gather before a first pod is asked for, where they may wait for so long.
+    pub(crate) fn gathering(&self, wait: f64) -> f64 {
+        // What was learned with a longer target is not true of a shorter one.
+        f64::from(self.gathering).min(wait)
     }
 
     fn beyond(&self, of: usize, keep: f64) -> f64 {

@@ -34,9 +34,12 @@ pub fn recommend(settings: &Settings, history: &History, cold_start: f64) -> Vec
         return Vec::new();
     };
     let shortest = if settings.target.wait > cold_start { 0.0 } else { cooldown };
+    // Where tasks gather before a pod is asked for, one that goes is missed less often than its gaps say.
+    let gathers = history.idle.gathering(settings.target.wait) > cold_start;
+    let longest = if gathers { cooldown } else { f64::INFINITY };
     let best = CANDIDATES
         .iter()
-        .filter(|&&candidate| candidate >= shortest)
+        .filter(|&&candidate| candidate >= shortest && candidate <= longest)
         .filter_map(|&candidate| Some((candidate, history.idle.hourly_cost(candidate, cold_start)?)))
         .min_by(|one, other| one.1.total_cmp(&other.1));
     best.filter(|&(_, cost)| cost < now * (1.0 - WORTH_SAYING))

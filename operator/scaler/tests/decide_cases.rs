@@ -641,6 +641,8 @@ fn what_is_written_with_few_digits_says_the_same_and_the_form_of_before_is_read_
     for service in before["service"].as_array_mut().expect("a list") {
         *service = json!({"key": service[0], "mean": service[1], "deviation": service[2], "count": service[3]});
     }
+    // For how long tasks gather was not known.
+    before["idle"].as_object_mut().expect("an object").remove("gathering").expect("it is known now");
     for history in [written, before] {
         let mut restarted = pool.clone();
         restarted.history = serde_json::from_value(history).expect("a known form");
@@ -701,24 +703,68 @@ fn a_start_is_put_off_the_less_the_rarer_late_tasks_are_to_be() {
     assert!(f64::from(hardly_ever) + 45.0 < 180.0, "{hardly_ever} s");
 }
 
+/// An hour of tasks that come each 26 s, and the pod-seconds that it takes. They take 10 s, so a pod is idle for less than it
+/// takes to start.
+fn hour_of_short_gaps(pool: &mut Pool, settings: &Settings) -> u32 {
+    (0..3_600_u64).map(|second| pool.second(settings, u64::from(second % 26 == 0)).replicas).sum()
+}
+
 #[test]
 fn a_pod_goes_after_a_shorter_gap_where_tasks_gather_before_it_is_missed() {
-    // Tasks come each 26 s and take 10 s, so a pod would be idle for less than it takes to start.
-    let pod_seconds_of = |wait: f64| {
-        let settings = settings(wait);
-        let mut pool = Pool::new(20.0, 10.0, 8);
-        let hour = |pool: &mut Pool| -> u32 {
-            (0..3_600_u64).map(|second| pool.second(&settings, u64::from(second % 26 == 0)).replicas).sum()
-        };
-        hour(&mut pool);
-        let late = pool.late;
-        let pod_seconds = hour(&mut pool);
-        assert_eq!(pool.late, late, "{wait} s");
-        pod_seconds
-    };
-    assert!(pod_seconds_of(20.0) >= 3_600, "nothing can be put off, so somebody is there all the time");
-    let gathered = pod_seconds_of(180.0);
+    let mut pool = Pool::new(20.0, 10.0, 8);
+    hour_of_short_gaps(&mut pool, &settings(20.0));
+    let stays = hour_of_short_gaps(&mut pool, &settings(20.0));
+    assert!(stays >= 3_600, "{stays}: nothing can be put off, so somebody is there all the time");
+
+    let mut pool = Pool::new(20.0, 10.0, 8);
+    hour_of_short_gaps(&mut pool, &settings(180.0));
+    let late = pool.late;
+    let gathered = hour_of_short_gaps(&mut pool, &settings(180.0));
     assert!(gathered < 2_000, "{gathered}: six tasks that gathered for one start are cheaper than a pod that stays");
+    assert_eq!(pool.late, late);
+
+    // Nobody can wait any more for as long as was learned.
+    hour_of_short_gaps(&mut pool, &settings(20.0));
+    let stays = hour_of_short_gaps(&mut pool, &settings(20.0));
+    assert!(stays >= 3_600, "{stays}");
+}
+
+#[test]
+fn a_start_that_nobody_makes_is_put_off_once_however_often_more_pods_are_asked_for() {
+    let settings = settings(180.0);
+    let gathering_after = |acted_on: bool| {
+        let mut pool = Pool::new(20.0, 10.0, 8);
+        for second in 0..170_u64 {
+            let before = pool.replicas;
+            pool.second(&settings, u64::from(second % 2 == 0));
+            if !acted_on {
+                pool.starting.clear();
+                pool.replicas = before;
+            }
+        }
+        serde_json::to_value(&pool.history).expect("plain data")["idle"]["gathering"].as_f64().expect("seconds")
+    };
+    assert_eq!(gathering_after(true), gathering_after(false));
+    assert!(gathering_after(true) > 0.0);
+}
+
+#[test]
+fn what_late_tasks_left_unused_puts_off_no_start_for_a_deadline() {
+    let settings = settings(15.0);
+    let mut pool = Pool::new(10.0, 5.0, 4);
+    (0..20_000).for_each(|second| drop(pool.second(&settings, u64::from(second % 2 == 0))));
+    while pool.replicas > 0 {
+        pool.second(&settings, 0);
+    }
+    (0..60).for_each(|_| drop(pool.second(&settings, 0)));
+    pool.cold_start = 20.0;
+    let start_by = pool.now + 120.0;
+    pool.ahead = vec![DeadlineAhead { at: pool.now + 110.0, start_by, tasks: 1.0, probability: 1.0 }];
+    while pool.replicas == 0 {
+        pool.second(&settings, 0);
+    }
+    // A start that is longer than any before is reckoned with.
+    assert!(start_by - pool.now >= 1.2 * 20.0, "{} s before", start_by - pool.now);
 }
 
 #[test]
