@@ -227,7 +227,7 @@ impl<'a> Seen<'a> {
             late: tuning.keeping * history.price(self.cold_start.mean, self.settings),
             late_per_return: late(wait),
             pause,
-            wait: self.settings.target.wait,
+            gathering: history.gathering(self.settings.target.wait),
             late_per_quick_return: late(wait - pause / 2.0),
             returns_an_hour: RETURNS_AN_HOUR,
             a_return: self.cold_start.mean * tuning.a_return,

@@ -23,6 +23,11 @@ const SETTLED_MOST: f64 = 7_200.0;
 /// is next, and going to and fro costs less than pods that are kept for nothing.
 const SAME_LOAD: f64 = 0.05;
 const EVEN: f64 = 0.5;
+/// Arrivals are looked at by so many that are expected at a time to see how even they are, with such a weight, and are even where
+/// they vary by less than this part of what independent ones do.
+const COUNTED: f64 = 8.0;
+const COUNTED_WEIGHT: f64 = 0.1;
+const LIKE_CLOCKWORK: f64 = 0.3;
 /// A burst shows in so many seconds.
 const BURST_SECONDS: f64 = 10.0;
 /// A gap in the readings over which nothing can be told about how arrivals vary.
@@ -59,6 +64,10 @@ pub struct History {
     pub(crate) rate: f64,
     /// How much more the arrivals of a second vary than those of a Poisson process.
     pub(crate) dispersion: f64,
+    /// The same over as many seconds as bring some arrivals, however seldom they are; and those that were counted and expected
+    /// since it was learned.
+    unevenness: f64,
+    counted: (u64, f64),
     service: Vec<Learned>,
     /// Seconds in work, over all tasks, since one was done.
     unfinished: f64,
@@ -113,6 +122,8 @@ impl Default for History {
             width: 1.0,
             rate: 0.0,
             dispersion: 1.0,
+            unevenness: 1.0,
+            counted: (0, 0.0),
             service: Vec::new(),
             unfinished: 0.0,
             idle: Idle::default(),
@@ -147,6 +158,7 @@ impl History {
             let over = self.arrived_over(observation, new, now - before.at);
             self.note_arrivals(settings, new, over, now);
             self.learn_arrivals(new, now - before.at);
+            self.learn_unevenness(new, now - before.at);
             let passed = observation.in_work() as f64 * (now - before.at).max(0.0);
             let done =
                 observation.in_work() == 0 || observation.finished.is_none() || observation.finished != before.finished;
@@ -227,6 +239,21 @@ impl History {
         }
         let weight = 1.0 - (-passed / RATE_SECONDS).exp();
         self.rate += weight * (new as f64 / passed - self.rate);
+    }
+
+    /// How much arrivals vary, as their variance over their mean.
+    fn learn_unevenness(&mut self, new: u64, passed: f64) {
+        if !(0.0..GAP).contains(&passed) {
+            self.counted = (0, 0.0);
+            return;
+        }
+        let (count, expected) = (self.counted.0.saturating_add(new), self.counted.1 + self.idle.rate() * passed);
+        self.counted = (count, expected);
+        if expected >= COUNTED {
+            let surprise = (count as f64 - expected).powi(2) / expected;
+            self.unevenness += COUNTED_WEIGHT * (surprise.min(10.0) - self.unevenness);
+            self.counted = (0, 0.0);
+        }
     }
 
     fn learn_care(&mut self, settings: &Settings, least: f64, started: u64, late: u64, passed: f64) {
@@ -318,7 +345,18 @@ impl History {
 
     /// Whether about as many tasks arrive as at the last step up.
     fn at_the_same_load(&self) -> bool {
-        self.dispersion < EVEN && (self.idle.rate() - self.settled_rate).abs() <= SAME_LOAD * self.settled_rate
+        self.dispersion < EVEN && self.at_the_same_rate()
+    }
+
+    fn at_the_same_rate(&self) -> bool {
+        (self.idle.rate() - self.settled_rate).abs() <= SAME_LOAD * self.settled_rate
+    }
+
+    /// Seconds for which tasks gather before a first pod is asked for. At a load that is as even as a clock none do: to let them
+    /// would be to go to and fro for ever.
+    pub(crate) fn gathering(&self, wait: f64) -> f64 {
+        let even = self.unevenness < LIKE_CLOCKWORK && self.at_the_same_rate();
+        if even { 0.0 } else { self.idle.gathering(wait) }
     }
 
     /// Until when a step up is not taken back, as the load is the one that it was taken for.
@@ -364,10 +402,13 @@ impl History {
             last.0 = oldest.unwrap_or(last.0);
         }
         // How long the first in line has waited is known to the second: it is the one that a start is put off for.
-        if let (Some(first), Some(oldest), true) = (waiting.last_mut(), oldest, left <= 0.0)
-            && first.1 <= 1.0
-        {
-            first.0 = first.0.max(oldest);
+        if let (Some(first), Some(oldest), true) = (waiting.last_mut(), oldest, left <= 0.0) {
+            if first.1 <= 1.0 {
+                first.0 = oldest;
+            } else {
+                first.1 -= 1.0;
+                waiting.push((oldest, 1.0));
+            }
         }
         if left > 0.0 {
             let youngest = waiting.last().map_or(0.0, |last| last.0);

@@ -68,22 +68,14 @@ pub(crate) struct Prices {
     pub(crate) late_per_quick_return: f64,
     /// Pod-seconds that a late task costs.
     pub(crate) late: f64,
-    /// Seconds that a task may wait: none gather for longer.
-    pub(crate) wait: f64,
+    /// Seconds for which tasks gather before a first pod is asked for.
+    pub(crate) gathering: f64,
     /// Pod-seconds that a return costs beside its cold start.
     pub(crate) a_return: f64,
     /// Returns an hour that are not too many changes of direction.
     pub(crate) returns_an_hour: f64,
     /// The price of a return, in cold starts, beyond which fewer changes of direction are not worth it.
     pub(crate) dearest_calm: f64,
-}
-
-/// What comes between two gaps of the first level.
-struct Between {
-    /// Seconds for which the level is needed.
-    busy: f64,
-    /// Seconds for which tasks gather first, where its pod is gone.
-    gathering: f64,
 }
 
 impl Default for Idle {
@@ -187,10 +179,9 @@ impl Idle {
             return;
         }
         self.reckoned_at = now.round();
-        let between = self.between(prices.wait);
         for calm in CALM {
             let price = prices.a_return + prices.cold_start * calm;
-            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price, &between) as f32).collect();
+            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price) as f32).collect();
             if calm >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour {
                 break;
             }
@@ -213,14 +204,14 @@ impl Idle {
     }
 
     /// For how long to have kept pods would have been cheapest.
-    fn best(&self, of: usize, prices: &Prices, calm: f64, between: &Between) -> f64 {
+    fn best(&self, of: usize, prices: &Prices, calm: f64) -> f64 {
         let slow = prices.cold_start + calm + prices.late * prices.late_per_return;
         // Nobody waits for the end of a pause where no pod is there.
         let quick =
             if of < FIRST { slow } else { prices.cold_start + calm + prices.late * prices.late_per_quick_return };
         let candidates = std::iter::once(0.0).chain(ENDS);
         let cost = |keep: f64| self.cost(of, keep, slow, keep + prices.pause, quick);
-        let over_time = |keep: f64| (self.gaps_of(of) * between.busy + cost(keep)) / self.seconds_of(of, keep, between);
+        let over_time = |keep: f64| cost(keep) / self.seconds_of(of, keep, prices.gathering);
         let costs = candidates.map(|keep| (keep, if of < FIRST { over_time(keep) } else { cost(keep) }));
         costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)
     }
@@ -241,26 +232,11 @@ impl Idle {
         cost
     }
 
-    /// Seconds that go by in all gaps of a group of the first level, in the busy times before them, and while tasks gather.
-    fn seconds_of(&self, of: usize, keep: f64, between: &Between) -> f64 {
+    /// Seconds that go by in all gaps of a group and while tasks gather after those that are longer. The busy times between them
+    /// are left out: what is done in them is done either way.
+    fn seconds_of(&self, of: usize, keep: f64, gathering: f64) -> f64 {
         // With returns for nothing and pods kept to the end, the cost is the time.
-        let gaps = self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0);
-        self.gaps_of(of) * between.busy + gaps + self.beyond(of, keep) * between.gathering
-    }
-
-    /// Gaps seen by a group, and the one that was assumed.
-    fn gaps_of(&self, of: usize) -> f64 {
-        self.beyond(of, 0.0) + 1.0
-    }
-
-    /// What is not known to be a gap or gathering was busy: in the first hours, with the gaps that are assumed, next to nothing.
-    fn between(&self, wait: f64) -> Between {
-        let gathering = self.gathering(wait);
-        let idle: f64 = (0..FIRST).map(|of| self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0)).sum();
-        let gaps: f64 = (0..FIRST).map(|of| self.gaps_of(of)).sum();
-        let kept = |of: usize| f64::from(self.keep.get(of).copied().unwrap_or_default());
-        let returns: f64 = (0..FIRST).map(|of| self.beyond(of, kept(of))).sum();
-        Between { busy: ((self.seconds - idle - returns * gathering) / gaps).max(0.0), gathering }
+        self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0) + self.beyond(of, keep) * gathering
     }
 
     /// Seconds for which tasks gather before a first pod is asked for, where they may wait for so long.

@@ -703,30 +703,49 @@ fn a_start_is_put_off_the_less_the_rarer_late_tasks_are_to_be() {
     assert!(f64::from(hardly_ever) + 45.0 < 180.0, "{hardly_ever} s");
 }
 
-/// An hour of tasks that come each 26 s, and the pod-seconds that it takes. They take 10 s, so a pod is idle for less than it
-/// takes to start.
-fn hour_of_short_gaps(pool: &mut Pool, settings: &Settings) -> u32 {
-    (0..3_600_u64).map(|second| pool.second(settings, u64::from(second % 26 == 0)).replicas).sum()
+/// An hour of tasks that come each 26 s on average, and the pod-seconds that it takes. They take 10 s, so a pod is mostly idle
+/// for less than it takes to start.
+fn hour_of_short_gaps(pool: &mut Pool, settings: &Settings, comes: impl Fn(u64) -> bool) -> u32 {
+    let from = (pool.now - MONDAY) as u64;
+    (from..from + 3_600).map(|second| pool.second(settings, u64::from(comes(second))).replicas).sum()
+}
+
+/// Independent of other seconds, as far as can be seen (the finaliser of SplitMix64).
+fn by_chance(second: u64) -> bool {
+    let mixed = second.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)).is_multiple_of(26)
 }
 
 #[test]
 fn a_pod_goes_after_a_shorter_gap_where_tasks_gather_before_it_is_missed() {
     let mut pool = Pool::new(20.0, 10.0, 8);
-    hour_of_short_gaps(&mut pool, &settings(20.0));
-    let stays = hour_of_short_gaps(&mut pool, &settings(20.0));
-    assert!(stays >= 3_600, "{stays}: nothing can be put off, so somebody is there all the time");
+    hour_of_short_gaps(&mut pool, &settings(20.0), by_chance);
+    let stays = hour_of_short_gaps(&mut pool, &settings(20.0), by_chance);
+    assert!(stays >= 3_000, "{stays}: nothing can be put off, so somebody is there nearly all the time");
 
     let mut pool = Pool::new(20.0, 10.0, 8);
-    hour_of_short_gaps(&mut pool, &settings(180.0));
+    hour_of_short_gaps(&mut pool, &settings(180.0), by_chance);
     let late = pool.late;
-    let gathered = hour_of_short_gaps(&mut pool, &settings(180.0));
+    let gathered = hour_of_short_gaps(&mut pool, &settings(180.0), by_chance);
     assert!(gathered < 2_000, "{gathered}: six tasks that gathered for one start are cheaper than a pod that stays");
-    assert_eq!(pool.late, late);
+    assert!(pool.late <= late + 2, "{} late, {late} of them before", pool.late);
 
     // Nobody can wait any more for as long as was learned.
-    hour_of_short_gaps(&mut pool, &settings(20.0));
-    let stays = hour_of_short_gaps(&mut pool, &settings(20.0));
-    assert!(stays >= 3_600, "{stays}");
+    hour_of_short_gaps(&mut pool, &settings(20.0), by_chance);
+    let stays = hour_of_short_gaps(&mut pool, &settings(20.0), by_chance);
+    assert!(stays >= 3_000, "{stays}");
+}
+
+#[test]
+fn at_a_load_like_clockwork_a_pod_stays_though_tasks_could_gather() {
+    let mut pool = Pool::new(20.0, 10.0, 8);
+    let like_clockwork = |second: u64| second.is_multiple_of(26);
+    hour_of_short_gaps(&mut pool, &settings(180.0), like_clockwork);
+    hour_of_short_gaps(&mut pool, &settings(180.0), like_clockwork);
+    let stays = hour_of_short_gaps(&mut pool, &settings(180.0), like_clockwork);
+    assert_eq!((stays, pool.replicas), (3_600, 1));
 }
 
 #[test]
