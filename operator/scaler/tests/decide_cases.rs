@@ -770,13 +770,12 @@ fn a_start_that_nobody_makes_is_put_off_once_however_often_more_pods_are_asked_f
 #[test]
 fn what_late_tasks_left_unused_puts_off_no_start_for_a_deadline() {
     let settings = settings(15.0);
-    let mut pool = Pool::new(10.0, 5.0, 4);
-    (0..20_000).for_each(|second| drop(pool.second(&settings, u64::from(second % 2 == 0))));
+    let mut pool = Pool::new(20.0, 5.0, 4);
+    (0..40_000).for_each(|_| drop(pool.second(&settings, 1)));
     while pool.replicas > 0 {
         pool.second(&settings, 0);
     }
     (0..60).for_each(|_| drop(pool.second(&settings, 0)));
-    pool.cold_start = 20.0;
     let start_by = pool.now + 120.0;
     pool.ahead = vec![DeadlineAhead { at: pool.now + 110.0, start_by, tasks: 1.0, probability: 1.0 }];
     while pool.replicas == 0 {
