@@ -731,11 +731,48 @@ fn a_pod_goes_after_a_shorter_gap_where_tasks_gather_before_it_is_missed() {
     let gathered = hour_of_short_gaps(&mut pool, &settings(180.0), by_chance);
     assert!(gathered < 2_000, "{gathered}: six tasks that gathered for one start are cheaper than a pod that stays");
     assert!(pool.late <= late + 2, "{} late, {late} of them before", pool.late);
+}
 
-    // Nobody can wait any more for as long as was learned.
-    hour_of_short_gaps(&mut pool, &settings(20.0), by_chance);
-    let stays = hour_of_short_gaps(&mut pool, &settings(20.0), by_chance);
-    assert!(stays >= 3_000, "{stays}");
+#[test]
+fn what_was_learned_of_gathering_at_a_longer_target_does_not_outlive_it() {
+    let mut pool = Pool::new(20.0, 10.0, 8);
+    (0..48).for_each(|_| drop(hour_of_short_gaps(&mut pool, &settings(3_600.0), by_chance)));
+    let (mut slept, from) = (0, (pool.now - MONDAY) as u64);
+    for second in from..from + 3_600 {
+        let before = pool.replicas;
+        let decision = pool.second(&settings(20.0), u64::from(by_chance(second)));
+        slept += u32::from(before > 0 && decision.replicas == 0);
+    }
+    assert!(slept <= 7, "it fell asleep {slept} times, though nobody can wait any more");
+}
+
+#[test]
+fn a_start_is_put_off_for_as_long_as_the_first_in_line_can_wait() {
+    let settings = settings(180.0);
+    // One, and so many that came with it that a bin of arrivals is told apart in parts of several.
+    for tasks in [1, 8] {
+        let mut pool = Pool::new(20.0, 10.0, 8);
+        pool.second(&settings, 0);
+        pool.second(&settings, tasks);
+        let came = pool.now;
+        while pool.replicas == 0 {
+            pool.second(&settings, 0);
+        }
+        // The next reading, and a start that is longer than any before, are reckoned with.
+        let waited = pool.now - came;
+        assert!(waited + 2.0 + 1.3 * 20.0 <= 180.0, "{tasks} at once waited for {waited} s");
+    }
+}
+
+#[test]
+fn no_longer_cooldown_is_recommended_where_tasks_gather() {
+    let mut settings = settings(180.0);
+    settings.cooldown_to_zero = Some(1.0);
+    let mut pool = Pool::new(20.0, 10.0, 8);
+    let often = |second: u64| (0..3_u64).any(|part| by_chance(second + 1_000_000 * part));
+    (0..3).for_each(|_| drop(hour_of_short_gaps(&mut pool, &settings, often)));
+    let recommended = recommend(&settings, &pool.history, 20.0);
+    assert!(recommended.iter().all(|it| it.value <= 1.0), "{recommended:?}");
 }
 
 #[test]
