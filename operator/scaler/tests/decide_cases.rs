@@ -736,7 +736,9 @@ fn a_pod_goes_after_a_shorter_gap_where_tasks_gather_before_it_is_missed() {
 #[test]
 fn what_was_learned_of_gathering_at_a_longer_target_does_not_outlive_it() {
     let mut pool = Pool::new(20.0, 10.0, 8);
-    (0..48).for_each(|_| drop(hour_of_short_gaps(&mut pool, &settings(3_600.0), by_chance)));
+    for _ in 0..48 {
+        hour_of_short_gaps(&mut pool, &settings(3_600.0), by_chance);
+    }
     let (mut slept, from) = (0, (pool.now - MONDAY) as u64);
     for second in from..from + 3_600 {
         let before = pool.replicas;
@@ -770,7 +772,9 @@ fn no_longer_cooldown_is_recommended_where_tasks_gather() {
     settings.cooldown_to_zero = Some(1.0);
     let mut pool = Pool::new(20.0, 10.0, 8);
     let often = |second: u64| (0..3_u64).any(|part| by_chance(second + 1_000_000 * part));
-    (0..3).for_each(|_| drop(hour_of_short_gaps(&mut pool, &settings, often)));
+    for _ in 0..3 {
+        hour_of_short_gaps(&mut pool, &settings, often);
+    }
     let recommended = recommend(&settings, &pool.history, 20.0);
     assert!(recommended.iter().all(|it| it.value <= 1.0), "{recommended:?}");
 }
