@@ -8,6 +8,7 @@ use crate::{
     cold_start::ColdStart,
     decision::{Clamp, Decision, Hold, Reason, Term, TermValue},
     demand::{Demand, Supply, Weights, fewest, order},
+    headroom::Load,
     history::History,
     idle::Prices,
     observation::{Deadline, Foreseen, Observation, Pods},
@@ -66,7 +67,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
         None => seen.wanted(history, since_last),
     };
     let decision = seen.bounded(history, wanted, since_last);
-    let late = 1.0 - seen.cold_start.share_within((settings.target.wait - REACTION).max(0.0));
+    let late = seen.too_late(settings.target.wait - REACTION);
     let waited = observation.oldest_wait.map(|waited| waited.min(settings.target.wait));
     history.decided(observation.replicas, decision.replicas, late, waited, now);
     decision
@@ -211,8 +212,8 @@ impl<'a> Seen<'a> {
             fewest(&backlog, self.busy, self.service, self.slots).max(filled.min(history.needed)).max(by_deadline);
         let (_, most, _) = self.settings.bounds_at(self.now);
         history.needed = queued.min(most);
-        // What keeps coming fills so many pods anyway: to let tasks gather for fewer would only be to start them again.
-        let steady = if self.pending + self.busy > 0.0 { (history.steady_load() / self.slots) as u32 } else { 0 };
+        // What keeps coming needs so many pods anyway: to let tasks gather for fewer would only be to start them again.
+        let steady = if self.pending + self.busy > 0.0 { self.load(history).pods() } else { 0 };
         let needed = queued.max(steady);
         let all_pull = !terms.packing || self.too_slow().is_some();
         wanted.pulling = if all_pull { ready } else { needed.max(1).min(ready) };
@@ -220,12 +221,14 @@ impl<'a> Seen<'a> {
         history.idle.assume(self.observation.replicas, self.now);
         history.idle.needed(needed.min(most), self.now, since_last, self.cold_start.mean);
         let wait = self.settings.target.wait - REACTION;
-        let late = |wait: f64| (1.0 - self.cold_start.share_within(wait.max(0.0))) * history.late_per_start(self.slots);
+        let late = |wait: f64| self.too_late(wait) * history.late_per_start(self.slots);
         let pause = self.cold_start.mean_at_most();
         let prices = Prices {
             cold_start: self.cold_start.mean,
             late: tuning.keeping * history.price(self.cold_start.mean, self.settings),
             late_per_return: late(wait),
+            // Who finds nobody there waits for a start, whatever others do.
+            late_per_first_return: late(wait).max(self.too_late(wait)),
             pause,
             gathering: history.gathering(self.settings.target.wait),
             late_per_quick_return: late(wait - pause / 2.0),
@@ -240,7 +243,8 @@ impl<'a> Seen<'a> {
             (needed, None)
         };
         let here = ready + self.pods.starting();
-        let kept = if self.cooled(history) { 0 } else { kept.min(here) };
+        // What the work needs stays, though it may have nothing to do at the moment of the reading.
+        let kept = if self.cooled(history) { 0 } else { kept.max(needed).min(here) };
         let awaited = if self.settings.pre_warm { self.awaited().min(here) } else { 0 };
         if awaited > 0 {
             wanted.terms.push(TermValue { term: Term::Foreseen, replicas: awaited });
@@ -253,6 +257,26 @@ impl<'a> Seen<'a> {
             wanted.terms.push(TermValue { term: Term::Kept, replicas: kept });
             wanted.again_at = earlier(wanted.again_at, until);
         }
+    }
+
+    /// The load that there is, as far as it lasts.
+    fn load(&self, history: &History) -> Load {
+        let wait = self.settings.target.wait - REACTION;
+        Load {
+            rate: history.steady_rate(),
+            busy: history.steady_load(),
+            service: self.service,
+            spread: self.spread,
+            slots: self.slots,
+            wait: wait.max(0.0),
+            too_late: if self.settings.terms.headroom { self.too_late(wait) } else { 0.0 },
+            price: history.price(self.cold_start.mean, self.settings),
+        }
+    }
+
+    /// The chance that a pod that is asked for now takes longer than that.
+    fn too_late(&self, wait: f64) -> f64 {
+        1.0 - self.cold_start.share_within(wait.max(0.0))
     }
 
     /// Whether pods that were asked for are yet to come. One that takes longer than any before is not waited for, nor are pods
@@ -471,9 +495,8 @@ impl<'a> Seen<'a> {
     /// twice as often as now, were a start put off until then.
     fn hurried(&self, until: f64) -> bool {
         let left = self.settings.target.wait - REACTION - self.observation.oldest_wait.unwrap_or(0.0);
-        let late = |left: f64| 1.0 - self.cold_start.share_within(left.max(0.0));
         let allowed = 1.0 - self.settings.target.attainment;
-        self.pending > 0.0 && late(left - (until - self.now)) > allowed.max(2.0 * late(left))
+        self.pending > 0.0 && self.too_late(left - (until - self.now)) > allowed.max(2.0 * self.too_late(left))
     }
 }
 

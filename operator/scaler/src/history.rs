@@ -37,6 +37,13 @@ const CARE_STEP: f64 = 0.01;
 const CARE_AT_FIRST: f64 = 0.5;
 /// So many late tasks may teach something at once; more come with time and with tasks that start in time.
 const LESSONS: f64 = 10.0;
+/// Of a new pool nothing is known, which is no reason to be careful for hours: tasks in time loosen the margins by so many times
+/// more at first, fading over so many tasks. That holds only where arrivals vary about as independent ones do, and down to such a
+/// care: quiet says nothing of bursts.
+const NEW: f64 = 4.0;
+const NEW_FOR: f64 = 2_000.0;
+const LIKE_INDEPENDENT: f64 = 2.0;
+const CARE_WHEN_KNOWN: f64 = 0.2;
 /// What a task in time may cost at most, in cold starts.
 const MOST_PRICE: f64 = 200.0;
 /// What a late task costs at a care of -1, as a part of what it costs at 0.
@@ -78,6 +85,8 @@ pub struct History {
     pub(crate) care: f64,
     /// Late tasks that may still teach something.
     lessons: f64,
+    /// Tasks that started since it was learned.
+    seen_start: u32,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
@@ -131,6 +140,7 @@ impl Default for History {
             season: Season::default(),
             care: CARE_AT_FIRST,
             lessons: 0.0,
+            seen_start: 0,
             last_up: None,
             last_down: None,
             settled_rate: 0.0,
@@ -263,10 +273,17 @@ impl History {
         self.lessons = (self.lessons + 0.05 * passed + 3.0 * allowed * on_time).min(LESSONS);
         let late_counted = self.lessons.min(late as f64);
         self.lessons -= late_counted;
-        let loosened = CARE_STEP * on_time * allowed / (1.0 - allowed);
+        let loosened = CARE_STEP * self.eagerness() * on_time * allowed / (1.0 - allowed);
+        self.seen_start = self.seen_start.saturating_add(u32::try_from(started).unwrap_or(u32::MAX));
         self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(least, 1.0);
         self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
         self.late_starts *= 0.9995_f64.powf(started as f64);
+    }
+
+    /// How many times as fast as of a pool that is known margins are loosened.
+    fn eagerness(&self) -> f64 {
+        let even = self.unevenness < LIKE_INDEPENDENT && self.care > CARE_WHEN_KNOWN;
+        if even { 1.0 + (NEW - 1.0) * (-f64::from(self.seen_start) / NEW_FOR).exp() } else { 1.0 }
     }
 
     /// Pod-seconds that it may cost to have a task in time rather than late: as many as keep the promised share.
@@ -357,6 +374,11 @@ impl History {
     pub(crate) fn gathering(&self, wait: f64) -> f64 {
         let even = self.unevenness < LIKE_CLOCKWORK && self.at_the_same_rate();
         if even { 0.0 } else { self.idle.gathering(wait) }
+    }
+
+    /// Arrivals a second of late, or of the last minutes if these are fewer.
+    pub(crate) fn steady_rate(&self) -> f64 {
+        self.rate.min(self.idle.rate())
     }
 
     /// Until when a step up is not taken back, as the load is the one that it was taken for.

@@ -29,6 +29,8 @@ const ALL_GROUPS: usize = FIRST + GROUPS.len() + 1;
 const REMEMBERED: u32 = 400;
 /// How far back "of late" reaches.
 const RATE_SECONDS: f64 = 600.0;
+/// Seconds without arrivals that are assumed of the time before anything was seen.
+const NEW_SECONDS: f64 = 60.0;
 /// Distinct times at which levels were needed last that are kept apart.
 const STAIRS: usize = 24;
 /// Weight of the last time that tasks gathered.
@@ -63,6 +65,8 @@ pub(crate) struct Prices {
     pub(crate) cold_start: f64,
     /// Tasks that are late for each return to a level whose pod is gone.
     pub(crate) late_per_return: f64,
+    /// The same, of the first pod.
+    pub(crate) late_per_first_return: f64,
     /// Seconds after a pod's removal within which none may be started, and the tasks that are late for a return in them.
     pub(crate) pause: f64,
     pub(crate) late_per_quick_return: f64,
@@ -100,7 +104,9 @@ impl Idle {
         self.seconds += seconds;
         self.arrivals += arrivals as f64;
         if seconds > 0.0 {
-            let weight = 1.0 - (-seconds / RATE_SECONDS).exp();
+            // At first over the time that there was.
+            let over = (NEW_SECONDS + self.seconds).min(RATE_SECONDS);
+            let weight = 1.0 - (-seconds / over).exp();
             self.rate += weight * (arrivals as f64 / seconds - self.rate);
         }
     }
@@ -205,10 +211,13 @@ impl Idle {
 
     /// For how long to have kept pods would have been cheapest.
     fn best(&self, of: usize, prices: &Prices, calm: f64) -> f64 {
-        let slow = prices.cold_start + calm + prices.late * prices.late_per_return;
+        let price = |late: f64| prices.cold_start + calm + prices.late * late;
         // Nobody waits for the end of a pause where no pod is there.
-        let quick =
-            if of < FIRST { slow } else { prices.cold_start + calm + prices.late * prices.late_per_quick_return };
+        let (slow, quick) = if of < FIRST {
+            (price(prices.late_per_first_return), price(prices.late_per_first_return))
+        } else {
+            (price(prices.late_per_return), price(prices.late_per_quick_return))
+        };
         let candidates = std::iter::once(0.0).chain(ENDS);
         let cost = |keep: f64| self.cost(of, keep, slow, keep + prices.pause, quick);
         let over_time = |keep: f64| cost(keep) / self.seconds_of(of, keep, prices.gathering);
@@ -284,5 +293,62 @@ impl Idle {
             return self.busy;
         }
         FIRST + GROUPS.iter().position(|&last| level <= last).unwrap_or(GROUPS.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Idle, Prices};
+
+    /// One whose gaps at two levels were all of ten seconds, or of a hundred.
+    fn with_gaps() -> Idle {
+        let mut idle = Idle::default();
+        for part in 0..100_u32 {
+            let gap = if part.is_multiple_of(2) { 100.0 } else { 10.0 };
+            idle.passed(gap, 1);
+            idle.record(1, gap, 1.0);
+            idle.record(2, gap, 1.0);
+        }
+        idle
+    }
+
+    fn prices() -> Prices {
+        Prices {
+            cold_start: 20.0,
+            late_per_return: 0.2,
+            late_per_first_return: 0.2,
+            pause: 20.0,
+            late_per_quick_return: 0.2,
+            late: 100.0,
+            gathering: 0.0,
+            a_return: 0.0,
+            returns_an_hour: f64::INFINITY,
+            dearest_calm: 0.0,
+        }
+    }
+
+    #[test]
+    fn whoever_finds_nobody_is_late_however_few_are_where_others_stand_in() {
+        let kept = |late_per_first_return: f64| {
+            let mut idle = with_gaps();
+            idle.reckon(&Prices { late_per_first_return, ..prices() }, 0.0);
+            (idle.keep_seconds(1), idle.keep_seconds(2))
+        };
+        let ((first, second), (surely, as_before)) = (kept(0.2), kept(1.0));
+        assert!(
+            surely > first && second.total_cmp(&as_before).is_eq(),
+            "{first} s, {surely} s, {second} s, {as_before} s"
+        );
+    }
+
+    #[test]
+    fn the_rate_of_a_new_pool_is_that_of_the_time_that_there_was() {
+        let mut idle = Idle::default();
+        (0..120).for_each(|_| idle.passed(1.0, 1));
+        assert!((0.6..1.0).contains(&idle.rate()), "{} a second", idle.rate());
+        (0..3_600).for_each(|_| idle.passed(1.0, 1));
+        // Later it follows over ten minutes.
+        (0..60).for_each(|_| idle.passed(1.0, 0));
+        assert!((0.85..0.95).contains(&idle.rate()), "{} a second", idle.rate());
     }
 }

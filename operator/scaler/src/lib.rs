@@ -10,6 +10,7 @@ mod decide;
 mod decision;
 mod demand;
 mod digits;
+mod headroom;
 mod history;
 mod idle;
 mod observation;

@@ -160,6 +160,8 @@ pub struct Terms {
     pub in_service: bool,
     /// Expect arrivals that are yet to come.
     pub arrivals: bool,
+    /// Keep more replicas than the load fills where one that is started when tasks queue comes too late for them.
+    pub headroom: bool,
     /// Tighten and loosen by what has been attained.
     pub feedback: bool,
     /// Avoid changes of direction.
@@ -176,6 +178,7 @@ impl Default for Terms {
             keeping: true,
             in_service: true,
             arrivals: true,
+            headroom: true,
             feedback: true,
             damping: true,
             season: true,

@@ -94,7 +94,7 @@ impl History {
 
     /// Slots in use on average at the arrivals of late, or of the last minutes if these are fewer; 0 before any task was measured.
     pub(crate) fn steady_load(&self) -> f64 {
-        if self.has_measured() { self.rate.min(self.idle.rate()) * self.mean_service() } else { 0.0 }
+        if self.has_measured() { self.steady_rate() * self.mean_service() } else { 0.0 }
     }
 
     /// Expected seconds in work of the tasks in work, and by how much they deviate at most; `None` before enough tasks like

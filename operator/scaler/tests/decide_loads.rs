@@ -1,0 +1,99 @@
+//! Loads that last, and pools of which nothing is known yet.
+
+mod support;
+
+use scaler::Settings;
+use support::Pool;
+
+fn settings(wait: f64) -> Settings {
+    let mut settings = Settings::between(0, 40);
+    settings.target.wait = wait;
+    settings
+}
+
+/// Independent of other seconds, as far as can be seen (the finaliser of SplitMix64).
+fn random(second: u64) -> u64 {
+    let mixed = second.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// Arrivals of one second: up to four, each with a chance of one in four.
+fn one_a_second(second: u64) -> u64 {
+    (0..4).filter(|part| random(4 * second + part).is_multiple_of(4)).count() as u64
+}
+
+fn care(pool: &Pool) -> f64 {
+    serde_json::to_value(&pool.history).expect("plain data")["care"].as_f64().expect("a number")
+}
+
+#[test]
+fn a_new_pool_does_not_go_below_the_load_that_it_has() {
+    let settings = settings(30.0);
+    let mut pool = Pool::new(10.0, 8.0, 2);
+    let mut second = || {
+        pool.second(&settings, 1);
+        pool.replicas
+    };
+    // One a second for eight seconds each, two at once.
+    let replicas: Vec<u32> = (0..600).map(|_| second()).collect();
+    assert!(replicas[120..].iter().all(|replicas| (3..=8).contains(replicas)), "{replicas:?}");
+}
+
+#[test]
+fn pods_that_a_load_needs_stay_where_one_that_is_missed_would_come_too_late() {
+    // Seven in work on average: three pods of two are too few for ever, and starts take longer than tasks may wait.
+    let fewest = |headroom: bool| {
+        let mut settings = settings(15.0);
+        settings.terms.headroom = headroom;
+        let mut pool = Pool::new(20.0, 7.0, 2);
+        let mut second = |second: u64| {
+            pool.second(&settings, one_a_second(second));
+            pool.replicas
+        };
+        let replicas: Vec<u32> = (0..10_800).map(&mut second).collect();
+        *replicas[3_600..].iter().min().expect("there are seconds")
+    };
+    let (with, without) = (fewest(true), fewest(false));
+    assert!(with > without && with >= 4, "{with} pods at least, {without} without headroom");
+}
+
+#[test]
+fn a_new_pool_whose_tasks_come_evenly_is_known_soon() {
+    let mut pool = Pool::new(10.0, 8.0, 2);
+    (0..2_400).for_each(|second| {
+        pool.second(&settings(60.0), one_a_second(second));
+    });
+    assert!(pool.late == 0 && care(&pool) <= 0.21, "{} late, care {}", pool.late, care(&pool));
+}
+
+#[test]
+fn quiet_says_nothing_of_bursts() {
+    let mut pool = Pool::new(10.0, 8.0, 2);
+    (0..2_400_u64).for_each(|second| {
+        pool.second(&settings(60.0), if second.is_multiple_of(120) { 120 } else { 0 });
+    });
+    assert!(care(&pool) > 0.25, "care {}", care(&pool));
+}
+
+#[test]
+fn a_first_pod_is_missed_by_whoever_comes_however_seldom_a_further_one_is() {
+    let settings = settings(15.0);
+    let mut pool = Pool::new(20.0, 5.0, 8);
+    let hour = |pool: &mut Pool| {
+        let one = |second: u64| u64::from(random(second).is_multiple_of(100));
+        let second = |second: u64| {
+            pool.second(&settings, one(second));
+            u32::from(pool.replicas > 0)
+        };
+        (0..3_600).map(second).sum::<u32>()
+    };
+    hour(&mut pool);
+    // As after many starts beside others, which made nobody late.
+    let mut history = serde_json::to_value(&pool.history).expect("plain data");
+    history["lateStarts"] = 1e6.into();
+    pool.history = serde_json::from_value(history).expect("what it was, but for a number");
+    let stays = hour(&mut pool);
+    assert!(stays >= 3_000, "{stays} s");
+}
