@@ -29,6 +29,10 @@ use crate::{ColdStart, Settings};
 
 /// The attainment from which on a rival counts; what parts are worth and what faults cost is measured at this promise.
 const ATTAINED: f64 = 0.99;
+/// Promises tried beside those of the grid, each half way from the cheapest that attains enough to the one below it.
+const REFINED: usize = 3;
+/// Below all promises.
+const LOWEST: f64 = 0.9;
 
 /// What is compared, fixed in a file before the comparison.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,7 +56,8 @@ pub struct Grid {
     pub seeds: u64,
     /// Settings tried for each rival.
     pub trials: usize,
-    /// Promises that ours is run with: the cheapest that attains what the rival does is compared.
+    /// Promises that ours is run with, the lowest first: the cheapest that attains what the rival does is compared, with some
+    /// further ones close to it.
     pub attainments: Vec<f64>,
 }
 
@@ -148,11 +153,17 @@ impl Row {
 
     /// The cheapest of ours that attains at least as much as the rival; else the one that attains most.
     pub fn our(&self) -> Option<&Entry> {
-        let least = self.rival().map_or(ATTAINED, |rival| rival.outcome.slo_attainment);
-        let attaining = self.ours.iter().filter(|entry| entry.outcome.slo_attainment >= least);
-        let cheapest = attaining.min_by(|one, other| one.outcome.pod_seconds.total_cmp(&other.outcome.pod_seconds));
+        let cheapest = self.cheapest().and_then(|place| self.ours.get(place));
         let most = |one: &&Entry, other: &&Entry| one.outcome.slo_attainment.total_cmp(&other.outcome.slo_attainment);
         cheapest.or_else(|| self.ours.iter().max_by(most))
+    }
+
+    /// Which of ours is the cheapest that attains at least as much as the rival.
+    fn cheapest(&self) -> Option<usize> {
+        let least = self.rival().map_or(ATTAINED, |rival| rival.outcome.slo_attainment);
+        let attaining = self.ours.iter().enumerate().filter(|(_, entry)| entry.outcome.slo_attainment >= least);
+        let cost = |entry: &Entry| entry.outcome.pod_seconds;
+        attaining.min_by(|one, other| cost(one.1).total_cmp(&cost(other.1))).map(|(place, _)| place)
     }
 
     /// The most pod-seconds with which the goal is met: the rival's less a quarter, or less two thirds of what it is above the
@@ -289,8 +300,7 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
         }
     }
     for (row, chain) in rows.iter_mut().zip(&chains) {
-        row.ours =
-            grid.attainments.iter().map(|&promise| ours(grid, world, chain, promise, |_| {}, "docket")).collect();
+        promised(grid, world, chain, row);
         row.without = without(grid, world, chain);
         row.faults = faults(world, chain, row);
     }
@@ -298,6 +308,27 @@ fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
         row.elsewhere = Some(elsewhere);
     }
     rows
+}
+
+/// Ours at the promises of the grid, and at some close to the one that is compared: how far promises lie apart is not what the
+/// comparison is about.
+fn promised(grid: &Grid, world: &World, chain: &Chain, row: &mut Row) {
+    let at = |promise: f64| ours(grid, world, chain, promise, |_| {}, "docket");
+    let mut promises = grid.attainments.clone();
+    row.ours = promises.iter().map(|&promise| at(promise)).collect();
+    for _ in 0..REFINED {
+        let Some(place) = row.cheapest() else { return };
+        let below = if place == 0 { LOWEST } else { promises[place - 1] };
+        let between = halfway(below, promises[place]);
+        promises.insert(place, between);
+        row.ours.insert(place, at(between));
+    }
+}
+
+/// A promise between two, by the ratio of what they leave to be late, in hundred thousandths.
+fn halfway(one: f64, other: f64) -> f64 {
+    let late = ((1.0 - one) * (1.0 - other)).sqrt();
+    1.0 - (late * 1e5).round() / 1e5
 }
 
 fn planned(trace: &Trace, world: &World, seeds: u64) -> f64 {
@@ -339,12 +370,13 @@ pub fn settings(world: &World, promise: f64) -> Settings {
 type Part = (&'static str, fn(&mut Settings));
 
 fn without(grid: &Grid, world: &World, chain: &Chain) -> Vec<Entry> {
-    let parts: [Part; 8] = [
+    let parts: [Part; 9] = [
         ("patience", |settings| settings.terms.patience = false),
         ("packing", |settings| settings.terms.packing = false),
         ("keeping", |settings| settings.terms.keeping = false),
         ("work in service", |settings| settings.terms.in_service = false),
         ("arrivals", |settings| settings.terms.arrivals = false),
+        ("headroom", |settings| settings.terms.headroom = false),
         ("feedback", |settings| settings.terms.feedback = false),
         ("damping", |settings| settings.terms.damping = false),
         ("season", |settings| settings.terms.season = false),
