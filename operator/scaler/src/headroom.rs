@@ -20,7 +20,7 @@ pub(crate) struct Load {
     pub(crate) busy: f64,
     /// Seconds that a task is in work.
     pub(crate) service: f64,
-    /// Square of the standard deviation over the mean of that time.
+    /// Square of the standard deviation over the mean of services.
     pub(crate) spread: f64,
     /// Tasks that one pod works on at once.
     pub(crate) slots: f64,

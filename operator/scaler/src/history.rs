@@ -38,10 +38,10 @@ const CARE_AT_FIRST: f64 = 0.5;
 /// So many late tasks may teach something at once; more come with time and with tasks that start in time.
 const LESSONS: f64 = 10.0;
 /// Of a new pool nothing is known, which is no reason to be careful for hours: tasks in time loosen the margins by so many times
-/// more at first, fading over so many tasks. That holds only where arrivals vary about as independent ones do, and down to such a
+/// more at first, fading over so many seconds. That holds only where arrivals vary about as independent ones do, and down to such a
 /// care: quiet says nothing of bursts.
 const NEW: f64 = 4.0;
-const NEW_FOR: f64 = 2_000.0;
+const NEW_SECONDS: f64 = 1_800.0;
 const LIKE_INDEPENDENT: f64 = 2.0;
 const CARE_WHEN_KNOWN: f64 = 0.2;
 /// What a task in time may cost at most, in cold starts.
@@ -85,8 +85,9 @@ pub struct History {
     pub(crate) care: f64,
     /// Late tasks that may still teach something.
     lessons: f64,
-    /// Tasks that started since it was learned.
-    seen_start: u32,
+    /// Seconds for which it was learned; of one that was written without it, enough.
+    #[serde(default = "long_known")]
+    known_for: f32,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
@@ -140,7 +141,7 @@ impl Default for History {
             season: Season::default(),
             care: CARE_AT_FIRST,
             lessons: 0.0,
-            seen_start: 0,
+            known_for: 0.0,
             last_up: None,
             last_down: None,
             settled_rate: 0.0,
@@ -274,7 +275,7 @@ impl History {
         let late_counted = self.lessons.min(late as f64);
         self.lessons -= late_counted;
         let loosened = CARE_STEP * self.eagerness() * on_time * allowed / (1.0 - allowed);
-        self.seen_start = self.seen_start.saturating_add(u32::try_from(started).unwrap_or(u32::MAX));
+        self.known_for = (self.known_for + passed as f32).min(long_known());
         self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(least, 1.0);
         self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
         self.late_starts *= 0.9995_f64.powf(started as f64);
@@ -283,7 +284,7 @@ impl History {
     /// How many times as fast as of a pool that is known margins are loosened.
     fn eagerness(&self) -> f64 {
         let even = self.unevenness < LIKE_INDEPENDENT && self.care > CARE_WHEN_KNOWN;
-        if even { 1.0 + (NEW - 1.0) * (-f64::from(self.seen_start) / NEW_FOR).exp() } else { 1.0 }
+        if even { 1.0 + (NEW - 1.0) * (-f64::from(self.known_for) / NEW_SECONDS).exp() } else { 1.0 }
     }
 
     /// Pod-seconds that it may cost to have a task in time rather than late: as many as keep the promised share.
@@ -438,6 +439,10 @@ impl History {
         }
         waiting
     }
+}
+
+fn long_known() -> f32 {
+    1e5
 }
 
 fn hundredths(seconds: f64) -> f32 {

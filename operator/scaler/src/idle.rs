@@ -46,7 +46,7 @@ pub(crate) struct Idle {
     gaps: Vec<Vec<u16>>,
     /// How busy the pool was when a pod was needed last.
     busy: usize,
-    /// Arrivals a second over a quarter of an hour.
+    /// Arrivals a second over ten minutes.
     rate: f64,
     /// Seconds and arrivals that the gaps were seen in.
     seconds: f64,
@@ -147,7 +147,7 @@ impl Idle {
         self.reckoned_at = self.reckoned_at.min(now);
     }
 
-    /// Arrivals a second over a quarter of an hour.
+    /// Arrivals a second over ten minutes.
     pub(crate) fn rate(&self) -> f64 {
         self.rate
     }

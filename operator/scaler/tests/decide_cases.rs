@@ -401,7 +401,8 @@ fn a_window_that_always_holds_is_as_good_as_the_bounds_themselves() {
     scheduled.max_replicas = 1;
     let (mut one, mut other) = (Pool::new(20.0, 5.0, 2), Pool::new(20.0, 5.0, 2));
     // Bursts that need a few pods, at gaps over which it pays to keep them and at gaps over which it does not.
-    let arrivals = |second: u32| if (second / 600).is_multiple_of(2) { 6 * u64::from(second.is_multiple_of(30)) } else { 0 };
+    let arrivals =
+        |second: u32| if (second / 600).is_multiple_of(2) { 6 * u64::from(second.is_multiple_of(30)) } else { 0 };
     let mut most = 0;
     for second in 0..7_200 {
         let decision = one.second(&scheduled, arrivals(second));

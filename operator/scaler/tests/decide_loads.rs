@@ -38,7 +38,8 @@ fn a_new_pool_does_not_go_below_the_load_that_it_has() {
     };
     // One a second for eight seconds each, two at once.
     let replicas: Vec<u32> = (0..600).map(|_| second()).collect();
-    assert!(replicas[120..].iter().all(|replicas| (3..=8).contains(replicas)), "{replicas:?}");
+    assert!(replicas[120..].iter().all(|replicas| (4..=8).contains(replicas)), "{replicas:?}");
+    assert_eq!(pool.late, 0);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::{ColdStart, Settings};
 const ATTAINED: f64 = 0.99;
 /// Promises tried beside those of the grid, each half way from the cheapest that attains enough to the one below it.
 const REFINED: usize = 3;
-/// Below all promises.
+/// Lower promises are not tried.
 const LOWEST: f64 = 0.9;
 
 /// What is compared, fixed in a file before the comparison.
@@ -319,6 +319,9 @@ fn promised(grid: &Grid, world: &World, chain: &Chain, row: &mut Row) {
     for _ in 0..REFINED {
         let Some(place) = row.cheapest() else { return };
         let below = if place == 0 { LOWEST } else { promises[place - 1] };
+        if below >= promises[place] {
+            return;
+        }
         let between = halfway(below, promises[place]);
         promises.insert(place, between);
         row.ours.insert(place, at(between));
