@@ -1,7 +1,9 @@
 //! Single situations, and what is to be decided in them.
 
+mod chance;
 mod support;
 
+use chance::random;
 use scaler::{
     Claim, Clamp, ColdStart, ColdStarts, Deadline, DeadlineAhead, Decision, Foreseen, History, Hold, Invalid, Mode,
     Observation, Place, Pods, Reason, Settings, Term, Thresholds, Window, decide, few_digits, recommend, share,
@@ -711,12 +713,8 @@ fn hour_of_short_gaps(pool: &mut Pool, settings: &Settings, comes: impl Fn(u64) 
     (from..from + 3_600).map(|second| pool.second(settings, u64::from(comes(second))).replicas).sum()
 }
 
-/// Independent of other seconds, as far as can be seen (the finaliser of SplitMix64).
 fn by_chance(second: u64) -> bool {
-    let mixed = second.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (mixed ^ (mixed >> 31)).is_multiple_of(26)
+    random(second).is_multiple_of(26)
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Loads that last, and pools of which nothing is known yet.
 
+mod chance;
 mod support;
 
+use chance::random;
 use scaler::Settings;
 use support::Pool;
 
@@ -9,14 +11,6 @@ fn settings(wait: f64) -> Settings {
     let mut settings = Settings::between(0, 40);
     settings.target.wait = wait;
     settings
-}
-
-/// Independent of other seconds, as far as can be seen (the finaliser of SplitMix64).
-fn random(second: u64) -> u64 {
-    let mixed = second.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 /// Arrivals of one second: up to four, each with a chance of one in four.
