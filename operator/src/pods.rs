@@ -114,6 +114,9 @@ pub fn restricted(config: &Config, selector: &BTreeMap<String, String>) -> PodSp
         image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
+        // Else a container's process is the first of its namespace, for which a signal is nothing before it is listened for: one
+        // that is told to end as it starts would stay, and take work, until its grace is over.
+        share_process_namespace: Some(true),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: id,

@@ -1,6 +1,6 @@
 //! Parts die while documents are on their way: none is lost, none is worked to two ends.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
 use e2e::{
@@ -18,6 +18,9 @@ use crate::documents::{all_ended_once, documents, letters, submit_while};
 const NUMBER: usize = 300;
 /// Between two deaths of one process.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pods that are deleted as they start, and between two looks for them.
+const DELETED: usize = 15;
+const MOMENT: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -89,6 +92,31 @@ async fn pods_that_are_deleted_lose_no_document() -> Result<()> {
             cluster.wait_gone(Kind::Pod, &name).await
         })
         .await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs cluster"]
+async fn pods_that_are_deleted_as_they_start_end_at_once() -> Result<()> {
+    with_namespace(async |cluster| {
+        letters(cluster).await?;
+        cluster.scale("clerks", 3).await?;
+        let mut deleted = BTreeSet::new();
+        while deleted.len() < DELETED {
+            for pod in cluster.labelled(Kind::Pod, "docket.dev/pool=clerks").await? {
+                let name = pod.metadata.name.unwrap_or_default();
+                if pod.data["status"]["containerStatuses"][0]["ready"] != json!(true) && deleted.insert(name.clone()) {
+                    cluster.all(Kind::Pod).delete(&name, &DeleteParams::default()).await.context("delete a pod")?;
+                }
+            }
+            tokio::time::sleep(MOMENT).await;
+        }
+        // Long before their grace is over.
+        for name in &deleted {
+            cluster.wait_gone(Kind::Pod, name).await?;
+        }
+        Ok(())
     })
     .await
 }
