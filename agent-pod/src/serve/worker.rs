@@ -123,7 +123,10 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> Result<ExitCode> {
             let _ = services.set(Arc::clone(&opened));
             // Before the first task: what was erased while this folder was away goes from it too.
             let name = &config.process.name;
-            let follower = Follower::open(store.ports.clone(), Folder::live(folder, &opened), name).await?;
+            let follower = tokio::select! {
+                follower = Follower::open(store.ports.clone(), Folder::live(folder, &opened), name) => follower?,
+                () = stopping.cordoned() => return Ok(()),
+            };
             let obeyed = orders::catch_up(&opened.cache, store.ports.records.as_ref()).await;
             let inference = answering.map(|answering| {
                 let mut directory = Directory::default();

@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
 use queue::{Ports, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
@@ -38,8 +39,10 @@ const IDENTITY: &str = "folder.id";
 
 /// How often a worker looks for orders that no event told of.
 const LOOK: Duration = Duration::from_secs(5);
-/// Pause before events are watched again that came to an end.
+/// Pause before events are watched again that came to an end, and before a store is asked again that failed.
 const LOST: Duration = Duration::from_secs(1);
+/// How long a worker that begins asks a store again that fails: a broker that starts anew is no reason to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a worker says that its folder is still there.
 const SEEN: Duration = Duration::from_secs(60);
 /// A folder that was not seen for so long is taken for gone with its machine.
@@ -48,6 +51,8 @@ const FORGOTTEN_MILLIS: u64 = 86_400_000;
 const ORDER_MILLIS: u64 = 2 * FORGOTTEN_MILLIS;
 /// Records that are read at once.
 const PAGE: usize = 1_000;
+/// What a worker does before its first task.
+const ACTION: &str = "carry out what was erased meanwhile";
 
 #[derive(Serialize, Deserialize)]
 struct SeenFolder {
@@ -112,6 +117,20 @@ async fn put(ports: &Ports, key: &str, value: &impl Serialize) -> Result<()> {
         match written {
             Err(queue::Error::Conflict { .. }) => {}
             written => return written.map(drop),
+        }
+    }
+}
+
+/// Asks the store until it answers, for a while.
+async fn until_answered<'a, T>(ask: impl Fn() -> BoxFuture<'a, Result<T>>) -> crate::Result<T> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(error @ queue::Error::Store { .. }) if Instant::now() < until => {
+                tracing::warn!(error = %chain(&error), "what was erased meanwhile cannot be read yet; it is tried again");
+                sleep(LOST).await;
+            }
+            answered => return answered.map_err(crate::Error::system(ACTION)),
         }
     }
 }
@@ -209,19 +228,20 @@ impl Workers {
 }
 
 impl Follower {
-    /// Makes the folder known and carries out what was ordered while it was away.
+    /// Makes the folder known and carries out what was ordered while it was away. Fails where the store has failed for half a
+    /// minute.
     pub async fn open(ports: Ports, folder: Folder, worker: &str) -> crate::Result<Self> {
         let (id, is_new) = identity(&folder.path)
             .map_err(crate::Error::system(format!("name the folder {}", folder.path.display())))?;
         let follower = Self { ports, folder, id, worker: worker.to_owned() };
-        let action = || "carry out what was erased meanwhile";
-        let known = follower.ports.records.get(&follower.key()).await.map_err(crate::Error::system(action()))?;
-        follower.seen().await.map_err(crate::Error::system(action()))?;
+        let key = follower.key();
+        let known = until_answered(|| follower.ports.records.get(&key)).await?;
+        until_answered(|| follower.seen().boxed()).await?;
         if known.is_none() && !is_new {
             tracing::warn!(folder = %follower.folder.path.display(), "the folder was away for long: what it kept of results is removed");
-            follower.empty().map_err(crate::Error::system(action()))?;
+            follower.empty().map_err(crate::Error::system(ACTION))?;
         }
-        follower.catch_up().await.map_err(crate::Error::system(action()))?;
+        until_answered(|| follower.catch_up().boxed()).await?;
         Ok(follower)
     }
 

@@ -5,6 +5,7 @@ mod breaker;
 mod cache;
 mod devices;
 mod driver;
+mod erasure;
 mod faults;
 mod feedback;
 mod learner;
