@@ -252,7 +252,11 @@ impl<'a> Seen<'a> {
             demand.due.insert(0, (0.0, self.abandoned));
         }
         match term {
-            Term::Arrivals => demand.rate = history.expected_rate(self.now),
+            Term::Arrivals => {
+                demand.rate = history.expected_rate(self.now);
+                // What is in work takes longer than what comes, where sizes differ, for what takes long is in work for long.
+                demand.service = history.mean_service().min(self.service);
+            }
             Term::Foreseen => {
                 let due = |it: &Foreseen| (it.at - self.now + wait, it.over, it.tasks, it.probability);
                 demand.spread = self.observation.foreseen.iter().map(due).collect();

@@ -20,6 +20,8 @@ const FEW: u32 = 8;
 const LEEWAY: f64 = 100.0;
 /// Arrivals that are yet to come are looked at so many points of the horizon.
 const AHEAD: usize = 6;
+/// A queue that makes all late that come is looked at for so many shortest stays of a pod at most.
+const STANDING: f64 = 4.0;
 /// From a decision until it acts: the next reading at the latest.
 const TICK: f64 = 1.5;
 
@@ -36,6 +38,8 @@ pub(crate) struct Demand {
     pub(crate) queued: f64,
     /// Arrivals a second that are expected to go on.
     pub(crate) rate: f64,
+    /// Seconds in work of one of them.
+    pub(crate) service: f64,
     /// How much more arrivals vary than independent ones.
     pub(crate) dispersion: f64,
     /// Seconds that an arrival may wait.
@@ -261,6 +265,20 @@ impl Likely {
     }
 }
 
+impl Demand {
+    /// Seconds for which tasks that come find so many in line before them that they are late, if no further pods are asked for.
+    /// Each of these alone is too late for a pod that is asked for then.
+    fn stands(&self, queued: f64, supply: &Supply) -> f64 {
+        if self.rate <= 0.0 || self.service <= 0.0 {
+            return 0.0;
+        }
+        let slots = supply.free + supply.busy + supply.starting.len() as f64 * supply.slots;
+        let done = slots / self.service;
+        let too_many = queued - done * self.wait;
+        if too_many <= 0.0 { 0.0 } else { too_many / (done - self.rate).max(f64::MIN_POSITIVE) }
+    }
+}
+
 fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
     let mut points = Vec::with_capacity(demand.due.len() + PARTS + AHEAD);
     let mut rank = 0.0;
@@ -328,8 +346,9 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
         rank += tasks;
     }
     points.extend(demand.coming.iter().flat_map(|it| coming(demand, it, weights, supply)));
-    // Arrivals that may wait until pods are ready that are asked for when they come need none now.
-    let horizon = (supply.starts.last().map_or(0.0, |start| start.0) - demand.wait).max(0.0);
+    // Arrivals that may wait until pods are ready that are asked for when they come need none now, unless they find a queue.
+    let unhelped = (supply.starts.last().map_or(0.0, |start| start.0) - demand.wait).max(0.0);
+    let horizon = unhelped.max(demand.stands(rank, supply).min(STANDING * weights.hold));
     for part in 1..=AHEAD {
         let expected = demand.rate * horizon * part as f64 / AHEAD as f64;
         if expected > 0.0 {

@@ -161,7 +161,8 @@ impl Default for History {
 impl History {
     /// Takes note of an observation that can be trusted.
     pub(crate) fn learn(&mut self, settings: &Settings, observation: &Observation, now: f64) {
-        self.learn_service(observation);
+        let passed = self.reading.map_or(0.0, |before| now - before.at);
+        self.learn_service(observation, passed);
         let arrivals = observation.arrivals.unwrap_or(0);
         let waits = observation.waits.unwrap_or(crate::Waits { started: 0, late: 0 });
         if let Some(before) = self.reading {

@@ -55,6 +55,53 @@ fn pods_that_a_load_needs_stay_where_one_that_is_missed_would_come_too_late() {
 }
 
 #[test]
+fn tasks_that_take_long_and_come_seldom_do_not_count_for_all() {
+    // 97 of 100 take 1.6 s and 3 take 120 s: five in work on average, for three pods of two. Were a task as likely to be long
+    // as not, it would be sixty.
+    for (cold_start, wait) in [(10.0, 30.0), (30.0, 15.0)] {
+        let mut pool = Pool::new(cold_start, 1.6, 2);
+        pool.long = (3, 120.0);
+        let mut second = |second: u64| {
+            pool.second(&settings(wait), one_a_second(second));
+            u64::from(pool.replicas)
+        };
+        let replicas: Vec<u64> = (0..10_800).map(&mut second).collect();
+        let mean = replicas[3_600..].iter().sum::<u64>() as f64 / 7_200.0;
+        assert!(mean < 6.0 && pool.late < pool.arrivals / 50, "{mean} pods, {} late of {}", pool.late, pool.arrivals);
+    }
+}
+
+#[test]
+fn what_was_learned_before_it_was_known_how_often_each_size_comes_is_read() {
+    let mut pool = Pool::new(10.0, 8.0, 2);
+    (0..300).for_each(|second| drop(pool.second(&settings(30.0), one_a_second(second))));
+    let mut history = serde_json::to_value(&pool.history).expect("plain data");
+    let learned = history["service"][0].as_array_mut().expect("a size");
+    assert!(learned.len() == 5 && learned[4].as_f64() > Some(1.0), "{learned:?}");
+    learned.truncate(4);
+    pool.history = serde_json::from_value(history).expect("as it was written before");
+    let replicas = pool.replicas;
+    pool.second(&settings(30.0), 1);
+    assert_eq!(pool.replicas, replicas);
+}
+
+#[test]
+fn a_queue_that_makes_all_late_that_come_does_not_stand() {
+    // Nine of ten slots in work on average, and starts that take longer than tasks may wait: a queue that has come about by
+    // chance is worked off by so little more than comes that it stands for many minutes.
+    let mut pool = Pool::new(30.0, 5.4, 2);
+    let mut late = vec![0];
+    for second in 0..28_800 {
+        pool.second(&settings(15.0), one_a_second(second));
+        if second % 600 == 599 {
+            late.push(pool.late);
+        }
+    }
+    let most = late.windows(2).map(|pair| pair[1] - pair[0]).max().expect("there are some");
+    assert!(most < 150 && pool.late < pool.arrivals / 50, "{} late, in ten minutes {most}", pool.late);
+}
+
+#[test]
 fn a_new_pool_whose_tasks_come_evenly_is_known_soon() {
     let mut pool = Pool::new(10.0, 8.0, 2);
     (0..2_400).for_each(|second| {

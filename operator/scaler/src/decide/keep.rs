@@ -55,12 +55,13 @@ impl Seen<'_> {
         let wait = self.settings.target.wait - REACTION;
         let late = |wait: f64| self.too_late(wait) * history.late_per_start(self.slots);
         let pause = self.cold_start.mean_at_most();
+        let unhelped = (self.cold_start.mean - wait).max(0.0);
         let prices = Prices {
             cold_start: self.cold_start.mean,
             late: tuning.keeping * history.price(self.cold_start.mean, self.settings),
             late_per_return: late(wait),
-            // Who finds nobody there waits for a start, whatever others do.
-            late_per_first_return: late(wait).max(self.too_late(wait)),
+            // Who finds nobody there waits for a start, whatever others do, and so do all who come meanwhile.
+            late_per_first_return: late(wait).max(self.too_late(wait) * (1.0 + history.idle.rate() * unhelped)),
             pause,
             gathering: history.gathering(self.settings.target.wait),
             late_per_quick_return: late(wait - pause / 2.0),
@@ -97,8 +98,8 @@ impl Seen<'_> {
         Load {
             rate: history.steady_rate(),
             busy: history.steady_load(),
-            service: self.service,
-            spread: self.spread,
+            service: history.mean_service(),
+            spread: history.steady_spread(),
             slots: self.slots,
             wait: wait.max(0.0),
             too_late: if self.settings.terms.headroom { self.too_late(wait) } else { 0.0 },

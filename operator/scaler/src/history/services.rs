@@ -17,6 +17,8 @@ const SELDOM_UNFINISHED: f64 = 3.0;
 const LIKE_ALL_OTHERS: f64 = 8.0;
 /// How much longer than measured tasks are taken to be at most, before one of them was done.
 const MOST_LENGTHENED: f64 = 4.0;
+/// Over which time of work it is learned how many tasks of each kind come.
+const MIX_SECONDS: f64 = 1_800.0;
 /// Square of the standard deviation over the mean of services: before enough were measured, and what is believed of measurements.
 const SPREAD: f64 = 0.5;
 const LEAST_SPREAD: f64 = 0.1;
@@ -24,23 +26,35 @@ const MOST_SPREAD: f64 = 2.0;
 
 /// Written without the names of the fields, as there are many; read with them as well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "(u32, f32, f32, u64)")]
+#[serde(into = "(u32, f32, f32, u64, f32)")]
 pub(super) struct Learned {
     /// Of stage and size: names may be long, and the state is small.
     key: u32,
     mean: f32,
     deviation: f32,
     count: u64,
+    /// Tasks in work on average, while any is.
+    #[serde(default)]
+    in_work: f32,
 }
 
-impl From<Learned> for (u32, f32, f32, u64) {
-    fn from(Learned { key, mean, deviation, count }: Learned) -> Self {
-        (key, mean, deviation, count)
+impl From<Learned> for (u32, f32, f32, u64, f32) {
+    fn from(Learned { key, mean, deviation, count, in_work }: Learned) -> Self {
+        (key, mean, deviation, count, in_work)
     }
 }
 
+/// What a task is that comes, of whatever stage and size.
+struct Mix {
+    /// Seconds in work.
+    mean: f64,
+    /// Square of the standard deviation over the mean.
+    spread: f64,
+}
+
 impl History {
-    pub(super) fn learn_service(&mut self, observation: &Observation) {
+    /// Takes note of how long tasks take, and of how many of each kind were in work for the seconds that passed.
+    pub(super) fn learn_service(&mut self, observation: &Observation, passed: f64) {
         for work in observation.work.iter().flatten() {
             let Some(service) = work.service.filter(|service| service.count > 0) else { continue };
             let key = key(&work.stage, work.size);
@@ -61,8 +75,25 @@ impl History {
                         mean: hundredths(service.mean),
                         deviation: hundredths(service.deviation),
                         count: service.count.min(ENOUGH),
+                        in_work: 0.0,
                     });
                 }
+            }
+        }
+        self.learn_mix(observation, passed);
+    }
+
+    fn learn_mix(&mut self, observation: &Observation, passed: f64) {
+        // Times without work say nothing of what comes.
+        if observation.in_work() == 0 || passed <= 0.0 {
+            return;
+        }
+        let kept = (-passed / MIX_SECONDS).exp() as f32;
+        self.service.iter_mut().for_each(|known| known.in_work *= kept);
+        for work in observation.work.iter().flatten() {
+            let key = key(&work.stage, work.size);
+            if let Some(known) = self.service.iter_mut().find(|known| known.key == key) {
+                known.in_work += (1.0 - kept) * work.in_work as f32;
             }
         }
     }
@@ -95,6 +126,11 @@ impl History {
     /// Slots in use on average at the arrivals of late, or of the last minutes if these are fewer; 0 before any task was measured.
     pub(crate) fn steady_load(&self) -> f64 {
         if self.has_measured() { self.steady_rate() * self.mean_service() } else { 0.0 }
+    }
+
+    /// Square of the standard deviation over the mean of services of all that comes: of one kind, and between kinds.
+    pub(crate) fn steady_spread(&self) -> f64 {
+        self.mix().map_or(SPREAD, |mix| mix.spread)
     }
 
     /// Expected seconds in work of the tasks in work, and by how much they deviate at most; `None` before enough tasks like
@@ -148,12 +184,28 @@ impl History {
         if count > 0.0 { seconds / count + deviation / count.sqrt() } else { self.mean_service() }
     }
 
-    fn mean_service(&self) -> f64 {
-        let count: f64 = self.service.iter().map(|known| known.count as f64).sum();
-        if count == 0.0 {
-            return UNKNOWN_SERVICE;
+    pub(crate) fn mean_service(&self) -> f64 {
+        self.mix().map_or(UNKNOWN_SERVICE, |mix| mix.mean)
+    }
+
+    /// `None` before any task was measured.
+    fn mix(&self) -> Option<Mix> {
+        // Those that come are as many as those in work over how long one is (Little's law): a kind that takes long is in work
+        // often though it comes seldom.
+        let come = |known: &Learned| f64::from(known.in_work) / f64::from(known.mean).max(0.001);
+        // Before any was seen in work, as many as were measured.
+        let unseen = self.service.iter().all(|known| known.in_work <= 0.0);
+        let share = |known: &Learned| if unseen { known.count as f64 } else { come(known) };
+        let all: f64 = self.service.iter().map(share).sum();
+        if all <= 0.0 {
+            return None;
         }
-        self.service.iter().map(|known| f64::from(known.mean) * known.count as f64).sum::<f64>() / count
+        let over_all =
+            |of: fn(&Learned) -> f64| self.service.iter().map(|known| share(known) * of(known)).sum::<f64>() / all;
+        let mean = over_all(|known| known.mean.into());
+        let squares = over_all(|known| f64::from(known.mean).powi(2) + f64::from(known.deviation).powi(2));
+        let spread = if mean > 0.0 { (squares / mean.powi(2) - 1.0).clamp(LEAST_SPREAD, MOST_SPREAD) } else { SPREAD };
+        Some(Mix { mean, spread })
     }
 }
 

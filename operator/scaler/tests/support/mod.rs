@@ -15,11 +15,16 @@ pub struct Pool {
     /// Starts that were measured.
     pub measured: u64,
     pub service: f64,
+    /// So many of a hundred tasks, which are of another size, take so many seconds instead.
+    pub long: (u64, f64),
     pub slots: u32,
     pub history: History,
     pub replicas: u32,
     /// Ends of tasks in work, by pod.
     pub working: Vec<Vec<f64>>,
+    /// Ends of the long ones of them, and how many of these have ended.
+    pub long_working: Vec<f64>,
+    pub long_finished: u64,
     pub starting: Vec<f64>,
     pub waiting: Vec<f64>,
     pub arrivals: u64,
@@ -37,10 +42,13 @@ impl Pool {
             cold_start,
             measured: 1_000,
             service,
+            long: (0, service),
             slots,
             history: History::default(),
             replicas: 0,
             working: Vec::new(),
+            long_working: Vec::new(),
+            long_finished: 0,
             starting: Vec::new(),
             waiting: Vec::new(),
             arrivals: 0,
@@ -55,16 +63,29 @@ impl Pool {
         self.working.iter().map(Vec::len).sum()
     }
 
+    /// Whether the task of that number is long, counted from 0: they are started as they come.
+    fn is_long(&self, task: u64) -> bool {
+        task * 37 % 100 < self.long.0
+    }
+
     pub fn observation(&self) -> Observation {
         let mut observation = Observation::empty_at(self.now, self.slots);
         let busy = self.working.iter().filter(|tasks| !tasks.is_empty()).count() as u32;
-        observation.work = Some(vec![Work {
+        let long = (self.started..self.arrivals).filter(|task| self.is_long(*task)).count() as u64;
+        let long = [long, self.long_working.len() as u64, self.long_finished];
+        let all = [self.waiting.len() as u64, self.in_work() as u64, self.finished];
+        let short = [0, 1, 2].map(|what| all[what] - long[what]);
+        let work = |size: u8, [pending, in_work, count]: [u64; 3], mean: f64| Work {
             stage: "draft".to_owned(),
-            size: 0,
-            pending: self.waiting.len() as u64,
-            in_work: self.in_work() as u64,
-            service: Some(ServiceTime { mean: self.service, deviation: 0.0, count: self.finished }),
-        }]);
+            size,
+            pending,
+            in_work,
+            service: Some(ServiceTime { mean, deviation: 0.0, count }),
+        };
+        observation.work = Some(vec![work(0, short, self.service)]);
+        if self.long.0 > 0 {
+            observation.work.iter_mut().for_each(|kinds| kinds.push(work(1, long, self.long.1)));
+        }
         observation.arrivals = Some(self.arrivals);
         observation.finished = Some(self.finished);
         observation.waits = Some(Waits { started: self.started, late: self.late });
@@ -90,6 +111,9 @@ impl Pool {
             tasks.retain(|end| *end > now);
             self.finished += (before - tasks.len()) as u64;
         }
+        let before = self.long_working.len();
+        self.long_working.retain(|end| *end > now);
+        self.long_finished += (before - self.long_working.len()) as u64;
         let ready = self.starting.iter().filter(|created| now - **created >= self.cold_start).count();
         self.starting.retain(|created| now - *created < self.cold_start);
         self.working.extend((0..ready).map(|_| Vec::new()));
@@ -115,12 +139,15 @@ impl Pool {
 
     fn pull(&mut self, settings: &Settings, pulling: usize) {
         self.working.sort_by_key(|tasks| usize::MAX - tasks.len());
-        for tasks in self.working.iter_mut().take(pulling) {
-            while tasks.len() < self.slots as usize && !self.waiting.is_empty() {
+        for pod in 0..pulling.min(self.working.len()) {
+            while self.working[pod].len() < self.slots as usize && !self.waiting.is_empty() {
                 let arrived = self.waiting.remove(0);
-                self.started += 1;
                 self.late += u64::from(self.now - arrived > settings.target.wait);
-                tasks.push(self.now + self.service);
+                let is_long = self.is_long(self.started);
+                self.started += 1;
+                let end = self.now + if is_long { self.long.1 } else { self.service };
+                self.working[pod].push(end);
+                self.long_working.extend(is_long.then_some(end));
             }
         }
     }
