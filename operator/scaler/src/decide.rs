@@ -106,7 +106,7 @@ impl<'a> Seen<'a> {
             abandoned: abandoned as f64,
             pending: observation.pending().saturating_add(abandoned) as f64,
             busy: held as f64 + observation.interactive,
-            slots: f64::from(observation.slots_per_pod),
+            slots: f64::from(observation.slots_per_pod) * history.pace(),
             service: history.service(observation) * history.lengthened(observation),
             spread: history.spread(observation),
             now,

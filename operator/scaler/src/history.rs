@@ -1,11 +1,12 @@
 //! What is remembered of a pool between decisions: small, serialisable, enough to go on after a restart. Knows not what is
 //! decided from it.
 
+mod pace;
 mod services;
 
 use serde::{Deserialize, Serialize};
 
-use self::services::Learned;
+use self::{pace::Pace, services::Learned};
 
 use crate::{calm::Calm, idle::Idle, observation::Observation, season::Season, settings::Settings};
 
@@ -78,6 +79,8 @@ pub struct History {
     service: Vec<Learned>,
     /// Seconds in work, over all tasks, since one was done.
     unfinished: f64,
+    #[serde(default)]
+    pace: Pace,
     pub(crate) idle: Idle,
     pub(crate) calm: Calm,
     pub(crate) season: Season,
@@ -136,6 +139,7 @@ impl Default for History {
             counted: (0, 0.0),
             service: Vec::new(),
             unfinished: 0.0,
+            pace: Pace::default(),
             idle: Idle::default(),
             calm: Calm::default(),
             season: Season::default(),
@@ -163,6 +167,11 @@ impl History {
     pub(crate) fn learn(&mut self, settings: &Settings, observation: &Observation, now: f64) {
         let passed = self.reading.map_or(0.0, |before| now - before.at);
         self.learn_service(observation, passed);
+        let done = self.reading.and_then(|before| Some(observation.finished?.saturating_sub(before.finished?)));
+        let kinds = (self.mean_service(), self.steady_spread());
+        if self.has_measured() && passed > 0.0 && passed < GAP {
+            self.pace.learn(observation, done, kinds, now, passed);
+        }
         let arrivals = observation.arrivals.unwrap_or(0);
         let waits = observation.waits.unwrap_or(crate::Waits { started: 0, late: 0 });
         if let Some(before) = self.reading {
@@ -369,6 +378,16 @@ impl History {
 
     fn at_the_same_rate(&self) -> bool {
         (self.idle.rate() - self.settled_rate).abs() <= SAME_LOAD * self.settled_rate
+    }
+
+    /// Slots that do as much as one should, going by how long tasks take.
+    pub(crate) fn pace(&self) -> f64 {
+        self.pace.share()
+    }
+
+    /// So many of the pods that are ready are to take tasks until the next reading.
+    pub(crate) fn pulls(&mut self, pods: u32) {
+        self.pace.pull(pods);
     }
 
     /// Seconds for which tasks gather before a first pod is asked for. At a load that is as even as a clock none do: to let them

@@ -102,6 +102,23 @@ fn a_queue_that_makes_all_late_that_come_does_not_stand() {
 }
 
 #[test]
+fn slots_that_do_less_than_tasks_take_are_made_up_for() {
+    // They are measured to take 2.3 s, and a slot takes the next one when a second begins: after three.
+    for (cold_start, wait) in [(60.0, 60.0), (20.0, 15.0)] {
+        let mut pool = Pool::new(cold_start, 2.3, 1);
+        let mut before = 0;
+        for second in 0..21_600 {
+            if second == 7_200 {
+                before = pool.late;
+            }
+            pool.second(&settings(wait), 2 * one_a_second(second) + one_a_second(second + 100_000));
+        }
+        let late = pool.late - before;
+        assert!(late < 14_400 * 3 / 50, "{late} late of 43,200");
+    }
+}
+
+#[test]
 fn a_new_pool_whose_tasks_come_evenly_is_known_soon() {
     let mut pool = Pool::new(10.0, 8.0, 2);
     (0..2_400).for_each(|second| {
@@ -138,4 +155,16 @@ fn a_first_pod_is_missed_by_whoever_comes_however_seldom_a_further_one_is() {
     pool.history = serde_json::from_value(history).expect("what it was, but for a number");
     let stays = hour(&mut pool);
     assert!(stays >= 3_000, "{stays} s");
+}
+
+#[test]
+fn a_first_pod_is_missed_by_all_who_come_before_another_one_is_there() {
+    // Hardly two seconds between tasks, and a minute for a start: a gap of ten seconds says nothing.
+    let mut pool = Pool::new(60.0, 2.0, 4);
+    let mut second = |second: u64| {
+        pool.second(&settings(15.0), u64::from(random(second) % 100 < 60));
+        pool.replicas
+    };
+    let without = (0..36_000).map(&mut second).skip(3_600).filter(|replicas| *replicas == 0).count();
+    assert!(without == 0 && pool.late < 100, "{without} s without, {} late of {}", pool.late, pool.arrivals);
 }

@@ -49,6 +49,7 @@ impl Seen<'_> {
         let needed = queued.max(steady);
         let all_pull = !terms.packing || self.too_slow().is_some();
         wanted.pulling = if all_pull { ready } else { needed.max(1).min(ready) };
+        history.pulls(wanted.pulling);
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
         history.idle.needed(needed.min(most), self.now, since_last, self.cold_start.mean);
