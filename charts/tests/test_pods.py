@@ -30,7 +30,7 @@ class Pods(unittest.TestCase):
 
     def test_nothing_of_the_node_is_shared(self):
         def check(_, spec):
-            for field in ["hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace", "nodeName"]:
+            for field in ["hostNetwork", "hostPID", "hostIPC", "hostUsers", "nodeName"]:
                 self.assertNotIn(field, spec)
             for volume in spec.get("volumes", []):
                 self.assertLessEqual(set(volume) - {"name"}, VOLUMES)

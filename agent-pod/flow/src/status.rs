@@ -93,6 +93,8 @@ pub struct ServiceTime {
     pub document_size: u8,
     /// How many tasks the numbers are of.
     pub count: u32,
+    /// How many tasks of all kinds the worker did from the first of these on; 0: not known.
+    pub of_all: u64,
     /// Mean.
     pub mean: f64,
     /// Median.

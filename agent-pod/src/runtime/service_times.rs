@@ -3,7 +3,7 @@
 //! The size of a task is the tokens that its models read, in classes that grow fourfold; tasks for which none were read
 //! (work without a model, answers of the cache) are a class of their own. The class of the document's bytes, which is known
 //! before a task is worked, tells them further apart. A window of the newest tasks forgets by itself
-//! how things were before, and holds exact percentiles.
+//! how things were before, and holds exact percentiles. How many tasks there were of all kinds meanwhile tells how often such tasks come.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -36,9 +36,8 @@ struct Key {
 
 #[derive(Debug, Default)]
 struct Window {
-    seconds: VecDeque<f64>,
-    /// Number of the newest task in it, to find the window that was idle longest.
-    newest: u64,
+    /// Seconds, and the number of each among all that were recorded.
+    tasks: VecDeque<(f64, u64)>,
 }
 
 impl ServiceTimes {
@@ -47,27 +46,27 @@ impl ServiceTimes {
         let class = CLASSES.iter().position(|most| tokens <= *most).unwrap_or(CLASSES.len());
         let key = Key { pipeline: pipeline.to_owned(), stage: stage.to_owned(), class, document_size };
         if self.windows.len() >= MOST_WINDOWS && !self.windows.contains_key(&key) {
-            let idle = self.windows.iter().min_by_key(|(_, window)| window.newest).map(|(key, _)| key.clone());
+            let newest = |window: &Window| window.tasks.back().map(|task| task.1);
+            let idle = self.windows.iter().min_by_key(|(_, window)| newest(window)).map(|(key, _)| key.clone());
             idle.map(|idle| self.windows.remove(&idle));
         }
         self.recorded += 1;
         let window = self.windows.entry(key).or_default();
-        if window.seconds.len() == WINDOW {
-            window.seconds.pop_front();
+        if window.tasks.len() == WINDOW {
+            window.tasks.pop_front();
         }
-        window.seconds.push_back(took.as_secs_f64());
-        window.newest = self.recorded;
+        window.tasks.push_back((took.as_secs_f64(), self.recorded));
     }
 
     /// The numbers of all windows.
     pub fn summary(&self) -> Vec<ServiceTime> {
-        self.windows.iter().map(|(key, window)| window.summary(key)).collect()
+        self.windows.iter().map(|(key, window)| window.summary(key, self.recorded)).collect()
     }
 }
 
 impl Window {
-    fn summary(&self, key: &Key) -> ServiceTime {
-        let mut sorted: Vec<f64> = self.seconds.iter().copied().collect();
+    fn summary(&self, key: &Key, recorded: u64) -> ServiceTime {
+        let mut sorted: Vec<f64> = self.tasks.iter().map(|task| task.0).collect();
         sorted.sort_by(f64::total_cmp);
         ServiceTime {
             pipeline: key.pipeline.clone(),
@@ -75,6 +74,7 @@ impl Window {
             up_to_tokens: CLASSES.get(key.class).copied(),
             document_size: key.document_size,
             count: u32::try_from(sorted.len()).unwrap_or(u32::MAX),
+            of_all: self.tasks.front().map_or(0, |first| recorded - first.1 + 1),
             mean: sorted.iter().sum::<f64>() / sorted.len().max(1) as f64,
             p50: percentile(&sorted, 50),
             p95: percentile(&sorted, 95),

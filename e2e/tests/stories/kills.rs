@@ -1,8 +1,11 @@
 //! Parts die while documents are on their way: none is lost, none is worked to two ends.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e::{
     Cluster, Expectation, Gateway, Kind, PATIENCE, condition, condition_saying, crash, ready_replicas, wait,
     with_namespace,
@@ -103,7 +106,9 @@ async fn pods_that_are_deleted_as_they_start_end_at_once() -> Result<()> {
         letters(cluster).await?;
         cluster.scale("clerks", 3).await?;
         let mut deleted = BTreeSet::new();
+        let until = Instant::now() + PATIENCE;
         while deleted.len() < DELETED {
+            ensure!(Instant::now() < until, "only {} pods were found as they started", deleted.len());
             for pod in cluster.labelled(Kind::Pod, "docket.dev/pool=clerks").await? {
                 let name = pod.metadata.name.unwrap_or_default();
                 if pod.data["status"]["containerStatuses"][0]["ready"] != json!(true) && deleted.insert(name.clone()) {

@@ -63,6 +63,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
         None => seen.wanted(history, since_last),
     };
     let decision = seen.bounded(history, wanted, since_last);
+    history.pulls(decision.pulling);
     let late = seen.too_late(settings.target.wait - REACTION);
     let waited = observation.oldest_wait.map(|waited| waited.min(settings.target.wait));
     history.decided(observation.replicas, decision.replicas, late, waited, now);
@@ -88,6 +89,8 @@ struct Seen<'a> {
     pending: f64,
     busy: f64,
     slots: f64,
+    /// The part of slots that is in use or would be at once.
+    usable: f64,
     service: f64,
     /// Square of the standard deviation over the mean of services.
     spread: f64,
@@ -106,8 +109,10 @@ impl<'a> Seen<'a> {
             abandoned: abandoned as f64,
             pending: observation.pending().saturating_add(abandoned) as f64,
             busy: held as f64 + observation.interactive,
-            slots: f64::from(observation.slots_per_pod) * history.pace(),
-            service: history.service(observation) * history.lengthened(observation),
+            slots: f64::from(observation.slots_per_pod),
+            // Slots that stand empty while something waits are not free.
+            usable: if observation.oldest_wait > Some(REACTION) { 1.0 / history.slowed() } else { 1.0 },
+            service: history.service(observation) * history.lengthened(observation).max(history.slowed()),
             spread: history.spread(observation),
             now,
         }
@@ -211,7 +216,7 @@ impl<'a> Seen<'a> {
     }
 
     fn supply(&self) -> Supply {
-        let capacity = f64::from(self.pods.ready()) * self.slots;
+        let capacity = f64::from(self.pods.ready()) * self.slots * self.usable;
         let busy = if self.settings.terms.in_service { self.busy.min(capacity) } else { 0.0 };
         Supply {
             free: capacity - busy,
@@ -254,6 +259,7 @@ impl<'a> Seen<'a> {
         match term {
             Term::Arrivals => {
                 demand.rate = history.expected_rate(self.now);
+                demand.lasting = history.steady_rate();
                 // What is in work takes longer than what comes, where sizes differ, for what takes long is in work for long.
                 demand.service = history.mean_service().min(self.service);
             }

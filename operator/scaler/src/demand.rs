@@ -38,7 +38,8 @@ pub(crate) struct Demand {
     pub(crate) queued: f64,
     /// Arrivals a second that are expected to go on.
     pub(crate) rate: f64,
-    /// Seconds in work of one of them.
+    /// The part of them that comes for longer than a burst, and seconds in work of one of them.
+    pub(crate) lasting: f64,
     pub(crate) service: f64,
     /// How much more arrivals vary than independent ones.
     pub(crate) dispersion: f64,
@@ -269,13 +270,13 @@ impl Demand {
     /// Seconds for which tasks that come find so many in line before them that they are late, if no further pods are asked for.
     /// Each of these alone is too late for a pod that is asked for then.
     fn stands(&self, queued: f64, supply: &Supply) -> f64 {
-        if self.rate <= 0.0 || self.service <= 0.0 {
+        let slots = supply.free + supply.busy + supply.starting.len() as f64 * supply.slots;
+        if self.lasting <= 0.0 || self.service <= 0.0 || slots <= 0.0 {
             return 0.0;
         }
-        let slots = supply.free + supply.busy + supply.starting.len() as f64 * supply.slots;
         let done = slots / self.service;
         let too_many = queued - done * self.wait;
-        if too_many <= 0.0 { 0.0 } else { too_many / (done - self.rate).max(f64::MIN_POSITIVE) }
+        if too_many <= 0.0 { 0.0 } else { too_many / (done - self.lasting).max(f64::MIN_POSITIVE) }
     }
 }
 
@@ -349,17 +350,20 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
     // Arrivals that may wait until pods are ready that are asked for when they come need none now, unless they find a queue.
     let unhelped = (supply.starts.last().map_or(0.0, |start| start.0) - demand.wait).max(0.0);
     let horizon = unhelped.max(demand.stands(rank, supply).min(STANDING * weights.hold));
+    let mut before = 0.0;
     for part in 1..=AHEAD {
-        let expected = demand.rate * horizon * part as f64 / AHEAD as f64;
-        if expected > 0.0 {
+        let ahead = horizon * part as f64 / AHEAD as f64;
+        let expected = demand.rate * ahead.min(unhelped) + demand.lasting * (ahead - unhelped).max(0.0);
+        if expected > before {
             points.push(Point {
-                at: demand.wait + horizon * part as f64 / AHEAD as f64,
+                at: demand.wait + ahead,
                 from: 0.0,
                 rank: rank + expected,
-                worth: weights.late * demand.rate * horizon / AHEAD as f64,
+                worth: weights.late * (expected - before),
                 variance: demand.dispersion * expected,
                 overdue: false,
             });
+            before = expected;
         }
     }
     points

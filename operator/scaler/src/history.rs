@@ -168,10 +168,10 @@ impl History {
         let passed = self.reading.map_or(0.0, |before| now - before.at);
         self.learn_service(observation, passed);
         let done = self.reading.and_then(|before| Some(observation.finished?.saturating_sub(before.finished?)));
-        let kinds = (self.mean_service(), self.steady_spread());
-        if self.has_measured() && passed > 0.0 && passed < GAP {
-            self.pace.learn(observation, done, kinds, now, passed);
-        }
+        // What fails again and again is not slow, and of what was never measured nobody knows.
+        let mix = self.service_of_slots(observation).filter(|_| self.lengthened(observation) <= 1.0);
+        let mix = mix.map(|service| (service, self.steady_spread()));
+        self.pace.learn(observation, done, mix, now, passed);
         let arrivals = observation.arrivals.unwrap_or(0);
         let waits = observation.waits.unwrap_or(crate::Waits { started: 0, late: 0 });
         if let Some(before) = self.reading {
@@ -357,6 +357,7 @@ impl History {
         self.arrived.retain(|(start, _)| *start <= now);
         self.idle.set_back(now);
         self.season.set_back(now);
+        self.pace.begin_anew();
         self.reading = None;
     }
 
@@ -380,9 +381,9 @@ impl History {
         (self.idle.rate() - self.settled_rate).abs() <= SAME_LOAD * self.settled_rate
     }
 
-    /// Slots that do as much as one should, going by how long tasks take.
-    pub(crate) fn pace(&self) -> f64 {
-        self.pace.share()
+    /// By how much slots do less than they should by how long tasks take, as a factor on that time.
+    pub(crate) fn slowed(&self) -> f64 {
+        1.0 / self.pace.share()
     }
 
     /// So many of the pods that are ready are to take tasks until the next reading.

@@ -607,6 +607,7 @@ fn the_state_of_a_pool_with_many_stages_and_weeks_behind_it_is_below_four_kibiby
             pending: load,
             in_work: load / 3,
             service: Some(scaler::ServiceTime { mean: 7.123_456 + size as f64, deviation: 3.987_654, count: step }),
+            share: Some(0.123_456_789 + size as f64),
         };
         observation.work = Some((0..14).map(work).collect());
         observation.arrivals = Some(arrivals);

@@ -4,7 +4,7 @@ mod chance;
 mod support;
 
 use chance::random;
-use scaler::Settings;
+use scaler::{Settings, few_digits};
 use support::Pool;
 
 fn settings(wait: f64) -> Settings {
@@ -72,17 +72,19 @@ fn tasks_that_take_long_and_come_seldom_do_not_count_for_all() {
 }
 
 #[test]
-fn what_was_learned_before_it_was_known_how_often_each_size_comes_is_read() {
-    let mut pool = Pool::new(10.0, 8.0, 2);
-    (0..300).for_each(|second| drop(pool.second(&settings(30.0), one_a_second(second))));
-    let mut history = serde_json::to_value(&pool.history).expect("plain data");
-    let learned = history["service"][0].as_array_mut().expect("a size");
-    assert!(learned.len() == 5 && learned[4].as_f64() > Some(1.0), "{learned:?}");
-    learned.truncate(4);
-    pool.history = serde_json::from_value(history).expect("as it was written before");
-    let replicas = pool.replicas;
-    pool.second(&settings(30.0), 1);
-    assert_eq!(pool.replicas, replicas);
+fn after_a_restart_sizes_count_as_often_as_they_come() {
+    let mut pool = Pool::new(10.0, 1.6, 2);
+    pool.long = (3, 120.0);
+    let mut second = |second: u64| {
+        if second == 7_200 {
+            let kept = few_digits(&pool.history);
+            pool.history = serde_json::from_value(kept).expect("what was kept is read");
+        }
+        pool.second(&settings(30.0), one_a_second(second));
+        pool.replicas
+    };
+    let replicas: Vec<u32> = (0..10_800).map(&mut second).collect();
+    assert!(replicas[7_200..].iter().all(|replicas| *replicas < 8), "{:?}", &replicas[7_200..7_400]);
 }
 
 #[test]

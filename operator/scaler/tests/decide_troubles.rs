@@ -17,7 +17,7 @@ fn settings(wait: f64) -> Settings {
 
 fn work(stage: &str, (pending, in_work): (u64, u64), seconds: f64) -> Work {
     let service = ServiceTime { mean: seconds, deviation: seconds / 10.0, count: 100 };
-    Work { stage: stage.to_owned(), size: 0, pending, in_work, service: Some(service) }
+    Work { stage: stage.to_owned(), size: 0, pending, in_work, service: Some(service), share: None }
 }
 
 /// So many ready pods of four slots, with that work.

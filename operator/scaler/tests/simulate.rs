@@ -265,7 +265,7 @@ fn nobody_decides_between_a_kill_and_the_hand_over_and_the_number_stays() {
 fn a_restart_finds_what_was_kept_up_to_ten_seconds_before() {
     // Two pods, whatever comes: the number never changes, so that time alone says when the state is kept.
     let mut docket = Docket::new(Settings::between(2, 2));
-    let classes = [Class { pending: 3, in_work: 2, count: 20.0, mean: 10.0, variance: 4.0 }];
+    let classes = [Class { pending: 3, in_work: 2, count: 20.0, share: 1.0, mean: 10.0, variance: 4.0 }];
     let mut remembered = Vec::new();
     for second in 0..58_u64 {
         let now = second as f64;

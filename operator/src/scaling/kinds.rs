@@ -9,7 +9,7 @@ use flow::{Millis, PodStatus, Task, size_class};
 use queue::{Depth, jetstream::Sampled};
 use scaler::Work;
 
-use super::observe::of_times;
+use super::observe::{of_times, share_of};
 
 /// Kinds that are told apart, as many as the decision learns the times of. Where there are more, stages alone are;
 /// where these are more, the pool is one.
@@ -66,9 +66,19 @@ impl Part<'_> {
         self.times.iter().map(|time| f64::from(time.count)).sum()
     }
 
-    /// The seconds that they took.
-    fn busy(&self) -> f64 {
-        self.times.iter().map(|time| f64::from(time.count) * time.mean).sum()
+    /// How often they come, beside others; 0 where that is not known.
+    fn share(&self) -> f64 {
+        share_of(self.times.iter().copied())
+    }
+
+    /// The same, or else as if those came as often that are as many among the newest.
+    fn often(&self, shares_known: bool) -> f64 {
+        if shares_known { self.share() } else { self.newest() }
+    }
+
+    /// For how long they keep agents busy, beside others.
+    fn busy(&self, shares_known: bool) -> f64 {
+        self.often(shares_known) * of_times(self.times.iter().copied()).map_or(0.0, |time| time.mean)
     }
 }
 
@@ -85,14 +95,16 @@ pub fn work(depth: &Depth, waiting: &[Waiting], agents: &[PodStatus]) -> Vec<Wor
     if parts.is_empty() {
         parts.insert(Kind::default(), Part::default());
     }
-    let waits: Vec<f64> =
-        parts.values().map(|part| if waiting.is_empty() { part.newest() } else { part.waiting }).collect();
-    let shares = share_out(pending, waits).into_iter().zip(share_out(depth.in_work, parts.values().map(Part::busy)));
+    let shares_known = parts.values().all(|part| part.times.is_empty() || part.share() > 0.0);
+    let waits = parts.values().map(|part| if waiting.is_empty() { part.often(shares_known) } else { part.waiting });
+    let busy = parts.values().map(|part| part.busy(shares_known));
+    let shares = share_out(pending, waits).into_iter().zip(share_out(depth.in_work, busy));
     let works = parts.iter().zip(shares).map(|(((stage, size), part), (pending, in_work))| {
         // Of a size that was never worked, the stage's other ones say more than nothing.
         let of_stage = || parts.iter().filter(|((other, _), _)| other == stage).flat_map(|(_, part)| &part.times);
         let service = of_times(part.times.iter().copied()).or_else(|| of_times(of_stage().copied()));
-        Work { stage: stage.clone(), size: *size, pending, in_work, service }
+        let share = Some(part.share()).filter(|share| shares_known && *share > 0.0);
+        Work { stage: stage.clone(), size: *size, pending, in_work, service, share }
     });
     works.collect()
 }

@@ -81,6 +81,29 @@ fn work_is_told_by_stage_and_size_and_its_sums_are_the_brokers() {
 }
 
 #[test]
+fn kinds_count_as_often_as_they_come_however_many_of_each_are_measured() {
+    // Of a hundred tasks 97 take 1.6 s and 3 two minutes, of one stage and size and of two; the newest 128 of each are measured.
+    let often = |mut agent: PodStatus| {
+        for (time, of_all) in agent.service_times.iter_mut().zip([132, 4_267]) {
+            time.of_all = of_all;
+        }
+        agent
+    };
+    let by_size = [often(agent(&[("draft", 1, 128, 1.6), ("draft", 3, 128, 120.0)]))];
+    let all = work(&depth(0, 50), &[], &by_size);
+    let share = |kind: usize| all[kind].share.expect("it is known");
+    assert!((share(1) / (share(0) + share(1)) - 0.03).abs() < 1e-3, "{all:?}");
+    // In work for 1.55 of 5.15 s, and for 3.6.
+    assert_eq!((all[0].in_work, all[1].in_work), (15, 35));
+    let of_one_size = [often(agent(&[("draft", 1, 128, 1.6), ("draft", 1, 128, 120.0)]))];
+    let mean = told(&depth(0, 50), &[], &of_one_size)[0].4.expect("it is known");
+    assert!((mean - 5.15).abs() < 0.05, "{mean}");
+    // An agent of an earlier version does not say.
+    let all = work(&depth(0, 50), &[], &[by_size[0].clone(), agent(&[("draft", 1, 128, 1.6)])]);
+    assert_eq!((all[0].share, all[1].share), (None, None));
+}
+
+#[test]
 fn a_burst_of_short_tasks_is_less_work_than_one_of_long_ones() {
     let agents = [agent(&[("parse", 1, 50, 1.0), ("draft", 1, 50, 30.0)])];
     let seconds = |stage: &str| -> f64 {

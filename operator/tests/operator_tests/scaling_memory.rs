@@ -18,6 +18,7 @@ fn saturated() -> Value {
             "width": 37.5, "rate": 0.094_748_265, "dispersion": 3.074_053_017,
             "service": (0..12).map(|stage| json!({"key": 3_615_424_625_u32 - stage, "mean": 123.45, "deviation": 67.89, "count": 20})).collect::<Vec<_>>(),
             "unfinished": 1_234.56,
+            "pace": 0.765_432_1,
             "idle": {
                 "stairs": (0..24).map(|stair| json!([stair + 11, time(stair)])).collect::<Vec<_>>(),
                 "gaps": vec![vec![18; 22]; 11], "busy": 3, "rate": 0.457_264_760, "seconds": 248_917.5, "arrivals": 99_004.0,

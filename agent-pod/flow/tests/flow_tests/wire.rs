@@ -163,6 +163,7 @@ fn a_status_comes_back_and_a_newer_one_is_named() {
         up_to_tokens,
         document_size: 4,
         count: 3,
+        of_all: 1_234_567_890_123,
         mean: 0.5,
         p50: 0.25,
         p95: 1.0,

@@ -121,9 +121,8 @@ async fn put(ports: &Ports, key: &str, value: &impl Serialize) -> Result<()> {
     }
 }
 
-/// Asks the store until it answers, for a while.
-async fn until_answered<'a, T>(ask: impl Fn() -> BoxFuture<'a, Result<T>>) -> crate::Result<T> {
-    let until = Instant::now() + PATIENCE;
+/// Asks the store until it answers, for so long.
+async fn until_answered<'a, T>(until: Instant, ask: impl Fn() -> BoxFuture<'a, Result<T>>) -> crate::Result<T> {
     loop {
         match ask().await {
             Err(error @ queue::Error::Store { .. }) if Instant::now() < until => {
@@ -234,14 +233,14 @@ impl Follower {
         let (id, is_new) = identity(&folder.path)
             .map_err(crate::Error::system(format!("name the folder {}", folder.path.display())))?;
         let follower = Self { ports, folder, id, worker: worker.to_owned() };
-        let key = follower.key();
-        let known = until_answered(|| follower.ports.records.get(&key)).await?;
-        until_answered(|| follower.seen().boxed()).await?;
+        let (key, until) = (follower.key(), Instant::now() + PATIENCE);
+        let known = until_answered(until, || follower.ports.records.get(&key)).await?;
+        until_answered(until, || follower.seen().boxed()).await?;
         if known.is_none() && !is_new {
             tracing::warn!(folder = %follower.folder.path.display(), "the folder was away for long: what it kept of results is removed");
             follower.empty().map_err(crate::Error::system(ACTION))?;
         }
-        until_answered(|| follower.catch_up().boxed()).await?;
+        until_answered(until, || follower.catch_up().boxed()).await?;
         Ok(follower)
     }
 

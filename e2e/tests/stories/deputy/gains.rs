@@ -16,7 +16,7 @@ const OUTSIDE_V6: &str = "2000::/3";
 /// The claim that its owner lets agents have.
 const ALLOWED_CLAIM: &str = "shared";
 /// What a pod has by nobody's wish but ours, and what it never has.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 13] = [
     "activeDeadlineSeconds",
     "dnsConfig",
     "ephemeralContainers",
@@ -30,7 +30,6 @@ const FIELDS: [&str; 14] = [
     "os",
     "overhead",
     "runtimeClassName",
-    "shareProcessNamespace",
 ];
 
 /// The Secret by which a namespace gives its gateway what results need.

@@ -49,7 +49,6 @@ impl Seen<'_> {
         let needed = queued.max(steady);
         let all_pull = !terms.packing || self.too_slow().is_some();
         wanted.pulling = if all_pull { ready } else { needed.max(1).min(ready) };
-        history.pulls(wanted.pulling);
         wanted.terms.push(TermValue { term: Term::InWork, replicas: self.pods.busy + self.pods.starting() });
         history.idle.assume(self.observation.replicas, self.now);
         history.idle.needed(needed.min(most), self.now, since_last, self.cold_start.mean);
@@ -98,8 +97,8 @@ impl Seen<'_> {
         let wait = self.settings.target.wait - REACTION;
         Load {
             rate: history.steady_rate(),
-            busy: history.steady_load(),
-            service: history.mean_service(),
+            busy: history.steady_load() * history.slowed(),
+            service: history.mean_service() * history.slowed(),
             spread: history.steady_spread(),
             slots: self.slots,
             wait: wait.max(0.0),

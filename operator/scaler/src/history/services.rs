@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CLASSES, History, hundredths};
+use super::{CLASSES, GAP, History, hundredths};
 use crate::observation::{Observation, ServiceTime, Work};
 
 /// Measurements from which on those of before no longer count.
@@ -17,8 +17,8 @@ const SELDOM_UNFINISHED: f64 = 3.0;
 const LIKE_ALL_OTHERS: f64 = 8.0;
 /// How much longer than measured tasks are taken to be at most, before one of them was done.
 const MOST_LENGTHENED: f64 = 4.0;
-/// Over which time of work it is learned how many tasks of each kind come.
-const MIX_SECONDS: f64 = 1_800.0;
+/// Over which time what is told of how often tasks of a kind come is believed.
+const MIX_SECONDS: f64 = 300.0;
 /// Square of the standard deviation over the mean of services: before enough were measured, and what is believed of measurements.
 const SPREAD: f64 = 0.5;
 const LEAST_SPREAD: f64 = 0.1;
@@ -26,21 +26,22 @@ const MOST_SPREAD: f64 = 2.0;
 
 /// Written without the names of the fields, as there are many; read with them as well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "(u32, f32, f32, u64, f32)")]
+#[serde(into = "(u32, f32, f32, u64)")]
 pub(super) struct Learned {
     /// Of stage and size: names may be long, and the state is small.
     key: u32,
     mean: f32,
     deviation: f32,
     count: u64,
-    /// Tasks in work on average, while any is.
-    #[serde(default)]
-    in_work: f32,
+    /// Of the tasks that are done, the part that is of this kind, beside that of others; 0 where it is not known.
+    /// It is told at each reading, and takes no room in what is kept.
+    #[serde(skip)]
+    share: f32,
 }
 
-impl From<Learned> for (u32, f32, f32, u64, f32) {
-    fn from(Learned { key, mean, deviation, count, in_work }: Learned) -> Self {
-        (key, mean, deviation, count, in_work)
+impl From<Learned> for (u32, f32, f32, u64) {
+    fn from(Learned { key, mean, deviation, count, share: _ }: Learned) -> Self {
+        (key, mean, deviation, count)
     }
 }
 
@@ -53,7 +54,7 @@ struct Mix {
 }
 
 impl History {
-    /// Takes note of how long tasks take, and of how many of each kind were in work for the seconds that passed.
+    /// Takes note of how long tasks take, and of how often they come.
     pub(super) fn learn_service(&mut self, observation: &Observation, passed: f64) {
         for work in observation.work.iter().flatten() {
             let Some(service) = work.service.filter(|service| service.count > 0) else { continue };
@@ -75,7 +76,7 @@ impl History {
                         mean: hundredths(service.mean),
                         deviation: hundredths(service.deviation),
                         count: service.count.min(ENOUGH),
-                        in_work: 0.0,
+                        share: 0.0,
                     });
                 }
             }
@@ -84,17 +85,25 @@ impl History {
     }
 
     fn learn_mix(&mut self, observation: &Observation, passed: f64) {
-        // Times without work say nothing of what comes.
-        if observation.in_work() == 0 || passed <= 0.0 {
+        let told: Vec<(u32, f64)> = observation
+            .work
+            .iter()
+            .flatten()
+            .filter_map(|work| {
+                Some((key(&work.stage, work.size), work.share.filter(|share| share.is_finite() && *share > 0.0)?))
+            })
+            .collect();
+        let all: f64 = told.iter().map(|kind| kind.1).sum();
+        if all <= 0.0 {
             return;
         }
-        let kept = (-passed / MIX_SECONDS).exp() as f32;
-        self.service.iter_mut().for_each(|known| known.in_work *= kept);
-        for work in observation.work.iter().flatten() {
-            let key = key(&work.stage, work.size);
-            if let Some(known) = self.service.iter_mut().find(|known| known.key == key) {
-                known.in_work += (1.0 - kept) * work.in_work as f32;
-            }
+        // The first that is told is all that is known.
+        let is_first = self.service.iter().all(|known| known.share <= 0.0);
+        let weight = if is_first { 1.0 } else { 1.0 - (-passed.clamp(0.0, GAP) / MIX_SECONDS).exp() };
+        for known in &mut self.service {
+            // Of what nobody tells nothing is done.
+            let share = told.iter().filter(|kind| kind.0 == known.key).map(|kind| kind.1).sum::<f64>() / all;
+            known.share += weight as f32 * (share as f32 - known.share);
         }
     }
 
@@ -145,6 +154,18 @@ impl History {
         Some((self.service_in_work(observation), most))
     }
 
+    /// Seconds after which a slot is free again, on average over the slots in use; `None` before enough tasks like theirs were measured.
+    pub(super) fn service_of_slots(&self, observation: &Observation) -> Option<f64> {
+        let (mut slots, mut freed) = (0.0, 0.0);
+        for work in observation.work.iter().flatten().filter(|work| work.in_work > 0) {
+            let key = key(&work.stage, work.size);
+            let known = self.service.iter().find(|known| known.key == key && known.count >= SURE)?;
+            slots += work.in_work as f64;
+            freed += work.in_work as f64 / f64::from(known.mean).max(0.001);
+        }
+        (slots > 0.0).then(|| slots / freed)
+    }
+
     /// By how much tasks in work take longer than measured, as a factor, if none of them was done for too long. Tasks that all
     /// fail and are tried again look the same, and more pods would be of no use to them: so it is bounded.
     pub(crate) fn lengthened(&self, observation: &Observation) -> f64 {
@@ -190,21 +211,17 @@ impl History {
 
     /// `None` before any task was measured.
     fn mix(&self) -> Option<Mix> {
-        // Those that come are as many as those in work over how long one is (Little's law): a kind that takes long is in work
-        // often though it comes seldom.
-        let come = |known: &Learned| f64::from(known.in_work) / f64::from(known.mean).max(0.001);
-        // Before any was seen in work, as many as were measured.
-        let unseen = self.service.iter().all(|known| known.in_work <= 0.0);
-        let share = |known: &Learned| if unseen { known.count as f64 } else { come(known) };
+        let untold = self.service.iter().all(|known| known.share <= 0.0);
+        let share = |known: &Learned| if untold { known.count as f64 } else { f64::from(known.share) };
         let all: f64 = self.service.iter().map(share).sum();
         if all <= 0.0 {
             return None;
         }
         let over_all =
             |of: fn(&Learned) -> f64| self.service.iter().map(|known| share(known) * of(known)).sum::<f64>() / all;
-        let mean = over_all(|known| known.mean.into());
+        let mean = over_all(|known| known.mean.into()).max(0.001);
         let squares = over_all(|known| f64::from(known.mean).powi(2) + f64::from(known.deviation).powi(2));
-        let spread = if mean > 0.0 { (squares / mean.powi(2) - 1.0).clamp(LEAST_SPREAD, MOST_SPREAD) } else { SPREAD };
+        let spread = (squares / mean.powi(2) - 1.0).clamp(LEAST_SPREAD, MOST_SPREAD);
         Some(Mix { mean, spread })
     }
 }

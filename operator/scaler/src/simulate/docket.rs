@@ -109,6 +109,7 @@ fn work(broker: &Broker) -> Vec<Work> {
         size: size as u8,
         pending: class.pending,
         in_work: class.in_work,
+        share: (class.share > 0.0).then_some(class.share),
         service: (class.count > 0.0).then(|| ServiceTime {
             mean: class.mean,
             deviation: class.variance.max(0.0).sqrt(),

@@ -82,6 +82,8 @@ pub struct Class {
     pub in_work: u64,
     /// Tasks measured, up to a few hundred.
     pub count: f64,
+    /// Of the tasks that were done of late, the part that was of this class.
+    pub share: f64,
     /// Mean seconds in work.
     pub mean: f64,
     /// Variance, in seconds squared.

@@ -158,7 +158,10 @@ impl Pool {
         self.integrate(now);
         self.in_work -= 1;
         self.finished += 1;
+        let weight = 1.0 / (self.finished as f64).min(REMEMBERED);
+        self.classes.iter_mut().for_each(|class| class.share *= 1.0 - weight);
         let class = &mut self.classes[usize::from(size)];
+        class.share += weight;
         class.in_work -= 1;
         class.count = (class.count + 1.0).min(REMEMBERED);
         let surprise = service - class.mean;

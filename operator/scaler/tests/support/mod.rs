@@ -80,7 +80,9 @@ impl Pool {
             size,
             pending,
             in_work,
-            service: Some(ServiceTime { mean, deviation: 0.0, count }),
+            // As agents tell it: of each kind the newest are measured.
+            service: Some(ServiceTime { mean, deviation: 0.0, count: count.min(128) }),
+            share: (self.long.0 > 0 && count > 0).then(|| count as f64 / self.finished as f64),
         };
         observation.work = Some(vec![work(0, short, self.service)]);
         if self.long.0 > 0 {

@@ -43,6 +43,19 @@ fn mean_and_percentiles_are_of_the_newest_tasks() {
 }
 
 #[test]
+fn how_often_such_tasks_come_is_told() {
+    let mut times = ServiceTimes::default();
+    // One of a hundred is long, so its window reaches back further.
+    for number in 0..20_000 {
+        record(&mut times, if number % 100 == 7 { "long" } else { "short" }, 0, 1);
+    }
+    let shares: Vec<(u32, f64)> =
+        times.summary().iter().map(|time| (time.count, f64::from(time.count) / time.of_all as f64)).collect();
+    assert!(shares.iter().all(|share| share.0 as usize == WINDOW), "{shares:?}");
+    assert!((shares[0].1 - 0.01).abs() < 2e-4 && (shares[1].1 - 0.99).abs() < 0.01, "{shares:?}");
+}
+
+#[test]
 fn one_task_is_its_own_percentile() {
     let mut times = ServiceTimes::default();
     record(&mut times, "a", 0, 7);
