@@ -40,6 +40,13 @@ class Pods(unittest.TestCase):
 
         self.every(check)
 
+    def test_no_container_is_the_first_process_of_a_namespace(self):
+        # It would miss the signal to end that comes while it starts.
+        def check(name, spec):
+            self.assertTrue(spec.get("shareProcessNamespace") or spec["restartPolicy"] == "Never", name)
+
+        self.every(check)
+
     def test_pods_run_as_somebody_who_is_not_root(self):
         def check(_, spec):
             security = spec["securityContext"]
