@@ -33,6 +33,8 @@ const LIKE_CLOCKWORK: f64 = 0.3;
 const BURST_SECONDS: f64 = 10.0;
 /// A gap in the readings over which nothing can be told about how arrivals vary.
 const GAP: f64 = 120.0;
+/// The part of what is known of late tasks that each task makes forgotten: some two thousand are remembered.
+const FORGOTTEN: f64 = 0.0005;
 /// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
 const CARE_STEP: f64 = 0.01;
 const CARE_AT_FIRST: f64 = 0.5;
@@ -286,9 +288,13 @@ impl History {
         self.lessons -= late_counted;
         let loosened = CARE_STEP * self.eagerness() * on_time * allowed / (1.0 - allowed);
         self.known_for = (self.known_for + passed as f32).min(long_known());
+        let remembered = (1.0 - FORGOTTEN).powf(started as f64);
+        self.late_tasks = self.late_tasks * remembered + late as f64;
+        self.late_starts *= remembered;
+        // However they came, together or one by one: while more of late were late than may be, nothing is left to be loosened.
+        let promised = self.late_tasks * FORGOTTEN <= 1.0 - settings.target.attainment;
+        let loosened = if promised { loosened } else { 0.0 };
         self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(least, 1.0);
-        self.late_tasks = self.late_tasks * 0.9995_f64.powf(started as f64) + late as f64;
-        self.late_starts *= 0.9995_f64.powf(started as f64);
     }
 
     /// How many times as fast as of a pool that is known margins are loosened.

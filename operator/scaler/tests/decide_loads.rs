@@ -67,8 +67,25 @@ fn tasks_that_take_long_and_come_seldom_do_not_count_for_all() {
         };
         let replicas: Vec<u64> = (0..10_800).map(&mut second).collect();
         let mean = replicas[3_600..].iter().sum::<u64>() as f64 / 7_200.0;
-        assert!(mean < 6.0 && pool.late < pool.arrivals / 50, "{mean} pods, {} late of {}", pool.late, pool.arrivals);
+        assert!(mean < 8.0 && pool.late < pool.arrivals / 50, "{mean} pods, {} late of {}", pool.late, pool.arrivals);
     }
+}
+
+#[test]
+fn late_tasks_that_come_together_count_by_what_is_promised() {
+    // By chance many long tasks come at once, and for minutes most that come are late.
+    let mut pool = Pool::new(60.0, 5.0, 4);
+    pool.long = (3, 200.0);
+    let mut before = (0, 0);
+    for second in 0..28_800 {
+        if second == 7_200 {
+            before = (pool.late, pool.arrivals);
+        }
+        let arrivals = one_a_second(second) + one_a_second(second + 100_000) + one_a_second(second + 200_000) / 3;
+        pool.second(&settings(15.0), arrivals);
+    }
+    let (late, all) = (pool.late - before.0, pool.arrivals - before.1);
+    assert!(late < all / 43, "{late} late of {all}");
 }
 
 #[test]
@@ -84,7 +101,7 @@ fn after_a_restart_sizes_count_as_often_as_they_come() {
         pool.replicas
     };
     let replicas: Vec<u32> = (0..10_800).map(&mut second).collect();
-    assert!(replicas[7_200..].iter().all(|replicas| *replicas < 8), "{:?}", &replicas[7_200..7_400]);
+    assert!(replicas[7_200..].iter().all(|replicas| *replicas < 12), "{:?}", &replicas[7_200..7_400]);
 }
 
 #[test]

@@ -23,6 +23,8 @@ const MIX_SECONDS: f64 = 300.0;
 const SPREAD: f64 = 0.5;
 const LEAST_SPREAD: f64 = 0.1;
 const MOST_SPREAD: f64 = 2.0;
+/// The same between kinds, which are far apart where some take seconds and some minutes.
+const MOST_MIXED: f64 = 30.0;
 
 /// Written without the names of the fields, as there are many; read with them as well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -221,7 +223,7 @@ impl History {
             |of: fn(&Learned) -> f64| self.service.iter().map(|known| share(known) * of(known)).sum::<f64>() / all;
         let mean = over_all(|known| known.mean.into()).max(0.001);
         let squares = over_all(|known| f64::from(known.mean).powi(2) + f64::from(known.deviation).powi(2));
-        let spread = (squares / mean.powi(2) - 1.0).clamp(LEAST_SPREAD, MOST_SPREAD);
+        let spread = (squares / mean.powi(2) - 1.0).clamp(LEAST_SPREAD, MOST_MIXED);
         Some(Mix { mean, spread })
     }
 }

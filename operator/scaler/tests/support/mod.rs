@@ -63,9 +63,10 @@ impl Pool {
         self.working.iter().map(Vec::len).sum()
     }
 
-    /// Whether the task of that number is long, counted from 0: they are started as they come.
+    /// Whether the task of that number is long, by chance, counted from 0: they are started as they come.
     fn is_long(&self, task: u64) -> bool {
-        task * 37 % 100 < self.long.0
+        let mixed = (task + 1).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        ((mixed ^ (mixed >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 33) % 100 < self.long.0
     }
 
     pub fn observation(&self) -> Observation {
