@@ -43,7 +43,7 @@ class Pods(unittest.TestCase):
     def test_no_container_is_the_first_process_of_a_namespace(self):
         # It would miss the signal to end that comes while it starts.
         def check(name, spec):
-            self.assertTrue(spec.get("shareProcessNamespace") or spec["restartPolicy"] == "Never", name)
+            self.assertTrue(spec.get("shareProcessNamespace") or spec.get("restartPolicy") == "Never", name)
 
         self.every(check)
 

@@ -3,7 +3,8 @@
 //! The size of a task is the tokens that its models read, in classes that grow fourfold; tasks for which none were read
 //! (work without a model, answers of the cache) are a class of their own. The class of the document's bytes, which is known
 //! before a task is worked, tells them further apart. A window of the newest tasks forgets by itself
-//! how things were before, and holds exact percentiles. How many tasks there were of all kinds meanwhile tells how often such tasks come.
+//! how things were before, and holds exact percentiles. How many tasks there were of all kinds meanwhile tells how often such
+//! tasks come.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -60,8 +60,8 @@ pub struct Work {
     pub in_work: u64,
     /// How long such tasks took of late. `None`: none was measured yet.
     pub service: Option<ServiceTime>,
-    /// Of the tasks that were done of late, the part that was of this stage and size, in proportion to that of others. `None`: nobody
-    /// says; then all that were measured are taken to come as often as they were measured.
+    /// Of the tasks that were done of late, the part that was of this stage and size, in proportion to that of others. `None`:
+    /// nobody says; then all that were measured are taken to come as often as they were measured.
     #[serde(default)]
     pub share: Option<f64>,
 }

@@ -67,6 +67,7 @@ fn tasks_that_take_long_and_come_seldom_do_not_count_for_all() {
         };
         let replicas: Vec<u64> = (0..10_800).map(&mut second).collect();
         let mean = replicas[3_600..].iter().sum::<u64>() as f64 / 7_200.0;
+        eprintln!("sizes, wait {wait} s: {mean:.1} pods, {} late of {}", pool.late, pool.arrivals);
         assert!(mean < 8.0 && pool.late < pool.arrivals / 50, "{mean} pods, {} late of {}", pool.late, pool.arrivals);
     }
 }
@@ -85,6 +86,7 @@ fn late_tasks_that_come_together_count_by_what_is_promised() {
         pool.second(&settings(15.0), arrivals);
     }
     let (late, all) = (pool.late - before.0, pool.arrivals - before.1);
+    eprintln!("together: {late} late of {all}");
     assert!(late < all / 43, "{late} late of {all}");
 }
 
@@ -117,6 +119,7 @@ fn a_queue_that_makes_all_late_that_come_does_not_stand() {
         }
     }
     let most = late.windows(2).map(|pair| pair[1] - pair[0]).max().expect("there are some");
+    eprintln!("queue: {} late of {}, in ten minutes {most}", pool.late, pool.arrivals);
     assert!(most < 150 && pool.late < pool.arrivals / 50, "{} late, in ten minutes {most}", pool.late);
 }
 
@@ -133,6 +136,7 @@ fn slots_that_do_less_than_tasks_take_are_made_up_for() {
             pool.second(&settings(wait), 2 * one_a_second(second) + one_a_second(second + 100_000));
         }
         let late = pool.late - before;
+        eprintln!("slots, wait {wait} s: {late} late of 43,200");
         assert!(late < 14_400 * 3 / 50, "{late} late of 43,200");
     }
 }
@@ -185,5 +189,6 @@ fn a_first_pod_is_missed_by_all_who_come_before_another_one_is_there() {
         pool.replicas
     };
     let without = (0..36_000).map(&mut second).skip(3_600).filter(|replicas| *replicas == 0).count();
+    eprintln!("first pod: {without} s without, {} late of {}", pool.late, pool.arrivals);
     assert!(without == 0 && pool.late < 100, "{without} s without, {} late of {}", pool.late, pool.arrivals);
 }

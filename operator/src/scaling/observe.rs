@@ -137,8 +137,8 @@ fn frequency(time: &flow::ServiceTime) -> f64 {
     if time.of_all > 0 { (f64::from(time.count) / time.of_all as f64).min(1.0) } else { 0.0 }
 }
 
-/// Of the tasks that agents do, the part that is like these, added up over the agents: it says something beside others. 0 where one of
-/// them does not say.
+/// Of the tasks that agents do, the part that is like these, added up over the agents: it says something beside others. 0 where
+/// one of them does not say.
 pub fn share_of<'a>(times: impl Iterator<Item = &'a flow::ServiceTime>) -> f64 {
     let all: Option<f64> =
         times.filter(|time| time.count > 0).map(|time| Some(frequency(time)).filter(|it| *it > 0.0)).sum();

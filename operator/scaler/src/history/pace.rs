@@ -70,8 +70,8 @@ impl Pace {
         self.since = None;
     }
 
-    /// Takes note of what was done in the seconds that passed, by tasks like those in work, which take so long and vary so much; `None`
-    /// where that is not known.
+    /// Takes note of what was done in the seconds that passed, by tasks like those in work, which take so long and vary so much;
+    /// `None` where that is not known.
     pub(super) fn learn(
         &mut self,
         observation: &Observation,

@@ -156,7 +156,8 @@ impl History {
         Some((self.service_in_work(observation), most))
     }
 
-    /// Seconds after which a slot is free again, on average over the slots in use; `None` before enough tasks like theirs were measured.
+    /// Seconds after which a slot is free again, on average over the slots in use; `None` before enough tasks like theirs were
+    /// measured.
     pub(super) fn service_of_slots(&self, observation: &Observation) -> Option<f64> {
         let (mut slots, mut freed) = (0.0, 0.0);
         for work in observation.work.iter().flatten().filter(|work| work.in_work > 0) {
