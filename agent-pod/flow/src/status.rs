@@ -103,6 +103,13 @@ pub struct ServiceTime {
     pub p95: f64,
 }
 
+impl ServiceTime {
+    /// Of the tasks that the worker does, the part that is like these; `None` where it does not say.
+    pub fn frequency(&self) -> Option<f64> {
+        (self.of_all > 0).then(|| (f64::from(self.count) / self.of_all as f64).min(1.0))
+    }
+}
+
 /// What one level of the cache has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -132,16 +132,10 @@ pub fn service_time(agents: &[PodStatus]) -> Option<ServiceTime> {
     of_times(agents.iter().flat_map(|agent| &agent.service_times))
 }
 
-/// Of the tasks that an agent does, the part that is like these; 0 where it does not say.
-fn frequency(time: &flow::ServiceTime) -> f64 {
-    if time.of_all > 0 { (f64::from(time.count) / time.of_all as f64).min(1.0) } else { 0.0 }
-}
-
 /// Of the tasks that agents do, the part that is like these, added up over the agents: it says something beside others. 0 where
 /// one of them does not say.
 pub fn share_of<'a>(times: impl Iterator<Item = &'a flow::ServiceTime>) -> f64 {
-    let all: Option<f64> =
-        times.filter(|time| time.count > 0).map(|time| Some(frequency(time)).filter(|it| *it > 0.0)).sum();
+    let all: Option<f64> = times.filter(|time| time.count > 0).map(flow::ServiceTime::frequency).sum();
     all.unwrap_or(0.0)
 }
 
@@ -154,7 +148,7 @@ pub fn of_times<'a>(times: impl Iterator<Item = &'a flow::ServiceTime> + Clone) 
     }
     // As many of each kind are known, however often they come.
     let share = share_of(times());
-    let weight = |time: &flow::ServiceTime| if share > 0.0 { frequency(time) } else { f64::from(time.count) };
+    let weight = |time: &flow::ServiceTime| time.frequency().filter(|_| share > 0.0).unwrap_or(f64::from(time.count));
     let all: f64 = times().map(weight).sum();
     let of_all =
         |value: &dyn Fn(&flow::ServiceTime) -> f64| times().map(|time| value(time) * weight(time)).sum::<f64>() / all;

@@ -26,26 +26,33 @@ pub struct PoolLoad {
     pub in_work: u64,
     /// Tasks that its workers can work at once.
     pub slots: u64,
-    /// Seconds of a task by pipeline and stage, with the number of tasks that this is the mean of.
-    pub stages: BTreeMap<(String, String), (u64, f64)>,
+    /// Seconds of a task by pipeline and stage, and how often such tasks come, beside the others.
+    pub stages: BTreeMap<(String, String), Times>,
+}
+
+/// How long tasks take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    /// How often they come, beside others of their pool.
+    pub often: f64,
+    /// Their mean, in seconds.
+    pub mean: f64,
 }
 
 impl PoolLoad {
     /// By what a pool's workers say of themselves.
     pub fn new<'a>(waiting: u64, in_work: u64, workers: impl Iterator<Item = &'a PodStatus>) -> Self {
         let mut load = Self { waiting, in_work, ..Self::default() };
-        for worker in workers {
-            if worker.ready && !worker.cordoned {
-                load.slots += u64::from(worker.slots);
-            }
-            for time in &worker.service_times {
-                let (count, mean) = load.stages.entry((time.pipeline.clone(), time.stage.clone())).or_default();
-                let more = u64::from(time.count);
-                if more > 0 {
-                    *mean = (*mean * *count as f64 + time.mean * more as f64) / (*count + more) as f64;
-                    *count += more;
-                }
-            }
+        let workers: Vec<&PodStatus> = workers.collect();
+        load.slots = workers.iter().filter(|it| it.ready && !it.cordoned).map(|worker| u64::from(worker.slots)).sum();
+        let times = || workers.iter().flat_map(|worker| &worker.service_times).filter(|time| time.count > 0);
+        // As many are known of each size, however seldom it comes: what counts is how often, where all workers say so.
+        let all_say = times().all(|time| time.frequency().is_some());
+        for time in times() {
+            let often = time.frequency().filter(|_| all_say).unwrap_or(f64::from(time.count));
+            let of_stage = load.stages.entry((time.pipeline.clone(), time.stage.clone())).or_default();
+            of_stage.often += often;
+            of_stage.mean += (time.mean - of_stage.mean) * often / of_stage.often;
         }
         load
     }
@@ -57,12 +64,12 @@ impl PoolLoad {
             return None;
         }
         // What waits is of stages in the same measure as what was done.
-        let done: u64 = self.stages.values().map(|(count, _)| count).sum();
-        let seconds: f64 = self.stages.values().map(|(count, mean)| *count as f64 * mean).sum();
-        match (ahead > 0.0, done) {
+        let often: f64 = self.stages.values().map(|times| times.often).sum();
+        let seconds: f64 = self.stages.values().map(|times| times.often * times.mean).sum();
+        match (ahead > 0.0, often > 0.0) {
             (false, _) => Some(0.0),
-            (true, 0) => None,
-            (true, done) => Some(ahead * (seconds / done as f64) / self.slots as f64),
+            (true, false) => None,
+            (true, true) => Some(ahead * (seconds / often) / self.slots as f64),
         }
     }
 }
@@ -76,8 +83,8 @@ pub fn remaining(plan: &Plan, is_done: impl Fn(&str) -> bool, pools: &BTreeMap<S
         let mut end = begins.fold(0.0, f64::max);
         if !stage.writes_results() && !is_done(&stage.name) {
             let pool = pools.get(&stage.spec.pool)?;
-            let (_, seconds) = pool.stages.get(&(plan.name.clone(), stage.name.clone()))?;
-            let takes = pool.wait()? + seconds;
+            let times = pool.stages.get(&(plan.name.clone(), stage.name.clone()))?;
+            let takes = pool.wait()? + times.mean;
             end += takes;
             total += takes;
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use agent_pod::serve::gateway::estimate::{PoolLoad, remaining, retry_after};
+use agent_pod::serve::gateway::estimate::{PoolLoad, Times, remaining, retry_after};
 use flow::{Plan, PodStatus, ServiceTime};
 use serde_json::{Value, json};
 
@@ -50,9 +50,30 @@ fn means_of_workers_and_sizes_are_weighed_by_their_tasks_and_only_those_who_take
     ];
     let load = PoolLoad::new(7, 2, workers.iter());
     assert_eq!((load.slots, load.waiting, load.in_work), (4, 7, 2));
-    assert_eq!(load.stages[&("p".to_owned(), "a".to_owned())], (4, 3.0));
+    assert_eq!(load.stages[&("p".to_owned(), "a".to_owned())], Times { often: 4.0, mean: 3.0 });
     // Seven and half of two, of three seconds each, for four slots.
     assert_eq!(load.wait(), Some(6.0));
+}
+
+/// A worker that knows a hundred tasks of each of two sizes, of which one comes four times as often.
+fn worker_of_two_sizes() -> PodStatus {
+    let mut both = worker(1, &[("a", 100, 1.0), ("a", 100, 11.0)]);
+    for (time, of_all) in both.service_times.iter_mut().zip([125, 500]) {
+        time.of_all = of_all;
+    }
+    both
+}
+
+#[test]
+fn sizes_weigh_as_often_as_they_come_where_all_workers_say_how_often() {
+    let times = |load: &PoolLoad| load.stages[&("p".to_owned(), "a".to_owned())];
+    let told = PoolLoad::new(10, 0, [worker_of_two_sizes()].iter());
+    assert_eq!(times(&told), Times { often: 1.0, mean: 3.0 });
+    assert_eq!(told.wait(), Some(30.0));
+    // What one does not say cannot be set beside what another says.
+    let silent = worker(1, &[("a", 200, 1.0)]);
+    let half_told = PoolLoad::new(10, 0, [worker_of_two_sizes(), silent].iter());
+    assert_eq!(times(&half_told), Times { often: 400.0, mean: 3.5 });
 }
 
 #[test]
