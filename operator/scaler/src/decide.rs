@@ -1,10 +1,12 @@
 //! The decision: how many replicas a pool is to have now. Knows no clock, no cluster and no broker.
 //!
-//! In order: numbers that cannot be trusted hold; what was seen is learned; each term says how many replicas it needs; the
+//! In order: numbers that cannot be trusted hold (`hold.rs`); what was seen is learned; each term says how many replicas it needs; the
 //! largest counts; pods at work are never taken away; changes of direction wait for a cold start; bounds hold.
 
+mod hold;
 mod keep;
 
+use self::hold::{held, without_pods};
 use crate::{
     ahead::Coming,
     cold_start::ColdStart,
@@ -41,7 +43,8 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     }
     if let Some(hold) = doubt(observation, history, now) {
         history.unread = true;
-        return held(settings, observation, hold, now);
+        return without_pods(settings, history, observation, hold, now)
+            .unwrap_or_else(|| held(settings, observation, hold, now));
     }
     if history.reading.is_none() && observation.replicas > 0 && history.last_up.is_none() {
         // Whoever is there at first sight may have been started a moment ago.
@@ -91,9 +94,11 @@ struct Seen<'a> {
     slots: f64,
     /// The part of slots that is in use or would be at once.
     usable: f64,
+    /// Seconds that a task is in work that is started next, and the square of the standard deviation over this mean.
     service: f64,
-    /// Square of the standard deviation over the mean of services.
     spread: f64,
+    /// Slots in use by each kind of tasks, and seconds that such a task is in work.
+    in_work: Vec<(f64, f64)>,
     now: f64,
 }
 
@@ -101,19 +106,26 @@ impl<'a> Seen<'a> {
     fn new(settings: &'a Settings, history: &History, observation: &'a Observation, pods: &'a Pods, now: f64) -> Self {
         let nobody = pods.ready() + pods.starting() + pods.draining == 0;
         let (abandoned, held) = if nobody { (observation.in_work(), 0) } else { (0, observation.in_work()) };
+        let cold_start = ColdStart::with_guess(observation.cold_start.as_ref());
+        let coming = history.rate * (settings.target.wait + cold_start.mean);
+        let next = history.next(observation, coming, !nobody);
+        let longer = history.lengthened(observation).max(history.slowed());
+        let in_work = if nobody { Vec::new() } else { history.in_work(observation) };
+        let interactive = Some((observation.interactive, next.mean)).filter(|it| it.0 > 0.0);
         Self {
             settings,
             observation,
             pods,
-            cold_start: ColdStart::with_guess(observation.cold_start.as_ref()),
+            cold_start,
             abandoned: abandoned as f64,
             pending: observation.pending().saturating_add(abandoned) as f64,
             busy: held as f64 + observation.interactive,
             slots: f64::from(observation.slots_per_pod),
             // Slots that stand empty while something waits are not free.
             usable: if observation.oldest_wait > Some(REACTION) { 1.0 / history.slowed() } else { 1.0 },
-            service: history.service(observation) * history.lengthened(observation).max(history.slowed()),
-            spread: history.spread(observation),
+            service: next.mean * longer,
+            spread: next.spread,
+            in_work: in_work.into_iter().chain(interactive).map(|(slots, mean)| (slots, mean * longer)).collect(),
             now,
         }
     }
@@ -186,6 +198,11 @@ impl<'a> Seen<'a> {
         (self.pending > 0.0 && latency > limit && left > 0.0).then(|| (wait / left).min(2.0))
     }
 
+    /// Slots that become free in a second.
+    fn freed(&self) -> f64 {
+        self.in_work.iter().map(|(slots, seconds)| slots / seconds).sum()
+    }
+
     /// The chance that a pod that is asked for now takes longer than that.
     fn too_late(&self, wait: f64) -> f64 {
         1.0 - self.cold_start.share_within(wait.max(0.0))
@@ -218,9 +235,12 @@ impl<'a> Seen<'a> {
     fn supply(&self) -> Supply {
         let capacity = f64::from(self.pods.ready()) * self.slots * self.usable;
         let busy = if self.settings.terms.in_service { self.busy.min(capacity) } else { 0.0 };
+        // Of requests beyond its slots a pod is no slower.
+        let part = if self.busy > 0.0 { busy / self.busy } else { 0.0 };
         Supply {
             free: capacity - busy,
             busy,
+            in_work: self.in_work.iter().map(|&(slots, seconds)| (slots * part, seconds)).collect(),
             service: self.service,
             spread: self.spread,
             slots: self.slots,
@@ -349,7 +369,7 @@ impl<'a> Seen<'a> {
             let until = within(history.wanted_up, self.settings.stabilization.up);
             return until.map(|until| (Clamp::Stabilization, Some(until))).or_else(|| {
                 let until = within(history.last_down, pause)?;
-                (before > 0 || !self.hurried(until)).then_some((Clamp::Reversal, Some(until)))
+                (before > 0 || !self.hurried(history, until)).then_some((Clamp::Reversal, Some(until)))
             });
         }
         if replicas >= before {
@@ -387,22 +407,12 @@ impl<'a> Seen<'a> {
 
     /// Whether nobody is there for the task that has waited longest, and it would be late more often than is promised, and
     /// twice as often as now, were a start put off until then.
-    fn hurried(&self, until: f64) -> bool {
-        let left = self.settings.target.wait - REACTION - self.observation.oldest_wait.unwrap_or(0.0);
+    fn hurried(&self, history: &History, until: f64) -> bool {
+        let waited = history.oldest_wait(self.observation, self.now).unwrap_or(0.0);
+        let left = self.settings.target.wait - REACTION - waited;
         let allowed = 1.0 - self.settings.target.attainment;
         self.pending > 0.0 && self.too_late(left - (until - self.now)) > allowed.max(2.0 * self.too_late(left))
     }
-}
-
-fn held(settings: &Settings, observation: &Observation, hold: Hold, now: f64) -> Decision {
-    let replicas = if hold == Hold::Settings || !now.is_finite() {
-        observation.replicas
-    } else {
-        // A minimum is the user's word, not a measurement.
-        observation.replicas.max(settings.bounds_at(now).0)
-    };
-    let pulling = observation.pods.as_ref().map_or(replicas, Pods::ready);
-    Decision { replicas, pulling, reason: Reason::Held(hold), terms: Vec::new(), clamp: None, next_change_at: None }
 }
 
 fn earlier(one: Option<f64>, other: Option<f64>) -> Option<f64> {

@@ -52,9 +52,10 @@ pub(crate) struct Demand {
 pub(crate) struct Supply {
     /// Free slots of ready pods.
     pub(crate) free: f64,
-    /// Slots in use.
+    /// Slots in use, and by each kind of tasks with the seconds that such a task is in work.
     pub(crate) busy: f64,
-    /// Seconds that a task is in work.
+    pub(crate) in_work: Vec<(f64, f64)>,
+    /// Seconds that a task is in work that is started next.
     pub(crate) service: f64,
     /// Tasks that one pod works on at once.
     pub(crate) slots: f64,
@@ -178,13 +179,13 @@ fn candidates(points: &[Point], known: &[Likely], fresh: &[Likely], most: u32) -
     candidates
 }
 
-/// The fewest of the ready pods that can start all tasks in time, were they alone.
-pub(crate) fn fewest(demand: &Demand, busy: f64, service: f64, slots: f64) -> u32 {
+/// The fewest of the ready pods that can start all tasks in time, were they alone; so many of the busy slots are freed a second.
+pub(crate) fn fewest(demand: &Demand, busy: f64, freed: f64, slots: f64) -> u32 {
     let mut rank = 0.0;
     let mut most = busy / slots;
     for &(due, tasks) in &demand.due {
         rank += tasks;
-        most = most.max((rank - busy * due.max(0.0) / service + busy) / slots);
+        most = most.max((rank - freed * due.max(0.0) + busy) / slots);
     }
     // A slot more or less by rounding is not worth a pod.
     (most - 1e-6).ceil().clamp(0.0, f64::from(u32::MAX)) as u32
@@ -193,13 +194,16 @@ pub(crate) fn fewest(demand: &Demand, busy: f64, service: f64, slots: f64) -> u3
 impl Supply {
     /// The tasks that can have started from `from` until `t` seconds from now without further pods.
     fn by(&self, from: f64, t: f64) -> Likely {
-        let done = (t - from) / self.service;
-        let first = done.min(1.0);
-        let of_free = if from > 0.0 { starts(t - from, self.service) } else { 1.0 + (done - 1.0).max(0.0) };
-        // Those that end before have nothing to do until then.
-        let freed = (from / self.service).min(1.0);
-        let certain = self.free * of_free + self.busy * (freed * of_free + (1.0 - freed) * done);
-        let variance = self.busy * (first * (1.0 - first) + self.spread * (done - first));
+        let of_free = if from > 0.0 { starts(t - from, self.service) } else { 1.0 + (t / self.service - 1.0).max(0.0) };
+        let (mut certain, mut variance) = (self.free * of_free, 0.0);
+        for &(slots, seconds) in &self.in_work {
+            // Those that end before have nothing to do until then.
+            let freed = (from / seconds).min(1.0);
+            let begun = self.begun(t - from, seconds);
+            certain += slots * (freed * of_free + (1.0 - freed) * begun);
+            let first = ((t - from) / seconds).min(1.0);
+            variance += slots * (first * (1.0 - first) + self.spread * (begun - first).max(0.0));
+        }
         let mut likely = Likely { mean: certain, variance, certain, none: 1.0 };
         for &age in &self.starting {
             let longer = self.starts.iter().filter(|start| start.0 > age);
@@ -214,6 +218,13 @@ impl Supply {
             likely = likely.and(&pod, 1);
         }
         likely
+    }
+
+    /// Tasks that a slot starts in that time in which a task is that takes so many seconds. What is left of it, seen at any
+    /// moment, is taken to be exponential: then a slot whose tasks are all alike starts one for each time that one takes.
+    fn begun(&self, time: f64, seconds: f64) -> f64 {
+        let freed = 1.0 - (-time / seconds).exp();
+        time / self.service + freed * (1.0 - seconds / self.service)
     }
 
     /// What one pod adds in that time, whose remaining times to ready are those.

@@ -1,6 +1,8 @@
 //! What is remembered of a pool between decisions: small, serialisable, enough to go on after a restart. Knows not what is
 //! decided from it.
 
+mod arrivals;
+mod care;
 mod pace;
 mod services;
 
@@ -13,10 +15,6 @@ use crate::{calm::Calm, idle::Idle, observation::Observation, season::Season, se
 /// A restart may not lose more than this of what was learned, and the state must fit beside others in a small bucket.
 const CLASSES: usize = 12;
 const BINS: usize = 32;
-/// A bin's tasks are told apart in so many parts at most.
-const PARTS: f64 = 4.0;
-/// The present rate follows arrivals within about a minute: as fast as pods can follow it.
-const RATE_SECONDS: f64 = 60.0;
 /// At a constant load, a step up is not taken back for ten minutes, and for longer where that proved wrong.
 const SETTLED: f64 = 600.0;
 const SETTLED_MOST: f64 = 7_200.0;
@@ -24,35 +22,10 @@ const SETTLED_MOST: f64 = 7_200.0;
 /// is next, and going to and fro costs less than pods that are kept for nothing.
 const SAME_LOAD: f64 = 0.05;
 const EVEN: f64 = 0.5;
-/// Arrivals are looked at by so many that are expected at a time to see how even they are, with such a weight, and are even where
-/// they vary by less than this part of what independent ones do.
-const COUNTED: f64 = 8.0;
-const COUNTED_WEIGHT: f64 = 0.1;
+/// Arrivals are even where they vary by less than this part of what independent ones do.
 const LIKE_CLOCKWORK: f64 = 0.3;
-/// A burst shows in so many seconds.
-const BURST_SECONDS: f64 = 10.0;
 /// A gap in the readings over which nothing can be told about how arrivals vary.
 const GAP: f64 = 120.0;
-/// The part of what is known of late tasks that each task makes forgotten: some two thousand are remembered.
-const FORGOTTEN: f64 = 0.0005;
-/// How much one late task tightens the margins; on-time ones loosen them so that both balance at the target.
-const CARE_STEP: f64 = 0.01;
-const CARE_AT_FIRST: f64 = 0.5;
-/// So many late tasks may teach something at once; more come with time and with tasks that start in time.
-const LESSONS: f64 = 10.0;
-/// Of a new pool nothing is known, which is no reason to be careful for hours: tasks in time loosen the margins by so many times
-/// more at first, fading over so many seconds. That holds only where arrivals vary about as independent ones do, and down to such a
-/// care: quiet says nothing of bursts.
-const NEW: f64 = 4.0;
-const NEW_SECONDS: f64 = 1_800.0;
-const LIKE_INDEPENDENT: f64 = 2.0;
-const CARE_WHEN_KNOWN: f64 = 0.2;
-/// What a task in time may cost at most, in cold starts.
-const MOST_PRICE: f64 = 200.0;
-/// What a late task costs at a care of -1, as a part of what it costs at 0.
-const CHEAPEST: f64 = 0.03;
-/// Tasks that a missing pod makes late, at least: that few were says that others stood in.
-const LEAST_LATE: f64 = 0.2;
 
 /// What is remembered of a pool between decisions. As JSON it stays below 4 KiB.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +63,12 @@ pub struct History {
     pub(crate) care: f64,
     /// Late tasks that may still teach something.
     lessons: f64,
+    /// Of the newest late tasks, how many there were and how many of them taught something.
+    #[serde(default)]
+    late_of_late: (f32, f32),
+    /// Whether tasks still wait that came before the first pod of all can have been there.
+    #[serde(default)]
+    is_new: bool,
     /// Seconds for which it was learned; of one that was written without it, enough.
     #[serde(default = "long_known")]
     known_for: f32,
@@ -121,8 +100,24 @@ pub(crate) struct Reading {
     pub(crate) arrivals: u64,
     pub(crate) finished: Option<u64>,
     pub(crate) backlog: f64,
+    /// Of these, those that nobody had taken; and all of them where nobody was there.
+    #[serde(default)]
+    pending: u64,
+    #[serde(default)]
+    pub(crate) unattended: u64,
+    /// When the first of what waited had come.
+    #[serde(default)]
+    pub(crate) oldest_since: Option<f64>,
     started: u64,
     late: u64,
+}
+
+impl Reading {
+    /// Whether nothing came, was started or was done between the two.
+    fn counts_as(&self, other: &Self) -> bool {
+        let counters = |reading: &Self| (reading.arrivals, reading.finished, reading.started, reading.pending);
+        counters(self) == counters(other) && self.backlog == other.backlog
+    }
 }
 
 impl Default for History {
@@ -145,8 +140,10 @@ impl Default for History {
             idle: Idle::default(),
             calm: Calm::default(),
             season: Season::default(),
-            care: CARE_AT_FIRST,
+            care: care::CARE_AT_FIRST,
             lessons: 0.0,
+            late_of_late: (0.0, 0.0),
+            is_new: true,
             known_for: 0.0,
             last_up: None,
             last_down: None,
@@ -190,13 +187,15 @@ impl History {
             self.season.learn(now, new, now - before.at);
             if settings.terms.feedback {
                 let late = waits.late.saturating_sub(before.late);
+                let in_time = observation.oldest_wait.is_none_or(|waited| waited <= settings.target.wait);
+                let unhelped = self.unhelped(late, in_time);
                 // With a target longer than a cold start, what may be late is spent on putting off starts.
                 let quick = observation.cold_start.as_ref().is_none_or(|start| start.mean < settings.target.wait);
                 self.learn_care(
                     settings,
                     if quick { 0.0 } else { -settings.tuning.credit },
-                    waits.started.saturating_sub(before.started),
-                    late,
+                    waits.started.saturating_sub(before.started).saturating_sub(unhelped),
+                    late - unhelped,
                     (now - before.at).max(0.0),
                 );
             }
@@ -205,123 +204,23 @@ impl History {
         self.unread = false;
         let quiet = backlog == 0 && observation.interactive == 0.0;
         self.without_work = quiet.then(|| self.without_work.unwrap_or(now));
-        self.reading = Some(Reading {
+        let mut reading = Reading {
             at: now,
             arrivals,
             finished: observation.finished,
             backlog: backlog as f64,
+            pending: observation.pending(),
+            unattended: if observation.has_nobody() { backlog } else { 0 },
+            oldest_since: observation.oldest_wait.map(|waited| now - waited),
             started: waits.started,
             late: waits.late,
-        });
-    }
-
-    /// Over how many seconds until now new tasks came: none, unless they could not be seen coming.
-    fn arrived_over(&self, observation: &Observation, new: u64, passed: f64) -> f64 {
-        let unread = if self.unread { passed } else { 0.0 };
-        // With none that was there before, the oldest that waits is one of the new.
-        let oldest = observation.oldest_wait.filter(|_| observation.pending() <= new).unwrap_or(0.0);
-        unread.max(oldest).max(0.0)
-    }
-
-    /// Takes note of when tasks came: evenly over so many seconds.
-    fn note_arrivals(&mut self, settings: &Settings, new: u64, over: f64, now: f64) {
-        self.width = (settings.target.wait / 16.0).max(1.0);
-        // No more bins than leave room for those of before.
-        let parts = (over / self.width).ceil().clamp(1.0, BINS as f64 / 2.0);
-        let mut told = 0;
-        for part in 1..=parts as u32 {
-            let until = (new as f64 * f64::from(part) / parts).round() as u64;
-            let count = u32::try_from(until.saturating_sub(told)).unwrap_or(u32::MAX);
-            told = until;
-            if count > 0 {
-                self.arrived_from(now - over * (1.0 - f64::from(part - 1) / parts), count);
-            }
+        };
+        // Who is first in line while nothing is counted is so still, whatever a reader says that repeats itself.
+        if let Some(before) = self.reading.filter(|before| observation.waits.is_some() && before.counts_as(&reading)) {
+            let both = reading.oldest_since.zip(before.oldest_since);
+            reading.oldest_since = both.map_or(reading.oldest_since, |(one, other)| Some(one.min(other)));
         }
-        if self.arrived.len() > BINS {
-            self.arrived.drain(..self.arrived.len() - BINS);
-        }
-    }
-
-    /// Adds tasks to the newest bin, or begins one at that time.
-    fn arrived_from(&mut self, at: f64, count: u32) {
-        match self.arrived.last_mut() {
-            Some((start, tasks)) if at - *start < self.width => *tasks = tasks.saturating_add(count),
-            _ => self.arrived.push(((at * 100.0).round() / 100.0, count)),
-        }
-    }
-
-    fn learn_arrivals(&mut self, new: u64, passed: f64) {
-        if passed <= 0.0 {
-            return;
-        }
-        let expected = self.rate * passed;
-        if expected > 0.0 && passed < GAP {
-            let surprise = (new as f64 - expected).powi(2) / expected.max(1.0);
-            let weight = 1.0 - (-passed / (10.0 * RATE_SECONDS)).exp();
-            self.dispersion += weight * (surprise.min(400.0) - self.dispersion);
-        }
-        let weight = 1.0 - (-passed / RATE_SECONDS).exp();
-        self.rate += weight * (new as f64 / passed - self.rate);
-    }
-
-    /// How much arrivals vary, as their variance over their mean.
-    fn learn_unevenness(&mut self, new: u64, passed: f64) {
-        if !(0.0..GAP).contains(&passed) {
-            self.counted = (0, 0.0);
-            return;
-        }
-        let (count, expected) = (self.counted.0.saturating_add(new), self.counted.1 + self.idle.rate() * passed);
-        self.counted = (count, expected);
-        if expected >= COUNTED {
-            let surprise = (count as f64 - expected).powi(2) / expected;
-            self.unevenness += COUNTED_WEIGHT * (surprise.min(10.0) - self.unevenness);
-            self.counted = (0, 0.0);
-        }
-    }
-
-    fn learn_care(&mut self, settings: &Settings, least: f64, started: u64, late: u64, passed: f64) {
-        let allowed = settings.tuning.aim * (1.0 - settings.target.attainment);
-        let on_time = started.saturating_sub(late) as f64;
-        // Those that come late together are a few lessons, not a hundred.
-        self.lessons = (self.lessons + 0.05 * passed + 3.0 * allowed * on_time).min(LESSONS);
-        let late_counted = self.lessons.min(late as f64);
-        self.lessons -= late_counted;
-        let loosened = CARE_STEP * self.eagerness() * on_time * allowed / (1.0 - allowed);
-        self.known_for = (self.known_for + passed as f32).min(long_known());
-        let remembered = (1.0 - FORGOTTEN).powf(started as f64);
-        self.late_tasks = self.late_tasks * remembered + late as f64;
-        self.late_starts *= remembered;
-        // However they came, together or one by one: while more of late were late than may be, nothing is left to be loosened.
-        let promised = self.late_tasks * FORGOTTEN <= 1.0 - settings.target.attainment;
-        let loosened = if promised { loosened } else { 0.0 };
-        self.care = (self.care + CARE_STEP * late_counted - loosened).clamp(least, 1.0);
-    }
-
-    /// How many times as fast as of a pool that is known margins are loosened.
-    fn eagerness(&self) -> f64 {
-        let even = self.unevenness < LIKE_INDEPENDENT && self.care > CARE_WHEN_KNOWN;
-        if even { 1.0 + (NEW - 1.0) * (-f64::from(self.known_for) / NEW_SECONDS).exp() } else { 1.0 }
-    }
-
-    /// Pod-seconds that it may cost to have a task in time rather than late: as many as keep the promised share.
-    pub(crate) fn price(&self, cold_start: f64, settings: &Settings) -> f64 {
-        // The rarer late tasks are to be, the less cheap they get while all goes well.
-        let allowed = (1.0 - settings.target.attainment).max(1e-6);
-        let least = settings.tuning.least_price * (0.01 / allowed).powf(0.7);
-        let dear = cold_start * least * (MOST_PRICE / least).max(1.0).powf(self.care.max(0.0));
-        dear * CHEAPEST.powf(-self.care.min(0.0))
-    }
-
-    /// How much of what may be late is not used, from 0 to 1.
-    pub(crate) fn unused(&self, settings: &Settings) -> f64 {
-        if self.care < 0.0 { (-self.care / settings.tuning.credit).min(1.0) } else { 0.0 }
-    }
-
-    /// Tasks that are late for each start that takes longer than they may wait: at most as many as a pod would have taken at
-    /// once, as others are late for other reasons.
-    pub(crate) fn late_per_start(&self, slots: f64) -> f64 {
-        // A few starts' worth of a guess, for the time before there were any.
-        ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(LEAST_LATE, slots.max(1.0))
+        self.reading = Some(reading);
     }
 
     /// Takes note of what was decided; `late` is the chance that a start takes longer than a task may wait, `waited` how long the
@@ -412,59 +311,6 @@ impl History {
     /// Until when a step up is not taken back, as the load is the one that it was taken for.
     pub(crate) fn settled_until(&self) -> Option<f64> {
         self.last_up.filter(|_| self.at_the_same_load()).map(|up| up + self.settled_for)
-    }
-
-    /// Arrivals a second that are to be expected: as of late, or as in the last seconds if these are clearly more.
-    pub(crate) fn expected_rate(&self, now: f64) -> f64 {
-        let burst = self.arrived.iter().rev().take_while(|(start, _)| now - start < BURST_SECONDS);
-        let count: f64 = burst.map(|(_, count)| f64::from(*count)).sum();
-        self.rate.max((count - 1.5 * count.sqrt()) / BURST_SECONDS)
-    }
-
-    /// What waits, by age in seconds, the youngest first.
-    ///
-    /// Tasks are taken in the order of their arrival, so those that wait are those that arrived last.
-    pub(crate) fn waiting(&self, observation: &Observation, now: f64) -> Vec<(f64, f64)> {
-        let mut left = observation.pending() as f64;
-        let oldest = observation.oldest_wait;
-        let mut waiting: Vec<(f64, f64)> = Vec::new();
-        let mut end = now;
-        for &(start, count) in self.arrived.iter().rev() {
-            if left <= 0.0 {
-                break;
-            }
-            let all = f64::from(count);
-            let tasks = all.min(left);
-            let until = end.min(start + self.width);
-            // A bin's tasks came evenly; as one they would all be due at once.
-            let parts = tasks.ceil().clamp(1.0, PARTS);
-            for part in 0..parts as u32 {
-                let place = (f64::from(part) + 0.5) * tasks / parts / all;
-                let age = (now - until + (until - start) * place).max(0.0);
-                waiting.push((oldest.map_or(age, |oldest| age.min(oldest)), tasks / parts));
-            }
-            left -= tasks;
-            end = start;
-        }
-        // Of what could not be seen coming, only the age of the oldest is known for certain.
-        let unseen = |last: &&mut (f64, f64)| oldest.is_some_and(|oldest| oldest > last.0 + self.width);
-        if let Some(last) = waiting.last_mut().filter(unseen) {
-            last.0 = oldest.unwrap_or(last.0);
-        }
-        // How long the first in line has waited is known to the second: it is the one that a start is put off for.
-        if let (Some(first), Some(oldest), true) = (waiting.last_mut(), oldest, left <= 0.0) {
-            if first.1 <= 1.0 {
-                first.0 = oldest;
-            } else {
-                first.1 -= 1.0;
-                waiting.push((oldest, 1.0));
-            }
-        }
-        if left > 0.0 {
-            let youngest = waiting.last().map_or(0.0, |last| last.0);
-            waiting.push((oldest.unwrap_or(youngest).max(youngest), left));
-        }
-        waiting
     }
 }
 

@@ -163,6 +163,11 @@ impl Observation {
         }
     }
 
+    /// Whether it is known that there is no pod, nor is one asked for.
+    pub(crate) fn has_nobody(&self) -> bool {
+        self.replicas == 0 && self.pods.as_ref() == Some(&Pods::default())
+    }
+
     pub(crate) fn pending(&self) -> u64 {
         self.work.iter().flatten().map(|work| work.pending).fold(0, u64::saturating_add)
     }

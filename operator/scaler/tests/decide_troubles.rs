@@ -178,3 +178,41 @@ fn a_pod_that_hangs_is_not_waited_for_while_tasks_are_late() {
     let late = decide(&settings, &mut history, &look(600), MONDAY + 600.0);
     assert!(late.replicas > 1, "{late:?}");
 }
+
+/// A lone task of which the broker says nothing true from its hundredth second on, for two minutes. It may wait for three.
+fn lone_task(spoil: impl Fn(&mut Observation, &Observation)) -> Pool {
+    let mut pool = Pool::new(20.0, 5.0, 4);
+    pool.second(&settings(180.0), 1);
+    (1..100).for_each(|_| drop(pool.second(&settings(180.0), 0)));
+    let before = pool.observation();
+    (100..220).for_each(|_| drop(pool.second_seen(&settings(180.0), 0, |observation| spoil(observation, &before))));
+    (220..400).for_each(|_| drop(pool.second(&settings(180.0), 0)));
+    pool
+}
+
+#[test]
+fn a_start_that_was_put_off_is_put_off_no_further_while_numbers_cannot_be_read() {
+    let missing = lone_task(|observation, _| (observation.work, observation.arrivals) = (None, None));
+    let stale = lone_task(|observation, before| observation.at = before.at);
+    // Fresh by its time, and still what it was.
+    let repeated = lone_task(|observation, before| {
+        observation.work.clone_from(&before.work);
+        (observation.arrivals, observation.finished) = (before.arrivals, before.finished);
+        (observation.waits, observation.oldest_wait) = (before.waits, before.oldest_wait);
+    });
+    for pool in [missing, stale, repeated] {
+        assert_eq!((pool.started, pool.late), (1, 0));
+    }
+}
+
+#[test]
+fn nothing_is_started_for_work_that_pods_may_have_taken_while_numbers_cannot_be_read() {
+    // Nobody says whether a pod is there, or one is starting.
+    for pods in [None, Some(Pods { starting: vec![5.0], ..Pods::default() })] {
+        let pool = lone_task(|observation, _| {
+            (observation.work, observation.arrivals) = (None, None);
+            observation.pods.clone_from(&pods);
+        });
+        assert_eq!((pool.started, pool.late), (1, 1));
+    }
+}

@@ -59,7 +59,9 @@ pub fn observation(sight: &Sight, known: Known, at: f64) -> Observation {
     let in_work = depth.map(|depth| depth.in_work);
     let is_counted = |pod: &&SeenPod| !(known.is_limited && pod.lacks_device);
     let pods: Option<Vec<&SeenPod>> = sight.pods.as_ref().map(|pods| pods.iter().filter(is_counted).collect());
-    let pods = agents.zip(pods).map(|(agents, pods)| states(&pods, agents, in_work, has_work, at));
+    // Where there are none, no agent needs to be heard to know what they do.
+    let pods = pods.filter(|pods| agents.is_some() || pods.is_empty());
+    let pods = pods.map(|pods| states(&pods, agents.unwrap_or_default(), in_work, has_work, at));
     let oldest_wait = depth.and_then(|depth| depth.oldest_wait).map(|wait| wait.as_secs_f64());
     Observation {
         at,

@@ -18,7 +18,7 @@ use operator::scaling::{
     waits::WaitSums,
 };
 use queue::Depth;
-use scaler::Waits;
+use scaler::{Pods, Waits};
 use serde_json::{Value, json};
 
 fn agent(name: &str) -> PodStatus {
@@ -49,6 +49,9 @@ fn what_could_not_be_read_is_missing_and_never_nothing() {
     assert_eq!(observation(&sight, Known::default(), 200.0).pods, None, "who is idle is not known without agents");
     let sight = Sight { pods: None, depth: Some(depth(1, 0)), agents: Some(Vec::new()), ..Sight::default() };
     assert_eq!(observation(&sight, Known::default(), 200.0).pods, None);
+    let sight = Sight { pods: Some(Vec::new()), ..Sight::default() };
+    let none = observation(&sight, Known::default(), 200.0);
+    assert_eq!((none.work, none.pods), (None, Some(Pods::default())), "of no pods all is known");
 }
 
 #[test]

@@ -38,10 +38,10 @@ impl Seen<'_> {
         let by_deadline = if self.observation.deadlines.is_empty() {
             0
         } else {
-            fewest(&self.demand(history, Term::Deadline), self.busy, self.service, self.slots)
+            fewest(&self.demand(history, Term::Deadline), self.busy, self.freed(), self.slots)
         };
         let queued =
-            fewest(&backlog, self.busy, self.service, self.slots).max(filled.min(history.needed)).max(by_deadline);
+            fewest(&backlog, self.busy, self.freed(), self.slots).max(filled.min(history.needed)).max(by_deadline);
         let (_, most, _) = self.settings.bounds_at(self.now);
         history.needed = queued.min(most);
         // What keeps coming needs so many pods anyway: to let tasks gather for fewer would only be to start them again.

@@ -48,11 +48,11 @@ impl From<Learned> for (u32, f32, f32, u64) {
 }
 
 /// What a task is that comes, of whatever stage and size.
-struct Mix {
-    /// Seconds in work.
-    mean: f64,
+pub(crate) struct Mix {
+    /// Seconds in work, those of what waits with one standard error on top.
+    pub(crate) mean: f64,
     /// Square of the standard deviation over the mean.
-    spread: f64,
+    pub(crate) spread: f64,
 }
 
 impl History {
@@ -114,12 +114,57 @@ impl History {
         !self.service.is_empty()
     }
 
-    /// Expected seconds in work of a task of what waits and runs, with one standard error on top.
-    pub(crate) fn service(&self, observation: &Observation) -> f64 {
-        self.service_by(observation, |work| work.pending as f64 + work.in_work as f64)
+    /// What a task is that is started next: of those that wait, and of so many that come. `held` says whether those in work are
+    /// worked; else they wait too.
+    pub(crate) fn next(&self, observation: &Observation, coming: f64, held: bool) -> Mix {
+        let works = || observation.work.iter().flatten();
+        let shares: f64 = works().map(|work| self.share(work)).sum();
+        let coming = coming.max(1.0);
+        let weight = |work: &Work| {
+            let waiting = work.pending as f64 + if held && shares > 0.0 { 0.0 } else { work.in_work as f64 };
+            waiting + coming * self.share(work)
+        };
+        let (mut tasks, mut seconds, mut squares) = (0.0, 0.0, 0.0);
+        let mut add = |weight: f64, mean: f64, spread: f64| {
+            tasks += weight;
+            seconds += weight * mean;
+            squares += weight * mean * mean * (1.0 + spread);
+        };
+        for work in works() {
+            add(weight(work), self.service_of(&work.stage, work.size, work.service), self.spread_of(work));
+        }
+        // Of other kinds, too, some come, though nothing of them is seen now.
+        if shares > 0.0 {
+            add(coming * (1.0 - shares).max(0.0), self.mean_service(), self.steady_spread());
+        }
+        if tasks <= 0.0 {
+            return Mix { mean: self.mean_service(), spread: SPREAD };
+        }
+        let mean = (seconds / tasks).max(0.001);
+        Mix { mean, spread: (squares / tasks / (mean * mean) - 1.0).clamp(LEAST_SPREAD, MOST_MIXED) }
     }
 
-    /// The same, of a task of what runs.
+    /// Slots in use by each kind of tasks, and seconds that such a task is in work.
+    pub(crate) fn in_work(&self, observation: &Observation) -> Vec<(f64, f64)> {
+        let works = observation.work.iter().flatten().filter(|work| work.in_work > 0);
+        let seconds = |work: &Work| self.service_of(&work.stage, work.size, work.service).max(0.001);
+        works.map(|work| (work.in_work as f64, seconds(work))).collect()
+    }
+
+    /// How often such tasks come, beside others; 0 where nobody says.
+    fn share(&self, work: &Work) -> f64 {
+        let key = key(&work.stage, work.size);
+        self.service.iter().find(|known| known.key == key).map_or(0.0, |known| known.share.into())
+    }
+
+    /// Square of the standard deviation over the mean of services of one kind.
+    fn spread_of(&self, work: &Work) -> f64 {
+        let key = key(&work.stage, work.size);
+        let known = self.service.iter().find(|known| known.key == key && known.count >= SURE && known.mean > 0.0);
+        known.map_or(SPREAD, |known| f64::from(known.deviation / known.mean).powi(2).clamp(LEAST_SPREAD, MOST_SPREAD))
+    }
+
+    /// Expected seconds in work of a task of what runs.
     fn service_in_work(&self, observation: &Observation) -> f64 {
         self.service_by(observation, |work| work.in_work as f64)
     }
@@ -174,20 +219,6 @@ impl History {
     pub(crate) fn lengthened(&self, observation: &Observation) -> f64 {
         let expected = self.unfinished / self.service_in_work(observation);
         (1.0 + (expected - SELDOM_UNFINISHED).max(0.0) / LIKE_ALL_OTHERS).min(MOST_LENGTHENED)
-    }
-
-    /// Square of the standard deviation over the mean of services, of what waits and runs.
-    pub(crate) fn spread(&self, observation: &Observation) -> f64 {
-        let (mut tasks, mut sum) = (0.0, 0.0);
-        for work in observation.work.iter().flatten() {
-            let key = key(&work.stage, work.size);
-            let known = self.service.iter().find(|known| known.key == key && known.count >= SURE && known.mean > 0.0);
-            let Some(known) = known else { continue };
-            let weight = (work.pending as f64) + work.in_work as f64;
-            tasks += weight;
-            sum += weight * f64::from(known.deviation / known.mean).powi(2);
-        }
-        if tasks > 0.0 { (sum / tasks).clamp(LEAST_SPREAD, MOST_SPREAD) } else { SPREAD }
     }
 
     fn service_of(&self, stage: &str, size: u8, measured: Option<ServiceTime>) -> f64 {

@@ -107,6 +107,11 @@ impl Pool {
 
     /// A second goes by with so many arrivals; the decision is done as the operator would do it.
     pub fn second(&mut self, settings: &Settings, arrivals: u64) -> Decision {
+        self.second_seen(settings, arrivals, |_| {})
+    }
+
+    /// The same, where what is seen is not what there is.
+    pub fn second_seen(&mut self, settings: &Settings, arrivals: u64, look: impl FnOnce(&mut Observation)) -> Decision {
         self.now += 1.0;
         let now = self.now;
         for tasks in &mut self.working {
@@ -122,7 +127,8 @@ impl Pool {
         self.working.extend((0..ready).map(|_| Vec::new()));
         self.arrivals += arrivals;
         self.waiting.extend((0..arrivals).map(|_| now));
-        let observation = self.observation();
+        let mut observation = self.observation();
+        look(&mut observation);
         let decision = decide(settings, &mut self.history, &observation, now);
         self.act(&decision);
         self.pull(settings, decision.pulling as usize);
