@@ -5,8 +5,9 @@
 //! they are withdrawn: what the server would still send goes to others. Pulls that wait when their process leaves end when
 //! that is done, so that they take along what came until then.
 //!
-//! Withdrawing loses no message of a single server. Of several, one that another server has passed on just then is
-//! delivered again only after its lease; so it is not done after each pull.
+//! Withdrawing loses no message of a single server: one that it was just about to send it puts back at once, and counts as
+//! delivered. Of several, one that another server has passed on just then is delivered again only after its lease; so it is not
+//! done after each pull.
 
 use std::{
     pin::pin,

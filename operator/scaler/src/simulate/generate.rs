@@ -56,7 +56,7 @@ impl Shape {
 
 /// The trace of that shape and seed; service is log-normal with a mean of ten seconds.
 pub fn trace(shape: Shape, seed: u64) -> Trace {
-    let mut random = Random::new(seed, 1 + shape as u64);
+    let mut random = random_of(shape, seed);
     let end = shape.hours() * 3_600.0;
     let changes = rates(shape, end, &mut random);
     let most = changes.iter().map(|change| change.1).fold(0.0, f64::max);
@@ -74,6 +74,15 @@ pub fn trace(shape: Shape, seed: u64) -> Trace {
         }
     }
     Trace { name: format!("{}-{seed}", shape.name()), began: 0.0, jobs }
+}
+
+/// The arrivals a second that the trace of that shape and seed is drawn from: (from, rate), in order, the first from 0.
+pub fn course(shape: Shape, seed: u64) -> Vec<(f64, f64)> {
+    rates(shape, shape.hours() * 3_600.0, &mut random_of(shape, seed))
+}
+
+fn random_of(shape: Shape, seed: u64) -> Random {
+    Random::new(seed, 1 + shape as u64)
 }
 
 /// (from, arrivals a second), in order, the first from 0.

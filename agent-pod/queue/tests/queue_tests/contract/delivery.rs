@@ -89,8 +89,9 @@ pub async fn a_waiting_pull_ends_when_its_process_leaves(fixture: &Fixture) {
     }
 }
 
-/// What is on its way to a pull when its process leaves is delivered once: the pull takes it along.
+/// What is on its way to a pull when its process leaves is delivered at once: the pull takes it along, or the next one has it.
 pub async fn a_pull_takes_along_what_comes_while_its_process_leaves(fixture: &Fixture) {
+    let mut again = 0;
     for round in 0..30 {
         let pull = waits(fixture).await;
         let id = format!("m{round}");
@@ -102,10 +103,17 @@ pub async fn a_pull_takes_along_what_comes_while_its_process_leaves(fixture: &Fi
         tokio::join!(fixture.publish(&ids), leave);
         let delivery = match soon(pull).await.expect("the pull ends well").pop() {
             Some(delivery) => delivery,
-            None => soon(fixture.spawn_pull()).await.expect("the pull ends well"),
+            // A message that were lost on its way would be there only when its lease ends.
+            None => {
+                let next = tokio::time::timeout(fixture.lease / 2, fixture.spawn_pull()).await;
+                next.expect("it comes at once").expect("the pull ends well")
+            }
         };
-        assert_eq!((delivery.message.id, delivery.deliveries), (id, 1));
+        assert!(delivery.message.id == id && delivery.deliveries <= 2, "{delivery:?}");
+        again += u64::from(delivery.deliveries == 2);
     }
+    // A broker that has just chosen this pull takes back what finds nobody there any more, and counts it as delivered.
+    assert!(again <= fixture.scaled(0, 6), "{again} of 30 were delivered a second time");
 }
 
 pub async fn a_pull_that_was_given_up_takes_no_message_along(fixture: &Fixture) {
