@@ -127,7 +127,7 @@ fn late_tasks_that_come_together_count_by_what_is_promised() {
     let (late, all) = (pool.late - before.0, pool.arrivals - before.1);
     let mean = f64::from(pod_seconds) / 21_600.0;
     eprintln!("together: {mean:.1} pods, {late} late of {all}");
-    assert!(late < all / 80 && mean < 12.0, "{mean} pods, {late} late of {all}");
+    assert!(late < all / 200 && mean < 12.0, "{mean} pods, {late} late of {all}");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_queue_that_makes_all_late_that_come_does_not_stand() {
     }
     let most = late.windows(2).map(|pair| pair[1] - pair[0]).max().expect("there are some");
     eprintln!("queue: {} late of {}, in ten minutes {most}", pool.late, pool.arrivals);
-    assert!(most < 150 && pool.late < pool.arrivals / 50, "{} late, in ten minutes {most}", pool.late);
+    assert!(most < 90 && pool.late < pool.arrivals / 100, "{} late, in ten minutes {most}", pool.late);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn slots_that_do_less_than_tasks_take_are_made_up_for() {
         }
         let late = pool.late - before;
         eprintln!("slots, wait {wait} s: {late} late of 43,200");
-        assert!(late < 14_400 * 3 / 50, "{late} late of 43,200");
+        assert!(late < 150, "{late} late of 43,200");
     }
 }
 
