@@ -32,10 +32,13 @@ const GAP: f64 = 120.0;
 #[serde(rename_all = "camelCase", default)]
 pub struct History {
     pub(crate) reading: Option<Reading>,
+    #[serde(rename = "jumped", alias = "jumpedSince")]
     pub(crate) jumped_since: Option<f64>,
     /// Since when what is read seems older than what was read before.
+    #[serde(rename = "back", alias = "backSince")]
     pub(crate) back_since: Option<f64>,
     /// Since when nothing was counted though tasks are in work.
+    #[serde(rename = "still", alias = "stillSince")]
     pub(crate) still_since: Option<f64>,
     /// Whether numbers were held since the last reading.
     pub(crate) unread: bool,
@@ -67,7 +70,7 @@ pub struct History {
     #[serde(default)]
     late_of_late: (f32, f32),
     /// Whether tasks still wait that came before the first pod of all can have been there.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_not")]
     is_new: bool,
     /// Seconds for which it was learned; of one that was written without it, enough.
     #[serde(default = "long_known")]
@@ -100,13 +103,14 @@ pub(crate) struct Reading {
     pub(crate) arrivals: u64,
     pub(crate) finished: Option<u64>,
     pub(crate) backlog: f64,
-    /// Of these, those that nobody had taken; and all of them where nobody was there.
-    #[serde(default)]
+    /// Of these, those that nobody had taken; and all of them where nobody was there. What matters for a moment alone takes no room
+    /// in what is kept.
+    #[serde(skip)]
     pending: u64,
-    #[serde(default)]
+    #[serde(skip)]
     pub(crate) unattended: u64,
     /// When the first of what waited had come.
-    #[serde(default)]
+    #[serde(skip)]
     pub(crate) oldest_since: Option<f64>,
     started: u64,
     late: u64,
@@ -312,6 +316,10 @@ impl History {
     pub(crate) fn settled_until(&self) -> Option<f64> {
         self.last_up.filter(|_| self.at_the_same_load()).map(|up| up + self.settled_for)
     }
+}
+
+fn is_not(it: &bool) -> bool {
+    !it
 }
 
 fn long_known() -> f32 {

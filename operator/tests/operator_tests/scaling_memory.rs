@@ -31,7 +31,7 @@ fn saturated() -> Value {
             },
             "care": 0.997_732_997, "lessons": 9.876_543_21, "lastUp": time(3), "lastDown": time(2), "settledRate": 0.677_254_757,
             "settledFor": 7_200.0, "asked": 34, "wantedUp": time(1), "wantedDown": time(1), "wantedFrom": 34, "needed": 34,
-            "withoutWork": time(1), "lateTasks": 122.525_244_118, "lateStarts": 12.345_678_9,
+            "withoutWork": time(1), "lateTasks": 122.525_244_118, "lateStarts": 12.345_678_9, "lateOfLate": [198.765_432, 34.567_891],
         },
         "starts": {
             "measured": {"last": vec![123.45; 64], "mean": 123.456_789, "count": 1_000, "longest": 1_234.567_891},
