@@ -1,7 +1,7 @@
 //! The decision: how many replicas a pool is to have now. Knows no clock, no cluster and no broker.
 //!
-//! In order: numbers that cannot be trusted hold (`hold.rs`); what was seen is learned; each term says how many replicas it needs; the
-//! largest counts; pods at work are never taken away; changes of direction wait for a cold start; bounds hold.
+//! In order: numbers that cannot be trusted hold (`hold.rs`); what was seen is learned; each term says how many replicas it
+//! needs; the largest counts; pods at work are never taken away; changes of direction wait for a cold start; bounds hold.
 
 mod hold;
 mod keep;
@@ -68,7 +68,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
     let decision = seen.bounded(history, wanted, since_last);
     history.pulls(decision.pulling);
     let late = seen.too_late(settings.target.wait - REACTION);
-    let waited = observation.oldest_wait.map(|waited| waited.min(settings.target.wait));
+    let waited = history.oldest_wait(observation, now).map(|waited| waited.min(settings.target.wait));
     history.decided(observation.replicas, decision.replicas, late, waited, now);
     decision
 }
@@ -280,7 +280,7 @@ impl<'a> Seen<'a> {
             Term::Arrivals => {
                 demand.rate = history.expected_rate(self.now);
                 demand.lasting = history.steady_rate();
-                // What is in work takes longer than what comes, where sizes differ, for what takes long is in work for long.
+                // What waits may be longer than what comes, where sizes differ.
                 demand.service = history.mean_service().min(self.service);
             }
             Term::Foreseen => {

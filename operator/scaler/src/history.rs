@@ -69,9 +69,9 @@ pub struct History {
     /// Of the newest late tasks, how many there were and how many of them taught something.
     #[serde(default)]
     late_of_late: (f32, f32),
-    /// Whether tasks still wait that came before the first pod of all can have been there.
-    #[serde(default, skip_serializing_if = "is_not")]
-    is_new: bool,
+    /// Seconds of waiting for which tasks that came before the first pod of all can have been there may still be in line; 0: none is.
+    #[serde(default, skip_serializing_if = "is_none")]
+    new_for: f32,
     /// Seconds for which it was learned; of one that was written without it, enough.
     #[serde(default = "long_known")]
     known_for: f32,
@@ -103,10 +103,10 @@ pub(crate) struct Reading {
     pub(crate) arrivals: u64,
     pub(crate) finished: Option<u64>,
     pub(crate) backlog: f64,
-    /// Of these, those that nobody had taken; and all of them where nobody was there. What matters for a moment alone takes no room
-    /// in what is kept.
+    /// Of these, those that nobody had taken. What matters for a moment alone takes no room in what is kept.
     #[serde(skip)]
     pending: u64,
+    /// All of them where nobody was there, or else none.
     #[serde(skip)]
     pub(crate) unattended: u64,
     /// When the first of what waited had come.
@@ -147,7 +147,7 @@ impl Default for History {
             care: care::CARE_AT_FIRST,
             lessons: 0.0,
             late_of_late: (0.0, 0.0),
-            is_new: true,
+            new_for: care::NEW_SECONDS as f32,
             known_for: 0.0,
             last_up: None,
             last_down: None,
@@ -191,8 +191,8 @@ impl History {
             self.season.learn(now, new, now - before.at);
             if settings.terms.feedback {
                 let late = waits.late.saturating_sub(before.late);
-                let in_time = observation.oldest_wait.is_none_or(|waited| waited <= settings.target.wait);
-                let unhelped = self.unhelped(late, in_time);
+                let passed = (now - before.at).max(0.0);
+                let unhelped = self.unhelped(late, observation.oldest_wait, settings.target.wait, passed);
                 // With a target longer than a cold start, what may be late is spent on putting off starts.
                 let quick = observation.cold_start.as_ref().is_none_or(|start| start.mean < settings.target.wait);
                 self.learn_care(
@@ -200,7 +200,7 @@ impl History {
                     if quick { 0.0 } else { -settings.tuning.credit },
                     waits.started.saturating_sub(before.started).saturating_sub(unhelped),
                     late - unhelped,
-                    (now - before.at).max(0.0),
+                    passed,
                 );
             }
         }
@@ -220,7 +220,8 @@ impl History {
             late: waits.late,
         };
         // Who is first in line while nothing is counted is so still, whatever a reader says that repeats itself.
-        if let Some(before) = self.reading.filter(|before| observation.waits.is_some() && before.counts_as(&reading)) {
+        let is_counted = observation.waits.is_some() || observation.has_nobody();
+        if let Some(before) = self.reading.filter(|before| is_counted && before.counts_as(&reading)) {
             let both = reading.oldest_since.zip(before.oldest_since);
             reading.oldest_since = both.map_or(reading.oldest_since, |(one, other)| Some(one.min(other)));
         }
@@ -318,8 +319,8 @@ impl History {
     }
 }
 
-fn is_not(it: &bool) -> bool {
-    !it
+fn is_none(seconds: &f32) -> bool {
+    *seconds == 0.0
 }
 
 fn long_known() -> f32 {

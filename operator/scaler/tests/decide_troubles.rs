@@ -210,6 +210,7 @@ fn nothing_is_started_for_work_that_pods_may_have_taken_while_numbers_cannot_be_
     // Nobody says whether a pod is there, or one is starting.
     for pods in [None, Some(Pods { starting: vec![5.0], ..Pods::default() })] {
         let pool = lone_task(|observation, _| {
+            assert_eq!(observation.replicas, 0);
             (observation.work, observation.arrivals) = (None, None);
             observation.pods.clone_from(&pods);
         });

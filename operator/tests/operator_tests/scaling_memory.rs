@@ -4,7 +4,7 @@ use operator::scaling::pool::Memory;
 use scaler::few_digits;
 use serde_json::{Value, json};
 
-/// Everything that is remembered at its fullest, as an earlier version wrote it.
+/// Everything that is remembered at its fullest, with names that earlier versions wrote.
 fn saturated() -> Value {
     let at = 1_768_169_400.123_456_f64;
     let time = |ago: u32| at - f64::from(ago) * 60.0;
@@ -49,6 +49,8 @@ fn what_is_written_of_a_pool_is_below_four_kibibytes_however_long_it_has_lived()
     let written = few_digits(&memory).to_string();
     // With the epoch of the leader that wrote it.
     assert!(written.len() + 20 < 4_096, "{} bytes", written.len());
+    let moments = ["\"jumped\":1", "\"back\":1", "\"still\":1"];
+    assert!(moments.iter().all(|name| written.contains(name)), "what had other names before is read: {written}");
     let read: Memory = serde_json::from_str(&written).expect("what was written can be read");
     assert_eq!(few_digits(&read).to_string(), written);
     assert_eq!(read.starts.distribution().map(|it| (it.count, it.quantiles.len())), Some((1_000, 32)));

@@ -63,5 +63,5 @@ pub(super) fn without_pods(
     history.decided(0, replicas, late, None, now);
     let term = Term::Backlog;
     let terms = vec![TermValue { term, replicas }];
-    Some(Decision { replicas, pulling: replicas, reason: Reason::Up(term), terms, clamp: None, next_change_at: None })
+    Some(Decision { replicas, pulling: 0, reason: Reason::Up(term), terms, clamp: None, next_change_at: None })
 }

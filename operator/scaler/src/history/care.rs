@@ -18,7 +18,7 @@ const FADES: f64 = FORGOTTEN / 20.0;
 /// more at first, fading over so many seconds. That holds only where arrivals vary about as independent ones do, and down to such a
 /// care: quiet says nothing of bursts.
 const NEW: f64 = 4.0;
-const NEW_SECONDS: f64 = 1_800.0;
+pub(super) const NEW_SECONDS: f64 = 1_800.0;
 const LIKE_INDEPENDENT: f64 = 2.0;
 const CARE_WHEN_KNOWN: f64 = 0.2;
 /// What a task in time may cost at most, in cold starts.
@@ -50,9 +50,12 @@ impl History {
     }
 
     /// Of late tasks those that teach nothing: who came before the first pod of all can have been there is late whatever is done.
-    pub(super) fn unhelped(&mut self, late: u64, in_time: bool) -> u64 {
-        let unhelped = if self.is_new { late } else { 0 };
-        self.is_new &= !(in_time && self.has_measured()) && f64::from(self.known_for) < NEW_SECONDS;
+    /// `oldest_wait` is that of the first in line now, if something waits.
+    pub(super) fn unhelped(&mut self, late: u64, oldest_wait: Option<f64>, wait: f64, passed: f64) -> u64 {
+        let unhelped = if self.new_for > 0.0 { late } else { 0 };
+        let in_time = oldest_wait.is_none_or(|waited| waited <= wait);
+        let queued = if oldest_wait.is_some() { passed as f32 } else { 0.0 };
+        self.new_for = if in_time && self.has_measured() { 0.0 } else { (self.new_for - queued).max(0.0) };
         unhelped
     }
 

@@ -114,8 +114,8 @@ impl History {
         !self.service.is_empty()
     }
 
-    /// What a task is that is started next: of those that wait, and of so many that come. `held` says whether those in work are
-    /// worked; else they wait too.
+    /// What a task is that is started next: of those that wait, and of so many that come. Those in work count where nobody
+    /// says how often tasks come, and where they wait too as nobody is there to hold them (`held`).
     pub(crate) fn next(&self, observation: &Observation, coming: f64, held: bool) -> Mix {
         let works = || observation.work.iter().flatten();
         let shares: f64 = works().map(|work| self.share(work)).sum();
@@ -166,15 +166,10 @@ impl History {
 
     /// Expected seconds in work of a task of what runs.
     fn service_in_work(&self, observation: &Observation) -> f64 {
-        self.service_by(observation, |work| work.in_work as f64)
-    }
-
-    fn service_by(&self, observation: &Observation, weight: fn(&Work) -> f64) -> f64 {
         let (mut tasks, mut seconds) = (0.0, 0.0);
         for work in observation.work.iter().flatten() {
-            let weight = weight(work);
-            tasks += weight;
-            seconds += weight * self.service_of(&work.stage, work.size, work.service);
+            tasks += work.in_work as f64;
+            seconds += work.in_work as f64 * self.service_of(&work.stage, work.size, work.service);
         }
         if tasks > 0.0 { (seconds / tasks).max(0.001) } else { self.mean_service() }
     }

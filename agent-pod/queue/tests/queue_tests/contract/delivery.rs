@@ -113,7 +113,9 @@ pub async fn a_pull_takes_along_what_comes_while_its_process_leaves(fixture: &Fi
         again += u64::from(delivery.deliveries == 2);
     }
     // A broker that has just chosen this pull takes back what finds nobody there any more, and counts it as delivered.
-    assert!(again <= fixture.scaled(0, 6), "{again} of 30 were delivered a second time");
+    if let Some(none) = fixture.scaled(Some(0), None) {
+        assert_eq!(again, none, "delivered a second time");
+    }
 }
 
 pub async fn a_pull_that_was_given_up_takes_no_message_along(fixture: &Fixture) {
