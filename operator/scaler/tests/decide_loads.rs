@@ -77,22 +77,26 @@ fn in_a_thousand(chance: u64, second: u64) -> u64 {
     u64::from(random(second) % 1_000 < chance)
 }
 
+/// Eight hours with a wait of 15 s; of the last six the mean number of pods, and how many tasks were late of how many.
+fn eight_hours(pool: &mut Pool, arrivals: impl Fn(u64) -> u64) -> (f64, u64, u64) {
+    let (mut pod_seconds, mut before) = (0, (0, 0));
+    for second in 0..28_800 {
+        if second == 7_200 {
+            before = (pool.late, pool.arrivals);
+        }
+        pool.second(&settings(15.0), arrivals(second));
+        pod_seconds += if second < 7_200 { 0 } else { pool.replicas };
+    }
+    (f64::from(pod_seconds) / 21_600.0, pool.late - before.0, pool.arrivals - before.1)
+}
+
 #[test]
 fn long_tasks_in_work_are_not_what_those_take_that_come() {
     // 97 of 100 take 5 s and 3 take 200 s, of which two are in work on average: were the short ones that come behind them taken to
     // be as long, a few of those would ask for as many pods as there may be.
     let mut pool = Pool::new(60.0, 5.0, 1);
     pool.long = (3, 200.0);
-    let (mut pod_seconds, mut before) = (0, (0, 0));
-    for second in 0..28_800 {
-        if second == 7_200 {
-            before = (pool.late, pool.arrivals);
-        }
-        pool.second(&settings(15.0), in_a_thousand(276, second));
-        pod_seconds += if second < 7_200 { 0 } else { pool.replicas };
-    }
-    let (late, all) = (pool.late - before.0, pool.arrivals - before.1);
-    let mean = f64::from(pod_seconds) / 21_600.0;
+    let (mean, late, all) = eight_hours(&mut pool, |second| in_a_thousand(276, second));
     eprintln!("long in work: {mean:.1} pods, {late} late of {all}");
     assert!(mean < 10.0 && late < all / 50, "{mean} pods, {late} late of {all}");
 }
@@ -117,19 +121,11 @@ fn late_tasks_that_come_together_count_by_what_is_promised() {
     // By chance many long tasks come at once, and for minutes most that come are late.
     let mut pool = Pool::new(60.0, 5.0, 4);
     pool.long = (3, 200.0);
-    let (mut pod_seconds, mut before) = (0, (0, 0));
-    for second in 0..28_800 {
-        if second == 7_200 {
-            before = (pool.late, pool.arrivals);
-        }
-        let arrivals = one_a_second(second) + one_a_second(second + 100_000) + one_a_second(second + 200_000) / 3;
-        pool.second(&settings(15.0), arrivals);
-        pod_seconds += if second < 7_200 { 0 } else { pool.replicas };
-    }
-    let (late, all) = (pool.late - before.0, pool.arrivals - before.1);
-    let mean = f64::from(pod_seconds) / 21_600.0;
+    let (mean, late, all) = eight_hours(&mut pool, |second| {
+        one_a_second(second) + one_a_second(second + 100_000) + one_a_second(second + 200_000) / 3
+    });
     eprintln!("together: {mean:.1} pods, {late} late of {all}");
-    assert!(late < all / 200 && mean < 12.0, "{mean} pods, {late} late of {all}");
+    assert!(late < all / 500 && mean < 12.0, "{mean} pods, {late} late of {all}");
 }
 
 #[test]

@@ -217,3 +217,23 @@ fn nothing_is_started_for_work_that_pods_may_have_taken_while_numbers_cannot_be_
         assert_eq!((pool.started, pool.late), (1, 1));
     }
 }
+
+#[test]
+fn what_is_known_to_wait_has_pods_started_by_the_users_word_and_not_for_ever() {
+    // What is decided when the broker was last read so many seconds ago, just after a lone task had come.
+    let decided = |seconds: f64, change: fn(&mut Settings)| {
+        let mut settings = settings(180.0);
+        let mut pool = Pool::new(20.0, 5.0, 4);
+        pool.second(&settings, 1);
+        pool.now += seconds;
+        change(&mut settings);
+        let observation = Observation { work: None, ..pool.observation() };
+        let decision = decide(&settings, &mut pool.history, &observation, pool.now);
+        (decision.replicas, decision.reason)
+    };
+    assert_eq!(decided(60.0, |_| {}), (0, Reason::Held(Hold::Missing)), "it can wait");
+    assert_eq!(decided(170.0, |_| {}), (1, Reason::Up(Term::Backlog)));
+    assert_eq!(decided(170.0, |settings| settings.min_replicas = 3), (3, Reason::Up(Term::Backlog)));
+    assert_eq!(decided(170.0, |settings| settings.stabilization.up = 300.0), (0, Reason::Held(Hold::Missing)));
+    assert_eq!(decided(3_600.0, |_| {}), (0, Reason::Held(Hold::Missing)), "nobody knows whether it is still there");
+}

@@ -98,3 +98,21 @@ impl History {
         ((self.late_tasks + 10.0) / (self.late_starts + 5.0)).clamp(LEAST_LATE, slots.max(1.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::History;
+
+    #[test]
+    fn those_in_time_teach_as_much_as_late_ones_did_of_late() {
+        let mut history = History::default();
+        assert!((history.part_taught(1, 0, 0.0) - 1.0).abs() < 1e-6);
+        // Ten thousand at once count as two hundred.
+        let after_a_burst = history.part_taught(10_000, 10_000, 10.0);
+        assert!((0.045..0.055).contains(&after_a_burst), "{after_a_burst}");
+        let (late, taught) = history.late_of_late;
+        assert!((199.0..=200.0).contains(&late) && taught < 1.0, "{late}, {taught}");
+        // A long time without any is no reason to stay careful.
+        assert!(history.part_taught(300_000, 0, 0.0) > 0.9);
+    }
+}
