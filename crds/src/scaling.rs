@@ -56,7 +56,7 @@ pub struct ScalingTarget {
     pub wait: Span,
     /// Share of tasks that start within `wait`.
     #[serde(default = "attainment")]
-    #[schemars(range(min = 0.5, max = 0.9999))]
+    #[schemars(range(min = 0.5, max = 0.99999))]
     pub attainment: f64,
     /// Time from a task's arrival to its end that 95 of 100 tasks do not exceed, at most a day. Default: the wait alone counts.
     #[serde(rename = "latencyP95", default, skip_serializing_if = "Option::is_none")]

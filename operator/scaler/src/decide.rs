@@ -30,6 +30,8 @@ const LOST: f64 = 4.0;
 const STARTS: usize = 40;
 /// Parts of the last of them.
 const TAIL: usize = 8;
+/// Starts that are waited for, of all: the longest is one that something kept.
+const NEARLY_ALL: f64 = 0.95;
 /// The longest of some dozen starts is not the longest that there is.
 const UNSEEN: f64 = 1.3;
 
@@ -377,6 +379,12 @@ impl<'a> Seen<'a> {
         }
         if let Some(until) = within(history.wanted_down, self.settings.stabilization.down) {
             return Some((Clamp::Stabilization, Some(until)));
+        }
+        // While pods of the last step are yet to come, what they were wanted for is not over.
+        let coming = within(history.last_up, self.cold_start.quantile(NEARLY_ALL))
+            .filter(|_| replicas > 0 && !self.pods.starting.is_empty() && !self.cooled(history));
+        if coming.is_some() {
+            return Some((Clamp::Reversal, coming));
         }
         let busy = self.busy + self.pending > 0.0;
         if let (0, Some(cooldown)) = (replicas, self.settings.cooldown_to_zero) {

@@ -12,7 +12,10 @@ const PARTS: usize = 4;
 /// Starts and shortest stays of a pod that tasks that are late already are worth at least.
 const WORTH_OVERDUE: f64 = 2.0;
 /// Tasks that are due at once are told apart in so many parts at most.
-const SPLIT: f64 = 8.0;
+const SPLIT: f64 = 16.0;
+/// Fewer where there are many such moments, but no fewer than this.
+const LEAST_SPLIT: f64 = 8.0;
+const SPLITS: f64 = 64.0;
 /// So few pods are always looked at.
 const FEW: u32 = 8;
 /// How many times the share that may be late may be so by one start that is put off, where the allowance is not used at all: few
@@ -227,12 +230,20 @@ impl Supply {
         time / self.service + freed * (1.0 - seconds / self.service)
     }
 
+    /// Tasks that a slot starts after its first one in the time of so many services: where all take as long, as many as end in it;
+    /// where they vary as exponential ones do, as many as end in it on average (Ross, Introduction to Probability Models, 7.3).
+    fn renewed(&self, services: f64) -> f64 {
+        let even = (1.0 - self.spread).max(0.0);
+        // Differences of times are not exact.
+        even * (services + 1e-6).floor() + (1.0 - even) * services
+    }
+
     /// What one pod adds in that time, whose remaining times to ready are those.
     fn of(&self, readies: &[(f64, f64)], from: f64, t: f64) -> Likely {
         let tasks = |ready: f64| match ready {
             ready if ready > t => 0.0,
             ready if from > 0.0 => self.slots * starts(t - ready.max(from), self.service),
-            ready => self.slots * (1.0 + (t - ready) / self.service),
+            ready => self.slots * (1.0 + self.renewed((t - ready) / self.service)),
         };
         let all = readies.iter().map(|ready| ready.1).sum::<f64>().max(f64::MIN_POSITIVE);
         let mean = readies.iter().map(|&(ready, chance)| chance * tasks(ready)).sum::<f64>() / all;
@@ -297,6 +308,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
     let mut overdue = 0.0;
     // Before the quickest start, further pods help nobody.
     let first = supply.starts.first().map_or(0.0, |start| start.0);
+    let most = (SPLITS / demand.due.len() as f64).clamp(LEAST_SPLIT, SPLIT);
     for &(due, tasks) in &demand.due {
         if due <= first + TICK && due <= weights.likely {
             rank += tasks;
@@ -304,7 +316,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
             continue;
         }
         // Of many tasks that are due at once, some pods help some.
-        let split = (tasks / supply.slots).ceil().clamp(1.0, SPLIT);
+        let split = (tasks / supply.slots).ceil().clamp(1.0, most);
         for _ in 0..split as u32 {
             rank += tasks / split;
             points.push(Point {
@@ -384,7 +396,7 @@ fn points(demand: &Demand, weights: &Weights, supply: &Supply) -> Vec<Point> {
 /// there: it is not put off until they have come and are late.
 fn coming(demand: &Demand, it: &Coming, weights: &Weights, supply: &Supply) -> Vec<Point> {
     let stretch = tightest(&demand.coming, it.due, demand.queued, supply.service);
-    let split = (it.tasks / supply.slots).ceil().clamp(1.0, SPLIT);
+    let split = (it.tasks / supply.slots).ceil().clamp(1.0, LEAST_SPLIT);
     let at = if it.due < weights.likely { weights.likely + weights.start } else { it.due };
     let point = |part: u32| Point {
         at,

@@ -6,6 +6,8 @@
 //! many tasks wait for too long is told by the Erlang C formula, corrected for services that vary more or less than exponential
 //! ones (Allen, Probability, Statistics, and Queueing Theory, 2nd ed., 5.3: the approximation of Allen and Cunneen).
 
+use crate::promise::Broken;
+
 /// Starts that take too long at least, of all: with fewer, pods come in time.
 const OFTEN_TOO_LATE: f64 = 0.3;
 /// More slots than this, and chance evens out.
@@ -30,6 +32,8 @@ pub(crate) struct Load {
     pub(crate) too_late: f64,
     /// Pod-seconds that a late task costs.
     pub(crate) price: f64,
+    /// What is to be done where more are late than are aimed at.
+    pub(crate) broken: Option<Broken>,
 }
 
 impl Load {
@@ -41,8 +45,12 @@ impl Load {
         }
         let mut pods = filled + 1.0;
         // A pod-second a second is what a further pod costs.
-        let saved = |pods: f64| self.rate * (self.late(pods) - self.late(pods + 1.0)) * self.too_late * self.price;
-        while pods * self.slots < MANY && saved(pods) > 1.0 {
+        let saved = |pods: f64| self.rate * (self.late(pods) - self.late(pods + 1.0)) * self.too_late;
+        let mends = |broken: Broken, pods: f64| {
+            self.late(pods) * self.too_late > broken.allowed && saved(pods) * broken.price > 1.0
+        };
+        let worth = |pods: f64| saved(pods) * self.price > 1.0 || self.broken.is_some_and(|it| mends(it, pods));
+        while pods * self.slots < MANY && worth(pods) {
             pods += 1.0;
         }
         pods as u32
@@ -68,9 +76,20 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::Load;
+    use crate::promise::Broken;
 
     fn load(busy: f64, wait: f64) -> Load {
-        Load { rate: busy / 10.0, busy, service: 10.0, spread: 1.0, slots: 1.0, wait, too_late: 1.0, price: 1e-9 }
+        Load {
+            rate: busy / 10.0,
+            busy,
+            service: 10.0,
+            spread: 1.0,
+            slots: 1.0,
+            wait,
+            too_late: 1.0,
+            price: 1e-9,
+            broken: None,
+        }
     }
 
     #[test]
@@ -105,6 +124,14 @@ mod tests {
         let with = |price: f64| Load { price, ..load(7.5, 5.0) }.pods();
         let pods: Vec<u32> = [1.0, 10.0, 100.0, 1e9].map(with).to_vec();
         assert!(pods.windows(2).all(|pair| pair[0] < pair[1]), "{pods:?}");
+    }
+
+    #[test]
+    fn a_broken_promise_asks_for_as_many_as_keep_it() {
+        let with = |price: f64| Load { broken: Some(Broken { allowed: 0.01, price }), ..load(7.5, 5.0) };
+        let (mended, dear) = (with(1e3).pods(), with(0.1).pods());
+        assert!(with(1e3).late(f64::from(mended)) <= 0.01 && with(1e3).late(f64::from(mended - 1)) > 0.01, "{mended}");
+        assert_eq!(dear, load(7.5, 5.0).pods());
     }
 
     #[test]

@@ -94,6 +94,9 @@ pub struct History {
     /// Late tasks of late, and steps up weighed by the chance that a start took too long: what a missing pod costs.
     late_tasks: f64,
     late_starts: f64,
+    /// Tasks that those late ones are of; of one that was written without it, as many as are remembered.
+    #[serde(default = "care::remembered")]
+    tasks: f32,
 }
 
 /// Counters as they were read last.
@@ -161,6 +164,7 @@ impl Default for History {
             without_work: None,
             late_tasks: 0.0,
             late_starts: 0.0,
+            tasks: 0.0,
         }
     }
 }

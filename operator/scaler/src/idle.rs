@@ -12,6 +12,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::promise::Broken;
+
 /// Upper ends of the histogram's bins, in seconds; longer gaps are in one more.
 const ENDS: [f64; 21] = [
     5.0, 8.0, 12.0, 18.0, 27.0, 40.0, 60.0, 90.0, 135.0, 200.0, 300.0, 450.0, 700.0, 1_000.0, 1_500.0, 2_300.0,
@@ -25,6 +27,8 @@ const FIRST: usize = BUSY.len() + 1;
 /// The last levels of all groups above the first level, but for the last group.
 const GROUPS: [u32; 6] = [2, 3, 4, 6, 9, 14];
 const ALL_GROUPS: usize = FIRST + GROUPS.len() + 1;
+/// Those of the first three levels: pods that work needs which comes seldom.
+const FIRST_THREE: usize = FIRST + 2;
 /// Gaps remembered by a group; beyond, all counts are halved, so that the past fades.
 const REMEMBERED: u32 = 400;
 /// How far back "of late" reaches.
@@ -80,6 +84,8 @@ pub(crate) struct Prices {
     pub(crate) returns_an_hour: f64,
     /// The price of a return, in cold starts, beyond which fewer changes of direction are not worth it.
     pub(crate) dearest_calm: f64,
+    /// What is to be done where more are late than are aimed at.
+    pub(crate) broken: Option<Broken>,
 }
 
 impl Default for Idle {
@@ -187,11 +193,35 @@ impl Idle {
         self.reckoned_at = now.round();
         for calm in CALM {
             let price = prices.a_return + prices.cold_start * calm;
-            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, price) as f32).collect();
+            self.keep = (0..ALL_GROUPS).map(|of| self.best(of, prices, prices.late, price) as f32).collect();
             if calm >= prices.dearest_calm || self.returns_an_hour() <= prices.returns_an_hour {
                 break;
             }
         }
+        if let Some(broken) = prices.broken {
+            self.mend(prices, broken);
+        }
+    }
+
+    /// Keeps the first few pods for as long as it takes that no more tasks are late for want of one than may be: a late task is as
+    /// dear as that makes it.
+    fn mend(&mut self, prices: &Prices, broken: Broken) {
+        let mut late = prices.late;
+        while late < broken.price && self.late_for_first_three(prices) > broken.allowed {
+            late = (2.0 * late).min(broken.price);
+            for of in 0..FIRST_THREE {
+                self.keep[of] = self.keep[of].max(self.best(of, prices, late, prices.a_return) as f32);
+            }
+        }
+    }
+
+    /// The share of tasks that are late for returns to the first three levels.
+    fn late_for_first_three(&self, prices: &Prices) -> f64 {
+        let late = |of: usize| {
+            let each = if of < FIRST { prices.late_per_first_return } else { prices.late_per_return };
+            each * self.expected_beyond(of, f64::from(self.keep[of]))
+        };
+        (0..FIRST_THREE).map(late).sum::<f64>() / self.arrivals.max(1.0)
     }
 
     /// Pod-seconds an hour that keeping idle pods costs together with cold starts, were level 1 kept for so long.
@@ -209,9 +239,9 @@ impl Idle {
         most * 3_600.0 / self.seconds.max(3_600.0)
     }
 
-    /// For how long to have kept pods would have been cheapest.
-    fn best(&self, of: usize, prices: &Prices, calm: f64) -> f64 {
-        let price = |late: f64| prices.cold_start + calm + prices.late * late;
+    /// For how long to have kept pods would have been cheapest, at those prices of a late task and of a return beside its start.
+    fn best(&self, of: usize, prices: &Prices, late: f64, calm: f64) -> f64 {
+        let price = |tasks: f64| prices.cold_start + calm + late * tasks;
         // Nobody waits for the end of a pause where no pod is there.
         let (slow, quick) = if of < FIRST {
             (price(prices.late_per_first_return), price(prices.late_per_first_return))
@@ -254,11 +284,19 @@ impl Idle {
         f64::from(self.gathering).min(wait)
     }
 
+    /// Gaps that were longer.
     fn beyond(&self, of: usize, keep: f64) -> f64 {
         (0..BINS)
             .filter(|&bin| ENDS.get(bin).is_none_or(|&end| end > keep))
             .map(|bin| f64::from(self.gaps[of][bin]))
             .sum()
+    }
+
+    /// The same, with the one gap that may be of any length.
+    fn expected_beyond(&self, of: usize, keep: f64) -> f64 {
+        let bins = BINS - ENDS.iter().filter(|&&end| end <= keep).count();
+        let seen = self.gaps[of].iter().any(|&count| count > 0);
+        if seen { self.beyond(of, keep) + bins as f64 / BINS as f64 } else { 0.0 }
     }
 
     fn record(&mut self, level: u32, gap: f64, since_last: f64) {
@@ -298,7 +336,8 @@ impl Idle {
 
 #[cfg(test)]
 mod tests {
-    use super::{Idle, Prices};
+    use super::{FIRST, Idle, Prices};
+    use crate::promise::Broken;
 
     /// One whose gaps at two levels were all of ten seconds, or of a hundred.
     fn with_gaps() -> Idle {
@@ -324,6 +363,7 @@ mod tests {
             a_return: 0.0,
             returns_an_hour: f64::INFINITY,
             dearest_calm: 0.0,
+            broken: None,
         }
     }
 
@@ -339,6 +379,31 @@ mod tests {
             surely > first && second.total_cmp(&as_before).is_eq(),
             "{first} s, {surely} s, {second} s, {as_before} s"
         );
+    }
+
+    #[test]
+    fn a_broken_promise_keeps_the_first_three_for_as_long_as_it_takes() {
+        let kept = |allowed: f64, price: f64| {
+            let mut idle = with_gaps();
+            (0..100).for_each(|_| idle.record(4, 100.0, 1.0));
+            let broken = (price > 0.0).then_some(Broken { allowed, price });
+            idle.reckon(&Prices { late: 1.0, broken, ..prices() }, 0.0);
+            [1, 2, 4].map(|level| idle.keep_seconds(level))
+        };
+        let (as_learned, mended) = (kept(0.0, 0.0), kept(0.05, 1e5));
+        assert!(as_learned.iter().all(|seconds| *seconds < 100.0), "{as_learned:?}");
+        assert!(mended[0] >= 100.0 && mended[1] >= 100.0 && mended[2] < 100.0, "{mended:?}");
+        // Where as many may be late, and where it would be too dear, nothing is mended.
+        assert_eq!((kept(0.5, 1e5), kept(0.05, 1.5)), (as_learned, as_learned));
+    }
+
+    #[test]
+    fn a_gap_is_expected_to_be_longer_than_all_that_were_seen() {
+        let mut idle = Idle::default();
+        assert!(idle.expected_beyond(FIRST, 0.0) < 1e-9);
+        idle.record(2, 100.0, 1.0);
+        let beyond = [0.0, 135.0, 1_000.0, 20_000.0].map(|keep| idle.expected_beyond(FIRST, keep));
+        assert!(beyond.windows(2).all(|pair| pair[0] > pair[1]) && beyond[0] > 1.9 && beyond[3] > 0.0, "{beyond:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod headroom;
 mod history;
 mod idle;
 mod observation;
+mod promise;
 mod recommend;
 mod season;
 mod settings;

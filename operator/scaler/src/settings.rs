@@ -247,7 +247,7 @@ impl Settings {
         bounds("", self.min_replicas, self.max_replicas)?;
         let target = &self.target;
         within("target.wait", target.wait, 0.001, LONGEST_WAIT, "seconds above 0 and up to a day")?;
-        within("target.attainment", target.attainment, 0.5, 0.9999, "from 0.5 to 0.9999")?;
+        within("target.attainment", target.attainment, 0.5, 0.99999, "from 0.5 to 0.99999")?;
         if let Some(latency) = target.latency_p95 {
             within("target.latencyP95", latency, 0.001, LONGEST_WAIT, "seconds above 0 and up to a day")?;
         }

@@ -245,7 +245,7 @@ fn what_cannot_be_is_refused_with_code_2_and_its_name() {
         ["--concurrency", "0", "--concurrency"],
         ["--max-replicas", "0", "--max-replicas"],
         ["--seeds", "0", "--seeds"],
-        ["--attainment", "1", "from 0.5 to 0.9999"],
+        ["--attainment", "1", "from 0.5 to 0.99999"],
         ["--attainment", "1.5", "--attainment"],
         ["--attainment", "NaN", "--attainment"],
         ["--service", "1*words", "1*words"],

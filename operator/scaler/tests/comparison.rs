@@ -31,7 +31,7 @@ fn promises_are_tried_between_the_one_that_attains_enough_and_the_one_below_it()
     let promises: Vec<f64> = row.ours.iter().map(promise).collect();
     assert!(promises.len() == 5 && promises.is_sorted() && promises[4] <= 0.9999, "{promises:?}");
     // Half way by the ratio of what may be late: the root of a half times a ten thousandth.
-    assert!(promises[1..4].iter().any(|promise| (promise - 0.992_93).abs() < 1e-9), "{promises:?}");
+    assert!(promises[1..4].iter().any(|promise| (promise - 0.992_93).abs() < 1e-5), "{promises:?}");
     let our = row.our().expect("there is one");
     assert!(attains(&our) && promise(our) < 0.9999, "{our:?}");
     assert!(row.ours.iter().filter(attains).all(|other| our.outcome.pod_seconds <= other.outcome.pod_seconds));

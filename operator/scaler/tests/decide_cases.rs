@@ -53,6 +53,45 @@ fn a_lone_task_that_is_late_gets_a_pod_where_pods_start_quickly_and_few_starts_w
 }
 
 #[test]
+fn none_goes_while_pods_of_the_last_step_are_yet_to_come() {
+    let mut history = History::default();
+    let mut starts = ColdStarts::default();
+    // The longest take three times as long as they do on average.
+    (0..100).for_each(|start| starts.measured(if start % 10 == 0 { 60.0 } else { 15.0 }));
+    let mut second = |settings: &Settings, second: u32, starting: Option<f64>| {
+        let now = MONDAY + f64::from(second);
+        let mut observation = Observation::empty_at(now, 2);
+        observation.cold_start = starts.distribution();
+        observation.replicas = 5;
+        let (idle, starting) = if starting.is_some() { (4, starting.into_iter().collect()) } else { (5, Vec::new()) };
+        observation.pods = Some(Pods { busy: 0, idle, starting, draining: 0 });
+        decide(settings, &mut history, &observation, now)
+    };
+    let settings = settings(15.0);
+    for age in 0..50 {
+        let decision = second(&settings, age, Some(f64::from(age)));
+        assert_eq!(decision.replicas, 5, "{age} s: {decision:?}");
+    }
+    // A cool-down is the user's word.
+    let cooled = Settings { cooldown_to_zero: Some(10.0), ..settings.clone() };
+    let decision = second(&cooled, 51, Some(51.0));
+    assert_eq!(decision.replicas, 1, "{decision:?}");
+    // One that is made again and again is always young, and nobody asked for it.
+    let decision = second(&settings, 65, Some(2.0));
+    assert_eq!(decision.replicas, 1, "{decision:?}");
+}
+
+#[test]
+fn what_was_kept_before_late_tasks_were_counted_of_how_many_is_no_broken_promise() {
+    let mut pool = Pool::new(20.0, 5.0, 2);
+    (0..600).for_each(|_| drop(pool.second(&settings(15.0), 1)));
+    let mut kept = few_digits(&pool.history);
+    kept.as_object_mut().expect("an object").remove("tasks").expect("it is kept");
+    let read: History = serde_json::from_value(kept).expect("what was kept is read");
+    assert_eq!(few_digits(&read)["tasks"], json!(2_000));
+}
+
+#[test]
 fn a_thousand_tasks_start_many_pods_in_one_step() {
     let mut pool = Pool::new(20.0, 5.0, 4);
     let decision = pool.second(&settings(30.0), 1_000);

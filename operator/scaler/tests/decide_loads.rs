@@ -119,13 +119,20 @@ fn the_queue_of_the_time_before_the_first_pod_teaches_nothing() {
 #[test]
 fn late_tasks_that_come_together_count_by_what_is_promised() {
     // By chance many long tasks come at once, and for minutes most that come are late.
-    let mut pool = Pool::new(60.0, 5.0, 4);
-    pool.long = (3, 200.0);
-    let (mean, late, all) = eight_hours(&mut pool, |second| {
-        one_a_second(second) + one_a_second(second + 100_000) + one_a_second(second + 200_000) / 3
-    });
-    eprintln!("together: {mean:.1} pods, {late} late of {all}");
-    assert!(late < all / 500 && mean < 12.0, "{mean} pods, {late} late of {all}");
+    let (mut pods, mut late, mut all) = (0.0, 0, 0);
+    for seed in 0..5_u64 {
+        let mut pool = Pool::new(60.0, 5.0, 4);
+        pool.long = (3, 200.0);
+        let (mean, of_them, tasks) = eight_hours(&mut pool, |second| {
+            let second = second + 1_000_000 * seed;
+            one_a_second(second) + one_a_second(second + 100_000) + one_a_second(second + 200_000) / 3
+        });
+        eprintln!("together, seed {seed}: {mean:.1} pods, {of_them} late of {tasks}");
+        (pods, late, all) = (pods + mean / 5.0, late + of_them, all + tasks);
+    }
+    eprintln!("together: {pods:.1} pods, {late} late of {all}");
+    // 2.6 in 100 would be if those in time taught whole, 1.6 if margins were loosened while more are late than is promised.
+    assert!(late < all * 3 / 200 && pods < 10.0, "{pods} pods, {late} late of {all}");
 }
 
 #[test]
@@ -229,4 +236,34 @@ fn a_first_pod_is_missed_by_all_who_come_before_another_one_is_there() {
     let without = (0..36_000).map(&mut second).skip(3_600).filter(|replicas| *replicas == 0).count();
     eprintln!("first pod: {without} s without, {} late of {}", pool.late, pool.arrivals);
     assert!(without == 0 && pool.late < 100, "{without} s without, {} late of {}", pool.late, pool.arrivals);
+}
+
+/// Eight hours of tasks that come one in so many seconds by chance, of two minutes each where every pod takes one.
+fn seldom(pool: &mut Pool, wait: f64, one_in: u64) -> f64 {
+    let mut pod_seconds = 0;
+    for second in 0..28_800 {
+        pool.second(&settings(wait), u64::from(random(second).is_multiple_of(one_in)));
+        pod_seconds += pool.replicas;
+    }
+    f64::from(pod_seconds) / 28_800.0
+}
+
+#[test]
+fn a_promise_that_few_tasks_break_is_mended_before_each_has_taught_its_part() {
+    // A start takes longer than they may wait, so whoever finds no pod that is free is late: two or three have to be there.
+    for (cold_start, one_in) in [(20.0, 400), (60.0, 400), (20.0, 120)] {
+        let mut pool = Pool::new(cold_start, 120.0, 1);
+        let mean = seldom(&mut pool, 15.0, one_in);
+        eprintln!("seldom, a start of {cold_start} s: {mean:.1} pods, {} late of {}", pool.late, pool.arrivals);
+        assert!(5 * pool.late < pool.arrivals && mean < 5.0, "{mean} pods, {} late of {}", pool.late, pool.arrivals);
+    }
+}
+
+#[test]
+fn tasks_that_all_take_as_long_end_no_sooner() {
+    // Two that come one after the other need two pods, unless the first is done before the second is late.
+    let mut pool = Pool::new(20.0, 30.0, 1);
+    let mean = seldom(&mut pool, 60.0, 100);
+    eprintln!("all as long: {mean:.2} pods, {} late of {}", pool.late, pool.arrivals);
+    assert!(pool.late <= 1, "{} late of {}", pool.late, pool.arrivals);
 }

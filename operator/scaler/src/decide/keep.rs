@@ -68,6 +68,7 @@ impl Seen<'_> {
             returns_an_hour: RETURNS_AN_HOUR,
             a_return: self.cold_start.mean * tuning.a_return,
             dearest_calm: if terms.damping { tuning.dearest_calm } else { 0.0 },
+            broken: history.broken(self.cold_start.mean, self.settings),
         };
         history.idle.reckon(&prices, self.now);
         let (kept, until) = if terms.keeping {
@@ -104,6 +105,7 @@ impl Seen<'_> {
             wait: wait.max(0.0),
             too_late: if self.settings.terms.headroom { self.too_late(wait) } else { 0.0 },
             price: history.price(self.cold_start.mean, self.settings),
+            broken: history.broken(self.cold_start.mean, self.settings),
         }
     }
 

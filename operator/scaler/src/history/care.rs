@@ -1,7 +1,7 @@
 //! How dear late tasks are, learned so that as many are late as is promised. Knows not what is done against them.
 
 use super::{History, long_known};
-use crate::settings::Settings;
+use crate::{promise::Broken, settings::Settings};
 
 /// The part of what is known of late tasks that each task makes forgotten: some two thousand are remembered.
 const FORGOTTEN: f64 = 0.0005;
@@ -23,10 +23,14 @@ const LIKE_INDEPENDENT: f64 = 2.0;
 const CARE_WHEN_KNOWN: f64 = 0.2;
 /// What a task in time may cost at most, in cold starts.
 const MOST_PRICE: f64 = 200.0;
+/// The same where a promise is broken: dearer is worth it only if it was learned from one late task after the other.
+const MOST_TO_MEND: f64 = 50.0;
 /// What a late task costs at a care of -1, as a part of what it costs at 0.
 const CHEAPEST: f64 = 0.03;
 /// Tasks that a missing pod makes late, at least: that few were says that others stood in.
 const LEAST_LATE: f64 = 0.2;
+/// Tasks that may have been late, from which on what is learned of each is enough.
+const ENOUGH: f64 = 5.0;
 
 impl History {
     /// Takes note of how many tasks started, and how many of them too late.
@@ -43,6 +47,7 @@ impl History {
         let remembered = (1.0 - FORGOTTEN).powf(started as f64);
         self.late_tasks = self.late_tasks * remembered + late as f64;
         self.late_starts *= remembered;
+        self.tasks = (f64::from(self.tasks) * remembered + started as f64) as f32;
         // However they came, together or one by one: while more of late were late than may be, nothing is left to be loosened.
         let promised = self.late_tasks * FORGOTTEN <= 1.0 - settings.target.attainment;
         let loosened = if promised { loosened } else { 0.0 };
@@ -86,6 +91,17 @@ impl History {
         dear * CHEAPEST.powf(-self.care.min(0.0))
     }
 
+    /// Whether more tasks were late than are aimed at, which few tasks are too few to learn from one by one: then what is known to
+    /// make tasks late is mended first. The more tasks there were, the more is left to what they taught.
+    pub(crate) fn broken(&self, cold_start: f64, settings: &Settings) -> Option<Broken> {
+        let allowed = 1.0 - settings.target.attainment;
+        let tasks = f64::from(self.tasks);
+        // One alone says nothing.
+        let broken = self.late_tasks > 1.0 + settings.tuning.aim * allowed * tasks;
+        let eased = (allowed * tasks / ENOUGH).max(1.0);
+        broken.then_some(Broken { allowed: allowed * eased, price: MOST_TO_MEND * cold_start })
+    }
+
     /// How much of what may be late is not used, from 0 to 1.
     pub(crate) fn unused(&self, settings: &Settings) -> f64 {
         if self.care < 0.0 { (-self.care / settings.tuning.credit).min(1.0) } else { 0.0 }
@@ -99,9 +115,31 @@ impl History {
     }
 }
 
+/// Tasks that are remembered of many.
+pub(super) fn remembered() -> f32 {
+    (1.0 / FORGOTTEN) as f32
+}
+
 #[cfg(test)]
 mod tests {
-    use super::History;
+    use super::{ENOUGH, History, MOST_TO_MEND};
+    use crate::settings::Settings;
+
+    #[test]
+    fn one_late_task_breaks_no_promise_and_few_are_mended_more_strictly_than_many() {
+        let settings = Settings::between(0, 40);
+        let broken = |late_tasks: f64, tasks: f32| {
+            let history = History { late_tasks, tasks, ..History::default() };
+            history.broken(20.0, &settings)
+        };
+        assert_eq!((broken(1.0, 1.0), broken(0.0, 0.0)), (None, None));
+        // At a promise of 99 of 100, of which three quarters are aimed at.
+        assert!(broken(8.4, 1_000.0).is_none() && broken(8.6, 1_000.0).is_some());
+        let few = broken(2.0, 2.0).expect("two of two are late");
+        assert!((few.allowed - 0.01).abs() < 1e-9 && (few.price - 20.0 * MOST_TO_MEND).abs() < 1e-9, "{few:?}");
+        let many = broken(100.0, 2_000.0).expect("one in twenty is late");
+        assert!((many.allowed - 0.01 * 20.0 / ENOUGH).abs() < 1e-6, "{many:?}");
+    }
 
     #[test]
     fn those_in_time_teach_as_much_as_late_ones_did_of_late() {

@@ -121,6 +121,8 @@ pub struct Row {
     pub tasks: usize,
     /// Pod-seconds of the clairvoyant plan, over seeds.
     pub clairvoyant: f64,
+    /// Changes of direction of that plan, an hour.
+    pub clairvoyant_turns: f64,
     /// Rivals, each at its defaults and at its best.
     pub rivals: Vec<Entry>,
     /// Ours, by promise.
@@ -261,16 +263,18 @@ fn traces(grid: &Grid) -> Result<(Vec<Trace>, Vec<String>), Error> {
 /// All traces with one target and one number of slots: settings are searched on the traces that are not reported.
 fn cell(grid: &Grid, traces: &[Trace], world: &World) -> Vec<Row> {
     let chains: Vec<Chain> = traces.iter().map(Chain::single).collect();
-    let clairvoyant: Vec<f64> = traces.iter().map(|trace| planned(trace, world, grid.seeds)).collect();
+    let planned: Vec<(f64, f64)> = traces.iter().map(|trace| planned(trace, world, grid.seeds)).collect();
+    let clairvoyant: Vec<f64> = planned.iter().map(|plan| plan.0).collect();
     let mut rows: Vec<Row> = traces
         .iter()
-        .zip(&clairvoyant)
-        .map(|(trace, &clairvoyant)| Row {
+        .zip(&planned)
+        .map(|(trace, &(clairvoyant, clairvoyant_turns))| Row {
             slo: world.slo,
             slots: world.slots,
             trace: trace.name.clone(),
             tasks: trace.jobs.len(),
             clairvoyant,
+            clairvoyant_turns,
             rivals: Vec::new(),
             ours: Vec::new(),
             without: Vec::new(),
@@ -323,21 +327,29 @@ fn promised(grid: &Grid, world: &World, chain: &Chain, row: &mut Row) {
             return;
         }
         let between = halfway(below, promises[place]);
+        if between >= promises[place] {
+            return;
+        }
         promises.insert(place, between);
         row.ours.insert(place, at(between));
     }
 }
 
-/// A promise between two, by the ratio of what they leave to be late, in hundred thousandths.
+/// A promise between two, by the ratio of what they leave to be late, in ten millionths.
 fn halfway(one: f64, other: f64) -> f64 {
     let late = ((1.0 - one) * (1.0 - other)).sqrt();
-    1.0 - (late * 1e5).round() / 1e5
+    1.0 - (late * 1e7).round() / 1e7
 }
 
-fn planned(trace: &Trace, world: &World, seeds: u64) -> f64 {
+/// Pod-seconds of the clairvoyant plan and its changes of direction an hour, over seeds.
+fn planned(trace: &Trace, world: &World, seeds: u64) -> (f64, f64) {
     let limits = Limits { slo: world.slo, slots: world.slots as usize, max_replicas: world.max_replicas as usize };
-    let of = |seed: u64| clairvoyant::plan(&trace.jobs, &limits, &world.cold_start, seed).pod_seconds;
-    (1..=seeds).map(of).sum::<f64>() / seeds as f64
+    let plans = (1..=seeds).map(|seed| {
+        let plan = clairvoyant::plan(&trace.jobs, &limits, &world.cold_start, seed);
+        (plan.pod_seconds, plan.outcome(trace, world.slo, world.cold_start.mean).reversals_per_hour)
+    });
+    let (seconds, turns) = plans.fold((0.0, 0.0), |sum, plan| (sum.0 + plan.0, sum.1 + plan.1));
+    (seconds / seeds as f64, turns / seeds as f64)
 }
 
 fn seeds(

@@ -155,7 +155,7 @@ impl Plan {
         outcome
     }
 
-    /// Counts as the simulation does: changes at one time are one, and the run is over with its last task.
+    /// Counts as the simulation does: changes in one second are one step, and the run is over with its last task.
     fn count_changes(&self, began: f64, cold_start: f64, outcome: &mut Outcome) {
         let mut changes: Vec<(f64, bool)> =
             self.lives.iter().flat_map(|&(created, removed)| [(created, true), (removed, false)]).collect();
@@ -163,7 +163,9 @@ impl Plan {
         let end = changes.last().map_or(began, |last| last.0);
         let mut steps = Steps::default();
         let (mut pods, mut since) = (0_u32, began);
-        for at_once in changes.chunk_by(|one, other| one.0 == other.0).filter(|at_once| at_once[0].0 < end) {
+        for at_once in
+            changes.chunk_by(|one, other| one.0.floor() == other.0.floor()).filter(|at_once| at_once[0].0 < end)
+        {
             let at = at_once[0].0;
             if pods == 0 {
                 outcome.time_at_zero += (at - since).max(0.0);

@@ -87,7 +87,7 @@ pub struct Flags {
     /// Seeds of cold starts; figures are means over them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: u64,
-    /// Share of tasks that Docket's own autoscaler is to start within --slo, 0.5 to 0.9999.
+    /// Share of tasks that Docket's own autoscaler is to start within --slo, 0.5 to 0.99999.
     #[arg(long, conflicts_with = "settings", value_parser = share)]
     pub attainment: Option<f64>,
     /// What goes wrong, by comma: metrics-gap, stale, restart, capacity.
@@ -435,7 +435,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if (0.5..=0.9999).contains(&value) => Ok(value),
-        _ => Err("must be a share from 0.5 to 0.9999".to_owned()),
+        Ok(value) if (0.5..=0.99999).contains(&value) => Ok(value),
+        _ => Err("must be a share from 0.5 to 0.99999".to_owned()),
     }
 }

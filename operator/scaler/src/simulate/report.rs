@@ -109,11 +109,19 @@ fn summary(text: &mut String, rows: &[Row]) {
         text,
         "Goal met in {met} of {judged} rows; cheaper than the cheapest rival at no lower attainment in {cheaper} of {judged}. \
          Documents interrupted by ours: {interrupted}. Changes of direction an hour of ours: {:.1} in the median row ({}), and \
-         {:.1} in the median hour of the median row; at most 4 in {calm} rows.\n",
+         {:.1} in the median hour of the median row; at most 4 in {calm} rows. Of the clairvoyant plan {:.1} in the median row.\n",
         median(None, |outcome| outcome.reversals_per_hour),
         by_slo.join(", "),
-        median(None, |outcome| outcome.reversals_median_hour)
+        median(None, |outcome| outcome.reversals_median_hour),
+        clairvoyant_turns(rows)
     );
+}
+
+/// Changes of direction an hour of the clairvoyant plan in the median row.
+fn clairvoyant_turns(rows: &[Row]) -> f64 {
+    let mut turns: Vec<f64> = rows.iter().map(|row| row.clairvoyant_turns).collect();
+    turns.sort_by(f64::total_cmp);
+    super::outcome::quantile(&turns, 0.5)
 }
 
 fn cheaper(row: &Row) -> bool {
@@ -126,8 +134,8 @@ fn cheaper(row: &Row) -> bool {
 fn goals(text: &mut String, rows: &[Row]) {
     text.push_str(
         "### Against the cheapest rival\n\n\
-         | SLO s | slots | trace | C | rival | its attainment | R | goal | ours | our attainment | ours against R | turns/h | hasty | met |\n\
-         | ---: | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
+         | SLO s | slots | trace | C | its turns/h | rival | its attainment | R | goal | ours | our attainment | ours against R | turns/h | hasty | met |\n\
+         | ---: | ---: | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n",
     );
     for row in rows {
         let Some(our) = row.our() else { continue };
@@ -147,11 +155,12 @@ fn goals(text: &mut String, rows: &[Row]) {
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {name} | {attained} | {cost} | {goal} | {} | {} | {against} | {:.1} | {:.1} | {met} |",
+            "| {} | {} | {} | {} | {:.1} | {name} | {attained} | {cost} | {goal} | {} | {} | {against} | {:.1} | {:.1} | {met} |",
             row.slo,
             row.slots,
             row.trace,
             whole(row.clairvoyant),
+            row.clairvoyant_turns,
             whole(our.outcome.pod_seconds),
             percent(our.outcome.slo_attainment),
             our.outcome.reversals_per_hour,
