@@ -200,6 +200,9 @@ fn a_start_that_was_put_off_is_put_off_no_further_while_numbers_cannot_be_read()
         (observation.arrivals, observation.finished) = (before.arrivals, before.finished);
         (observation.waits, observation.oldest_wait) = (before.waits, before.oldest_wait);
     });
+    // How long tasks gather is learned of this start, too: a tenth of more than two minutes.
+    let learned = serde_json::to_value(&repeated.history).expect("plain data");
+    assert!(learned["idle"]["gathering"].as_f64() > Some(12.0), "{}", learned["idle"]["gathering"]);
     for pool in [missing, stale, repeated] {
         assert_eq!((pool.started, pool.late), (1, 0));
     }

@@ -260,3 +260,23 @@ fn key(stage: &str, size: u8) -> u32 {
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
     stage.bytes().chain([0, size]).fold(2_166_136_261, step)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{History, Observation, ServiceTime, Settings, Work};
+
+    #[test]
+    fn of_kinds_that_are_not_seen_now_some_come_too() {
+        let kind = |size: u8, mean: f64| {
+            let service = Some(ServiceTime { mean, deviation: 0.0, count: 100 });
+            Work { stage: "draft".to_owned(), size, pending: 0, in_work: 0, service, share: Some(0.5) }
+        };
+        let mut seen = Observation::empty_at(0.0, 1);
+        seen.work = Some(vec![kind(0, 5.0), kind(1, 205.0)]);
+        let mut history = History::default();
+        history.learn(&Settings::between(0, 40), &seen, 0.0);
+        seen.work = Some(vec![kind(0, 5.0)]);
+        let next = history.next(&seen, 10.0, true);
+        assert!((40.0..70.0).contains(&next.mean), "{} s", next.mean);
+    }
+}
