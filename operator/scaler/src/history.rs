@@ -67,7 +67,7 @@ pub struct History {
     /// Late tasks that may still teach something.
     lessons: f64,
     /// Of the newest late tasks, how many there were and how many of them taught something.
-    #[serde(default)]
+    #[serde(default, rename = "lateOf", alias = "lateOfLate")]
     late_of_late: (f32, f32),
     /// Seconds of waiting for which tasks that came before the first pod of all can have been there may still be in line; 0: none is.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -79,6 +79,7 @@ pub struct History {
     pub(crate) last_down: Option<f64>,
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
     settled_rate: f64,
+    #[serde(rename = "settled", alias = "settledFor")]
     settled_for: f64,
     /// What was decided last.
     pub(crate) asked: Option<u32>,
@@ -86,6 +87,7 @@ pub struct History {
     pub(crate) wanted_up: Option<f64>,
     pub(crate) wanted_down: Option<f64>,
     /// Replicas that there were when these times began.
+    #[serde(rename = "wanted", alias = "wantedFrom")]
     pub(crate) wanted_from: u32,
     /// Pods that the work needed at the last reading.
     pub(crate) needed: u32,

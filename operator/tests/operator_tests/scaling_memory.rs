@@ -49,7 +49,16 @@ fn what_is_written_of_a_pool_is_below_four_kibibytes_however_long_it_has_lived()
     let written = few_digits(&memory).to_string();
     // With the epoch of the leader that wrote it.
     assert!(written.len() + 20 < 4_096, "{} bytes", written.len());
-    let moments = ["\"jumped\":1", "\"back\":1", "\"still\":1"];
+    let moments = [
+        "\"jumped\":1",
+        "\"back\":1",
+        "\"still\":1",
+        "\"settled\":7200",
+        "\"wanted\":34",
+        "\"lateOf\":[199,34.6]",
+        // Of one that was written without it.
+        "\"tasks\":2000",
+    ];
     assert!(moments.iter().all(|name| written.contains(name)), "what had other names before is read: {written}");
     let read: Memory = serde_json::from_str(&written).expect("what was written can be read");
     assert_eq!(few_digits(&read).to_string(), written);
