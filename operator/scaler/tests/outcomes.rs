@@ -106,3 +106,11 @@ fn the_plan_that_knows_all_has_its_hours_without_pods_and_its_changes_of_directi
     // Two pods for eight tasks that come at once are one change.
     assert_eq!(planned(&[(100.0, 200.0); 8]).changes, 1.0);
 }
+
+#[test]
+fn a_pod_that_takes_the_place_of_another_within_a_second_is_no_change() {
+    // As an autoscaler, which looks once a second, would see it: two, and one from 300 s on.
+    let lives = vec![(100.0, 200.2), (200.6, 300.0), (100.0, 400.0)];
+    let plan = clairvoyant::Plan { lives, starts: vec![100.0], ..clairvoyant::Plan::default() };
+    assert_eq!(plan.outcome(&trace(&[(100.0, 1.0)]), 60.0, 10.0).changes, 2.0);
+}
