@@ -15,6 +15,7 @@ const WORTH_OVERDUE: f64 = 2.0;
 const SPLIT: f64 = 16.0;
 /// Fewer where there are many such moments, but no fewer than this.
 const LEAST_SPLIT: f64 = 8.0;
+/// Parts of all such moments together, as far as that leaves each its least.
 const SPLITS: f64 = 64.0;
 /// So few pods are always looked at.
 const FEW: u32 = 8;

@@ -92,6 +92,16 @@ fn what_was_kept_before_late_tasks_were_counted_of_how_many_is_no_broken_promise
 }
 
 #[test]
+fn a_promise_may_leave_one_of_a_hundred_thousand_to_be_late_and_no_fewer() {
+    let promised = |attainment: f64| {
+        let mut settings = settings(15.0);
+        settings.target.attainment = attainment;
+        settings.check()
+    };
+    assert!(promised(0.99999).is_ok() && promised(0.999_999).is_err() && promised(0.49).is_err());
+}
+
+#[test]
 fn a_thousand_tasks_start_many_pods_in_one_step() {
     let mut pool = Pool::new(20.0, 5.0, 4);
     let decision = pool.second(&settings(30.0), 1_000);

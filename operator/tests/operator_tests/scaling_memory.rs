@@ -49,7 +49,7 @@ fn what_is_written_of_a_pool_is_below_four_kibibytes_however_long_it_has_lived()
     let written = few_digits(&memory).to_string();
     // With the epoch of the leader that wrote it.
     assert!(written.len() + 20 < 4_096, "{} bytes", written.len());
-    let moments = [
+    let names = [
         "\"jumped\":1",
         "\"back\":1",
         "\"still\":1",
@@ -59,7 +59,7 @@ fn what_is_written_of_a_pool_is_below_four_kibibytes_however_long_it_has_lived()
         // Of one that was written without it.
         "\"tasks\":2000",
     ];
-    assert!(moments.iter().all(|name| written.contains(name)), "what had other names before is read: {written}");
+    assert!(names.iter().all(|name| written.contains(name)), "what had other names before is read: {written}");
     let read: Memory = serde_json::from_str(&written).expect("what was written can be read");
     assert_eq!(few_digits(&read).to_string(), written);
     assert_eq!(read.starts.distribution().map(|it| (it.count, it.quantiles.len())), Some((1_000, 32)));
