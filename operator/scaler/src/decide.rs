@@ -21,6 +21,8 @@ use crate::{
 
 /// From a reading to a pod that pulls: the next decision, and the word to the pod.
 const REACTION: f64 = 2.0;
+/// More than so many times the pods that there were before a step down are not that step taken back.
+const BURST: u32 = 2;
 /// Turns down an hour that need not be put off: each is followed by one up.
 const TURNS_DOWN_AN_HOUR: f64 = 2.0;
 /// Pods' starts and shortest stays that a document's deadline is worth, however cheap late tasks have become: a document that
@@ -366,12 +368,15 @@ impl<'a> Seen<'a> {
         history.wanted_up = (replicas > before).then(|| history.wanted_up.unwrap_or(now));
         history.wanted_down = (replicas < before).then(|| history.wanted_down.unwrap_or(now));
         let pause = self.cold_start.mean_at_most();
+        history.steps_down.retain(|step| now < step.at + pause);
         let within = |since: Option<f64>, seconds: f64| since.map(|since| since + seconds).filter(|until| *until > now);
         if replicas > before && before >= min {
             let until = within(history.wanted_up, self.settings.stabilization.up);
             return until.map(|until| (Clamp::Stabilization, Some(until))).or_else(|| {
                 let until = within(history.last_down, pause)?;
-                (before > 0 || !self.hurried(history, until)).then_some((Clamp::Reversal, Some(until)))
+                let is_burst = history.replicas_of_late().is_some_and(|most| replicas > most.saturating_mul(BURST));
+                let hurried = before == 0 && self.hurried(history, until);
+                (!is_burst && !hurried).then_some((Clamp::Reversal, Some(until)))
             });
         }
         if replicas >= before {
@@ -380,13 +385,13 @@ impl<'a> Seen<'a> {
         if let Some(until) = within(history.wanted_down, self.settings.stabilization.down) {
             return Some((Clamp::Stabilization, Some(until)));
         }
-        // While pods of the last step are yet to come, what they were wanted for is not over.
+        let busy = self.busy + self.pending > 0.0;
+        // While there is work, and pods of the last step are yet to come, what they were wanted for is not over.
         let coming = within(history.last_up, self.cold_start.quantile(NEARLY_ALL))
-            .filter(|_| replicas > 0 && !self.pods.starting.is_empty() && !self.cooled(history));
+            .filter(|_| replicas > 0 && busy && !self.pods.starting.is_empty());
         if coming.is_some() {
             return Some((Clamp::Reversal, coming));
         }
-        let busy = self.busy + self.pending > 0.0;
         if let (0, Some(cooldown)) = (replicas, self.settings.cooldown_to_zero) {
             let quiet = history.without_work.filter(|_| !busy);
             let Some(since) = quiet else { return Some((Clamp::Cooldown, None)) };

@@ -77,6 +77,9 @@ pub struct History {
     known_for: f32,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
+    /// Those that are no longer ago than a step up waits for. Whoever takes over waits.
+    #[serde(skip)]
+    pub(crate) steps_down: Vec<StepDown>,
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
     settled_rate: f64,
     #[serde(rename = "settled", alias = "settledFor")]
@@ -99,6 +102,13 @@ pub struct History {
     /// Tasks that those late ones are of; of one that was written without it, as many as are remembered.
     #[serde(default = "care::remembered")]
     tasks: f32,
+}
+
+/// A step down, and from how many replicas.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct StepDown {
+    pub(crate) at: f64,
+    pub(crate) from: u32,
 }
 
 /// Counters as they were read last.
@@ -156,6 +166,7 @@ impl Default for History {
             known_for: 0.0,
             last_up: None,
             last_down: None,
+            steps_down: Vec::new(),
             settled_rate: 0.0,
             settled_for: SETTLED,
             asked: None,
@@ -253,6 +264,7 @@ impl History {
         }
         if replicas < before {
             self.last_down = Some(now);
+            self.steps_down.push(StepDown { at: now, from: before });
         }
     }
 
@@ -271,10 +283,16 @@ impl History {
             *time = time.min(now);
         }
         self.arrived.retain(|(start, _)| *start <= now);
+        self.steps_down.clear();
         self.idle.set_back(now);
         self.season.set_back(now);
         self.pace.begin_anew();
         self.reading = None;
+    }
+
+    /// The most replicas that there were before one of the newest steps down.
+    pub(crate) fn replicas_of_late(&self) -> Option<u32> {
+        self.steps_down.iter().map(|step| step.from).max()
     }
 
     /// A step up at the load at which a step down was taken a short time ago says that the step down was wrong: the next one

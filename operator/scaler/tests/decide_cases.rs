@@ -5,9 +5,8 @@ mod support;
 
 use chance::random;
 use scaler::{
-    Claim, Clamp, ColdStart, ColdStarts, Deadline, DeadlineAhead, Decision, Foreseen, History, Hold, Invalid, Mode,
-    Observation, Place, Pods, Reason, Settings, Term, Thresholds, Window, decide, few_digits, recommend, share,
-    start_by,
+    Claim, Clamp, ColdStart, ColdStarts, Foreseen, History, Hold, Invalid, Mode, Observation, Pods, Reason, Settings,
+    Term, Thresholds, Window, decide, few_digits, recommend, share,
 };
 use serde_json::json;
 use support::{MONDAY, Pool};
@@ -16,10 +15,6 @@ fn settings(wait: f64) -> Settings {
     let mut settings = Settings::between(0, 40);
     settings.target.wait = wait;
     settings
-}
-
-fn terms(decision: &Decision) -> Vec<Term> {
-    decision.terms.iter().map(|term| term.term).collect()
 }
 
 #[test]
@@ -50,35 +45,6 @@ fn a_lone_task_that_is_late_gets_a_pod_where_pods_start_quickly_and_few_starts_w
         let decision = decide(&settings(5.0), &mut History::default(), &observation, pool.now);
         assert!(decision.replicas >= 1, "{count} starts of {seconds} s: {decision:?}");
     }
-}
-
-#[test]
-fn none_goes_while_pods_of_the_last_step_are_yet_to_come() {
-    let mut history = History::default();
-    let mut starts = ColdStarts::default();
-    // The longest take three times as long as they do on average.
-    (0..100).for_each(|start| starts.measured(if start % 10 == 0 { 60.0 } else { 15.0 }));
-    let mut second = |settings: &Settings, second: u32, starting: Option<f64>| {
-        let now = MONDAY + f64::from(second);
-        let mut observation = Observation::empty_at(now, 2);
-        observation.cold_start = starts.distribution();
-        observation.replicas = 5;
-        let (idle, starting) = if starting.is_some() { (4, starting.into_iter().collect()) } else { (5, Vec::new()) };
-        observation.pods = Some(Pods { busy: 0, idle, starting, draining: 0 });
-        decide(settings, &mut history, &observation, now)
-    };
-    let settings = settings(15.0);
-    for age in 0..50 {
-        let decision = second(&settings, age, Some(f64::from(age)));
-        assert_eq!(decision.replicas, 5, "{age} s: {decision:?}");
-    }
-    // A cool-down is the user's word.
-    let cooled = Settings { cooldown_to_zero: Some(10.0), ..settings.clone() };
-    let decision = second(&cooled, 51, Some(51.0));
-    assert_eq!(decision.replicas, 1, "{decision:?}");
-    // One that is made again and again is always young, and nobody asked for it.
-    let decision = second(&settings, 65, Some(2.0));
-    assert_eq!(decision.replicas, 1, "{decision:?}");
 }
 
 #[test]
@@ -127,92 +93,6 @@ fn the_first_burst_of_a_pool_starts_no_more_pods_than_it_has_tasks() {
 }
 
 #[test]
-fn idle_pods_go_to_zero_after_work_and_say_so() {
-    let settings = settings(60.0);
-    let mut pool = Pool::new(10.0, 5.0, 4);
-    pool.second(&settings, 20);
-    let reasons: Vec<Reason> = (0..4_000).map(|_| pool.second(&settings, 0).reason).collect();
-    assert!(reasons.contains(&Reason::ToZero));
-    assert_eq!((pool.replicas, pool.late), (0, 0));
-    assert_eq!(reasons.last(), Some(&Reason::Asleep));
-}
-
-#[test]
-fn a_cooldown_that_is_set_is_kept_to_the_second() {
-    let mut settings = settings(60.0);
-    settings.cooldown_to_zero = Some(300.0);
-    let mut pool = Pool::new(10.0, 5.0, 4);
-    pool.second(&settings, 1);
-    let (mut done, mut zero) = (None, None);
-    for _ in 0..2_000 {
-        pool.second(&settings, 0);
-        if done.is_none() && pool.finished == 1 {
-            done = Some(pool.now);
-        }
-        if zero.is_none() && done.is_some() && pool.replicas == 0 {
-            zero = Some(pool.now);
-        }
-    }
-    let waited = zero.zip(done).map(|(zero, done)| zero - done).expect("the pool went to zero");
-    assert!((300.0..=310.0).contains(&waited), "{waited} s");
-}
-
-#[test]
-fn a_cooldown_that_is_set_holds_whatever_the_gaps_have_taught() {
-    // With a target of 5 s and starts of 20 s it would pay to keep the pod from one task to the next.
-    let mut settings = settings(5.0);
-    settings.cooldown_to_zero = Some(10.0);
-    let mut pool = Pool::new(20.0, 15.0, 4);
-    for _ in 0..40 {
-        pool.second(&settings, 1);
-        let (mut done, mut quiet) = (pool.finished, 0);
-        for _ in 1..60 {
-            pool.second(&settings, 0);
-            quiet = if pool.finished > done { 0 } else { quiet + 1 };
-            done = pool.finished;
-        }
-        assert!(pool.replicas == 0 || quiet < 12, "{} pods after {quiet} s without work", pool.replicas);
-    }
-}
-
-#[test]
-fn a_cooldown_that_is_set_does_not_wait_for_longer_starts_than_were_seen() {
-    let mut settings = settings(5.0);
-    settings.cooldown_to_zero = Some(10.0);
-    let mut pool = Pool { measured: 3, ..Pool::new(2.0, 0.5, 4) };
-    pool.second(&settings, 8);
-    while pool.finished < 8 {
-        pool.second(&settings, 0);
-    }
-    let done = pool.now;
-    while pool.replicas > 0 {
-        pool.second(&settings, 0);
-    }
-    assert!((10.0..=12.0).contains(&(pool.now - done)), "{} s", pool.now - done);
-}
-
-#[test]
-fn a_cooldown_begins_when_the_last_request_on_the_pools_own_endpoint_ends() {
-    let settings = Settings { cooldown_to_zero: Some(600.0), ..settings(5.0) };
-    let mut history = History::default();
-    let mut decided = |second: u32, interactive: f64| {
-        let now = MONDAY + f64::from(second);
-        let mut observation = Observation::empty_at(now, 4);
-        observation.replicas = 1;
-        let busy = u32::from(interactive > 0.0);
-        observation.pods = Some(Pods { busy, idle: 1 - busy, ..Pods::default() });
-        observation.cold_start = Some(ColdStart::constant(20.0));
-        observation.interactive = interactive;
-        decide(&settings, &mut history, &observation, now)
-    };
-    (0..3_600).for_each(|second| drop(decided(second, 1.0)));
-    let after: Vec<Decision> = (3_600..4_200).map(|second| decided(second, 0.0)).collect();
-    assert!(after.iter().all(|decision| decision.replicas == 1), "{after:?}");
-    assert_eq!(after.last().and_then(|decision| decision.clamp), Some(Clamp::Cooldown));
-    assert_eq!(decided(4_200, 0.0).replicas, 0);
-}
-
-#[test]
 fn a_pool_is_started_before_its_first_task_arrives() {
     let settings = settings(5.0);
     let mut observation = Observation::empty_at(MONDAY, 4);
@@ -228,208 +108,6 @@ fn a_pool_is_started_before_its_first_task_arrives() {
     observation.foreseen = vec![coming];
     let without = Settings { pre_warm: false, ..settings };
     assert_eq!(decide(&without, &mut History::default(), &observation, MONDAY).replicas, 0);
-}
-
-#[test]
-fn a_deadline_starts_pods_that_the_wait_alone_would_not() {
-    let mut observation = Pool::new(20.0, 5.0, 4).observation();
-    let settings = settings(600.0);
-    assert_eq!(decide(&settings, &mut History::default(), &observation, MONDAY).replicas, 0);
-    observation.deadlines = vec![Deadline { start_by: MONDAY + 22.0, tasks: 8.0 }];
-    let decision = decide(&settings, &mut History::default(), &observation, MONDAY);
-    assert_eq!(terms(&decision), [Term::Deadline]);
-    // Two pods hold the eight tasks; a third may be started against one that is slow.
-    assert!((2..=3).contains(&decision.replicas), "{decision:?}");
-}
-
-/// A sleeping pool to which a document comes in 60 s at the earliest, and which must start it within so many seconds.
-fn awaits(start_by: f64, tasks: f64, probability: f64) -> Observation {
-    let mut observation = Pool::new(20.0, 5.0, 4).observation();
-    let start_by = MONDAY + start_by;
-    observation.deadlines_ahead = vec![DeadlineAhead { at: MONDAY + 60.0, start_by, tasks, probability }];
-    observation
-}
-
-/// The first second in which pods are asked for, and the decision.
-fn first_start(settings: &Settings, observation: &Observation) -> Option<(f64, Decision)> {
-    let mut history = History::default();
-    (0..120).map(f64::from).find_map(|second| {
-        let now = MONDAY + second;
-        let decision = decide(settings, &mut history, &Observation { at: now, ..observation.clone() }, now);
-        (decision.replicas > 0).then_some((second, decision))
-    })
-}
-
-#[test]
-fn pods_are_there_when_a_document_comes_that_must_start_by_its_deadline_and_the_decision_says_so() {
-    let settings = settings(600.0);
-    let (second, decision) = first_start(&settings, &awaits(70.0, 1.0, 1.0)).expect("a pod is started");
-    // Starts take 20 s, and one that is slow 26 s: neither much too early nor too late.
-    assert!((30.0..=48.0).contains(&second), "after {second} s");
-    assert_eq!((decision.replicas, decision.reason), (1, Reason::Up(Term::DeadlineAhead)));
-    assert_eq!(
-        decision.reason.to_string(),
-        "more replicas: documents at earlier stages must start here by their deadlines"
-    );
-    let without = Settings { pre_warm: false, ..settings.clone() };
-    assert!(first_start(&without, &awaits(70.0, 1.0, 1.0)).is_none(), "pods are not to start before the work is there");
-    assert!(first_start(&settings, &awaits(70.0, 1.0, 0.2)).is_none(), "it will hardly come");
-}
-
-#[test]
-fn documents_that_come_late_cannot_use_the_time_before() {
-    let settings = settings(600.0);
-    // Of tasks that were never measured, which count as 10 s, a pod starts four at once and four ten seconds later. The minute
-    // before is of no use.
-    let pods = |start_by: f64, tasks: f64| {
-        let (_, decision) = first_start(&settings, &awaits(start_by, tasks, 1.0)).expect("pods are started");
-        decision.replicas
-    };
-    assert!((4..=6).contains(&pods(62.0, 16.0)), "{}", pods(62.0, 16.0));
-    assert!((2..=3).contains(&pods(71.0, 16.0)), "{}", pods(71.0, 16.0));
-}
-
-#[test]
-fn pods_that_wait_for_a_document_with_a_deadline_stay_until_it_has_come() {
-    let settings = settings(600.0);
-    let mut pool = Pool::new(20.0, 5.0, 4);
-    let (at, start_by) = (MONDAY + 160.0, MONDAY + 161.0);
-    let mut left = None;
-    for _ in 0..160 {
-        pool.ahead = vec![DeadlineAhead { at, start_by, tasks: 1.0, probability: 1.0 }];
-        let before = pool.replicas;
-        let decision = pool.second(&settings, 0);
-        left = left.or((decision.replicas < before).then_some(pool.now - MONDAY));
-    }
-    assert_eq!((left, pool.working.len()), (None, 1));
-    pool.ahead.clear();
-    pool.second(&settings, 1);
-    assert_eq!(pool.in_work(), 1, "it starts at once");
-}
-
-#[test]
-fn a_deadline_is_worth_pods_however_cheap_late_tasks_have_become() {
-    let settings = settings(600.0);
-    let mut pool = Pool::new(20.0, 5.0, 4);
-    for second in 0..20_000 {
-        pool.second(&settings, u64::from(second % 3 == 0));
-    }
-    while pool.replicas > 0 {
-        pool.second(&settings, 0);
-    }
-    (0..60).for_each(|_| drop(pool.second(&settings, 0)));
-    assert_eq!((pool.late, pool.replicas), (0, 0), "late tasks are cheap");
-    let (at, start_by) = (pool.now + 60.0, pool.now + 70.0);
-    pool.ahead = vec![DeadlineAhead { at, start_by, tasks: 1.0, probability: 1.0 }];
-    (0..68).for_each(|_| drop(pool.second(&settings, 0)));
-    assert_eq!(pool.working.len(), 1, "a pod is ready before the document must start");
-}
-
-#[test]
-fn tasks_that_must_start_by_a_deadline_do_not_queue_for_slots_while_pods_rest() {
-    let settings = settings(600.0);
-    let mut pool = Pool::new(20.0, 40.0, 4);
-    pool.replicas = 4;
-    pool.working = vec![vec![MONDAY + 40.0; 4], Vec::new(), Vec::new(), Vec::new()];
-    pool.arrivals = 16;
-    pool.waiting = vec![MONDAY; 12];
-    let mut observation = pool.observation();
-    let patient = decide(&settings, &mut History::default(), &observation, MONDAY);
-    assert_eq!(patient.pulling, 1, "they may wait for the slots of one");
-    observation.deadlines = vec![Deadline { start_by: MONDAY + 5.0, tasks: 12.0 }];
-    assert_eq!(decide(&settings, &mut History::default(), &observation, MONDAY).pulling, 4);
-}
-
-#[test]
-fn slack_is_split_over_the_critical_path_by_service() {
-    // 100 s until the deadline, 40 s of service: 60 s of slack, of which the first stage has a quarter.
-    let first = Place { before: 0.0, own: 10.0, service: 10.0, after: 30.0 };
-    assert!((start_by(100.0, 0.0, &first) - 15.0).abs() < 1e-9);
-    assert!((start_by(30.0, 0.0, &first) - 0.0).abs() < 1e-9, "no slack: at once");
-    // The second one has the rest, after the first one's end.
-    let second = Place { before: 10.0, own: 30.0, service: 30.0, after: 0.0 };
-    assert!((start_by(100.0, 0.0, &second) - 70.0).abs() < 1e-9);
-    // A start of its pool, which takes 20 s, leaves the first one less.
-    let first = Place { after: 50.0, ..first };
-    assert!((start_by(90.0, 0.0, &first) - 5.0).abs() < 1e-9);
-    let second = Place { own: 50.0, ..second };
-    assert!((start_by(90.0, 0.0, &second) - 60.0).abs() < 1e-9);
-    assert_eq!(start_by(100.0, 0.0, &Place::default()), 0.0, "nobody knows anything");
-}
-
-#[test]
-fn plain_thresholds_step_up_by_two_and_down_by_one() {
-    let mut settings = settings(5.0);
-    settings.queue = Some(Thresholds::default());
-    let mut pool = Pool::new(5.0, 600.0, 1);
-    pool.second(&settings, 1);
-    assert_eq!(pool.replicas, 1, "from zero for the first");
-    pool.second(&settings, 150);
-    assert_eq!(pool.replicas, 1, "the first is still starting");
-    (0..4).for_each(|_| drop(pool.second(&settings, 0)));
-    assert_eq!(pool.replicas, 3);
-    let mut quiet = Pool::new(5.0, 1.0, 4);
-    quiet.replicas = 3;
-    quiet.working = vec![Vec::new(); 3];
-    let steps: Vec<u32> = (0..60).map(|_| quiet.second(&settings, 0).replicas).collect();
-    let first = steps.iter().position(|&replicas| replicas < 3).expect("it steps down");
-    assert_eq!(steps[first..first + 3], [2, 1, 0], "one a second, once the pods are not new");
-}
-
-#[test]
-fn thresholds_wait_for_what_a_step_brings_and_for_the_stabilization_time_before_the_next_one() {
-    let mut settings = settings(60.0);
-    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
-    settings.stabilization.up = 30.0;
-    for cold_start in [5.0, 45.0] {
-        let mut pool = Pool::new(cold_start, 20.0, 8);
-        let (mut steps, mut most) = (Vec::new(), 0);
-        for second in 0..600 {
-            let before = pool.replicas;
-            let after = pool.second(&settings, 32 * u64::from(second == 0)).replicas;
-            if after > before {
-                steps.push(second);
-            }
-            most = most.max(after);
-        }
-        assert!((1..=6).contains(&most), "{most} pods");
-        assert!(steps.windows(2).all(|pair| pair[1] - pair[0] >= 30), "{steps:?}");
-    }
-}
-
-#[test]
-fn thresholds_step_up_once_in_each_stabilization_time_while_the_queue_is_long() {
-    let mut settings = settings(60.0);
-    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
-    settings.stabilization.up = 30.0;
-    let mut pool = Pool::new(5.0, 600.0, 1);
-    let replicas: Vec<u32> =
-        (0..140).map(|second| pool.second(&settings, 500 * u64::from(second == 0)).replicas).collect();
-    let steps: Vec<usize> = (1..140).filter(|&second| replicas[second] > replicas[second - 1]).collect();
-    assert!(steps.len() >= 3 && steps.windows(2).all(|pair| (30..=37).contains(&(pair[1] - pair[0]))), "{steps:?}");
-}
-
-#[test]
-fn thresholds_do_not_wait_for_a_pod_that_hangs() {
-    let mut settings = settings(60.0);
-    settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
-    let mut pool = Pool::new(f64::INFINITY, 20.0, 8);
-    let replicas = (0..60).map(|second| {
-        pool.now += 1.0;
-        let starting = vec![f64::from(second); pool.replicas as usize];
-        pool.waiting = vec![MONDAY; 20];
-        pool.arrivals = 20;
-        let observation = Observation {
-            pods: Some(Pods { starting, ..Pods::default() }),
-            cold_start: Some(ColdStart::constant(15.0)),
-            ..pool.observation()
-        };
-        pool.replicas = decide(&settings, &mut pool.history, &observation, pool.now).replicas;
-        pool.replicas
-    });
-    let replicas: Vec<u32> = replicas.collect();
-    assert_eq!((replicas[0], replicas[14]), (2, 2));
-    assert!(replicas[30] > 2, "{replicas:?}");
 }
 
 #[test]
@@ -567,18 +245,6 @@ fn a_long_start_is_remembered_when_many_short_ones_followed() {
 }
 
 #[test]
-fn an_operator_that_begins_anew_takes_no_step_at_first_sight() {
-    let settings = settings(30.0);
-    let mut pool = Pool::new(10.0, 20.0, 4);
-    for _ in 0..300 {
-        pool.second(&settings, 1);
-    }
-    let before = pool.replicas;
-    pool.history = History::default();
-    assert!(pool.second(&settings, 1).replicas >= before);
-}
-
-#[test]
 fn settings_that_contradict_themselves_are_named_and_hold() {
     let check = |change: fn(&mut Settings), expect: &str| {
         let mut settings = settings(30.0);
@@ -706,32 +372,6 @@ fn what_is_written_with_few_digits_says_the_same_and_the_form_of_before_is_read_
     }
 }
 
-/// A pool that has been to zero a few times, a few seconds after it went there again.
-fn just_gone_to_zero(settings: &Settings) -> Pool {
-    let mut pool = Pool::new(30.0, 5.0, 4);
-    for _ in 0..4 {
-        pool.second(settings, 1);
-        while pool.replicas > 0 || pool.finished < pool.arrivals {
-            pool.second(settings, 0);
-        }
-    }
-    pool.second(settings, 0);
-    pool
-}
-
-#[test]
-fn a_task_that_finds_nobody_is_not_made_late_by_the_pause_after_a_step_down() {
-    let settings = settings(45.0);
-    let mut pool = just_gone_to_zero(&settings);
-    let (started, gone) = (pool.started, pool.now);
-    pool.second(&settings, 1);
-    while pool.started == started {
-        pool.second(&settings, 0);
-    }
-    assert_eq!(pool.late, 0);
-    assert!(pool.now - gone < 30.0 + 30.0, "{} s", pool.now - gone);
-}
-
 #[test]
 fn a_start_is_put_off_the_less_the_rarer_late_tasks_are_to_be() {
     let quantiles: Vec<f64> = (0..=20).map(|step| 5.0 + 2.0 * f64::from(step)).collect();
@@ -835,43 +475,6 @@ fn at_a_load_like_clockwork_a_pod_stays_though_tasks_could_gather() {
     // That the load is even is learned within three hours.
     let hours = [(); 5].map(|()| hour_of_short_gaps(&mut pool, &settings(180.0), like_clockwork));
     assert_eq!((hours[3], hours[4], pool.replicas), (3_600, 3_600, 1), "{hours:?}");
-}
-
-#[test]
-fn a_start_that_nobody_makes_is_put_off_once_however_often_more_pods_are_asked_for() {
-    let settings = settings(180.0);
-    let gathering_after = |acted_on: bool| {
-        let mut pool = Pool::new(20.0, 10.0, 8);
-        for second in 0..170_u64 {
-            let before = pool.replicas;
-            pool.second(&settings, u64::from(second % 2 == 0));
-            if !acted_on {
-                pool.starting.clear();
-                pool.replicas = before;
-            }
-        }
-        serde_json::to_value(&pool.history).expect("plain data")["idle"]["gathering"].as_f64().expect("seconds")
-    };
-    assert_eq!(gathering_after(true), gathering_after(false));
-    assert!(gathering_after(true) > 0.0);
-}
-
-#[test]
-fn what_late_tasks_left_unused_puts_off_no_start_for_a_deadline() {
-    let settings = settings(15.0);
-    let mut pool = Pool::new(20.0, 5.0, 4);
-    (0..40_000).for_each(|_| drop(pool.second(&settings, 1)));
-    while pool.replicas > 0 {
-        pool.second(&settings, 0);
-    }
-    (0..60).for_each(|_| drop(pool.second(&settings, 0)));
-    let start_by = pool.now + 120.0;
-    pool.ahead = vec![DeadlineAhead { at: pool.now + 110.0, start_by, tasks: 1.0, probability: 1.0 }];
-    while pool.replicas == 0 {
-        pool.second(&settings, 0);
-    }
-    // A start that is longer than any before is reckoned with.
-    assert!(start_by - pool.now >= 1.2 * 20.0, "{} s before", start_by - pool.now);
 }
 
 #[test]
