@@ -7,6 +7,8 @@ use crate::{observation::Observation, settings::Settings};
 const PARTS: f64 = 4.0;
 /// The present rate follows arrivals within about a minute: as fast as pods can follow it.
 const RATE_SECONDS: f64 = 60.0;
+/// More arrivals than last are chance unless they are more by so many standard deviations.
+const SURELY: f64 = 3.0;
 /// Arrivals are looked at by so many that are expected at a time to see how even they are, with such a weight.
 const COUNTED: f64 = 8.0;
 const COUNTED_WEIGHT: f64 = 0.1;
@@ -78,11 +80,21 @@ impl History {
         }
     }
 
-    /// Arrivals a second that are to be expected: as of late, or as in the last seconds if these are clearly more.
+    /// Arrivals a second that are to be expected: as many as last, and of what came beyond them of late as much as is not chance;
+    /// or as in the last seconds if these are clearly more.
+    ///
+    /// Pods are asked for when the rate seems high, which by chance it does again and again: taken for lasting, that would ask for
+    /// too many, the more so the longer they take to start. What is beyond is shrunk by how uncertain it is (the positive-part
+    /// estimator of James and Stein, as in Efron and Morris, Data Analysis Using Stein's Estimator, 1975).
     pub(crate) fn expected_rate(&self, now: f64) -> f64 {
         let burst = self.arrived.iter().rev().take_while(|(start, _)| now - start < BURST_SECONDS);
         let count: f64 = burst.map(|(_, count)| f64::from(*count)).sum();
-        self.rate.max((count - 1.5 * count.sqrt()) / BURST_SECONDS)
+        let lasting = self.steady_rate();
+        let beyond = self.rate - lasting;
+        // Of a mean that forgets exponentially.
+        let variance = self.dispersion.max(1.0) * self.rate / (2.0 * RATE_SECONDS);
+        let sure = (1.0 - SURELY.powi(2) * variance / beyond.powi(2)).max(0.0);
+        (lasting + sure * beyond).max((count - 1.5 * count.sqrt()) / BURST_SECONDS)
     }
 
     /// How long the first in line has waited, if something waits.
