@@ -368,13 +368,15 @@ impl<'a> Seen<'a> {
         history.wanted_up = (replicas > before).then(|| history.wanted_up.unwrap_or(now));
         history.wanted_down = (replicas < before).then(|| history.wanted_down.unwrap_or(now));
         let pause = self.cold_start.mean_at_most();
-        history.steps_down.retain(|step| now < step.at + pause);
         let within = |since: Option<f64>, seconds: f64| since.map(|since| since + seconds).filter(|until| *until > now);
+        if within(history.last_down, pause).is_none() {
+            history.down_from = 0;
+        }
         if replicas > before && before >= min {
             let until = within(history.wanted_up, self.settings.stabilization.up);
             return until.map(|until| (Clamp::Stabilization, Some(until))).or_else(|| {
                 let until = within(history.last_down, pause)?;
-                let is_burst = history.replicas_of_late().is_some_and(|most| replicas > most.saturating_mul(BURST));
+                let is_burst = history.down_from > 0 && replicas > history.down_from.saturating_mul(BURST);
                 let hurried = before == 0 && self.hurried(history, until);
                 (!is_burst && !hurried).then_some((Clamp::Reversal, Some(until)))
             });

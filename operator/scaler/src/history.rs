@@ -49,13 +49,16 @@ pub struct History {
     /// Arrivals a second.
     pub(crate) rate: f64,
     /// How much more the arrivals of a second vary than those of a Poisson process.
+    #[serde(rename = "varies", alias = "dispersion")]
     pub(crate) dispersion: f64,
     /// The same over as many seconds as bring some arrivals, however seldom they are; and those that were counted and expected
     /// since it was learned.
+    #[serde(rename = "uneven", alias = "unevenness")]
     unevenness: f64,
     counted: (u64, f64),
     service: Vec<Learned>,
     /// Seconds in work, over all tasks, since one was done.
+    #[serde(rename = "undone", alias = "unfinished")]
     unfinished: f64,
     #[serde(default)]
     pace: Pace,
@@ -77,9 +80,9 @@ pub struct History {
     known_for: f32,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
-    /// Those that are no longer ago than a step up waits for. Whoever takes over waits.
-    #[serde(skip)]
-    pub(crate) steps_down: Vec<StepDown>,
+    /// The most replicas that there were before one of the newest steps down; 0: that is not known.
+    #[serde(default, rename = "downFrom")]
+    pub(crate) down_from: u32,
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
     settled_rate: f64,
     #[serde(rename = "settled", alias = "settledFor")]
@@ -95,6 +98,7 @@ pub struct History {
     /// Pods that the work needed at the last reading.
     pub(crate) needed: u32,
     /// Since when nothing waits and nothing is in work, requests on the pool's own endpoint included.
+    #[serde(rename = "quiet", alias = "withoutWork")]
     pub(crate) without_work: Option<f64>,
     /// Late tasks of late, and steps up weighed by the chance that a start took too long: what a missing pod costs.
     late_tasks: f64,
@@ -102,13 +106,6 @@ pub struct History {
     /// Tasks that those late ones are of; of one that was written without it, as many as are remembered.
     #[serde(default = "care::remembered")]
     tasks: f32,
-}
-
-/// A step down, and from how many replicas.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct StepDown {
-    pub(crate) at: f64,
-    pub(crate) from: u32,
 }
 
 /// Counters as they were read last.
@@ -166,7 +163,7 @@ impl Default for History {
             known_for: 0.0,
             last_up: None,
             last_down: None,
-            steps_down: Vec::new(),
+            down_from: 0,
             settled_rate: 0.0,
             settled_for: SETTLED,
             asked: None,
@@ -264,7 +261,7 @@ impl History {
         }
         if replicas < before {
             self.last_down = Some(now);
-            self.steps_down.push(StepDown { at: now, from: before });
+            self.down_from = self.down_from.max(before);
         }
     }
 
@@ -283,16 +280,10 @@ impl History {
             *time = time.min(now);
         }
         self.arrived.retain(|(start, _)| *start <= now);
-        self.steps_down.clear();
         self.idle.set_back(now);
         self.season.set_back(now);
         self.pace.begin_anew();
         self.reading = None;
-    }
-
-    /// The most replicas that there were before one of the newest steps down.
-    pub(crate) fn replicas_of_late(&self) -> Option<u32> {
-        self.steps_down.iter().map(|step| step.from).max()
     }
 
     /// A step up at the load at which a step down was taken a short time ago says that the step down was wrong: the next one

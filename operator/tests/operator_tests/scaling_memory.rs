@@ -15,7 +15,7 @@ fn saturated() -> Value {
                 "late": 1_234_567},
             "jumpedSince": time(1), "backSince": time(1), "stillSince": time(1), "unread": false,
             "arrived": (0..32).map(|bin| json!([time(32 - bin), 1_234])).collect::<Vec<_>>(),
-            "width": 37.5, "rate": 0.094_748_265, "dispersion": 3.074_053_017,
+            "width": 37.5, "rate": 0.094_748_265, "dispersion": 3.074_053_017, "unevenness": 1.234_567_891,
             "service": (0..12).map(|stage| json!({"key": 3_615_424_625_u32 - stage, "mean": 123.45, "deviation": 67.89, "count": 20})).collect::<Vec<_>>(),
             "unfinished": 1_234.56,
             "pace": 0.765_432_1,
@@ -29,7 +29,7 @@ fn saturated() -> Value {
                 "day": (0..48).map(rate).collect::<Vec<_>>(), "week": (0..56).map(rate).collect::<Vec<_>>(), "since": at,
                 "bin": 982_316, "count": 12_345.0, "previous": 0.462, "errors": [0.0688, 0.115, 0.0918],
             },
-            "care": 0.997_732_997, "lessons": 9.876_543_21, "lastUp": time(3), "lastDown": time(2), "settledRate": 0.677_254_757,
+            "care": 0.997_732_997, "lessons": 9.876_543_21, "lastUp": time(3), "lastDown": time(2), "downFrom": 34, "settledRate": 0.677_254_757,
             "settledFor": 7_200.0, "asked": 34, "wantedUp": time(1), "wantedDown": time(1), "wantedFrom": 34, "needed": 34,
             "withoutWork": time(1), "lateTasks": 122.525_244_118, "lateStarts": 12.345_678_9, "lateOfLate": [198.765_432, 34.567_891],
         },
@@ -56,6 +56,10 @@ fn what_is_written_of_a_pool_is_below_four_kibibytes_however_long_it_has_lived()
         "\"settled\":7200",
         "\"wanted\":34",
         "\"lateOf\":[199,34.6]",
+        "\"varies\":3.07",
+        "\"uneven\":1.23",
+        "\"undone\":1230",
+        "\"quiet\":1",
         // Of one that was written without it.
         "\"tasks\":2000",
     ];

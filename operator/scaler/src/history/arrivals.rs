@@ -9,6 +9,8 @@ const PARTS: f64 = 4.0;
 const RATE_SECONDS: f64 = 60.0;
 /// More arrivals than last are chance unless they are more by so many standard deviations.
 const SURELY: f64 = 3.0;
+/// Seconds over which it is learned how many last: of a younger pool there is less that chance could be told from.
+const LASTING_SECONDS: f64 = 600.0;
 /// Arrivals are looked at by so many that are expected at a time to see how even they are, with such a weight.
 const COUNTED: f64 = 8.0;
 const COUNTED_WEIGHT: f64 = 0.1;
@@ -80,21 +82,30 @@ impl History {
         }
     }
 
-    /// Arrivals a second that are to be expected: as many as last, and of what came beyond them of late as much as is not chance;
-    /// or as in the last seconds if these are clearly more.
-    ///
-    /// Pods are asked for when the rate seems high, which by chance it does again and again: taken for lasting, that would ask for
-    /// too many, the more so the longer they take to start. What is beyond is shrunk by how uncertain it is (the positive-part
-    /// estimator of James and Stein, as in Efron and Morris, Data Analysis Using Stein's Estimator, 1975).
+    /// Arrivals a second that are to be expected: as many as last, and what is more than that of late, or in the last seconds, as
+    /// far as it is not chance.
     pub(crate) fn expected_rate(&self, now: f64) -> f64 {
         let burst = self.arrived.iter().rev().take_while(|(start, _)| now - start < BURST_SECONDS);
         let count: f64 = burst.map(|(_, count)| f64::from(*count)).sum();
+        // A mean that forgets exponentially varies like a count over twice the time.
+        let of_late = self.not_by_chance(self.rate, 2.0 * RATE_SECONDS);
+        of_late.max(self.not_by_chance(count / BURST_SECONDS, BURST_SECONDS))
+    }
+
+    /// The part of a rate that was seen over so many seconds which chance does not explain, with the rate that lasts.
+    ///
+    /// Pods are asked for when a rate seems high, which by chance it does again and again: taken for lasting, that would ask for
+    /// too many, the more so the longer they take to start. What is beyond is shrunk by how uncertain it is (the positive-part
+    /// estimator of James and Stein, as in Efron and Morris, Data Analysis Using Stein's Estimator, 1975).
+    fn not_by_chance(&self, seen: f64, seconds: f64) -> f64 {
         let lasting = self.steady_rate();
-        let beyond = self.rate - lasting;
-        // Of a mean that forgets exponentially.
-        let variance = self.dispersion.max(1.0) * self.rate / (2.0 * RATE_SECONDS);
-        let sure = (1.0 - SURELY.powi(2) * variance / beyond.powi(2)).max(0.0);
-        (lasting + sure * beyond).max((count - 1.5 * count.sqrt()) / BURST_SECONDS)
+        let beyond = seen - lasting;
+        if beyond <= 0.0 {
+            return lasting;
+        }
+        let surely = SURELY * (f64::from(self.known_for) / LASTING_SECONDS).min(1.0);
+        let variance = self.dispersion.max(1.0) * seen / seconds;
+        lasting + (1.0 - surely.powi(2) * variance / beyond.powi(2)).max(0.0) * beyond
     }
 
     /// How long the first in line has waited, if something waits.
