@@ -1,7 +1,8 @@
 //! The decision: how many replicas a pool is to have now. Knows no clock, no cluster and no broker.
 //!
 //! In order: numbers that cannot be trusted hold (`hold.rs`); what was seen is learned; each term says how many replicas it
-//! needs; the largest counts; pods at work are never taken away; changes of direction wait for a cold start; bounds hold.
+//! needs; the largest counts; pods at work are never taken away; changes of direction wait for a cold start, but for bursts;
+//! bounds hold.
 
 mod hold;
 mod keep;
@@ -69,6 +70,7 @@ pub fn decide(settings: &Settings, history: &mut History, observation: &Observat
         }
         None => seen.wanted(history, since_last),
     };
+    history.forget_steps_down(now - seen.cold_start.mean_at_most());
     let decision = seen.bounded(history, wanted, since_last);
     history.pulls(decision.pulling);
     let late = seen.too_late(settings.target.wait - REACTION);
@@ -327,7 +329,8 @@ impl<'a> Seen<'a> {
             (replicas, clamp) = (held.min(before), Some(Clamp::BusyPods));
         }
         // A bound is the user's word, which going to and fro is no reason to put off.
-        let damped = if before > max { None } else { self.damped(history, before, replicas, min, since_last) };
+        let asked = strongest.map_or(0, |it| it.replicas);
+        let damped = if before > max { None } else { self.damped(history, before, replicas, asked, min, since_last) };
         if let Some((slower, until)) = damped {
             (replicas, clamp) = (before, Some(slower));
             again_at = earlier(again_at, until);
@@ -351,12 +354,13 @@ impl<'a> Seen<'a> {
         self.settings.cooldown_to_zero.is_some_and(over)
     }
 
-    /// Why a change must wait, and until when if that is known.
+    /// Why a change must wait, and until when if that is known; `asked` is what the work asks for, whatever the bounds.
     fn damped(
         &self,
         history: &mut History,
         before: u32,
         replicas: u32,
+        asked: u32,
         min: u32,
         since_last: f64,
     ) -> Option<(Clamp, Option<f64>)> {
@@ -369,14 +373,14 @@ impl<'a> Seen<'a> {
         history.wanted_down = (replicas < before).then(|| history.wanted_down.unwrap_or(now));
         let pause = self.cold_start.mean_at_most();
         let within = |since: Option<f64>, seconds: f64| since.map(|since| since + seconds).filter(|until| *until > now);
-        if within(history.last_down, pause).is_none() {
-            history.down_from = 0;
-        }
         if replicas > before && before >= min {
             let until = within(history.wanted_up, self.settings.stabilization.up);
             return until.map(|until| (Clamp::Stabilization, Some(until))).or_else(|| {
                 let until = within(history.last_down, pause)?;
-                let is_burst = history.down_from > 0 && replicas > history.down_from.saturating_mul(BURST);
+                // A threshold asks for a step, not for what the work needs.
+                let is_burst = self.settings.queue.is_none()
+                    && history.down_from > 0
+                    && asked > history.down_from.saturating_mul(BURST);
                 let hurried = before == 0 && self.hurried(history, until);
                 (!is_burst && !hurried).then_some((Clamp::Reversal, Some(until)))
             });

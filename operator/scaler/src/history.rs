@@ -80,8 +80,8 @@ pub struct History {
     known_for: f32,
     pub(crate) last_up: Option<f64>,
     pub(crate) last_down: Option<f64>,
-    /// The most replicas that there were before one of the newest steps down; 0: that is not known.
-    #[serde(default, rename = "downFrom")]
+    /// The most replicas that there were before steps down that followed each other within a pause; 0: that is not known.
+    #[serde(rename = "from")]
     pub(crate) down_from: u32,
     /// Arrivals a second at the last step up, and for how many seconds it holds at that load.
     settled_rate: f64,
@@ -184,6 +184,7 @@ impl History {
     pub(crate) fn learn(&mut self, settings: &Settings, observation: &Observation, now: f64) {
         let passed = self.reading.map_or(0.0, |before| now - before.at);
         self.learn_service(observation, passed);
+        self.known_for = (self.known_for + passed.max(0.0) as f32).min(long_known());
         let done = self.reading.and_then(|before| Some(observation.finished?.saturating_sub(before.finished?)));
         // What fails again and again is not slow, and of what was never measured nobody knows.
         let mix = self.service_of_slots(observation).filter(|_| self.lengthened(observation) <= 1.0);
@@ -262,6 +263,13 @@ impl History {
         if replicas < before {
             self.last_down = Some(now);
             self.down_from = self.down_from.max(before);
+        }
+    }
+
+    /// From how many replicas steps down were is no matter once the last of them was before that.
+    pub(crate) fn forget_steps_down(&mut self, before: f64) {
+        if self.last_down.is_none_or(|down| down <= before) {
+            self.down_from = 0;
         }
     }
 

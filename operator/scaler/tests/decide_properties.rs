@@ -188,7 +188,8 @@ proptest! {
                     let saved = up && before == 0 && pool.now - first.unwrap_or(pool.now) + cold_start <= wait;
                     // More than twice as many as there were are not the step taken back.
                     of_late.retain(|step| pool.now - step.0 < cold_start);
-                    let burst = of_late.iter().all(|step| decision.replicas > 2 * step.1) && up;
+                    let asked = decision.terms.iter().map(|term| term.replicas).max().unwrap_or(0);
+                    let burst = of_late.iter().all(|step| asked > 2 * step.1) && up;
                     prop_assert!(was_up == up || passed >= cold_start || saved || burst, "{passed} s after the step before");
                 }
                 of_late.push((pool.now, before));

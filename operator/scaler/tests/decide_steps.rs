@@ -280,7 +280,7 @@ fn a_burst_does_not_wait_for_the_end_of_the_pause_after_a_step_down() {
     let mut kept = serde_json::to_value(&pool.history).expect("plain data");
     pool.history = serde_json::from_value(kept.clone()).expect("it is read");
     assert_eq!(pool.clone().second(&settings, u64::from(40 * busy)).replicas, burst.replicas);
-    kept.as_object_mut().expect("an object").remove("downFrom").expect("it is kept");
+    kept.as_object_mut().expect("an object").remove("from").expect("it is kept");
     pool.history = serde_json::from_value(kept).expect("it is read");
     assert_eq!(pool.second(&settings, u64::from(40 * busy)).replicas, after);
 }

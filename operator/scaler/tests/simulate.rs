@@ -451,7 +451,7 @@ fn the_second_pool_is_ready_when_its_first_document_arrives() {
     };
     let of_five = |pre_warm: bool| (3..8).map(|seed| late(pre_warm, seed)).sum::<f64>();
     let (with, without) = (of_five(true), of_five(false));
-    // The first pool has nobody to tell it: its forty are late either way.
+    // The first pool has nobody to tell it: the forty of each run are late either way.
     assert!(with - 200.0 < 0.5 * (without - 200.0), "{with} late with, {without} without");
 }
 

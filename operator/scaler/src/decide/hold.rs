@@ -56,7 +56,7 @@ pub(super) fn without_pods(
     let asked = order(&seen.demand(history, Term::Backlog), &seen.supply(), &seen.weights(history));
     let (min, ..) = settings.bounds_at(now);
     let replicas = asked.max(min);
-    if asked == 0 || seen.damped(history, 0, replicas, min, 0.0).is_some() {
+    if asked == 0 || seen.damped(history, 0, replicas, asked, min, 0.0).is_some() {
         return None;
     }
     let late = seen.too_late(settings.target.wait - REACTION);

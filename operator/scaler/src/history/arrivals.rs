@@ -9,6 +9,8 @@ const PARTS: f64 = 4.0;
 const RATE_SECONDS: f64 = 60.0;
 /// More arrivals than last are chance unless they are more by so many standard deviations.
 const SURELY: f64 = 3.0;
+/// By so much more than independent arrivals do they vary at most, as far as chance goes: bursts are no chance.
+const MOST_UNEVEN: f64 = 10.0;
 /// Seconds over which it is learned how many last: of a younger pool there is less that chance could be told from.
 const LASTING_SECONDS: f64 = 600.0;
 /// Arrivals are looked at by so many that are expected at a time to see how even they are, with such a weight.
@@ -95,8 +97,8 @@ impl History {
     /// The part of a rate that was seen over so many seconds which chance does not explain, with the rate that lasts.
     ///
     /// Pods are asked for when a rate seems high, which by chance it does again and again: taken for lasting, that would ask for
-    /// too many, the more so the longer they take to start. What is beyond is shrunk by how uncertain it is (the positive-part
-    /// estimator of James and Stein, as in Efron and Morris, Data Analysis Using Stein's Estimator, 1975).
+    /// too many, the more so the longer they take to start. Of what is beyond nothing is left up to three standard deviations, and
+    /// nearly all of what is far more (the form of Breiman, Better Subset Regression Using the Nonnegative Garrote, 1995).
     fn not_by_chance(&self, seen: f64, seconds: f64) -> f64 {
         let lasting = self.steady_rate();
         let beyond = seen - lasting;
@@ -104,7 +106,7 @@ impl History {
             return lasting;
         }
         let surely = SURELY * (f64::from(self.known_for) / LASTING_SECONDS).min(1.0);
-        let variance = self.dispersion.max(1.0) * seen / seconds;
+        let variance = self.dispersion.clamp(1.0, MOST_UNEVEN) * seen / seconds;
         lasting + (1.0 - surely.powi(2) * variance / beyond.powi(2)).max(0.0) * beyond
     }
 
@@ -158,5 +160,41 @@ impl History {
             waiting.push((oldest.unwrap_or(youngest).max(youngest), left));
         }
         waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{History, LASTING_SECONDS};
+
+    /// A pool to which one task a second came for a long time.
+    fn known(dispersion: f64) -> History {
+        let mut history = History { rate: 1.0, dispersion, known_for: 1e5, ..History::default() };
+        (0..3_600).for_each(|_| history.idle.passed(1.0, 1));
+        history
+    }
+
+    #[test]
+    fn what_chance_explains_is_not_expected_to_go_on() {
+        let history = known(1.0);
+        let lasting = history.steady_rate();
+        // Over 100 s a rate of 1.2 deviates by 0.11 on average, and one of 3 by 0.17.
+        assert!((history.not_by_chance(1.2, 100.0) - lasting).abs() < 1e-9);
+        assert!(history.not_by_chance(3.0, 100.0) > 2.8);
+        // Less than lasts is no reason to expect less.
+        assert!((history.not_by_chance(0.2, 100.0) - lasting).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_more_arrivals_vary_the_more_is_chance_but_bursts_are_none() {
+        let of = |dispersion: f64| known(dispersion).not_by_chance(3.0, 100.0);
+        assert!(of(5.0) < of(1.0) && of(5.0) > 1.5, "{} and {}", of(5.0), of(1.0));
+        assert!((of(400.0) - of(10.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn of_a_young_pool_all_is_expected_to_go_on() {
+        let of = |known_for: f64| History { known_for: known_for as f32, ..known(1.0) }.not_by_chance(1.2, 100.0);
+        assert!((of(0.0) - 1.2).abs() < 1e-6 && of(LASTING_SECONDS / 4.0) > of(LASTING_SECONDS) + 0.05);
     }
 }

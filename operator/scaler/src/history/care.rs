@@ -1,6 +1,6 @@
 //! How dear late tasks are, learned so that as many are late as is promised. Knows not what is done against them.
 
-use super::{History, long_known};
+use super::History;
 use crate::{promise::Broken, settings::Settings};
 
 /// The part of what is known of late tasks that each task makes forgotten: some two thousand are remembered.
@@ -43,7 +43,6 @@ impl History {
         self.lessons -= late_counted;
         let loosened = CARE_STEP * self.part_taught(started, late, late_counted) * self.eagerness() * on_time * allowed
             / (1.0 - allowed);
-        self.known_for = (self.known_for + passed as f32).min(long_known());
         let remembered = (1.0 - FORGOTTEN).powf(started as f64);
         self.late_tasks = self.late_tasks * remembered + late as f64;
         self.late_starts *= remembered;
