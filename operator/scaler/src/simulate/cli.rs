@@ -56,7 +56,7 @@ pub struct Flags {
     /// are seconds since the trace began, or since 1970.
     #[arg(long = "trace", value_name = "FILE")]
     pub traces: Vec<PathBuf>,
-    /// A generated trace: poisson, on-off, diurnal, flash-crowd, sparse or sawtooth, with a seed: poisson:1.
+    /// A generated trace: poisson, on-off, diurnal, flash-crowd, sparse, sawtooth or bursts, with a seed: poisson:1.
     #[arg(long = "generate", value_name = "SHAPE:SEED")]
     pub generated: Vec<String>,
     /// Seconds of service from tokens.

@@ -1,4 +1,4 @@
-//! Traces of known shapes, made from a seed: steady, on and off, daily, and with flash crowds. Knows no policy.
+//! Traces of known shapes, made from a seed: steady, on and off, daily, with flash crowds, with bursts. Knows no policy.
 
 use super::{
     random::Random,
@@ -20,12 +20,14 @@ pub enum Shape {
     Sparse,
     /// A rate that rises over an hour, falls at once, and rises again.
     Sawtooth,
+    /// A low rate, and each minute or so a burst of some seconds with sixty times as many.
+    Bursts,
 }
 
 impl Shape {
     /// All shapes.
-    pub const ALL: [Self; 6] =
-        [Self::Poisson, Self::OnOff, Self::Diurnal, Self::FlashCrowd, Self::Sparse, Self::Sawtooth];
+    pub const ALL: [Self; 7] =
+        [Self::Poisson, Self::OnOff, Self::Diurnal, Self::FlashCrowd, Self::Sparse, Self::Sawtooth, Self::Bursts];
 
     /// The shape of that name.
     pub fn named(name: &str) -> Option<Self> {
@@ -41,12 +43,13 @@ impl Shape {
             Self::FlashCrowd => "flash-crowd",
             Self::Sparse => "sparse",
             Self::Sawtooth => "sawtooth",
+            Self::Bursts => "bursts",
         }
     }
 
     fn hours(self) -> f64 {
         match self {
-            Self::Poisson | Self::FlashCrowd | Self::Sawtooth => 6.0,
+            Self::Poisson | Self::FlashCrowd | Self::Sawtooth | Self::Bursts => 6.0,
             Self::OnOff => 12.0,
             Self::Diurnal => 48.0,
             Self::Sparse => 24.0,
@@ -101,6 +104,7 @@ fn rates(shape: Shape, end: f64, random: &mut Random) -> Vec<(f64, f64)> {
         }
         Shape::OnOff => alternate(end, random, (0.0, 900.0), (0.8, 300.0)),
         Shape::FlashCrowd => alternate(end, random, (0.15, 1_800.0), (3.0, 120.0)),
+        Shape::Bursts => alternate(end, random, (0.05, 45.0), (3.0, 12.0)),
     }
 }
 
