@@ -146,6 +146,20 @@ fn plain_thresholds_step_up_by_two_and_down_by_one() {
 }
 
 #[test]
+fn a_threshold_that_asks_for_a_large_step_is_no_burst() {
+    let mut settings = settings(5.0);
+    settings.queue = Some(Thresholds { step_up: 9, ..Thresholds::default() });
+    let mut pool = Pool::new(20.0, 1.0, 4);
+    (pool.replicas, pool.working) = (2, vec![Vec::new(); 2]);
+    while pool.replicas == 2 {
+        pool.second(&settings, 0);
+    }
+    let decision = pool.second(&settings, 1_000);
+    assert_eq!((decision.replicas, decision.clamp), (1, Some(Clamp::Reversal)), "{decision:?}");
+    assert!(decision.terms.iter().any(|term| term.replicas > 4), "{decision:?}");
+}
+
+#[test]
 fn thresholds_wait_for_what_a_step_brings_and_for_the_stabilization_time_before_the_next_one() {
     let mut settings = settings(60.0);
     settings.queue = Some(Thresholds { up_at: 10, down_at: 2, ..Thresholds::default() });
@@ -264,6 +278,10 @@ fn a_burst_does_not_wait_for_the_end_of_the_pause_after_a_step_down() {
     let mut pool = Pool::new(20.0, 5.0, 2);
     (0..1_200).for_each(|_| drop(pool.second(&settings, 1)));
     let busy = pool.replicas;
+    // From how many the steps of an hour ago were is no matter.
+    let mut kept = serde_json::to_value(&pool.history).expect("plain data");
+    (kept["lastDown"], kept["from"]) = ((pool.now - 3_600.0).into(), 40.into());
+    pool.history = serde_json::from_value(kept).expect("it is read");
     while pool.replicas == busy {
         pool.second(&settings, 0);
     }
