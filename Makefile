@@ -108,8 +108,8 @@ bench-queue: models ## Measures what the queue costs, beside JetStream alone: a 
 	@$(BIN)/docket-measure --markdown .reports/queue.md $(ARGS) > .reports/queue.json
 	@cat .reports/queue.md
 
-bench-scaler: build ## Compares the autoscaler with others on traces: most of an hour; writes the tables of docs/autoscaling.md; GRID=FILE takes another grid
-	@$(BIN)/docket-simulate --grid $(or $(GRID),bench/scaler/grid.json) --markdown docs/autoscaling.md
+bench-scaler: build ## Compares the autoscaler with others on traces: most of an hour; writes the tables of docs/autoscaling-comparison.md; GRID=FILE takes another grid
+	@$(BIN)/docket-simulate --grid $(or $(GRID),bench/scaler/grid.json) --markdown docs/autoscaling-comparison.md
 
 bench: models ## Compares with ONNX Runtime, llama.cpp and a Python twin; ARGS=--quick takes a few minutes
 	@DOCKET=$(DOCKET) scripts/bench.sh $(ARGS)
