@@ -9,13 +9,7 @@ use scaler::{
     Term, Thresholds, Window, decide, few_digits, recommend, share,
 };
 use serde_json::json;
-use support::{MONDAY, Pool};
-
-fn settings(wait: f64) -> Settings {
-    let mut settings = Settings::between(0, 40);
-    settings.target.wait = wait;
-    settings
-}
+use support::{MONDAY, Pool, settings};
 
 #[test]
 fn the_first_task_of_a_sleeping_pool_starts_pods_at_once_when_the_target_is_short() {

@@ -5,13 +5,7 @@ mod support;
 use scaler::{
     Deadline, DeadlineAhead, Decision, History, Observation, Place, Reason, Settings, Term, decide, start_by,
 };
-use support::{MONDAY, Pool};
-
-fn settings(wait: f64) -> Settings {
-    let mut settings = Settings::between(0, 40);
-    settings.target.wait = wait;
-    settings
-}
+use support::{MONDAY, Pool, settings};
 
 fn terms(decision: &Decision) -> Vec<Term> {
     decision.terms.iter().map(|term| term.term).collect()

@@ -4,14 +4,8 @@ mod chance;
 mod support;
 
 use chance::random;
-use scaler::{Settings, few_digits};
-use support::Pool;
-
-fn settings(wait: f64) -> Settings {
-    let mut settings = Settings::between(0, 40);
-    settings.target.wait = wait;
-    settings
-}
+use scaler::few_digits;
+use support::{Pool, settings};
 
 /// Arrivals of one second: up to four, each with a chance of one in four.
 fn one_a_second(second: u64) -> u64 {

@@ -7,9 +7,7 @@ use scaler::{DeadlineAhead, Hold, Observation, Place, Reason, Settings, Term, st
 use support::Pool;
 
 fn settings(wait: f64, max: u32) -> Settings {
-    let mut settings = Settings::between(0, max);
-    settings.target.wait = wait;
-    settings
+    Settings { max_replicas: max, ..support::settings(wait) }
 }
 
 /// A pool with some past: so many seconds of random arrivals.

@@ -5,13 +5,7 @@ mod support;
 use scaler::{
     Clamp, ColdStart, ColdStarts, Decision, History, Observation, Pods, Reason, Settings, Thresholds, decide,
 };
-use support::{MONDAY, Pool};
-
-fn settings(wait: f64) -> Settings {
-    let mut settings = Settings::between(0, 40);
-    settings.target.wait = wait;
-    settings
-}
+use support::{MONDAY, Pool, settings};
 
 #[test]
 fn none_goes_while_pods_of_the_last_step_are_yet_to_come() {

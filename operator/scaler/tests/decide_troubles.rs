@@ -7,13 +7,7 @@ use scaler::{
     ColdStart, Decision, History, Hold, Observation, Pods, Reason, ServiceTime, Settings, Term, Thresholds, Work,
     decide,
 };
-use support::{MONDAY, Pool};
-
-fn settings(wait: f64) -> Settings {
-    let mut settings = Settings::between(0, 40);
-    settings.target.wait = wait;
-    settings
-}
+use support::{MONDAY, Pool, settings};
 
 fn work(stage: &str, (pending, in_work): (u64, u64), seconds: f64) -> Work {
     let service = ServiceTime { mean: seconds, deviation: seconds / 10.0, count: 100 };

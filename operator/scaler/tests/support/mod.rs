@@ -7,6 +7,13 @@ use scaler::{
 /// Some Monday.
 pub const MONDAY: f64 = 1_767_571_200.0;
 
+/// Of a pool of up to forty whose tasks may wait for so many seconds.
+pub fn settings(wait: f64) -> Settings {
+    let mut settings = Settings::between(0, 40);
+    settings.target.wait = wait;
+    settings
+}
+
 /// A pool whose pods start in a fixed time and whose tasks take a fixed time, driven one second at a time.
 #[derive(Clone, Debug)]
 pub struct Pool {
