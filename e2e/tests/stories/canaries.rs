@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Cluster, HOME, Kind, condition, processes_of, run, with_namespace};
+use e2e::{Cluster, Door, HOME, Kind, condition, processes_of, run, with_namespace};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api,
@@ -116,12 +116,9 @@ fn object(kind: &str, name: &str, spec: Value) -> Value {
 /// Asks the gateway with this token, which it must refuse; the token.
 async fn knock(cluster: &Cluster, token: &str) -> Result<String> {
     let service = cluster.all(Kind::Service).get("docket-gateway").await.context("find the gateway")?;
-    let address = service.data["spec"]["clusterIP"].as_str().context("the gateway has no address")?;
-    let asked = reqwest::Client::new().get(format!("http://{address}:8080/v1/pipelines")).bearer_auth(token);
-    let answer = asked.send().await.context("ask the gateway")?;
-    ensure!(answer.status() == 401, "a stranger is answered {}", answer.status());
-    let said = answer.text().await.context("read the refusal")?;
-    ensure!(!said.contains(token), "the refusal repeats the token");
+    let answer = Door::of(&service)?.says(token).await?;
+    ensure!(answer.code == 401, "a stranger is answered {}", answer.code);
+    ensure!(!answer.text.contains(token), "the refusal repeats the token");
     Ok(token.to_owned())
 }
 

@@ -1,13 +1,12 @@
 //! Who a gateway lets in: ServiceAccounts of its namespace, by what the API server says of their tokens.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Cluster, Kind, PATIENCE, condition, connect, helm, present, with_namespace, with_namespace_only};
+use e2e::{Cluster, Door, Kind, PATIENCE, condition, connect, helm, present, with_namespace, with_namespace_only};
 
 /// Longest time from the deletion of a ServiceAccount to the refusal of its token.
 const REVOKED: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -27,23 +26,22 @@ async fn tell(cluster: &Cluster) -> Result<()> {
     cluster.apply_file("e2e/manifests/letters.yaml").await?;
     cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await?;
     let service = cluster.wait(Kind::Service, "docket-gateway", present()).await?;
-    let address = service.data["spec"]["clusterIP"].as_str().context("the gateway has no address")?;
-    let door = Door { http: reqwest::Client::new(), address: format!("http://{address}:8080/v1/pipelines") };
+    let door = Door::of(&service)?;
 
     cluster.kubectl(&["create", "serviceaccount", "clerk"], "").await?;
     let clerk = token(cluster, "clerk", "docket").await?;
     door.answers(&clerk, 200, PATIENCE).await.context("a ServiceAccount of the namespace")?;
     let elsewhere = token(cluster, "clerk", "another").await?;
-    ensure!(door.says(&elsewhere).await? == 401, "a token for another audience was let in");
-    ensure!(door.says("").await? == 401, "nobody's token was let in");
+    ensure!(door.says(&elsewhere).await?.code == 401, "a token for another audience was let in");
+    ensure!(door.says("").await?.code == 401, "nobody's token was let in");
     with_namespace_only(async |other| {
         other.kubectl(&["create", "serviceaccount", "clerk"], "").await?;
         let stranger = token(other, "clerk", "docket").await?;
-        ensure!(door.says(&stranger).await? == 401, "a ServiceAccount of another namespace was let in");
+        ensure!(door.says(&stranger).await?.code == 401, "a ServiceAccount of another namespace was let in");
         Ok(())
     })
     .await?;
-    ensure!(door.says(&clerk).await? == 200, "it is not let in any more");
+    ensure!(door.says(&clerk).await?.code == 200, "it is not let in any more");
     a_pods_token_ends_with_its_pod(cluster, &door).await?;
 
     cluster.delete(Kind::ServiceAccount, "clerk").await?;
@@ -67,7 +65,7 @@ async fn a_pods_token_ends_with_its_pod(cluster: &Cluster, door: &Door) -> Resul
     };
     let (captured, elsewhere) = (made("docket").await?, made("another").await?);
     door.answers(&captured, 200, PATIENCE).await.context("the token of a pod")?;
-    ensure!(door.says(&elsewhere).await? == 401, "a pod's token for another audience was let in");
+    ensure!(door.says(&elsewhere).await?.code == 401, "a pod's token for another audience was let in");
 
     // At once: what is measured is not how long an agent takes to finish.
     cluster.kubectl(&["delete", "pod", &name, "--grace-period", "1"], "").await?;
@@ -81,47 +79,4 @@ async fn a_pods_token_ends_with_its_pod(cluster: &Cluster, door: &Door) -> Resul
 async fn token(cluster: &Cluster, account: &str, audience: &str) -> Result<String> {
     let made = cluster.kubectl(&["create", "token", account, "--audience", audience], "").await?;
     Ok(made.trim().to_owned())
-}
-
-/// The gateway, for who stands before it.
-struct Door {
-    http: reqwest::Client,
-    address: String,
-}
-
-impl Door {
-    async fn ask(&self, token: &str) -> Result<u16> {
-        let answer = self.http.get(&self.address).bearer_auth(token).send().await.context("ask the gateway")?;
-        Ok(answer.status().as_u16())
-    }
-
-    /// What is said of a token, once something is: a gateway that is being replaced does not answer, and one that cannot ask the API
-    /// server says that it does not know.
-    async fn says(&self, token: &str) -> Result<u16> {
-        let begun = Instant::now();
-        loop {
-            let answered = self.ask(token).await;
-            if let Ok(code) = answered
-                && code < 500
-            {
-                return Ok(code);
-            }
-            ensure!(begun.elapsed() < PATIENCE, "the gateway answers {answered:?}");
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Waits until a token is answered so, and no longer than this.
-    async fn answers(&self, token: &str, wanted: u16, within: Duration) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            // A gateway that is being replaced may not answer.
-            let answered = self.ask(token).await.ok();
-            if answered == Some(wanted) {
-                return Ok(());
-            }
-            ensure!(begun.elapsed() < within, "it is answered {answered:?} for {within:?}; {wanted} is expected");
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
 }
