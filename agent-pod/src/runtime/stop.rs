@@ -1,4 +1,4 @@
-//! How the parts of a process are asked to stop: first take nothing new, then hand back what is in hand.
+//! How the parts of a process are asked to stop: first send clients elsewhere, then take nothing new, then hand back what is in hand.
 
 use std::io;
 
@@ -8,20 +8,38 @@ use tokio_util::sync::CancellationToken;
 /// Shared by everything that is to stop together.
 #[derive(Clone, Default)]
 pub struct Stop {
+    leave: CancellationToken,
     cordon: CancellationToken,
     hand_back: CancellationToken,
 }
 
 impl Stop {
+    /// Clients that come from now on are told to come again, as they will be sent elsewhere; all else goes on.
+    pub fn leave(&self) {
+        self.leave.cancel();
+    }
+
     /// Nothing new is taken from now on; what is in hand is finished.
     pub fn cordon(&self) {
+        self.leave.cancel();
         self.cordon.cancel();
     }
 
     /// What is in hand is handed back unfinished, and nothing new is taken.
     pub fn hand_back(&self) {
+        self.leave.cancel();
         self.cordon.cancel();
         self.hand_back.cancel();
+    }
+
+    /// Returns when clients are to go elsewhere.
+    pub async fn left(&self) {
+        self.leave.cancelled().await;
+    }
+
+    /// Whether clients are to go elsewhere.
+    pub fn is_leaving(&self) -> bool {
+        self.leave.is_cancelled()
     }
 
     /// Returns when nothing new may be taken.

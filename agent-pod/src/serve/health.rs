@@ -61,13 +61,8 @@ impl Health {
         }
     }
 
-    /// Nobody is to be sent here any more, although whoever comes is still served.
-    pub(super) fn leaves(&self) {
-        self.ready.store(false, Ordering::Relaxed);
-    }
-
     fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) && !self.stop.is_cordoned()
+        self.ready.load(Ordering::Relaxed) && !self.stop.is_leaving()
     }
 }
 

@@ -26,25 +26,24 @@ impl Parts {
     /// Lets the parts work until a signal comes, then stops them: at once they take nothing new, after `grace` (or at a
     /// second signal) they hand back what they have.
     pub(super) async fn run(self, stop: &Stop, signals: Signals, grace: Duration) -> Result<()> {
-        self.run_with_farewell(stop, signals, (Duration::ZERO, grace), || {}).await
+        self.run_with_farewell(stop, signals, (Duration::ZERO, grace)).await
     }
 
-    /// The same, where after the first signal the parts work on as before for the time of a `farewell`, which `leaves`
-    /// begins, or until a second signal.
+    /// The same, where after the first signal the parts work on for the time of a `farewell`, or until a second signal: only who comes
+    /// anew is told to come again.
     pub(super) async fn run_with_farewell(
         mut self,
         stop: &Stop,
         mut signals: Signals,
         (farewell, grace): (Duration, Duration),
-        leaves: impl FnOnce(),
     ) -> Result<()> {
         tokio::select! {
             () = signals.next() => {}
             ended = self.ended() => return ended,
         }
         if !farewell.is_zero() {
-            leaves();
-            note("leaving: whoever still comes is served, until others have heard of it");
+            stop.leave();
+            note("leaving: what has begun goes on, and whoever still comes is told to come again");
             tokio::select! {
                 () = tokio::time::sleep(farewell) => {}
                 () = signals.next() => {}

@@ -85,21 +85,6 @@ fn a_pipeline_that_goes_on_by_its_pools_as_they_were_is_served_beside_the_others
 }
 
 #[test]
-fn a_gateway_that_leaves_serves_on_until_others_have_heard_of_it() {
-    let place = Place::new();
-    let mut gateway = gateway(&place, PLAIN, "farewell: 1h\n");
-    let ready = format!("http://{}/readyz", gateway.process.says("health listens on "));
-    let is_ready = || client().get(&ready).send().expect("it answers").status() == 200;
-    assert!(is_ready());
-    gateway.process.terminate();
-    wait_for("it to say that it leaves", || (!is_ready()).then_some(()));
-    answer(submit(&gateway, "id=late", "the last text"), 202);
-    assert_eq!(ended(&gateway, "late")["outcome"], "succeeded");
-    gateway.process.terminate();
-    assert_eq!(gateway.process.ends().code(), Some(0), "{}", gateway.process.said());
-}
-
-#[test]
 fn the_same_key_is_the_same_document_and_another_text_under_an_id_is_refused() {
     let place = Place::new();
     let gateway = gateway(&place, PLAIN, "");

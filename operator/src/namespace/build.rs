@@ -43,6 +43,9 @@ use crate::{
 const AUDIENCE: &str = "docket";
 /// Time from SIGTERM to the end of a gateway.
 const GRACE: u64 = 30;
+/// How much of it a gateway goes on telling clients to come again: until the last node has heard that the Service has lost it. Without
+/// it connections that begin meanwhile lead to nobody, and hang.
+const FAREWELL: u64 = 5;
 
 /// What is to be there, in this order, and what is not.
 pub struct Prepared {
@@ -239,9 +242,12 @@ fn files(gathered: &Gathered, config: &Config) -> ConfigMap {
         "http": format!("0.0.0.0:{HTTP}"),
         "grpc": format!("0.0.0.0:{GRPC}"),
         "tokens": pods::TOKENS_FILE,
-        "grace": format!("{GRACE}s"),
         "calls": pods::calls(),
     });
+    // Where the next one begins only after this one has ended, there is nobody to come again to until then.
+    let farewell = if keeps_state(gathered) { 0 } else { FAREWELL };
+    gateway["farewell"] = json!(format!("{farewell}s"));
+    gateway["grace"] = json!(format!("{}s", GRACE - farewell));
     if !former.is_empty() {
         gateway["former"] = former.into_iter().map(named).collect();
     }

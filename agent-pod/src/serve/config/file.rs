@@ -67,8 +67,8 @@ pub struct GatewayFile {
     pub kubernetes: Option<Kubernetes>,
     /// Certificate of both interfaces. Without it they are not secret.
     pub tls: Option<TlsFiles>,
-    /// How long the gateway serves on after SIGTERM while `/readyz` tells those who send it clients to send no more.
-    /// `grace` begins after it; a second signal does not wait for it.
+    /// How long the gateway stays after SIGTERM to tell who still comes to come again (503), while `/readyz` tells those who send it
+    /// clients to send no more. What has begun goes on; `grace` begins after it; a second signal does not wait for it.
     #[serde(default = "default_farewell")]
     pub farewell: Span,
     /// Bounds of everything that clients can make the gateway hold.

@@ -112,8 +112,11 @@ pub(super) struct Listed {
 }
 
 impl Api {
-    /// Who calls.
+    /// Who calls. A gateway that leaves lets nobody in: it may know plans that are past.
     pub(super) async fn caller(&self, authorization: Option<&str>) -> Result<Caller, Refusal> {
+        if self.stop.is_leaving() {
+            return Err(Refusal::Unavailable("this gateway is leaving; ask again, and another one answers".to_owned()));
+        }
         self.tokens.caller(authorization.and_then(bearer)).await.map_err(Refusal::from)
     }
 
@@ -184,9 +187,6 @@ impl Api {
         head: Head,
         (body, room): (impl Stream<Item = Result<Bytes, Refusal>> + Send, Room),
     ) -> Result<Accepted, Refusal> {
-        if self.stop.is_cordoned() {
-            return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
-        }
         let plan = self.plan(caller, &head.pipeline)?;
         let tenant = tenant(caller, head.tenant.as_deref())?;
         let document = document_id(&head, &tenant)?;

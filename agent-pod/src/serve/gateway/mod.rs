@@ -197,7 +197,7 @@ pub(crate) async fn gateway(arguments: GatewayArguments) -> Result<ExitCode> {
     note(&format!("gateway {} serves {}", config.process.name, names.join(", ")));
     // Who sends clients here hears a little later than this process that it is to end.
     let times = (config.farewell, config.process.grace);
-    let ended = parts.run_with_farewell(&stop, signals, times, || health.leaves()).await;
+    let ended = parts.run_with_farewell(&stop, signals, times).await;
     health_stop.cordon();
     drop(store);
     ended.map(|()| ExitCode::SUCCESS)

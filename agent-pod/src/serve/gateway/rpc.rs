@@ -63,7 +63,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Result<Routes> {
     let stop = api.stop.clone();
     tokio::spawn(async move {
         reporter.set_serving::<GatewayServer<Rpc>>().await;
-        stop.cordoned().await;
+        stop.left().await;
         reporter.set_not_serving::<GatewayServer<Rpc>>().await;
     });
     let routes = Routes::new(gateway).add_service(health).add_service(reflection).into_axum_router();

@@ -140,6 +140,9 @@ pub(super) fn routes_alone(inference: &Arc<Inference>) -> Router {
 
 /// Lets in who has a token, before anything of the request is read.
 async fn authenticate(State(inference): Shared, mut request: Request, next: Next) -> Result<Response, Refusal> {
+    if inference.stop.is_leaving() {
+        return Err(Refusal::stopping());
+    }
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = inference.tokens.caller(authorization.and_then(bearer)).await.map_err(Refusal::stranger)?;
     request.extensions_mut().insert(caller);
@@ -184,9 +187,6 @@ impl Inference {
     }
 
     async fn answer(&self, caller: &Caller, route: Route, request: Request) -> Result<Response, Refusal> {
-        if self.stop.is_cordoned() {
-            return Err(Refusal::stopping());
-        }
         let admitted = self.admission.admit(route)?;
         let answered = tokio::select! {
             answered = self.work(caller, route, request, &admitted) => answered,

@@ -24,6 +24,8 @@ const PENDING_RESETS: usize = 32;
 /// Age at which a connection is asked to end after its requests: a client that only keeps one open, or that has an old
 /// certificate, holds it no longer.
 const OLDEST: Duration = Duration::from_secs(30 * 60);
+/// The same of a process that is leaving: long enough to be told so.
+const BRIEF: Duration = Duration::from_secs(1);
 /// Pause after the machine refused a connection, for want of file descriptors as a rule.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
@@ -51,7 +53,8 @@ pub(super) async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener>
     Ok(listener)
 }
 
-/// Serves HTTP/1 and HTTP/2 until `stop` is cordoned, then finishes the requests that are being answered.
+/// Serves HTTP/1 and HTTP/2 until `stop` is cordoned, then finishes the requests that are being answered. From when it leaves on
+/// connections end with what is asked on them, so that who comes again comes to another process.
 ///
 /// The server waits 30 s for the headers of an HTTP/1 request and no longer, so slow senders hold no connection.
 pub(super) async fn serve(
@@ -60,18 +63,30 @@ pub(super) async fn serve(
     (bounds, tls): (&Bounds, Option<Acceptor>),
     stop: Stop,
 ) -> Result<()> {
-    let connections = connections(listener, bounds.connections, tls);
-    let served = Server::builder()
+    let (listener, places) = (Arc::new(listener), Arc::new(Semaphore::new(bounds.connections as usize)));
+    let routes = routes.into().prepare();
+    let connections = || connections(Arc::clone(&listener), Arc::clone(&places), tls.clone());
+    let staying = server(bounds, OLDEST).serve_with_incoming_shutdown(routes.clone(), connections(), stop.left());
+    let leaving = async {
+        stop.left().await;
+        if stop.is_cordoned() {
+            return Ok(());
+        }
+        server(bounds, BRIEF).serve_with_incoming_shutdown(routes.clone(), connections(), stop.cordoned()).await
+    };
+    tokio::try_join!(staying, leaving).map_err(Error::system("serve requests"))?;
+    Ok(())
+}
+
+fn server(bounds: &Bounds, oldest: Duration) -> Server {
+    Server::builder()
         .accept_http1(true)
         .max_concurrent_streams(bounds.streams)
-        .max_connection_age(OLDEST)
+        .max_connection_age(oldest)
         .http2_max_header_list_size(bounds.header_bytes)
         .http2_keepalive_interval(Some(KEEP_ALIVE.0))
         .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
-        .serve_with_incoming_shutdown(routes.into().prepare(), connections, async move { stop.cordoned().await })
-        .await;
-    served.map_err(Error::system("serve requests"))
 }
 
 /// What makes connections secret, and the protocols that are spoken over them.
@@ -79,17 +94,20 @@ pub(super) type Acceptor = (Arc<Tls>, Protocols);
 
 /// What connections come from.
 struct Incoming {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     places: Arc<Semaphore>,
     tls: Option<Acceptor>,
     /// Connections that are not yet secret.
     handshakes: JoinSet<Option<Connection>>,
 }
 
-/// Connections as they come, never more than `most` at once, those in their handshake counted: further ones wait in the
+/// Connections as they come, never more at once than there are places, those in their handshake counted: further ones wait in the
 /// machine's own queue.
-fn connections(listener: TcpListener, most: u32, tls: Option<Acceptor>) -> impl Stream<Item = io::Result<Connection>> {
-    let places = Arc::new(Semaphore::new(most as usize));
+fn connections(
+    listener: Arc<TcpListener>,
+    places: Arc<Semaphore>,
+    tls: Option<Acceptor>,
+) -> impl Stream<Item = io::Result<Connection>> {
     let incoming = Incoming { listener, places, tls, handshakes: JoinSet::new() };
     stream::unfold(incoming, async |mut incoming| {
         let connection = incoming.next().await?;

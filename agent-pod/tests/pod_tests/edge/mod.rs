@@ -4,6 +4,7 @@
 mod adaptive;
 mod frames;
 mod hostile;
+mod leaving;
 mod messages;
 mod slow;
 mod submits;
