@@ -160,9 +160,23 @@ impl Metrics {
         self.decisions.with_label_values(&[namespace, pool, &told::word(&step.decision.reason)]).inc();
     }
 
-    /// A pool is not scaled any more, or this process leads no longer.
+    /// Nothing can be decided for a pool: its number stays.
+    pub fn held(&self, namespace: &str, pool: &str) {
+        self.held.with_label_values(&[namespace, pool]).set(1);
+    }
+
+    /// A pool is not scaled any more.
     pub fn not_scaled(&self, namespace: &str, pool: &str) {
         self.not_desired(namespace, pool, |_| true);
+        for family in self.decisions.collect() {
+            for told in family.get_metric() {
+                let label =
+                    |name| told.get_label().iter().find(|label| label.name() == name).map_or("", |it| it.value());
+                if (label("namespace"), label("pool")) == (namespace, pool) {
+                    drop(self.decisions.remove_label_values(&[namespace, pool, label("reason")]));
+                }
+            }
+        }
         for gauge in [&self.pulling, &self.held] {
             // Where nothing was ever decided there is nothing to remove.
             drop(gauge.remove_label_values(&[namespace, pool]));

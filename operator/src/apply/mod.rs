@@ -178,7 +178,8 @@ where
     Ok(live.filter(|live| live.meta().uid == seen.meta().uid))
 }
 
-/// Changes fields of an object's spec, if it still is the one that was seen: says whether it was.
+/// Changes fields of an object's spec, if that still is the one that was seen: says whether it was. What else was changed of the
+/// object meanwhile, such as its status while its pods come and go, does not matter.
 pub async fn change<K>(ctx: &Context, seen: &K, manager: &str, spec: Value) -> Result<bool, Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -186,9 +187,18 @@ where
         + DeserializeOwned
         + std::fmt::Debug,
 {
-    let meta = seen.meta();
-    let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": spec});
-    merged(ctx, seen, manager, "change", patch).await
+    let patch = |version: Option<&String>| json!({"metadata": {"uid": seen.meta().uid, "resourceVersion": version}, "spec": spec});
+    if merged(ctx, seen, manager, "change", patch(seen.meta().resource_version.as_ref())).await? {
+        return Ok(true);
+    }
+    let is_same = |live: &K| {
+        let (live, seen) = (live.meta(), seen.meta());
+        live.deletion_timestamp.is_none() && seen.generation.is_some() && live.generation == seen.generation
+    };
+    match live(ctx, seen).await?.filter(is_same) {
+        Some(live) => merged(ctx, seen, manager, "change", patch(live.meta().resource_version.as_ref())).await,
+        None => Ok(false),
+    }
 }
 
 /// Sets an annotation of an object, or removes it. One that is gone, or that is not the one that was seen, is left alone.

@@ -57,7 +57,10 @@ pub async fn replicas(
         pods.iter().filter(|pod| names.contains(&pod.name)).cloned().collect()
     };
     let namespace = deployment.reference.metadata.namespace.clone().unwrap_or_default();
-    mark(ctx, &namespace, of(&step.unmark), None).await?;
+    let grows = step.replicas.is_some_and(|replicas| replicas > deployment.replicas);
+    if !grows {
+        mark(ctx, &namespace, of(&step.unmark), None).await?;
+    }
     let Some(replicas) = step.replicas else { return Ok(false) };
     if replicas < deployment.replicas {
         let unmarked = of(&step.choice.going).into_iter().filter(|pod| !pod.marked).collect();
@@ -75,6 +78,10 @@ pub async fn replicas(
     let note = told::sentence(&step.decision, deployment.replicas);
     tracing::info!(%namespace, pool = pool.metadata.name, from = deployment.replicas, to = replicas, "{note}");
     ctx.events.done(pool, "Scale", reason, &note).await;
+    if grows {
+        // Marks count when pods are taken, so work that waits comes first.
+        mark(ctx, &namespace, of(&step.unmark), None).await?;
+    }
     Ok(true)
 }
 

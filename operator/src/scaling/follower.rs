@@ -76,15 +76,14 @@ impl Follower {
         self.loaded.as_ref().and_then(|loaded| loaded.scaler.memory.starts.distribution())
     }
 
-    /// One second of the pool. `now` is in seconds since 1970. Says whether the pool may sleep.
+    /// One second of the pool. `is_current` says whether the pool is still the one that is looked at. Says whether the pool may sleep.
     pub async fn follow(
         &mut self,
         ctx: &Context,
-        pool: &AgentPool,
+        (pool, is_current): (&AgentPool, &(dyn Fn() -> bool + Sync)),
         sight: &Sight,
         deployment: Option<&SeenDeployment>,
         outlook: Outlook,
-        now: f64,
     ) -> bool {
         let Some(scaling) = &pool.spec.scaling else { return true };
         let settings = match settings::of(scaling) {
@@ -97,6 +96,7 @@ impl Follower {
         };
         if deployment.is_none() {
             // A pass makes it in a moment, or says why not.
+            ctx.metrics.held(&namespace_of(pool), &pool.name_any());
             say(
                 ctx,
                 pool,
@@ -110,6 +110,7 @@ impl Follower {
             match Loaded::read(ctx, &namespace, &name).await {
                 Ok(loaded) => self.loaded = Some(loaded),
                 Err(error) => {
+                    ctx.metrics.held(&namespace, &name);
                     let message = format!("what was learned of the pool cannot be read: {}", chain(&error));
                     say(ctx, pool, ScalingStatus::default(), held("Held:Missing", message));
                     return false;
@@ -117,11 +118,13 @@ impl Follower {
             }
         }
         let Some(loaded) = &mut self.loaded else { return false };
-        let slots = pool.spec.effective().concurrency;
+        let (slots, now) = (pool.spec.effective().concurrency, now());
         let step = loaded.scaler.step(&settings, sight, deployment, slots, outlook, now);
         self.wanted = step.wanted;
         ctx.metrics.scaled(&namespace, &name, scaling.mode, &step);
         let changed = match (scaling.mode, deployment) {
+            // In a second it is decided about what it is now.
+            _ if !is_current() => false,
             (ScalingMode::Apply, Some(deployment)) => {
                 let resting = &step.choice.resting;
                 if let Err(error) = act::order(ctx, (&namespace, &name), resting, &mut self.said).await {

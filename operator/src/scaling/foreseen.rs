@@ -38,6 +38,24 @@ pub struct Load {
     pub start: f64,
 }
 
+/// For so long, in seconds, what was known of a pool's work counts for those that come after, while the broker does not tell: the
+/// leaders of its streams change one by one.
+const REMEMBERED: f64 = 120.0;
+
+/// What was to do at a pool when the broker told last.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered(Option<(f64, Load)>);
+
+impl Remembered {
+    /// What is to do there: what is seen if the broker told it, else for a while what was. `now` is in seconds since 1970.
+    pub fn load(&mut self, seen: Load, is_told: bool, now: f64) -> Load {
+        if is_told {
+            self.0 = Some((now, seen.clone()));
+        }
+        self.0.as_ref().filter(|(at, _)| now - at < REMEMBERED).map_or(seen, |(_, load)| load.clone())
+    }
+}
+
 impl Load {
     /// Adds what agents say of how long stages take.
     pub fn learn(&mut self, agents: &[PodStatus]) {

@@ -43,16 +43,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     devices::{Wish, grants},
-    namespace::{Found, Namespace},
+    namespace::{Found, Namespace, Pools},
     rounds::Rounds,
     seen::{Mirror, Pool, SeenDeployment, SeenPod},
     sleepers::Sleepers,
 };
-use crate::{
-    chain,
-    context::Context,
-    watching::{Scope, namespace_of},
-};
+use crate::{chain, context::Context, watching::Scope};
 
 /// The condition of a pool that says whether the autoscaler acts.
 pub const CONDITION: &str = "ScalingActive";
@@ -70,7 +66,7 @@ const AT_ONCE: usize = 64;
 
 /// What is watched.
 struct Watched {
-    pools: Store<DeserializeGuard<AgentPool>>,
+    pools: Pools,
     pipelines: Store<DeserializeGuard<Pipeline>>,
     pods: Arc<Mirror<SeenPod>>,
     deployments: Arc<Mirror<SeenDeployment>>,
@@ -169,11 +165,11 @@ impl Scaling {
         };
         for name in names {
             let has = found.remove(&name).unwrap_or_default();
-            let (ctx, of) = (Arc::clone(&self.ctx), name.clone());
+            let (ctx, of, latest) = (Arc::clone(&self.ctx), name.clone(), self.watched.pools.clone());
             self.rounds.begin(name, move |mut namespace: Namespace| async move {
-                let (now, pools) = (follower::now(), has.pools.clone());
-                let asleep = namespace.look(&ctx, &of, has, now).await;
-                let wishes = namespace.wishes(&pools, now);
+                let pools = has.pools.clone();
+                let asleep = namespace.look(&ctx, &of, has, &latest).await;
+                let wishes = namespace.wishes(&pools, follower::now());
                 (namespace, Looked { asleep, wishes })
             });
         }
@@ -223,13 +219,13 @@ impl Watched {
     fn found(&self) -> HashMap<String, Found> {
         let mut all: HashMap<String, Found> = HashMap::new();
         for guarded in self.pools.state() {
-            if let Ok(pool) = &guarded.0 {
-                all.entry(namespace_of(pool)).or_default().pools.push(Arc::clone(&guarded));
-            }
+            let namespace = guarded.namespace().unwrap_or_default();
+            all.entry(namespace).or_default().pools.push(guarded);
         }
         all.retain(|_, found| {
             let is_scaled = |pool: &AgentPool| pool.spec.scaling.is_some();
-            found.pools.iter().any(|pool| pool.0.as_ref().is_ok_and(is_scaled))
+            // One that cannot be read may be scaled.
+            found.pools.iter().any(|pool| pool.0.as_ref().map_or(true, is_scaled))
         });
         if all.is_empty() {
             return all;

@@ -8,20 +8,24 @@ use std::{
 
 use crds::{AgentPool, Pipeline, PipelineSpec, Stage};
 use futures::{StreamExt, stream};
-use kube::{ResourceExt, core::DeserializeGuard};
+use kube::{
+    Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
 use scaler::ColdStart;
 
 use super::{
     deadlines::{Times, ahead, dated, deadlines},
     devices::Wish,
-    follower::Follower,
-    foreseen::{Branches, Load, foreseen, handed_on, service_of, upstream},
+    follower::{self, Follower},
+    foreseen::{Branches, Load, Remembered, foreseen, handed_on, service_of, upstream},
     kinds::{by_stage, waiting},
     observe::Sight,
     pool::Outlook,
     seen::{SeenDeployment, SeenPod},
 };
-use crate::{chain, context::Context};
+use crate::{chain, context::Context, watching::namespace_of};
 
 /// Pools that are looked at at once.
 const AT_ONCE: usize = 16;
@@ -29,6 +33,9 @@ const AT_ONCE: usize = 16;
 const LOOK: f64 = 30.0;
 /// Assumed of a pool's first start, in seconds.
 const FIRST_START: f64 = 10.0;
+
+/// The pools as they are now.
+pub type Pools = Store<DeserializeGuard<AgentPool>>;
 
 /// What the cluster has of a namespace.
 #[derive(Default)]
@@ -54,12 +61,15 @@ pub struct Namespace {
 /// A pool that is looked at: one that is scaled, or one whose work becomes such a one's.
 #[derive(Default)]
 struct Watched {
+    /// Of the pool that is scaled.
+    uid: Option<String>,
     sleeps: bool,
     /// When it is looked at though it sleeps, in seconds since 1970.
     look_at: f64,
     /// When it was looked at, in seconds since 1970.
     looked_at: f64,
     sight: Sight,
+    remembered: Remembered,
     /// Whether tasks of it were ever seen at the broker.
     had_tasks: bool,
     /// Where it is scaled.
@@ -84,8 +94,9 @@ impl Namespace {
         self.watched.is_empty()
     }
 
-    /// One second. Returns the pools that sleep from now on.
-    pub async fn look(&mut self, ctx: &Context, namespace: &str, found: Found, now: f64) -> Vec<String> {
+    /// One second. Returns the pools that sleep from now on. `latest` says what becomes of the pools meanwhile.
+    pub async fn look(&mut self, ctx: &Context, namespace: &str, found: Found, latest: &Pools) -> Vec<String> {
+        let now = follower::now();
         let pools: BTreeMap<String, &AgentPool> = found
             .pools
             .iter()
@@ -100,36 +111,42 @@ impl Namespace {
             .filter(|pipeline| !pipeline.spec.suspend)
             .map(|pipeline| (pipeline.name_any(), &pipeline.spec))
             .collect();
-        let scaled: BTreeSet<&String> =
-            pools.iter().filter(|(_, pool)| pool.spec.scaling.is_some()).map(|(name, _)| name).collect();
-        self.meet(ctx, namespace, &scaled, &pipelines).await;
+        let unreadable: BTreeSet<String> = found
+            .pools
+            .iter()
+            .filter(|pool| pool.0.is_err() && pool.meta().deletion_timestamp.is_none())
+            .map(|pool| pool.name_any())
+            .collect();
+        self.meet(ctx, namespace, (&pools, &unreadable), &pipelines).await;
         self.wake_by_cluster(&pools, &found);
         self.see(ctx, namespace, &found, now).await;
 
         let loads: BTreeMap<String, Load> =
-            self.watched.iter().map(|(name, watched)| (name.clone(), watched.load(now))).collect();
-        let names: Vec<String> = self.watched.keys().cloned().collect();
-        let mut asleep = Vec::new();
-        for name in names {
-            let Some(watched) = self.watched.get_mut(&name) else { continue };
+            self.watched.iter_mut().map(|(name, watched)| (name.clone(), watched.load(now))).collect();
+        let (found, pools, pipelines, loads) = (&found, &pools, &pipelines, &loads);
+        // One whose writes take long keeps no other waiting.
+        let followed = self.watched.iter_mut().map(|(name, watched)| async move {
             if watched.sleeps {
                 // Its work is on its way: it is looked at in a second.
-                let expected = foreseen(&name, &pipelines, &loads, &Branches::default(), now);
+                let expected = foreseen(name, pipelines, loads, &Branches::default(), now);
                 watched.sleeps = watched.follower.is_none() || expected.is_empty();
                 // Whenever it is looked at it is decided about, too: its days may say that work is about to come.
                 if !watched.sleeps || watched.looked_at < now {
-                    continue;
+                    return;
                 }
             }
-            let may_sleep = match (&mut watched.follower, pools.get(&name)) {
+            let may_sleep = match (&mut watched.follower, pools.get(name)) {
                 (Some(follower), Some(pool)) => {
                     let arrived = watched.sight.depth.as_ref().map(|depth| depth.arrived);
-                    let branches = follower.branches(&handed_on(&name, &pipelines, &loads), arrived);
+                    let branches = follower.branches(&handed_on(name, pipelines, loads), arrived);
                     let outlook = Outlook {
-                        granted: found.granted.get(&name).copied(),
-                        ..outlook(&name, &watched.sight, &pipelines, (&loads, &branches), now)
+                        granted: found.granted.get(name).copied(),
+                        ..outlook(name, &watched.sight, pipelines, (loads, &branches), now)
                     };
-                    follower.follow(ctx, pool, &watched.sight, found.deployments.get(&name), outlook, now).await
+                    let is_current = || is_current(latest, pool);
+                    follower
+                        .follow(ctx, (pool, &is_current), &watched.sight, found.deployments.get(name), outlook)
+                        .await
                 }
                 // Its work matters to others; its number of agents is not ours.
                 _ => watched.sight.depth.as_ref().is_some_and(|depth| depth.total() == 0),
@@ -137,10 +154,11 @@ impl Namespace {
             watched.sleeps = may_sleep;
             if may_sleep {
                 watched.look_at = now + LOOK;
-                asleep.push(name);
             }
-        }
-        asleep
+        });
+        stream::iter(followed).for_each_concurrent(AT_ONCE, |followed| followed).await;
+        let asleep = self.watched.iter().filter(|(_, watched)| watched.sleeps && watched.looked_at == now);
+        asleep.map(|(name, _)| name.clone()).collect()
     }
 
     /// What the pools want of devices that others may want as well. `now` is in seconds since 1970.
@@ -153,17 +171,26 @@ impl Namespace {
         wishes.collect()
     }
 
-    /// Begins with the pools that are new, and ends with those that are gone.
+    /// Begins with the pools that are new, and ends with those that are gone. What was learned of one that this version cannot read
+    /// stays for one that can.
     async fn meet(
         &mut self,
         ctx: &Context,
         namespace: &str,
-        scaled: &BTreeSet<&String>,
+        (pools, unreadable): (&BTreeMap<String, &AgentPool>, &BTreeSet<String>),
         pipelines: &[(String, &PipelineSpec)],
     ) {
-        let before: BTreeSet<String> = scaled.iter().flat_map(|pool| upstream(pool, pipelines)).collect();
-        let gone: Vec<String> =
-            self.watched.keys().filter(|name| !scaled.contains(name) && !before.contains(*name)).cloned().collect();
+        let scaled: BTreeSet<&String> =
+            pools.iter().filter(|(_, pool)| pool.spec.scaling.is_some()).map(|(name, _)| name).collect();
+        let is_there = |name: &String| pools.contains_key(name) || unreadable.contains(name);
+        let before: BTreeSet<String> =
+            scaled.iter().flat_map(|pool| upstream(pool, pipelines)).filter(is_there).collect();
+        let is_gone = |name: &&String| !scaled.contains(name) && !before.contains(*name) && !unreadable.contains(*name);
+        let is_another = |(name, watched): &(&String, &Watched)| {
+            watched.follower.is_some() && pools.get(*name).is_some_and(|pool| pool.uid() != watched.uid)
+        };
+        let others = self.watched.iter().filter(is_another).map(|(name, _)| name);
+        let gone: BTreeSet<String> = self.watched.keys().filter(is_gone).chain(others).cloned().collect();
         for name in gone {
             if let Some(follower) = self.watched.remove(&name).and_then(|watched| watched.follower) {
                 follower.forget(ctx, namespace, &name).await;
@@ -173,10 +200,11 @@ impl Namespace {
             let watched = self.watched.entry(name.clone()).or_default();
             match (scaled.contains(name), watched.follower.is_some()) {
                 (true, false) => {
+                    watched.uid = pools.get(name).and_then(|pool| pool.uid());
                     watched.follower = Some(Follower::default());
                     watched.sleeps = false;
                 }
-                (false, true) => {
+                (false, true) if !unreadable.contains(name) => {
                     if let Some(follower) = watched.follower.take() {
                         follower.forget(ctx, namespace, name).await;
                     }
@@ -204,6 +232,7 @@ impl Namespace {
     async fn see(&mut self, ctx: &Context, namespace: &str, found: &Found, now: f64) {
         let due = self.watched.iter_mut().filter(|(_, watched)| !watched.sleeps || watched.look_at <= now);
         let looks = due.map(|(name, watched)| async move {
+            let at = follower::now();
             let (read, agents) =
                 futures::join!(ctx.brokers.sample(namespace, name), ctx.brokers.agents_of(namespace, name));
             for error in [read.as_ref().err(), agents.as_ref().err()].into_iter().flatten() {
@@ -218,7 +247,7 @@ impl Namespace {
             let (depth, sample) = read.unzip();
             let waiting = waiting(&sample.unwrap_or_default());
             watched.had_tasks |= depth.as_ref().is_some_and(|depth| depth.arrived > 0);
-            watched.sight = Sight { depth, agents: agents.ok(), pods, waiting };
+            watched.sight = Sight { at, depth, agents: agents.ok(), pods, waiting };
             watched.looked_at = now;
             watched.look_at = now + LOOK;
             if watched.sight.depth.as_ref().is_none_or(|depth| depth.total() > 0) {
@@ -227,6 +256,13 @@ impl Namespace {
         });
         stream::iter(looks).for_each_concurrent(AT_ONCE, |look| look).await;
     }
+}
+
+/// Whether a pool is still what was decided about: its number may be another one's since.
+fn is_current(latest: &Pools, pool: &AgentPool) -> bool {
+    let now = latest.get(&ObjectRef::new(&pool.name_any()).within(&namespace_of(pool)));
+    let now = now.as_ref().and_then(|now| now.0.as_ref().ok());
+    now.is_some_and(|now| (now.uid(), now.metadata.generation) == (pool.uid(), pool.metadata.generation))
 }
 
 /// What pipelines and other pools say of what a pool has to do.
@@ -258,7 +294,12 @@ impl Watched {
     }
 
     /// How much is to do here, for the pools that come after.
-    fn load(&self, now: f64) -> Load {
+    fn load(&mut self, now: f64) -> Load {
+        let (seen, is_told) = (self.seen_load(now), self.sight.depth.is_some());
+        self.remembered.load(seen, is_told, now)
+    }
+
+    fn seen_load(&self, now: f64) -> Load {
         let agents = self.sight.agents.as_deref().unwrap_or_default();
         let slots: f64 = agents.iter().filter(|agent| agent.ready).map(|agent| f64::from(agent.slots)).sum();
         let oldest = self.sight.pods.iter().flatten().map(|pod| now - pod.created).reduce(f64::max);

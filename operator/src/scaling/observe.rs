@@ -19,6 +19,8 @@ const P95: f64 = 1.645;
 /// What was read of a pool at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Sight {
+    /// When it began to be read, in seconds since 1970.
+    pub at: f64,
     /// What the broker says; `None`: it did not.
     pub depth: Option<Depth>,
     /// What agents say; `None`: the broker did not tell.

@@ -17,7 +17,7 @@ use super::{
     waits::WaitSums,
 };
 
-/// An agent that was told to rest for so long, in seconds, has heard it, whether it says so or not.
+/// An agent that says nothing and was told to rest for so long, in seconds, has heard it.
 const HEARD: f64 = 30.0;
 
 /// What outlives a leader, under `scaling/POOL`. As it is written there, with [`scaler::few_digits`], it stays below 4 KiB.
@@ -119,7 +119,7 @@ impl PoolScaler {
             deadlines_ahead: outlook.deadlines_ahead,
             is_limited: outlook.granted.is_some(),
         };
-        let mut observation = observation(sight, known, now);
+        let mut observation = observation(sight, known, sight.at);
         self.undisturbed.correct(&mut observation);
         if deployment.is_none() {
             // The number that is asked for is not known, so nothing can be said of it.
@@ -194,8 +194,11 @@ impl PoolScaler {
                     ready: is_ready(pod, agent),
                     ready_in_cluster: pod.ready_since.is_some(),
                     load: load(agent, in_work),
-                    cordoned: told
-                        .is_some_and(|since| agent.is_some_and(|agent| agent.cordoned) || now - since >= HEARD),
+                    // Who speaks says whether it pulls.
+                    cordoned: told.is_some_and(|since| match agent {
+                        Some(agent) => agent.cordoned,
+                        None => now - since >= HEARD,
+                    }),
                 }
             })
             .collect();
@@ -203,7 +206,10 @@ impl PoolScaler {
         // to go, and go on resting until they are gone.
         let wanted = if deployment.is_rolling { u32::MAX } else { decision.replicas };
         let before: BTreeSet<String> = self.resting.keys().cloned().collect();
-        let choice = choose(&members, wanted, decision.pulling, &before);
+        let mut choice = choose(&members, wanted, decision.pulling, &before);
+        // Pods that the watch does not show are not among those that were looked at.
+        let seen = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        choice.least = choice.least.saturating_add(deployment.pods.saturating_sub(seen));
         self.resting =
             choice.resting.iter().map(|name| (name.clone(), self.resting.get(name).copied().unwrap_or(now))).collect();
         choice

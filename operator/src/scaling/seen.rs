@@ -34,6 +34,8 @@ pub struct SeenPod {
     pub created: f64,
     /// Since when it is ready, in seconds since 1970. `None`: it is not.
     pub ready_since: Option<f64>,
+    /// Whether a container of it was started again.
+    pub restarted: bool,
     /// Whether it has a node.
     pub has_node: bool,
     /// Whether it is being deleted.
@@ -49,10 +51,12 @@ pub struct SeenPod {
 /// A pool's Deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SeenDeployment {
-    /// Its name, namespace, uid and resourceVersion, to be written under the condition that it still is that one.
+    /// Its name, namespace, uid, generation and resourceVersion, to be written under the condition that it still is that one.
     pub reference: Deployment,
     /// Pods that it asks for.
     pub replicas: u32,
+    /// Pods that it has, those that leave not counted, by its own word.
+    pub pods: u32,
     /// Whether pods of an older kind are being replaced.
     pub is_rolling: bool,
 }
@@ -71,6 +75,9 @@ impl SeenPod {
             uid: pod.uid().unwrap_or_default(),
             created,
             ready_since: ready.map(|ready| seconds(ready.last_transition_time.as_ref()).unwrap_or(created)),
+            restarted: status
+                .and_then(|status| status.container_statuses.as_ref())
+                .is_some_and(|containers| containers.iter().any(|container| container.restart_count > 0)),
             has_node: pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()),
             leaving: pod.metadata.deletion_timestamp.is_some(),
             marked: pod.annotations().contains_key(DELETION_COST),
@@ -112,12 +119,14 @@ impl SeenDeployment {
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
             uid: metadata.uid.clone(),
+            generation: metadata.generation,
             resource_version: metadata.resource_version.clone(),
             ..ObjectMeta::default()
         };
         let seen = Self {
             reference: Deployment { metadata: reference, ..Deployment::default() },
             replicas: u32::try_from(replicas).unwrap_or_default(),
+            pods: status.replicas.and_then(|pods| u32::try_from(pods).ok()).unwrap_or_default(),
             is_rolling: status.updated_replicas.unwrap_or_default() < status.replicas.unwrap_or_default(),
         };
         Some((pool_of(metadata)?, seen))

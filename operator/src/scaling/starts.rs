@@ -32,6 +32,10 @@ impl Starts {
             if !self.counted.insert(pod.uid.clone()) || !self.looked && ready_since <= until {
                 continue;
             }
+            // It may have been ready before, which whoever has just taken over did not see.
+            if pod.restarted {
+                continue;
+            }
             self.until = self.until.max(ready_since);
             let took = ready_since - pod.created;
             if took <= LONGEST {

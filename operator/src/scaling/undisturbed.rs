@@ -11,6 +11,8 @@ use scaler::{Observation, ServiceTime};
 /// After a gap, for so long, in seconds: by then agents have forgotten quick tasks of the time of the gap for newer ones, and to
 /// slow tasks a gap does little.
 const DISTURBED: f64 = 60.0;
+/// However many gaps there are, after so long, in seconds, what is measured is believed once: tasks may take longer since.
+const LONGEST: f64 = 300.0;
 
 /// Service times by stage and size, as they were before the last gap.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub struct Undisturbed {
     known: BTreeMap<(String, u8), ServiceTime>,
     /// Until when what is measured is not believed where it is longer, in seconds since 1970.
     until: f64,
+    /// When the first gap was after what was believed last, in seconds since 1970.
+    since: Option<f64>,
 }
 
 impl Undisturbed {
@@ -25,9 +29,12 @@ impl Undisturbed {
     pub fn correct(&mut self, observation: &mut Observation) {
         let now = observation.at;
         if observation.work.is_none() || observation.pods.is_none() {
-            self.until = now + DISTURBED;
+            self.until = (now + DISTURBED).min(*self.since.get_or_insert(now) + LONGEST);
         }
         let is_disturbed = now < self.until;
+        if !is_disturbed && observation.work.is_some() {
+            self.since = None;
+        }
         for work in observation.work.iter_mut().flatten() {
             let Some(measured) = &mut work.service else { continue };
             let kind = (work.stage.clone(), work.size);

@@ -47,6 +47,7 @@ mod scaling_ahead;
 mod scaling_chain;
 mod scaling_devices;
 mod scaling_feed;
+mod scaling_foreseen;
 mod scaling_keeping;
 mod scaling_loop;
 mod scaling_memory;

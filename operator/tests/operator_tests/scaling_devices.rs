@@ -216,6 +216,7 @@ impl Scarce {
     fn at(&mut self, settings: &Settings, granted: Option<u32>, now: f64) -> Step {
         let deployment = SeenDeployment { replicas: 4, ..SeenDeployment::default() };
         let outlook = Outlook { granted, ..Outlook::default() };
+        self.sight.at = now;
         self.scaler.step(settings, &self.sight, Some(&deployment), 2, outlook, now)
     }
 

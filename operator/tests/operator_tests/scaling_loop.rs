@@ -296,3 +296,49 @@ async fn a_pool_that_sleeps_wakes_before_the_work_that_its_days_foretell() {
     assert_eq!(cluster.finished(), 0, "no task has come");
     leader.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_whose_status_changes_all_the_time_is_scaled() {
+    let Some(broker) = Guarded::start() else { return };
+    let url = &broker.server.url;
+    let ports = ports_as(Some(agents()), url).await;
+    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
+    cluster.is_restless();
+    let api = cluster.serve().await;
+    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    publish(&ports, 0..8).await;
+    until("all is done", &cluster, || cluster.finished() == 8).await;
+    until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
+    assert_eq!(cluster.interrupted(), 0);
+    leader.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_keeps_what_was_learned_while_it_cannot_be_read_and_one_that_is_made_again_begins_anew() {
+    let Some(broker) = Guarded::start() else { return };
+    let url = &broker.server.url;
+    let ports = ports_as(Some(agents()), url).await;
+    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
+    let api = cluster.serve().await;
+    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    publish(&ports, 0..4).await;
+    until("all is done", &cluster, || cluster.finished() == 4).await;
+    until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
+
+    cluster.set_scaling("maxReplicas", json!("as many as it takes"));
+    // Several looks.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let key = format!("{}{POOL}", keys::SCALING);
+    let kept = ports.records.get(&key).await.expect("the broker answers");
+    assert!(kept.is_some(), "what was learned is gone");
+    cluster.set_scaling("maxReplicas", json!(5));
+
+    // What a pass does for one that is deleted.
+    open_as(Some(agents()), url).await.remove_pool(POOL).await.expect("the stream goes");
+    cluster.remake("uid-again");
+    // For the one before, a stream that is gone would mean that nothing is known.
+    let of_next = || leader.ctx.scaling.of(&(NAMESPACE.to_owned(), POOL.to_owned()), Some("uid-again"));
+    until("the next one is looked at", &cluster, || of_next().is_some_and(|report| report.active.reason == "Active"))
+        .await;
+    leader.end().await;
+}

@@ -56,6 +56,8 @@ pub(crate) struct World {
     depth: bool,
     /// Whether it says what agents say.
     statuses: bool,
+    /// Whether orders do not reach agents.
+    deaf: bool,
     ordered: BTreeSet<String>,
     most: u32,
 }
@@ -77,6 +79,7 @@ impl World {
             probe: |_| 0,
             depth: true,
             statuses: true,
+            deaf: false,
             ordered: BTreeSet::new(),
             most: 0,
         }
@@ -109,7 +112,7 @@ impl World {
             agent.tasks.retain(|done| *done > now);
             self.finished += (before - agent.tasks.len()) as u64;
             // Heard since the second before.
-            agent.rests = self.ordered.contains(&agent.name);
+            agent.rests = !self.deaf && self.ordered.contains(&agent.name);
             while ready && !agent.rests && agent.tasks.len() < SLOTS as usize {
                 let Some(since) = self.waiting.pop_front() else { break };
                 agent.waits.start((now - since) as f64);
@@ -175,6 +178,7 @@ impl World {
             finished: self.finished,
         };
         Sight {
+            at: self.now as f64,
             depth: self.depth.then_some(depth),
             agents: self.statuses.then(|| agents.collect()),
             pods,
@@ -419,6 +423,49 @@ fn while_pods_are_replaced_none_are_taken_away() {
         assert_eq!(step.choice.going, BTreeSet::new());
     }
     assert!(low, "fewer were wanted all the same");
+}
+
+#[test]
+fn an_agent_that_says_that_it_pulls_is_not_taken_however_long_ago_it_was_told_to_rest() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.arrive(40);
+    world.until(&mut scaler, &settings(), 120, "the burst", is_done);
+    let pods = world.agents.len();
+    world.deaf = true;
+    for _ in 0..300 {
+        world.second(&mut scaler, &settings());
+        assert_eq!(world.agents.len(), pods);
+    }
+    assert!(!world.ordered.is_empty(), "they are told to rest all the same");
+    world.deaf = false;
+    world.until(&mut scaler, &settings(), 60, "the end of all", |world, _| world.agents.is_empty());
+}
+
+#[test]
+fn pods_that_a_watch_does_not_show_are_not_taken_with_the_others() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.arrive(40);
+    world.until(&mut scaler, &settings(), 120, "the burst", is_done);
+    let deployment = SeenDeployment { pods: world.replicas, ..world.deployment() };
+    let (hidden, mut least) = (world.agents.len() - 2, world.replicas);
+    for _ in 0..300 {
+        world.live();
+        let mut sight = world.sight();
+        sight.pods.as_mut().expect("they are listed").drain(..hidden);
+        let step = scaler.step(&settings(), &sight, Some(&deployment), SLOTS, Outlook::default(), world.now as f64);
+        world.ordered = step.choice.resting.clone();
+        least = least.min(step.replicas.unwrap_or(least));
+    }
+    assert!(least as usize == hidden && hidden > 0, "the two that are shown may go: {least}");
+}
+
+#[test]
+fn what_took_long_to_read_is_old() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.arrive(40);
+    let (sight, later) = (world.sight(), world.now as f64 + 20.0);
+    let step = scaler.step(&settings(), &sight, Some(&world.deployment()), SLOTS, Outlook::default(), later);
+    assert_eq!((step.replicas, step.decision.reason), (None, Reason::Held(Hold::Stale)));
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl World {
             has_node: true,
             ..SeenPod::default()
         };
-        let sight = Sight { pods: Some(vec![pod]), ..sight };
+        let sight = Sight { at: self.now as f64, pods: Some(vec![pod]), ..sight };
         let deployment = SeenDeployment { replicas: 1, ..SeenDeployment::default() };
         let settings = Settings::between(0, 12);
         scaler.step(&settings, &sight, Some(&deployment), SLOTS, Outlook::default(), self.now as f64)
@@ -109,4 +109,18 @@ fn tasks_that_take_longer_without_a_gap_are_believed_at_once() {
     }
     world.mean = DISTURBED;
     assert!(world.second(&mut scaler, 5).decision.replicas > 2);
+}
+
+#[test]
+fn gaps_that_do_not_end_hide_for_some_minutes_that_tasks_take_longer_and_no_more() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.until_the_gap_is_over(&mut scaler);
+    let grown = (0..420).find(|second| {
+        if second % 30 == 0 {
+            world.now += 1;
+            world.step(&mut scaler, Sight { at: world.now as f64, ..Sight::default() });
+        }
+        world.second(&mut scaler, 5).decision.replicas > 2
+    });
+    assert!(grown.is_some_and(|second| second >= 240), "{grown:?}");
 }

@@ -54,6 +54,9 @@ struct Objects {
     events: Vec<String>,
     /// Pods that were taken, and whether they bore a mark.
     taken: Vec<bool>,
+    /// Whether Deployments change all the time, so that only who has just read one knows its version, and which that was.
+    restless: bool,
+    read: Option<String>,
     holding: BTreeMap<String, usize>,
 }
 
@@ -128,6 +131,18 @@ impl Cluster {
     pub fn set_scaling(&self, field: &str, value: Value) {
         let mut pool = self.objects().kinds["agentpools"][POOL].clone();
         pool["spec"]["scaling"][field] = value;
+        self.put("agentpools", pool);
+    }
+
+    /// From now on the Deployment's status changes all the time, as it does while pods come and go.
+    pub fn is_restless(&self) {
+        self.objects().restless = true;
+    }
+
+    /// Somebody deletes the pool and makes it again.
+    pub fn remake(&self, uid: &str) {
+        let mut pool = self.remove("agentpools", POOL).expect("it is there");
+        pool["metadata"]["uid"] = json!(uid);
         self.put("agentpools", pool);
     }
 
@@ -297,8 +312,9 @@ async fn list(
 }
 
 async fn read(State(cluster): State<Cluster>, Path((kind, name)): Path<(String, String)>) -> Response {
-    let objects = cluster.objects();
+    let mut objects = cluster.objects();
     let found = known(&kind).and_then(|kind| objects.kinds.get(kind)?.get(&name).cloned());
+    objects.read = found.as_ref().and_then(|found| found["metadata"]["resourceVersion"].as_str().map(str::to_owned));
     found.map_or_else(|| refusal(StatusCode::NOT_FOUND), |found| Json(found).into_response())
 }
 
@@ -311,6 +327,12 @@ async fn patch(
     let Some(kind) = known(&kind) else { return refusal(StatusCode::NOT_FOUND) };
     let found = cluster.objects().kinds.get(kind).and_then(|there| there.get(&name).cloned());
     let Some(mut object) = found else { return refusal(StatusCode::NOT_FOUND) };
+    if kind == "deployments" && cluster.objects().restless {
+        let read = cluster.objects().read.take();
+        if read.as_deref() != object["metadata"]["resourceVersion"].as_str() {
+            object = cluster.put(kind, object);
+        }
+    }
     for condition in ["uid", "resourceVersion"] {
         let wanted = &change["metadata"][condition];
         if !wanted.is_null() && *wanted != object["metadata"][condition] {
@@ -318,6 +340,9 @@ async fn patch(
         }
     }
     merge(&mut object, &change);
+    if change["spec"].is_object() {
+        object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_u64().unwrap_or_default() + 1);
+    }
     let object = cluster.put(kind, object);
     if kind == "deployments" {
         let replicas = object["spec"]["replicas"].as_u64().expect("a number");
