@@ -86,5 +86,5 @@ give_up() {
 
 kubectl() {
     find_way_in all
-    "${way_in[@]}" "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" "$@"
+    "${way_in[@]}" "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" --cache-dir "$cluster_state/kube-cache" "$@"
 }

@@ -24,9 +24,9 @@ start_control_plane() {
         --cluster-cidr "$cluster_pods" --allocate-node-cidrs --cert-dir "$pki/controllers" "${quick[@]}"
     start kube-scheduler "$cluster_bin/kube-scheduler" --kubeconfig "$pki/scheduler.kubeconfig" --leader-elect=false \
         --cert-dir "$pki/scheduling" "${quick[@]}"
-    wait_for etcd 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/2379'
-    wait_for kube-apiserver 60 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" get --raw /readyz
-    wait_for kube-controller-manager 30 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" \
+    wait_for etcd 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/2379'
+    wait_for kube-apiserver 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" get --raw /readyz
+    wait_for kube-controller-manager 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" \
         get serviceaccount default --namespace default
     kubectl apply --filename "$cluster_scripts/files/cluster.yaml" >/dev/null
 }
@@ -39,7 +39,7 @@ start_fake_nodes() {
     done | kubectl create --filename - >/dev/null
     start kwok "$cluster_bin/kwok" --kubeconfig "$cluster_kubeconfig" --config "$cluster_scripts/files/kwok.yaml" \
         --manage-all-nodes --node-lease-duration-seconds 40 --node-ip "$cluster_address" --cidr 10.245.0.0/16
-    wait_for kwok 30 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait --for condition=Ready nodes --all --timeout 1s
+    wait_for kwok 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait --for condition=Ready nodes --all --timeout 1s
 }
 
 make_certificates() {

@@ -7,7 +7,7 @@ start_runtime() {
     make_cgroup
     write_node_files
     start containerd containerd --config "$cluster_state/node/containerd.toml"
-    wait_for containerd 30 ctr --address "$cluster_containerd" version
+    wait_for containerd 120 ctr --address "$cluster_containerd" version
 }
 
 start_node() {
@@ -17,9 +17,9 @@ start_node() {
     start kube-proxy "$cluster_bin/kube-proxy" --config "$files/proxy.yaml" --hostname-override node-1
     start coredns "$cluster_bin/coredns" -conf "$files/Corefile"
     make_volumes
-    wait_for kubelet 60 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait node/node-1 --for condition=Ready --timeout 1s
-    wait_for kube-proxy 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/10256'
-    wait_for coredns 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8181'
+    wait_for kubelet 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait node/node-1 --for condition=Ready --timeout 1s
+    wait_for kube-proxy 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/10256'
+    wait_for coredns 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8181'
 }
 
 # Makes NetworkPolicies count, also between pods of the node.
@@ -28,7 +28,7 @@ enforce_policies() {
     start kube-router "$cluster_bin/kube-router" --kubeconfig "$cluster_state/pki/network-policies.kubeconfig" \
         --hostname-override node-1 --run-firewall --run-router=false --run-service-proxy=false --enable-cni=false \
         --service-cluster-ip-range "$cluster_services" --health-port 20244 --v 1
-    wait_for kube-router 30 iptables --list KUBE-ROUTER-FORWARD
+    wait_for kube-router 120 iptables --list KUBE-ROUTER-FORWARD
 }
 
 # What claims can be bound to while the cluster lasts: enough for many installations of the broker.

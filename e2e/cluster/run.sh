@@ -13,6 +13,8 @@ choose_cluster "$name"
 export DOCKET_CLUSTER=$name
 export DOCKET_CLUSTER_STATE=$cluster_state
 export KUBECONFIG=$cluster_kubeconfig
+# All clusters have the same address, and kubectl and helm keep what they learn of a server by its address.
+export KUBECACHEDIR=$cluster_state/kube-cache
 export PATH=$cluster_bin:$PATH
 find_way_in network
 exec "${way_in[@]}" "$@"

@@ -122,6 +122,11 @@ pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
             other => drop(other.with_context(|| format!("delete {name}"))?),
         }
     }
+    let resource = kube::api::ApiResource::erase::<CustomResourceDefinition>(&());
+    let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    for name in ["pipelines.docket.dev", "agentpools.docket.dev"] {
+        wait(&definitions, name, &gone(), PATIENCE).await?;
+    }
     let resource = kube::api::ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
     let namespaces: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     match namespaces.delete(HOME, &DeleteParams::default()).await {

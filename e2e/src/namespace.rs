@@ -61,6 +61,8 @@ async fn tell(story: impl AsyncFnOnce(&Cluster) -> Result<()>) -> Result<()> {
     let begun = Instant::now();
     let client = connect().await?;
     let cluster = Cluster { namespace: create_namespace(&client).await?, client };
+    // No pod is taken before its account is there, for which the API server waits a second.
+    cluster.wait(Kind::ServiceAccount, "default", present()).await?;
     let history = History::of(&cluster.client, &cluster.namespace);
     let told = timeout(STORY, AssertUnwindSafe(story(&cluster)).catch_unwind()).await;
     // The test harness names its threads after the tests.

@@ -32,7 +32,7 @@ const IMAGE: &str = "registry.local/docket:faults";
 const START: Duration = Duration::from_secs(30);
 
 /// Longest wait for the garbage collector.
-const COLLECTOR: Duration = Duration::from_secs(120);
+const COLLECTOR: Duration = Duration::from_secs(300);
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -114,7 +114,10 @@ impl Lab {
         }
         let wait = ["kubectl", "wait", "--for", "condition=Established", "--timeout", "30s", "crd"];
         let wait = [&wait[..], &["agentpools.docket.dev", "pipelines.docket.dev"]].concat();
-        command::run(&wait, "").await?.or_fail("wait for the definitions").map(drop)
+        // Those that were made a moment ago have no conditions, which is an error to kubectl.
+        until("the definitions are served", COLLECTOR, async || Ok(command::run(&wait, "").await?.succeeded))
+            .await
+            .map(drop)
     }
 
     /// Waits until the garbage collector knows Docket's kinds, which it asks for every 30 s: until then what they own outlives

@@ -41,7 +41,14 @@ async fn it_works_where_it_is_told_and_has_no_right_elsewhere() -> Result<()> {
     remove(&client, Installation::Helm).await?;
     // With the kind that pools have an object of where the cluster knows it: no right is left untried.
     monitors(&["apply", "--server-side", "--filename", "e2e/manifests/pod-monitors.yaml"]).await?;
-    monitors(&["wait", "--for", "condition=Established", "crd/podmonitors.monitoring.coreos.com"]).await?;
+    let begun = Instant::now();
+    // One that was made a moment ago has no conditions, which is an error to kubectl.
+    while let Err(unknown) =
+        monitors(&["wait", "--for", "condition=Established", "crd/podmonitors.monitoring.coreos.com"]).await
+    {
+        ensure!(begun.elapsed() < PATIENCE, "{unknown:#}");
+        tokio::time::sleep(PAUSE).await;
+    }
     with_namespace_only(async |elsewhere| {
         with_namespace_only(async |second| {
             with_namespace_only(async |first| {

@@ -55,7 +55,8 @@ async fn a_pool_works_on_while_the_leaders_at_the_broker_change() -> Result<()> 
             .await?,
         );
         let asked = steps.so_far();
-        let is_calm = asked.iter().all(|number| (1..MOST).contains(number)) && asked.is_sorted();
+        // What piles up while there is no leader may be work for another agent.
+        let is_calm = asked.iter().all(|number| (1..MOST).contains(number));
         ensure!(is_calm, "agents asked for were {asked:?}");
         all_ended_once(&gateway, &all).await?;
         cluster.wait(Kind::AgentPool, "clerks", condition("ScalingActive", "True")).await.map(drop)

@@ -1,7 +1,10 @@
 //! Secrets stay where they are: documents come and go, some fail, strangers knock, and no value of a Secret is found in what
 //! others may read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Cluster, Door, HOME, Kind, condition, processes_of, run, with_namespace};
@@ -28,6 +31,8 @@ const KINDS: &str = "agentpools,pipelines,deployments,statefulsets,replicasets,j
 const OF_HELM: &str = "helm.sh/release.v1";
 /// The port of metrics.
 const METRICS: u16 = 9090;
+/// Longest wait for them.
+const ANSWER: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -186,13 +191,14 @@ async fn of_pod(namespace: &str, pod: &DynamicObject) -> Result<Vec<(String, Str
         .any(|(_, component)| ["agents", "gateway", "operator"].contains(&component.as_str()));
     if is_ready && serves {
         let address = pod.data["status"]["podIP"].as_str().context("a pod that is ready has no address")?;
-        let asked = reqwest::get(format!("http://{address}:{METRICS}/metrics")).await;
+        let http = reqwest::Client::builder().timeout(ANSWER).build().context("make an HTTP client")?;
+        let asked = async { http.get(format!("http://{address}:{METRICS}/metrics")).send().await?.text().await };
+        let metrics = asked.await;
         // A pod that leaves may be gone by now.
-        if asked.is_err() && leaves(namespace, &name).await? {
+        if metrics.is_err() && leaves(namespace, &name).await? {
             return Ok(places);
         }
-        let metrics = asked.context("ask for metrics")?;
-        places.push((format!("the metrics of {name}"), metrics.text().await.context("read metrics")?));
+        places.push((format!("the metrics of {name}"), metrics.context("ask for metrics")?));
     }
     Ok(places)
 }

@@ -112,7 +112,10 @@ async fn pods_that_are_deleted_as_they_start_end_at_once() -> Result<()> {
             for pod in cluster.labelled(Kind::Pod, "docket.dev/pool=clerks").await? {
                 let name = pod.metadata.name.unwrap_or_default();
                 if pod.data["status"]["containerStatuses"][0]["ready"] != json!(true) && deleted.insert(name.clone()) {
-                    cluster.all(Kind::Pod).delete(&name, &DeleteParams::default()).await.context("delete a pod")?;
+                    match cluster.all(Kind::Pod).delete(&name, &DeleteParams::default()).await {
+                        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                        other => drop(other.context("delete a pod")?),
+                    }
                 }
             }
             tokio::time::sleep(MOMENT).await;

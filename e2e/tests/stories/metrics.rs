@@ -15,6 +15,8 @@ const OPERATORS_SECRET: &str = "docket-operator-metrics";
 /// A kubelet looks at Secrets that its pods mount once in a minute or two; the operator's first pod is there before its Secret.
 const MOUNTED: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait for one answer.
+const ANSWER: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 #[ignore = "needs cluster"]
@@ -73,10 +75,10 @@ impl Pod {
     async fn is_for(&self, token: &str, other: &str) -> Result<()> {
         let begun = Instant::now();
         let text = loop {
-            match self.ask("/metrics", token).await? {
-                (200, text) => break text,
-                (503, _) if begun.elapsed() < MOUNTED => tokio::time::sleep(PAUSE).await,
-                (code, text) => anyhow::bail!("{} answers its own token {code}: {text}", self.name),
+            match self.ask("/metrics", token).await {
+                Ok((200, text)) => break text,
+                Ok((503, _)) | Err(_) if begun.elapsed() < MOUNTED => tokio::time::sleep(PAUSE).await,
+                other => anyhow::bail!("{} answers its own token {other:?}", self.name),
             }
         };
         ensure!(text.contains("process_cpu_seconds_total"), "{} has no metrics: {text}", self.name);
@@ -94,7 +96,8 @@ impl Pod {
 
     /// The status and text of a page, for who has this token, or none.
     async fn ask(&self, page: &str, token: &str) -> Result<(u16, String)> {
-        let mut asked = reqwest::Client::new().get(format!("{}{page}", self.address));
+        let http = reqwest::Client::builder().timeout(ANSWER).build().context("make an HTTP client")?;
+        let mut asked = http.get(format!("{}{page}", self.address));
         if !token.is_empty() {
             asked = asked.bearer_auth(token);
         }

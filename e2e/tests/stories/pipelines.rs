@@ -19,8 +19,13 @@ async fn an_edit_leaves_documents_in_flight_on_their_plan() -> Result<()> {
         gateway.submit_all("held", &early).await?;
         gateway.awaiting("held", HELD).await?;
 
+        let before = cluster.labelled(Kind::Pod, "app.kubernetes.io/component=gateway").await?;
         cluster.patch(Kind::Pipeline, "held", json!({"spec": {"stages": second_edition()}})).await?;
         let edited = cluster.wait(Kind::Pipeline, "held", condition("Ready", "True")).await?;
+        // One that was not told yet that it is to go takes documents by its plan.
+        for pod in before {
+            cluster.wait_gone(Kind::Pod, &pod.metadata.name.unwrap_or_default()).await?;
+        }
         // An open connection may still lead to the gateway that is going.
         let gateway = cluster.gateway().await?;
         let late = documents("late", HELD);

@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const SOON: Duration = Duration::from_millis(400);
 /// How long requests lie at the server that nobody withdraws.
 const HELD: Duration = Duration::from_secs(2);
-/// Rounds, of which most must show what is to be shown: in a round in which the machine stalls, requests end by themselves.
+/// Rounds, of which one at least must show that requests are withdrawn: none ends earlier by itself, and where the machine stalls all
+/// may have ended so.
 const ROUNDS: usize = 5;
 
 /// Two processes of one broker.
@@ -102,7 +103,7 @@ async fn a_pull_that_was_given_up_is_sent_nothing_more(version: Version) {
         assert_eq!(pull_one_elsewhere(&two).await, 1, "round {round}");
         two.queue.leave("readers");
     }
-    assert!(withdrawn * 2 > ROUNDS, "requests lay there until their time was over: all but {withdrawn} times");
+    assert!(withdrawn > 0, "requests lay there until their time was over each time");
 }
 
 async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(version: Version) {
@@ -126,7 +127,7 @@ async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(
         assert_eq!(pull_one_elsewhere(&two).await, 1, "round {round}");
         two.queue.leave("readers");
     }
-    assert!(withdrawn * 2 > ROUNDS, "requests lay there until their time was over: all but {withdrawn} times");
+    assert!(withdrawn > 0, "requests lay there until their time was over each time");
 }
 
 async fn pulling_again_after_leaving_finds_what_is_there(version: Version) {

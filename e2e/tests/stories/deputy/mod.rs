@@ -4,17 +4,22 @@
 mod attacks;
 mod gains;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    Cluster, Gateway, Kind, Output, condition, condition_saying, essence, processes_of, run, with_namespace,
+    Cluster, Gateway, Kind, Output, PATIENCE, condition, condition_saying, essence, processes_of, run, with_namespace,
     with_namespace_only,
 };
 use serde_json::{Value, json};
 
 use self::attacks::{Attack, End};
 use crate::documents::{all_ended_once, documents, letters};
+
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What the person may write.
 const MAY: [&str; 2] = ["agentpools.docket.dev", "pipelines.docket.dev"];
@@ -99,7 +104,12 @@ impl Person {
 
     async fn may_write_pools_and_pipelines_alone(&self) -> Result<()> {
         for kind in MAY {
-            ensure!(self.may("create", kind).await?, "the person may not create {kind}, so nothing is shown");
+            let begun = Instant::now();
+            // The API server hears of a new binding a little later.
+            while !self.may("create", kind).await? {
+                ensure!(begun.elapsed() < PATIENCE, "the person may not create {kind}, so nothing is shown");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         for [verb, kind] in MAY_NOT {
             ensure!(!self.may(verb, kind).await?, "the person may {verb} {kind} without Docket, so nothing is shown");

@@ -214,7 +214,7 @@ async fn a_model_that_declines_is_not_asked_again() {
 #[tokio::test]
 async fn the_circuit_opens_after_failures_in_a_row_and_one_request_tries_whether_it_works_again() {
     // Longer than this thread may have to wait for its turn among other tests.
-    const OPEN: Duration = Duration::from_secs(2);
+    const OPEN: Duration = Duration::from_secs(5);
     let server = ProviderServer::start(|n, _| if n < 3 { status(500, "", &json!({})) } else { says("A cat") });
     let world = World::new();
     let provider = world.provider(&source(&server));
