@@ -30,6 +30,8 @@ mod metrics;
 mod pipelines;
 #[path = "stories/pools.rs"]
 mod pools;
+#[path = "stories/replacements.rs"]
+mod replacements;
 #[path = "stories/results.rs"]
 mod results;
 #[path = "stories/samples.rs"]
