@@ -19,6 +19,11 @@ impl Stop {
         self.leave.cancel();
     }
 
+    /// For those who work and serve no clients: to leave is to take nothing new.
+    pub fn of_work(&self) -> Self {
+        Self { cordon: self.leave.clone(), ..self.clone() }
+    }
+
     /// Nothing new is taken from now on; what is in hand is finished.
     pub fn cordon(&self) {
         self.leave.cancel();

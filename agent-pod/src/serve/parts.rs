@@ -29,8 +29,8 @@ impl Parts {
         self.run_with_farewell(stop, signals, (Duration::ZERO, grace)).await
     }
 
-    /// The same, where after the first signal the parts work on for the time of a `farewell`, or until a second signal: only who comes
-    /// anew is told to come again.
+    /// The same, where the parts that serve clients stay for the time of a `farewell` after the first signal, or until a second one, and
+    /// tell who comes anew to come again. Those that work end meanwhile.
     pub(super) async fn run_with_farewell(
         mut self,
         stop: &Stop,
@@ -47,7 +47,7 @@ impl Parts {
             tokio::select! {
                 () = tokio::time::sleep(farewell) => {}
                 () = signals.next() => {}
-                ended = self.ended() => return ended,
+                ended = self.all_ended() => return ended,
             }
         }
         self.stop(stop, signals, grace).await

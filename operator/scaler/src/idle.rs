@@ -250,7 +250,8 @@ impl Idle {
         };
         let candidates = std::iter::once(0.0).chain(ENDS);
         let cost = |keep: f64| self.cost(of, keep, slow, keep + prices.pause, quick);
-        let over_time = |keep: f64| cost(keep) / self.seconds_of(of, keep, prices.gathering);
+        let seconds = self.seconds_of(of);
+        let over_time = |keep: f64| cost(keep) / (seconds + self.beyond(of, keep) * prices.gathering);
         let costs = candidates.map(|keep| (keep, if of < FIRST { over_time(keep) } else { cost(keep) }));
         costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)
     }
@@ -271,11 +272,11 @@ impl Idle {
         cost
     }
 
-    /// Seconds that go by in all gaps of a group and while tasks gather after those that are longer. The busy times between them
-    /// are left out: what is done in them is done either way.
-    fn seconds_of(&self, of: usize, keep: f64, gathering: f64) -> f64 {
+    /// Seconds that go by in all gaps of a group; tasks gather after those that are longer than pods are kept. The busy times between
+    /// them are left out: what is done in them is done either way.
+    fn seconds_of(&self, of: usize) -> f64 {
         // With returns for nothing and pods kept to the end, the cost is the time.
-        self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0) + self.beyond(of, keep) * gathering
+        self.cost(of, f64::INFINITY, 0.0, 0.0, 0.0)
     }
 
     /// Seconds for which tasks gather before a first pod is asked for, where they may wait for so long.

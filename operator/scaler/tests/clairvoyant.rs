@@ -20,7 +20,7 @@ fn small(seed: u64) -> (Vec<Job>, Limits) {
             Job { arrival, service: 1.0 + random.index(6) as f64, size: 0 }
         })
         .collect();
-    (jobs, Limits { slo: random.index(6) as f64, slots: 1 + random.index(2), max_replicas: 4 })
+    (jobs, Limits { slo: random.index(6) as f64, slots: 1 + random.index(2), max_replicas: 4, began: 0.0 })
 }
 
 /// The least pod-seconds over all starts and all ways to part the tasks among pods.
@@ -89,4 +89,32 @@ fn the_plan_is_feasible_and_close_to_the_least_possible() {
         most * 100.0
     );
     assert!(exact > 120 && mean < 0.03, "exact in {exact}, {mean} above on average");
+}
+
+#[test]
+fn there_are_never_more_pods_than_there_may_be() {
+    let cold = ColdStart::known(vec![COLD]);
+    for seed in 0..200 {
+        let (jobs, limits) = small(seed);
+        let limits = Limits { max_replicas: 1 + seed as usize % 2, ..limits };
+        let plan = plan(&jobs, &limits, &cold, seed);
+        assert_eq!(plan.starts.len(), jobs.len());
+        for (created, _) in &plan.lives {
+            let there = plan.lives.iter().filter(|life| life.0 <= *created && *created < life.1).count();
+            assert!(there <= limits.max_replicas, "seed {seed}: {:?}", plan.lives);
+        }
+    }
+    let crowd = vec![Job { arrival: 0.0, service: 100.0, size: 0 }; 20];
+    let limits = Limits { slo: 60.0, slots: 1, max_replicas: 2, began: -50.0 };
+    let plan = plan(&crowd, &limits, &cold, 1);
+    assert_eq!(plan.lives.len(), 2);
+    assert_eq!(plan.starts.iter().filter(|start| **start <= 60.0).count(), 2, "the others are late");
+}
+
+#[test]
+fn no_pod_is_created_before_the_replay_begins() {
+    let jobs = [Job { arrival: 1e9, service: 5.0, size: 0 }];
+    let limits = Limits { slo: 1.0, slots: 1, max_replicas: 4, began: 1e9 };
+    let plan = plan(&jobs, &limits, &ColdStart::known(vec![COLD]), 1);
+    assert_eq!((plan.lives[0].0, plan.starts[0]), (1e9, 1e9 + COLD));
 }

@@ -171,6 +171,11 @@ fn settings_that_cannot_be_are_refused_with_their_field() {
     check_alone(&hours("07:30", "18:60"), "\"schedule[0].to\" is \"18:60\"");
     check_alone(&hours("07:30", "07:30"), "\"schedule[0].to\" is \"07:30\"");
     check_alone("{threshold: 5}", "unknown field `threshold`");
+    check_alone("{minReplicas: -1}", "minReplicas: invalid value: integer `-1`");
+    check_alone("{maxReplicas: 1.5}", "maxReplicas: invalid type");
+    check_alone("{target: {attainment: 99%}}", "target.attainment: invalid type");
+    check_alone("{queue: {upAt: -5}}", "queue.upAt: invalid value");
+    check_alone(&hours("07:30", "18:00").replace("minReplicas: 1", "minReplicas: -1"), "minReplicas: invalid value");
     check_alone("kind: AgentPool\nspec: {replicas: 1}\n", "no \"spec.scaling\"");
     check_alone("kind: AgentPool\n---\nkind: AgentPool\n", "not 2");
     check_alone("{target: [", "it is not YAML");
@@ -258,7 +263,44 @@ fn what_cannot_be_is_refused_with_code_2_and_its_name() {
     for [flag, value, expect] in flags {
         refused(&["--generate", "poisson:1", flag, value], &[expect]);
     }
-    refused(&["--generate", "poisson:1", "--slo=-5"], &["--slo"]);
+    for flag in ["--slo", "--concurrency", "--max-replicas", "--seeds", "--attainment"] {
+        refused(&["--generate", "poisson:1", flag, "-5"], &[flag, "-5"]);
+    }
+    refused(&["--generate", "poisson:1", "--markdown", "page.md"], &["--markdown takes the tables of --grid"]);
+}
+
+#[test]
+fn a_grid_that_cannot_be_is_refused_with_its_field() {
+    let folder = Folder::new("grid");
+    let sound = r#"{"traces": [], "generated": [["sparse", 1]], "service": "1", "coldStart": "none", "slo": [60], "concurrency": [2],
+        "maxReplicas": 4, "seeds": 1, "trials": 1, "attainments": [0.99]}"#;
+    for (old, new, field) in [
+        ("[60]", "[-1]", "slo"),
+        ("[60]", "[1e99]", "slo"),
+        ("[60]", "[]", "slo"),
+        ("[60]", "[15, 15]", "slo"),
+        ("[2]", "[0]", "concurrency"),
+        ("[0.99]", "[1]", "attainments"),
+        (r#""maxReplicas": 4"#, r#""maxReplicas": 0"#, "maxReplicas"),
+        (r#""seeds": 1"#, r#""seeds": 0"#, "seeds"),
+        (r#""trials": 1"#, r#""trials": 0"#, "trials"),
+        (r#"["sparse", 1]"#, r#"["sparse", 1], ["sparse", 1]"#, "generated"),
+    ] {
+        let file = folder.file("grid.json", &sound.replace(old, new));
+        refused(&["--grid", &file], &[&format!("\"{field}\"")]);
+    }
+    // Before an hour of work, not after it.
+    let (grid, page) = (folder.file("grid.json", sound), folder.file("page.md", "no marks"));
+    refused(&["--grid", &grid, "--markdown", &page], &[&page, "it holds no line"]);
+}
+
+#[test]
+fn waits_of_a_day_are_waited_for() {
+    let folder = Folder::new("day");
+    let trace = folder.file("day.csv", SHORT);
+    let output = simulate(&["--trace", &trace, "--slo", "80000", "--policies", "docket", "--format", "json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["day"]["docket"]["slo_attainment"], 1.0, "{answer}");
 }
 
 #[test]
@@ -268,6 +310,7 @@ fn what_would_go_by_one_name_is_refused() {
     refused(&["--trace", &one, "--trace", &other], &["two traces are called \"days\""]);
     refused(&["--generate", "sparse:1", "--generate", "sparse"], &["two traces are called \"sparse-1\""]);
     refused(&["--trace", &one, "--policies", "hpa,docket,hpa"], &["--policies names \"hpa\" twice"]);
+    refused(&["--trace", &one, "--faults", "stale,stale"], &["--faults names \"stale\" twice"]);
 }
 
 #[test]

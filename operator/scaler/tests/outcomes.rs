@@ -92,7 +92,7 @@ fn changes_of_direction_fall_into_the_hours_since_a_clock_s_trace_began() {
 
 fn planned(jobs: &[(f64, f64)]) -> Outcome {
     let trace = trace(jobs);
-    let limits = Limits { slo: 60.0, slots: 4, max_replicas: 40 };
+    let limits = Limits { slo: 60.0, slots: 4, max_replicas: 40, began: 0.0 };
     clairvoyant::plan(&trace.jobs, &limits, &ColdStart::constant(10.0), 1).outcome(&trace, 60.0, 10.0)
 }
 

@@ -469,4 +469,17 @@ fn a_pipeline_that_cannot_be_is_refused_with_its_field() {
     check("{\"stages\": [{\"name\": \"a\", \"times\": 1e39}]}", "stages[0].times");
     check("{\"stages\": [{\"name\": \"a\", \"seconds\": 1, \"probability\": 0}]}", "stages[0].probability");
     check("{\"stages\": [{\"name\": \"a\", \"second\": 1}]}", "failed to understand");
+    let jobs = vec![Job { arrival: 0.0, service: 4e5, size: 0 }];
+    let long = Trace { name: "t".to_owned(), began: 0.0, jobs };
+    let pipeline = Pipeline::parse("p.json", "{\"stages\": [{\"name\": \"a\", \"times\": 100}]}").expect("sound alone");
+    let error = pipeline.fits(std::path::Path::new("p.json"), &long).expect_err("longer than a year");
+    assert!(error.to_string().contains("stages[0].times"), "{error}");
+}
+
+#[test]
+fn a_manifest_is_read_as_json_too() {
+    let manifest = r#"{"kind": "Pipeline", "spec": {"stages": [{"name": "b", "after": ["a"]}, {"name": "a"}]}}"#;
+    let [json, yaml] =
+        ["p.json", "p.yaml"].map(|file| format!("{:?}", Pipeline::parse(file, manifest).expect("a pipeline")));
+    assert_eq!(json, yaml);
 }

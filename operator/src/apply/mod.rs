@@ -178,8 +178,7 @@ where
     Ok(live.filter(|live| live.meta().uid == seen.meta().uid))
 }
 
-/// Changes fields of an object's spec, if that still is the one that was seen: says whether it was. What else was changed of the
-/// object meanwhile, such as its status while its pods come and go, does not matter.
+/// Changes fields of an object's spec, if it still is the one that was seen: says whether it was.
 pub async fn change<K>(ctx: &Context, seen: &K, manager: &str, spec: Value) -> Result<bool, Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -187,8 +186,20 @@ where
         + DeserializeOwned
         + std::fmt::Debug,
 {
-    let patch = |version: Option<&String>| json!({"metadata": {"uid": seen.meta().uid, "resourceVersion": version}, "spec": spec});
-    if merged(ctx, seen, manager, "change", patch(seen.meta().resource_version.as_ref())).await? {
+    let meta = seen.meta();
+    let patch = json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version}, "spec": spec});
+    merged(ctx, seen, manager, "change", patch).await
+}
+
+/// The same, where it does not matter that its status was changed meanwhile.
+pub async fn change_spec<K>(ctx: &Context, seen: &K, manager: &str, spec: Value) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    if change(ctx, seen, manager, spec.clone()).await? {
         return Ok(true);
     }
     let is_same = |live: &K| {
@@ -196,7 +207,7 @@ where
         live.deletion_timestamp.is_none() && seen.generation.is_some() && live.generation == seen.generation
     };
     match live(ctx, seen).await?.filter(is_same) {
-        Some(live) => merged(ctx, seen, manager, "change", patch(live.meta().resource_version.as_ref())).await,
+        Some(live) => change(ctx, &live, manager, spec).await,
         None => Ok(false),
     }
 }

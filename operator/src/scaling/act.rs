@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     apply::{self, Error},
+    chain,
     context::Context,
     names::{DELETION_COST, SCALE_MANAGER},
 };
@@ -66,8 +67,13 @@ pub async fn replicas(
         let unmarked = of(&step.choice.going).into_iter().filter(|pod| !pod.marked).collect();
         mark(ctx, &namespace, unmarked, Some(FIRST_TO_GO)).await?;
     }
-    let spec = json!({"replicas": replicas});
-    if !apply::change(ctx, &deployment.reference, SCALE_MANAGER, spec).await? {
+    let (seen, spec) = (&deployment.reference, json!({"replicas": replicas}));
+    let is_changed = match grows {
+        true => apply::change_spec(ctx, seen, SCALE_MANAGER, spec).await?,
+        // Whom a ReplicaSet takes stands in the status of pods, and where one of them changed the Deployment's did.
+        false => apply::change(ctx, seen, SCALE_MANAGER, spec).await?,
+    };
+    if !is_changed {
         return Ok(false);
     }
     let reason = match step.decision.reason {
@@ -78,9 +84,9 @@ pub async fn replicas(
     let note = told::sentence(&step.decision, deployment.replicas);
     tracing::info!(%namespace, pool = pool.metadata.name, from = deployment.replicas, to = replicas, "{note}");
     ctx.events.done(pool, "Scale", reason, &note).await;
-    if grows {
-        // Marks count when pods are taken, so work that waits comes first.
-        mark(ctx, &namespace, of(&step.unmark), None).await?;
+    if grows && let Err(error) = mark(ctx, &namespace, of(&step.unmark), None).await {
+        // Marks count when pods are taken, so work that waits came first; in a second it is tried again.
+        tracing::debug!(%namespace, pool = pool.metadata.name, error = %chain(&error), "marks were not taken away");
     }
     Ok(true)
 }

@@ -123,15 +123,16 @@ impl Follower {
         self.wanted = step.wanted;
         ctx.metrics.scaled(&namespace, &name, scaling.mode, &step);
         let changed = match (scaling.mode, deployment) {
-            // In a second it is decided about what it is now.
-            _ if !is_current() => false,
             (ScalingMode::Apply, Some(deployment)) => {
                 let resting = &step.choice.resting;
                 if let Err(error) = act::order(ctx, (&namespace, &name), resting, &mut self.said).await {
                     tracing::debug!(%namespace, pool = name, error = %chain(&error), "agents were not told who rests");
                 }
                 let pods = sight.pods.as_deref().unwrap_or_default();
-                act::replicas(ctx, pool, deployment, pods, &step).await.unwrap_or_else(|error| {
+                // A pool that was changed meanwhile is decided about in a second.
+                let acted =
+                    if is_current() { act::replicas(ctx, pool, deployment, pods, &step).await } else { Ok(false) };
+                acted.unwrap_or_else(|error| {
                     ctx.metrics.failed("AgentPool", "ScaleFailed");
                     tracing::warn!(%namespace, pool = name, error = %chain(&error), "the number of agents was not changed");
                     false

@@ -52,7 +52,13 @@ impl Remembered {
         if is_told {
             self.0 = Some((now, seen.clone()));
         }
-        self.0.as_ref().filter(|(at, _)| now - at < REMEMBERED).map_or(seen, |(_, load)| load.clone())
+        let Some((at, known)) = self.0.as_ref().filter(|(at, _)| now - at < REMEMBERED) else { return seen };
+        let mut load = known.clone();
+        load.begins_in = (load.begins_in - (now - at)).max(0.0);
+        for waited in load.dated.iter_mut().filter_map(|dated| dated.waited.as_mut()) {
+            *waited += now - at;
+        }
+        load
     }
 }
 

@@ -220,7 +220,10 @@ impl Watched {
         let mut all: HashMap<String, Found> = HashMap::new();
         for guarded in self.pools.state() {
             let namespace = guarded.namespace().unwrap_or_default();
-            all.entry(namespace).or_default().pools.push(guarded);
+            all.entry(namespace)
+                .or_insert_with(|| Found { at: follower::now(), ..Found::default() })
+                .pools
+                .push(guarded);
         }
         all.retain(|_, found| {
             let is_scaled = |pool: &AgentPool| pool.spec.scaling.is_some();

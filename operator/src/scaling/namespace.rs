@@ -40,6 +40,8 @@ pub type Pools = Store<DeserializeGuard<AgentPool>>;
 /// What the cluster has of a namespace.
 #[derive(Default)]
 pub struct Found {
+    /// When that was looked at, in seconds since 1970.
+    pub at: f64,
     /// Its pools.
     pub pools: Vec<Arc<DeserializeGuard<AgentPool>>>,
     /// Its pipelines.
@@ -232,7 +234,6 @@ impl Namespace {
     async fn see(&mut self, ctx: &Context, namespace: &str, found: &Found, now: f64) {
         let due = self.watched.iter_mut().filter(|(_, watched)| !watched.sleeps || watched.look_at <= now);
         let looks = due.map(|(name, watched)| async move {
-            let at = follower::now();
             let (read, agents) =
                 futures::join!(ctx.brokers.sample(namespace, name), ctx.brokers.agents_of(namespace, name));
             for error in [read.as_ref().err(), agents.as_ref().err()].into_iter().flatten() {
@@ -247,7 +248,7 @@ impl Namespace {
             let (depth, sample) = read.unzip();
             let waiting = waiting(&sample.unwrap_or_default());
             watched.had_tasks |= depth.as_ref().is_some_and(|depth| depth.arrived > 0);
-            watched.sight = Sight { at, depth, agents: agents.ok(), pods, waiting };
+            watched.sight = Sight { at: found.at, depth, agents: agents.ok(), pods, waiting };
             watched.looked_at = now;
             watched.look_at = now + LOOK;
             if watched.sight.depth.as_ref().is_none_or(|depth| depth.total() > 0) {

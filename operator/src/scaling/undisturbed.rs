@@ -20,8 +20,10 @@ pub struct Undisturbed {
     known: BTreeMap<(String, u8), ServiceTime>,
     /// Until when what is measured is not believed where it is longer, in seconds since 1970.
     until: f64,
-    /// When the first gap was after what was believed last, in seconds since 1970.
-    since: Option<f64>,
+    /// Since when it is not, in seconds since 1970.
+    since: f64,
+    /// When anything was read last, in seconds since 1970.
+    read_at: f64,
 }
 
 impl Undisturbed {
@@ -29,11 +31,19 @@ impl Undisturbed {
     pub fn correct(&mut self, observation: &mut Observation) {
         let now = observation.at;
         if observation.work.is_none() || observation.pods.is_none() {
-            self.until = (now + DISTURBED).min(*self.since.get_or_insert(now) + LONGEST);
+            self.until = now + DISTURBED;
         }
-        let is_disturbed = now < self.until;
-        if !is_disturbed && observation.work.is_some() {
-            self.since = None;
+        if observation.work.is_none() {
+            return;
+        }
+        // However long a gap was, it is over only now.
+        if now - self.read_at > DISTURBED {
+            self.since = now;
+        }
+        self.read_at = now;
+        let is_disturbed = now < self.until && now - self.since < LONGEST;
+        if !is_disturbed {
+            self.since = now;
         }
         for work in observation.work.iter_mut().flatten() {
             let Some(measured) = &mut work.service else { continue };

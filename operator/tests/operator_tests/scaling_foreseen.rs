@@ -151,8 +151,9 @@ fn work_at_a_pool_of_which_the_broker_does_not_tell_for_a_while_is_foreseen_as_i
     let mut remembered = Remembered::default();
     let untold = || load(0.0, 4.0, &[]);
     assert_eq!(remembered.load(untold(), false, 90.0).tasks, 0.0, "nothing was told yet");
-    assert_eq!(remembered.load(load(7.0, 4.0, &[]), true, 100.0).tasks, 7.0);
-    assert_eq!(remembered.load(untold(), false, 110.0).tasks, 7.0);
+    assert_eq!(remembered.load(Load { begins_in: 12.0, ..load(7.0, 4.0, &[]) }, true, 100.0).tasks, 7.0);
+    let later = remembered.load(untold(), false, 110.0);
+    assert_eq!((later.tasks, later.begins_in), (7.0, 2.0));
     assert_eq!(remembered.load(load(0.0, 4.0, &[]), true, 120.0).tasks, 0.0, "it is done");
     assert_eq!(remembered.load(load(5.0, 4.0, &[]), true, 130.0).tasks, 5.0);
     assert_eq!(remembered.load(untold(), false, 300.0).tasks, 0.0, "too long ago");

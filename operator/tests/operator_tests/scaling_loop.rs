@@ -298,16 +298,21 @@ async fn a_pool_that_sleeps_wakes_before_the_work_that_its_days_foretell() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deployment_whose_status_changes_all_the_time_is_scaled() {
+async fn while_a_deployments_status_changes_all_the_time_agents_come_and_none_go() {
     let Some(broker) = Guarded::start() else { return };
     let url = &broker.server.url;
     let ports = ports_as(Some(agents()), url).await;
     let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
-    cluster.is_restless();
+    cluster.set_restless(true);
     let api = cluster.serve().await;
     let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
     publish(&ports, 0..8).await;
     until("all is done", &cluster, || cluster.finished() == 8).await;
+    let marked = || cluster.marked() > 0;
+    until("somebody is to go", &cluster, marked).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(cluster.taken().is_empty(), "who is taken stands in the status");
+    cluster.set_restless(false);
     until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
     assert_eq!(cluster.interrupted(), 0);
     leader.end().await;

@@ -112,6 +112,18 @@ fn tasks_that_take_longer_without_a_gap_are_believed_at_once() {
 }
 
 #[test]
+fn after_a_long_gap_tasks_that_took_as_long_are_no_reason_to_grow_either() {
+    let (mut world, mut scaler) = (World::new(), PoolScaler::default());
+    world.until_the_gap_is_over(&mut scaler);
+    for _ in 0..400 {
+        world.now += 1;
+        world.step(&mut scaler, Sight::default());
+    }
+    let grown = (0..50).find(|_| world.second(&mut scaler, 5).decision.replicas > 1);
+    assert_eq!(grown, None);
+}
+
+#[test]
 fn gaps_that_do_not_end_hide_for_some_minutes_that_tasks_take_longer_and_no_more() {
     let (mut world, mut scaler) = (World::new(), PoolScaler::default());
     world.until_the_gap_is_over(&mut scaler);

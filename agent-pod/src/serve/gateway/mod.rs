@@ -303,7 +303,8 @@ fn spawn_workers(
 /// writes none: documents keep the plan that they began with.
 fn spawn_results(parts: &mut Parts, name: &str, (drivers, sinks): (&Drivers, &Arc<Sinks>), stop: &Stop) {
     let worker = results::worker(name.to_owned(), drivers.clone(), Arc::clone(sinks), OnFailure::GoOn);
-    let stop = stop.clone();
+    // Later the next gateway writes them; where there is none, what a worker asks the broker for would be made again.
+    let stop = stop.of_work();
     parts.spawn(async move { worker.run(stop).await.map_err(Error::system("write results")) });
 }
 

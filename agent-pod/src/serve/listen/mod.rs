@@ -5,10 +5,16 @@ mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::{
+    extract::{Request, State},
+    http::{HeaderValue, Version, header},
+    middleware::{self, Next},
+    response::Response,
+};
 use futures::{Stream, stream};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 use tonic::{service::Routes, transport::Server};
@@ -24,7 +30,7 @@ const PENDING_RESETS: usize = 32;
 /// Age at which a connection is asked to end after its requests: a client that only keeps one open, or that has an old
 /// certificate, holds it no longer.
 const OLDEST: Duration = Duration::from_secs(30 * 60);
-/// The same of a process that is leaving: long enough to be told so.
+/// The same of a process that is leaving: long enough to be told so. Those of HTTP/1 end with their answer.
 const BRIEF: Duration = Duration::from_secs(1);
 /// Pause after the machine refused a connection, for want of file descriptors as a rule.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
@@ -63,19 +69,40 @@ pub(super) async fn serve(
     (bounds, tls): (&Bounds, Option<Acceptor>),
     stop: Stop,
 ) -> Result<()> {
-    let (listener, places) = (Arc::new(listener), Arc::new(Semaphore::new(bounds.connections as usize)));
-    let routes = routes.into().prepare();
-    let connections = || connections(Arc::clone(&listener), Arc::clone(&places), tls.clone());
-    let staying = server(bounds, OLDEST).serve_with_incoming_shutdown(routes.clone(), connections(), stop.left());
-    let leaving = async {
-        stop.left().await;
-        if stop.is_cordoned() {
-            return Ok(());
+    let routes = routes.into().into_axum_router().layer(middleware::from_fn_with_state(stop.clone(), end_connection));
+    let routes = Routes::from(routes).prepare();
+    let places = Arc::new(Semaphore::new(bounds.connections as usize));
+    let incoming = Arc::new(Mutex::new(Incoming { listener, places, tls, handshakes: JoinSet::new() }));
+    let staying = server(bounds, OLDEST).serve_with_incoming_shutdown(
+        routes.clone(),
+        connections(Arc::clone(&incoming)),
+        stop.left(),
+    );
+    // Nothing else holds the listener then: when nobody is accepted any more, connections must be refused, not left waiting.
+    let leaving = {
+        let stop = stop.clone();
+        async move {
+            stop.left().await;
+            if stop.is_cordoned() {
+                drop(incoming);
+                return Ok(());
+            }
+            let connections = connections(incoming);
+            server(bounds, BRIEF).serve_with_incoming_shutdown(routes, connections, stop.cordoned()).await
         }
-        server(bounds, BRIEF).serve_with_incoming_shutdown(routes.clone(), connections(), stop.cordoned()).await
     };
     tokio::try_join!(staying, leaving).map_err(Error::system("serve requests"))?;
     Ok(())
+}
+
+/// Has an HTTP/1 connection end with an answer, where the process is leaving.
+async fn end_connection(State(stop): State<Stop>, request: Request, next: Next) -> Response {
+    let is_first = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if is_first && stop.is_leaving() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn server(bounds: &Bounds, oldest: Duration) -> Server {
@@ -94,7 +121,7 @@ pub(super) type Acceptor = (Arc<Tls>, Protocols);
 
 /// What connections come from.
 struct Incoming {
-    listener: Arc<TcpListener>,
+    listener: TcpListener,
     places: Arc<Semaphore>,
     tls: Option<Acceptor>,
     /// Connections that are not yet secret.
@@ -102,15 +129,10 @@ struct Incoming {
 }
 
 /// Connections as they come, never more at once than there are places, those in their handshake counted: further ones wait in the
-/// machine's own queue.
-fn connections(
-    listener: Arc<TcpListener>,
-    places: Arc<Semaphore>,
-    tls: Option<Acceptor>,
-) -> impl Stream<Item = io::Result<Connection>> {
-    let incoming = Incoming { listener, places, tls, handshakes: JoinSet::new() };
-    stream::unfold(incoming, async |mut incoming| {
-        let connection = incoming.next().await?;
+/// machine's own queue. Whoever takes them after another goes on with the handshakes that the other one began.
+fn connections(incoming: Arc<Mutex<Incoming>>) -> impl Stream<Item = io::Result<Connection>> {
+    stream::unfold(incoming, async |incoming| {
+        let connection = incoming.lock().await.next().await?;
         Some((Ok(connection), incoming))
     })
 }

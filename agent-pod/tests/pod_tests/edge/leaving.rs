@@ -8,7 +8,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{Attacked, documents, read_to_end, send};
 use crate::{
     proto::{StatsRequest, gateway_client::GatewayClient},
-    support::processes::{client, wait_for},
+    support::processes::{client, host, wait_for},
 };
 
 /// The head of a submission, whose client waits until it is let in.
@@ -60,7 +60,8 @@ fn what_has_begun_is_answered_and_who_comes_anew_is_told_to_come_again() {
 
     let late =
         client().post(format!("{}?id=late", documents(&attacked.gateway))).body("text").send().expect("it answers");
-    assert_eq!((late.status().as_u16(), late.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+    let header = |name| late.headers()[name].as_bytes();
+    assert_eq!((late.status().as_u16(), header("retry-after"), header("connection")), (503, &b"1"[..], &b"close"[..]));
     let said: serde_json::Value = late.json().expect("JSON");
     assert_eq!(said["error"]["reason"], "Unavailable");
     let models = client().get(format!("{}/v1/models", attacked.gateway.http)).send().expect("it answers");
@@ -87,4 +88,19 @@ fn callers_over_grpc_are_told_to_come_again() {
     let health = runtime.block_on(HealthClient::new(channel).check(request)).expect("an answer").into_inner();
     assert_eq!(health.status(), ServingStatus::NotServing);
     attacked.ends();
+}
+
+/// What waits for an answer keeps the process; who comes then must not wait for it.
+#[test]
+fn nobody_is_let_in_who_would_not_be_answered() {
+    let mut attacked = Attacked::start("");
+    let mut begun = attacked.connect(&attacked.gateway.http);
+    assert!(send(&mut begun, HEAD.as_bytes()));
+    assert_eq!(read(&mut begun, CONTINUE.len()), CONTINUE);
+    attacked.leaves();
+    let address = host(&attacked.gateway.http).to_owned();
+    wait_for("connections to be refused", || TcpStream::connect(&address).is_err().then_some(()));
+    assert!(send(&mut begun, b"text"));
+    assert!(String::from_utf8_lossy(&read_to_end(&mut begun)).starts_with("HTTP/1.1 202"));
+    assert_eq!(attacked.gateway.process.ends().code(), Some(0), "{}", attacked.gateway.process.said());
 }

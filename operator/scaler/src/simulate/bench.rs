@@ -25,7 +25,7 @@ use super::{
     trace::{self, Trace},
     variations::{self, Elsewhere},
 };
-use crate::{ColdStart, Settings};
+use crate::{ColdStart, LONGEST_WAIT, Settings};
 
 /// The attainment from which on a rival counts; what parts are worth and what faults cost is measured at this promise.
 const ATTAINED: f64 = 0.99;
@@ -81,6 +81,14 @@ pub enum Error {
         /// Where and why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A field of the grid cannot be.
+    #[error("\"{field}\" of the grid {problem}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
     },
     /// The formula is not understood.
     #[error("failed to read the service formula of the grid")]
@@ -190,7 +198,42 @@ impl Row {
 pub fn read(file: &Path) -> Result<Grid, Error> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|source| Error::Read { file: name.clone(), source })?;
-    serde_json::from_str(&text).map_err(|source| Error::Parse { file: name, source })
+    let grid: Grid = serde_json::from_str(&text).map_err(|source| Error::Parse { file: name, source })?;
+    grid.check().map(|()| grid)
+}
+
+impl Grid {
+    /// Whether each field is what the flag of its name may be.
+    fn check(&self) -> Result<(), Error> {
+        let bad = |field, problem: String| Err(Error::Field { field, problem });
+        let within = |field, value: f64, (least, most): (f64, f64)| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => bad(field, format!("holds {value}; it must be from {least} to {most}")),
+        };
+        let all = |field, values: &[f64], range| {
+            if values.is_empty() {
+                return bad(field, "is empty".to_owned());
+            }
+            if let Some(twice) = values.iter().enumerate().find(|(place, value)| values[..*place].contains(value)) {
+                return bad(field, format!("holds {} twice", twice.1));
+            }
+            values.iter().try_for_each(|value| within(field, *value, range))
+        };
+        all("slo", &self.slo, (0.001, LONGEST_WAIT))?;
+        let slots: Vec<f64> = self.concurrency.iter().map(|slots| f64::from(*slots)).collect();
+        all("concurrency", &slots, (1.0, 1_024.0))?;
+        all("attainments", &self.attainments, (0.5, 0.99999))?;
+        within("maxReplicas", self.max_replicas.into(), (1.0, 10_000.0))?;
+        within("seeds", self.seeds as f64, (1.0, 1_000.0))?;
+        within("trials", self.trials as f64, (1.0, 1_000.0))?;
+        let names = self.generated.iter().map(|(shape, seed)| format!("{shape}:{seed}"));
+        let mut names: Vec<String> = names.chain(self.traces.iter().map(|file| file.display().to_string())).collect();
+        names.sort();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => bad("traces", format!("or \"generated\" holds {} twice", pair[0])),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Runs the comparison, as many cells at once as there are processors; `told` hears of each row as its cell is done.
@@ -343,7 +386,12 @@ fn halfway(one: f64, other: f64) -> f64 {
 
 /// Pod-seconds of the clairvoyant plan and its changes of direction an hour, over seeds.
 fn planned(trace: &Trace, world: &World, seeds: u64) -> (f64, f64) {
-    let limits = Limits { slo: world.slo, slots: world.slots as usize, max_replicas: world.max_replicas as usize };
+    let limits = Limits {
+        slo: world.slo,
+        slots: world.slots as usize,
+        max_replicas: world.max_replicas as usize,
+        began: trace.began,
+    };
     let plans = (1..=seeds).map(|seed| {
         let plan = clairvoyant::plan(&trace.jobs, &limits, &world.cold_start, seed);
         (plan.pod_seconds, plan.outcome(trace, world.slo, world.cold_start.mean).reversals_per_hour)

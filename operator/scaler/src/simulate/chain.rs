@@ -192,13 +192,40 @@ impl Pipeline {
         }
         Ok(Self(stages, after))
     }
+
+    /// Whether no stage makes a task of the trace longer than a year.
+    ///
+    /// # Errors
+    /// Names the stage.
+    pub fn fits(&self, file: &Path, trace: &Trace) -> Result<(), Error> {
+        let longest = trace.jobs.iter().map(|job| job.service).fold(0.0, f64::max);
+        let beyond = |stage: &Described| stage.seconds + stage.times * longest > LONGEST;
+        match self.0.iter().position(beyond) {
+            Some(index) => Err(Error::Stage {
+                file: file.display().to_string(),
+                index,
+                field: "times",
+                problem: format!("makes more than a year of the {longest} s that a task of \"{}\" takes", trace.name),
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 fn stages(file: &str, text: &str) -> Result<Vec<Described>, Error> {
     if file.ends_with(".json") {
+        let is_manifest = serde_json::from_str::<serde_json::Value>(text).is_ok_and(|it| it["kind"] == "Pipeline");
+        if is_manifest {
+            // What is JSON is YAML.
+            return stages_of_yaml(file, text);
+        }
         let description: Result<Description, _> = serde_json::from_str(text);
         return description.map(|it| it.stages).map_err(|source| Error::Parse { file: file.to_owned(), source });
     }
+    stages_of_yaml(file, text)
+}
+
+fn stages_of_yaml(file: &str, text: &str) -> Result<Vec<Described>, Error> {
     let bad = |source| Error::ParseYaml { file: file.to_owned(), source: Box::new(source) };
     let mut pipelines = manifest::pipelines(text).map_err(bad)?;
     match (pipelines.len(), pipelines.pop()) {
@@ -233,7 +260,11 @@ impl Chain {
                     return f32::NAN;
                 }
                 let mean = (stage.seconds + stage.times * job.service).max(0.001);
-                if stage.variation > 0.0 { random.log_normal(mean, stage.variation) as f32 } else { mean as f32 }
+                if stage.variation > 0.0 {
+                    random.log_normal(mean, stage.variation).min(LONGEST) as f32
+                } else {
+                    mean as f32
+                }
             };
             services.push(trace.jobs.iter().map(service).collect());
             let mut ways: Vec<Way> = Vec::new();

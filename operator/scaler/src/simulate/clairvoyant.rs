@@ -37,8 +37,10 @@ pub struct Limits {
     pub slo: f64,
     /// Tasks that one pod works on at once.
     pub slots: usize,
-    /// Pods at most at once, as far as the SLO allows.
+    /// Pods at most at once: where these are too few, tasks are late.
     pub max_replicas: usize,
+    /// No pod is created before, in seconds of the trace.
+    pub began: f64,
 }
 
 struct Pod {
@@ -81,7 +83,8 @@ fn greedy(jobs: &[Job], limits: &Limits, cold_starts: &[f64], put_off: f64, kept
             }
             !over
         });
-        let ready = (job.arrival + limits.slo * put_off).max(cold);
+        let soonest = limits.began + cold;
+        let ready = (job.arrival + limits.slo * put_off).max(soonest);
         let opening = cold * kept + job.service;
         let cheapest = living
             .iter()
@@ -92,12 +95,24 @@ fn greedy(jobs: &[Job], limits: &Limits, cold_starts: &[f64], put_off: f64, kept
                 (start <= latest).then_some((longer, start, index, slot))
             })
             .min_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
-        let full = living.iter().filter(|pod| pod.end > job.arrival).count() >= limits.max_replicas;
+        let ready = ready.min(latest.max(soonest));
+        // Those that have ended by then may be over, if nobody goes on with them.
+        let over = |pod: &Pod| pod.end <= ready - cold;
+        let full = living.iter().filter(|pod| !over(pod)).count() >= limits.max_replicas;
         let place = match cheapest {
             Some((longer, start, index, slot)) if longer <= opening || full => (index, slot, start),
+            None if full => soonest_of(&living, job.arrival),
             _ => {
                 opened += 1;
-                let ready = ready.min(latest.max(cold));
+                if living.len() >= limits.max_replicas {
+                    living.retain(|pod| {
+                        let over = over(pod);
+                        if over {
+                            close(&mut plan, pod);
+                        }
+                        !over
+                    });
+                }
                 living.push(Pod { created: ready - cold, ready, end: ready, free: vec![ready; limits.slots] });
                 (living.len() - 1, 0, ready.max(job.arrival))
             }
@@ -111,6 +126,15 @@ fn greedy(jobs: &[Job], limits: &Limits, cold_starts: &[f64], put_off: f64, kept
     living.iter().for_each(|pod| close(&mut plan, pod));
     plan.pods = opened;
     plan
+}
+
+/// The pod and slot that are free first, and when that is.
+fn soonest_of(living: &[Pod], from: f64) -> (usize, usize, f64) {
+    let free = living.iter().enumerate().map(|(index, pod)| {
+        let (slot, start) = earliest(pod, from);
+        (index, slot, start)
+    });
+    free.min_by(|one, other| one.2.total_cmp(&other.2)).unwrap_or((0, 0, from))
 }
 
 /// The slot that is free first at or after that time, and when it is.

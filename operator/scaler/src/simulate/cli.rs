@@ -1,6 +1,11 @@
 //! The command line of `docket-simulate`: what may be asked for, and the answer. Knows no algorithm.
 
-use std::{collections::BTreeSet, fs, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
@@ -76,19 +81,19 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
     /// Never more pods in a pool. Default: the most that --settings allows, or 40.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_replicas: Option<u32>,
     /// Tasks that one pod works on at once.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub concurrency: u32,
     /// Seconds that a task may wait. Default: target.wait of --settings, or 60.
-    #[arg(long, value_parser = seconds)]
+    #[arg(long, allow_negative_numbers = true, value_parser = seconds)]
     pub slo: Option<f64>,
     /// Seeds of cold starts; figures are means over them.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub seeds: u64,
     /// Share of tasks that Docket's own autoscaler is to start within --slo, 0.5 to 0.99999.
-    #[arg(long, conflicts_with = "settings", value_parser = share)]
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "settings", value_parser = share)]
     pub attainment: Option<f64>,
     /// What goes wrong, by comma: metrics-gap, stale, restart, capacity.
     #[arg(long, value_delimiter = ',')]
@@ -190,6 +195,15 @@ pub enum Error {
         /// The policy.
         name: String,
     },
+    /// A fault is asked for twice.
+    #[error("--faults names \"{name}\" twice")]
+    SameFault {
+        /// The fault.
+        name: String,
+    },
+    /// Tables for a file are those of a grid.
+    #[error("--markdown takes the tables of --grid; without it, --format says how, and > FILE where")]
+    MarkdownAlone,
     /// The plan that knows all is for one stage.
     #[error("--policies clairvoyant plans one pool; leave it out with --pipeline")]
     ClairvoyantChain,
@@ -222,6 +236,9 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
     if let Some(grid) = &flags.grid {
         return compare(flags, grid, out);
     }
+    if flags.markdown.is_some() {
+        return Err(Error::MarkdownAlone);
+    }
     let named = flags.policies.iter().map(|name| name.trim()).map(|name| Ok((name, asked(name)?)));
     let policies = named.collect::<Result<Vec<_>, Error>>()?;
     if let Some(name) = twice(policies.iter().map(|policy| policy.0)) {
@@ -236,6 +253,9 @@ pub fn run(flags: &Flags, out: &mut impl Write) -> Result<(), Error> {
     let mut results = Vec::new();
     let mut drawn = Vec::new();
     for trace in traces(flags)? {
+        if let (Some(pipeline), Some(file)) = (&pipeline, &flags.pipeline) {
+            pipeline.fits(file, &trace).map_err(Error::Pipeline)?;
+        }
         let mut of_trace = Results { trace: trace.name.clone(), policies: Vec::new() };
         for &(name, policy) in &policies {
             let mut outcomes = Vec::new();
@@ -279,7 +299,8 @@ fn once(
         Asked::Rival(rival) => rival.policies(&rival.defaults(), chain, world),
         Asked::Clairvoyant => {
             let slots = world.slots as usize;
-            let limits = Limits { slo: world.slo, slots, max_replicas: world.max_replicas as usize };
+            let limits =
+                Limits { slo: world.slo, slots, max_replicas: world.max_replicas as usize, began: trace.began };
             let plan = clairvoyant::plan(&trace.jobs, &limits, &world.cold_start, world.seed);
             return (plan.outcome(trace, world.slo, world.cold_start.mean), plan.course(&trace.jobs));
         }
@@ -310,6 +331,12 @@ fn world(flags: &Flags, settings: &Settings) -> Result<World, Error> {
             known: Fault::ALL.map(Fault::name).join(", "),
         })
     };
+    let mut faults = flags.faults.iter().map(fault).collect::<Result<Vec<_>, _>>()?;
+    // One order, by which they are placed.
+    faults.sort_by_key(|fault| Fault::ALL.iter().position(|other| other == fault));
+    if let Some(name) = twice(faults.iter().map(|fault| fault.name())) {
+        return Err(Error::SameFault { name });
+    }
     Ok(World {
         slo: settings.target.wait,
         max_replicas: settings.schedule.iter().map(|window| window.max_replicas).fold(settings.max_replicas, u32::max),
@@ -318,7 +345,7 @@ fn world(flags: &Flags, settings: &Settings) -> Result<World, Error> {
             Some(file) => trace::read_cold_start(file).map_err(Error::Trace)?,
             None => ColdStart::known(vec![10.0, 25.0, 40.0]),
         },
-        faults: flags.faults.iter().map(fault).collect::<Result<_, _>>()?,
+        faults,
         seed: 1,
     })
 }
@@ -377,14 +404,14 @@ fn settings(flags: &Flags) -> Result<Settings, Error> {
 }
 
 /// What is written, and the flags where nothing is.
-fn with_flags(mut written: Value, flags: &Flags) -> Result<Settings, serde_json::Error> {
+fn with_flags(mut written: Value, flags: &Flags) -> Result<Settings, serde_path_to_error::Error<serde_json::Error>> {
     if let Some(written) = written.as_object_mut() {
         written.entry("maxReplicas").or_insert_with(|| json!(flags.max_replicas.unwrap_or(MAX_REPLICAS)));
         if let Some(target) = written.entry("target").or_insert_with(|| json!({})).as_object_mut() {
             target.entry("wait").or_insert_with(|| json!(flags.slo.unwrap_or(SLO)));
         }
     }
-    serde_json::from_value(written)
+    serde_path_to_error::deserialize(written)
 }
 
 /// Where a flag is given, the field must say the same: what is aimed at and what is counted is one number.
@@ -397,8 +424,10 @@ fn agree(flag: &'static str, said: Option<f64>, field: &str, field_value: f64) -
     }
 }
 
-fn compare(flags: &Flags, grid: &std::path::Path, out: &mut impl Write) -> Result<(), Error> {
+fn compare(flags: &Flags, grid: &Path, out: &mut impl Write) -> Result<(), Error> {
     let grid = bench::read(grid).map_err(Error::Bench)?;
+    // Before anything is run: a comparison takes most of an hour.
+    let place = flags.markdown.as_deref().map(Place::find).transpose()?;
     let comparison = bench::compare(&grid, |row| {
         eprintln!(
             "{} s, {} slots, {}: goal {}",
@@ -414,16 +443,34 @@ fn compare(flags: &Flags, grid: &std::path::Path, out: &mut impl Write) -> Resul
     })
     .map_err(Error::Bench)?;
     let text = report::markdown(&comparison);
-    let Some(path) = &flags.markdown else {
-        return out.write_all(text.as_bytes()).map_err(Error::Write);
-    };
-    let file = path.display().to_string();
-    let failed = |source| Error::Markdown { file: file.clone(), source };
-    let before = fs::read_to_string(path).map_err(failed)?;
-    let (Some((head, _)), Some((_, tail))) = (before.split_once(BEGIN), before.split_once(END)) else {
-        return Err(failed(std::io::Error::other(format!("it holds no line \"{BEGIN}\" and \"{END}\""))));
-    };
-    fs::write(path, format!("{head}{BEGIN}\n\n{text}\n{END}{tail}")).map_err(failed)
+    match place {
+        Some(place) => place.fill(&text),
+        None => out.write_all(text.as_bytes()).map_err(Error::Write),
+    }
+}
+
+/// Where tables stand in a file.
+struct Place<'a> {
+    path: &'a Path,
+    head: String,
+    tail: String,
+}
+
+impl<'a> Place<'a> {
+    fn find(path: &'a Path) -> Result<Self, Error> {
+        let failed = |source| Error::Markdown { file: path.display().to_string(), source };
+        let before = fs::read_to_string(path).map_err(failed)?;
+        match (before.split_once(BEGIN), before.split_once(END)) {
+            (Some((head, _)), Some((_, tail))) => Ok(Self { path, head: head.to_owned(), tail: tail.to_owned() }),
+            _ => Err(failed(std::io::Error::other(format!("it holds no line \"{BEGIN}\" and \"{END}\"")))),
+        }
+    }
+
+    fn fill(self, text: &str) -> Result<(), Error> {
+        let Self { path, head, tail } = self;
+        let written = fs::write(path, format!("{head}{BEGIN}\n\n{text}\n{END}{tail}"));
+        written.map_err(|source| Error::Markdown { file: path.display().to_string(), source })
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -43,6 +43,8 @@ pub struct Run {
 /// A policy that never brings the pods that are needed would go on for ever; so many seconds after the last arrival, and as long
 /// as a document may be in work, it is cut off, and what waits then is late.
 const CUT_OFF: f64 = 4.0 * 3_600.0;
+/// The same beside what a task may wait and the longest start, where these are longer.
+const SPARE: f64 = 600.0;
 /// From the first publish to a sleeping pool to the autoscaler's look at it.
 const WAKE: f64 = 0.1;
 
@@ -103,7 +105,9 @@ impl Agenda {
 /// Runs documents through a chain whose stages are scaled by one policy each.
 pub fn run(chain: &Chain, world: &World, mut policies: Vec<Box<dyn Policy>>, record: bool) -> Run {
     let last_arrival = chain.arrivals.last().copied().unwrap_or(0.0);
-    let cut_off = last_arrival + CUT_OFF + chain.longest();
+    // A pod that is asked for at the last moment in which that is in time is waited for.
+    let patience = CUT_OFF.max(world.slo + world.cold_start.quantile(1.0) + SPARE);
+    let cut_off = last_arrival + patience + chain.longest();
     let mut simulation = Simulation::new(chain, world, record.then(|| Course::new(cut_off - chain.began)));
     for (stage, policy) in policies.iter_mut().enumerate() {
         simulation.tick(stage, policy.as_mut());

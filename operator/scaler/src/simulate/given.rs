@@ -65,13 +65,13 @@ pub enum Error {
     Entry {
         /// Which entry, the first being 0.
         index: usize,
-        /// Why.
+        /// Where and why.
         #[source]
-        source: serde_json::Error,
+        source: serde_path_to_error::Error<serde_json::Error>,
     },
     /// A field is unknown, or of another type.
     #[error("a field is not of the known form")]
-    Form(#[source] serde_json::Error),
+    Form(#[source] serde_path_to_error::Error<serde_json::Error>),
 }
 
 /// Hours of the week as an AgentPool has them.
@@ -83,8 +83,8 @@ struct Hours {
     to: String,
     #[serde(rename = "timeZone", default)]
     _time_zone: Zone,
-    min_replicas: Value,
-    max_replicas: Value,
+    min_replicas: u32,
+    max_replicas: u32,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -199,7 +199,7 @@ fn windows_of(index: usize, entry: Value) -> Result<Vec<Value>, Error> {
     if entry.get("days").is_none() {
         return Ok(vec![entry]);
     }
-    let hours: Hours = serde_json::from_value(entry).map_err(|source| Error::Entry { index, source })?;
+    let hours: Hours = serde_path_to_error::deserialize(entry).map_err(|source| Error::Entry { index, source })?;
     let bad = |field: &str, text: &str, wanted: &'static str| Error::Field {
         field: format!("schedule[{index}].{field}"),
         value: format!("\"{text}\""),

@@ -122,6 +122,12 @@ impl Cluster {
         self.objects().events.clone()
     }
 
+    /// Pods that bear a mark.
+    pub fn marked(&self) -> usize {
+        let objects = self.objects();
+        objects.kinds.get("pods").into_iter().flatten().filter(|(_, pod)| pod.pointer(MARK).is_some()).count()
+    }
+
     /// Whether each pod that was taken bore a mark.
     pub fn taken(&self) -> Vec<bool> {
         self.objects().taken.clone()
@@ -134,9 +140,9 @@ impl Cluster {
         self.put("agentpools", pool);
     }
 
-    /// From now on the Deployment's status changes all the time, as it does while pods come and go.
-    pub fn is_restless(&self) {
-        self.objects().restless = true;
+    /// Whether the Deployment's status changes all the time, as it does while pods come and go.
+    pub fn set_restless(&self, restless: bool) {
+        self.objects().restless = restless;
     }
 
     /// Somebody deletes the pool and makes it again.
