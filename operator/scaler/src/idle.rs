@@ -20,6 +20,23 @@ const ENDS: [f64; 21] = [
     3_500.0, 5_000.0, 8_000.0, 12_000.0, 20_000.0,
 ];
 const BINS: usize = ENDS.len() + 1;
+/// The longest gap that is thought of, in seconds.
+const LONGEST: f64 = 40_000.0;
+/// The middles of the bins, in seconds.
+const MIDDLES: [f64; BINS] = {
+    let (mut middles, mut bin) = ([0.0; BINS], 0);
+    while bin < BINS {
+        middles[bin] = f64::midpoint(if bin > 0 { end(bin - 1) } else { 0.0 }, end(bin));
+        bin += 1;
+    }
+    middles
+};
+
+/// Where a bin ends, in seconds.
+const fn end(bin: usize) -> f64 {
+    if bin < ENDS.len() { ENDS[bin] } else { LONGEST }
+}
+
 /// The first level is told apart by how busy the pool was of late, in arrivals expected during one cold start: after a busy
 /// time the next task comes sooner. Ends of all classes but the last.
 const BUSY: [f64; 3] = [0.2, 0.4, 0.8];
@@ -102,6 +119,11 @@ impl Default for Idle {
             gathering: 0.0,
         }
     }
+}
+
+/// Gaps of a bin, with one that is spread over all bins: before anything is known, any length is as likely as twice the length.
+fn count(gaps: u16) -> f64 {
+    f64::from(gaps) + 1.0 / BINS as f64
 }
 
 impl Idle {
@@ -248,28 +270,33 @@ impl Idle {
         } else {
             (price(prices.late_per_return), price(prices.late_per_quick_return))
         };
-        let candidates = std::iter::once(0.0).chain(ENDS);
-        let cost = |keep: f64| self.cost(of, keep, slow, keep + prices.pause, quick);
         let seconds = self.seconds_of(of);
-        let over_time = |keep: f64| cost(keep) / (seconds + self.beyond(of, keep) * prices.gathering);
-        let costs = candidates.map(|keep| (keep, if of < FIRST { over_time(keep) } else { cost(keep) }));
+        let over_time = |keep: f64, cost: f64| cost / (seconds + self.beyond(of, keep) * prices.gathering);
+        // Gaps that end before are kept through whatever is paid; what they cost is carried along.
+        let mut kept = 0.0;
+        let costs = std::iter::once(0.0).chain(ENDS).enumerate().map(|(bins, keep)| {
+            let cost = self.cost_from(of, (bins, kept), keep, slow, keep + prices.pause, quick);
+            if bins < BINS {
+                kept += count(self.gaps[of][bins]) * MIDDLES[bins];
+            }
+            (keep, if of < FIRST { over_time(keep, cost) } else { cost })
+        });
         costs.min_by(|one, other| one.1.total_cmp(&other.1)).map_or(0.0, |best| best.0)
     }
 
     /// Pod-seconds of gaps: kept until the end of the gap or of `keep`; a return costs `quick` until `until` and `slow` after.
     fn cost(&self, of: usize, keep: f64, slow: f64, until: f64, quick: f64) -> f64 {
-        let mut start = 0.0;
-        let mut cost = 0.0;
-        for bin in 0..BINS {
-            let end = ENDS.get(bin).copied().unwrap_or(40_000.0);
-            // One gap spread over all bins: before anything is known, any length is as likely as twice the length.
-            let count = f64::from(self.gaps[of][bin]) + 1.0 / BINS as f64;
-            let middle = f64::midpoint(start, end);
+        self.cost_from(of, (0, 0.0), keep, slow, until, quick)
+    }
+
+    /// The same, where the cost of the first bins is known.
+    fn cost_from(&self, of: usize, known: (usize, f64), keep: f64, slow: f64, until: f64, quick: f64) -> f64 {
+        let gaps = &self.gaps[of][..BINS];
+        (known.0..BINS).fold(known.1, |cost, bin| {
+            let middle = MIDDLES[bin];
             let a_return = if middle <= until { quick } else { slow };
-            cost += count * if end <= keep { middle } else { keep + a_return };
-            start = end;
-        }
-        cost
+            cost + count(gaps[bin]) * if end(bin) <= keep { middle } else { keep + a_return }
+        })
     }
 
     /// Seconds that go by in all gaps of a group; tasks gather after those that are longer than pods are kept. The busy times between
