@@ -19,7 +19,7 @@ const P95: f64 = 1.645;
 /// What was read of a pool at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Sight {
-    /// When it began to be read, in seconds since 1970.
+    /// When the oldest of it was looked at, in seconds since 1970.
     pub at: f64,
     /// What the broker says; `None`: it did not.
     pub depth: Option<Depth>,
