@@ -46,8 +46,22 @@ fn what_is_wanted_says_who_owns_the_number_and_one_owner_alone() {
         assert_eq!(told.len(), 1, "{told:#?}");
         assert!(told[0].contains(&format!("mode=\"{mode:?}\",namespace=\"documents\",pool=\"readers\"")), "{told:#?}");
     }
+    metrics.scaled("documents", "writers", ScalingMode::Apply, &step);
     metrics.not_scaled("documents", "readers");
-    assert_eq!(lines(&metrics, "docket_scaler_desired_replicas{"), Vec::<String>::new());
+    let told = lines(&metrics, "docket_scaler_");
+    assert!(told.len() == 4 && told.iter().all(|line| line.contains("pool=\"writers\"")), "{told:#?}");
+}
+
+#[test]
+fn a_pool_about_which_nothing_can_be_decided_is_told_to_be_held() {
+    let metrics = Metrics::default();
+    metrics.held("documents", "readers");
+    assert_eq!(
+        lines(&metrics, "docket_scaler_held{"),
+        ["docket_scaler_held{namespace=\"documents\",pool=\"readers\"} 1"]
+    );
+    metrics.not_scaled("documents", "readers");
+    assert_eq!(lines(&metrics, "docket_scaler_"), Vec::<String>::new());
 }
 
 #[test]

@@ -102,6 +102,15 @@ impl Leader {
     }
 }
 
+/// A pool that sleeps a second after its last task, and its leader.
+async fn scaled(url: &str) -> (Ports, Cluster, kube::Config, Leader) {
+    let ports = ports_as(Some(agents()), url).await;
+    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
+    let api = cluster.serve().await;
+    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    (ports, cluster, api, leader)
+}
+
 async fn publish(ports: &Ports, tasks: std::ops::Range<usize>) {
     let messages = tasks.map(|task| Message {
         id: format!("task-{task}"),
@@ -197,10 +206,7 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
 async fn while_agents_are_not_heard_the_number_stays_and_they_work_on() {
     let Some(broker) = Guarded::start() else { return };
     let url = &broker.server.url;
-    let ports = ports_as(Some(agents()), url).await;
-    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
-    let api = cluster.serve().await;
-    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    let (ports, cluster, _, leader) = scaled(url).await;
     let active = || leader.reason() == Some((State::True, "Active".to_owned()));
     until("the pool was looked at", &cluster, active).await;
     publish(&ports, 0..80).await;
@@ -241,10 +247,7 @@ async fn while_agents_are_not_heard_the_number_stays_and_they_work_on() {
 async fn a_stream_that_is_gone_is_missing_and_no_empty_one() {
     let Some(broker) = Guarded::start() else { return };
     let url = &broker.server.url;
-    let ports = ports_as(Some(agents()), url).await;
-    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
-    let api = cluster.serve().await;
-    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    let (ports, cluster, api, leader) = scaled(url).await;
     let active = || leader.reason() == Some((State::True, "Active".to_owned()));
     until("nothing waits before the first task", &cluster, active).await;
     publish(&ports, 0..4).await;
@@ -301,11 +304,8 @@ async fn a_pool_that_sleeps_wakes_before_the_work_that_its_days_foretell() {
 async fn while_a_deployments_status_changes_all_the_time_agents_come_and_none_go() {
     let Some(broker) = Guarded::start() else { return };
     let url = &broker.server.url;
-    let ports = ports_as(Some(agents()), url).await;
-    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
+    let (ports, cluster, _, leader) = scaled(url).await;
     cluster.set_restless(true);
-    let api = cluster.serve().await;
-    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
     publish(&ports, 0..8).await;
     until("all is done", &cluster, || cluster.finished() == 8).await;
     let marked = || cluster.marked() > 0;
@@ -322,10 +322,7 @@ async fn while_a_deployments_status_changes_all_the_time_agents_come_and_none_go
 async fn a_pool_keeps_what_was_learned_while_it_cannot_be_read_and_one_that_is_made_again_begins_anew() {
     let Some(broker) = Guarded::start() else { return };
     let url = &broker.server.url;
-    let ports = ports_as(Some(agents()), url).await;
-    let cluster = Cluster::new(ports.clone(), json!({"maxReplicas": 6, "cooldownToZero": "1s"}));
-    let api = cluster.serve().await;
-    let leader = Leader::start_as(Some(operator()), &api, url, 7).await;
+    let (ports, cluster, _, leader) = scaled(url).await;
     publish(&ports, 0..4).await;
     until("all is done", &cluster, || cluster.finished() == 4).await;
     until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
