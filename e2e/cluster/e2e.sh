@@ -49,6 +49,22 @@ stories() {
         --test-threads "$threads" "$@"
 }
 
+# stories_beside CLUSTER TEST THREADS ARGUMENTS…: where one or two fail, they are told once more, alone. One that passes then is named
+# as unstable, with why it failed, and fails nothing; but what a part's death may do to documents is told once.
+stories_beside() {
+    local heard status=0 story wrong
+    heard=$(mktemp)
+    stories "$@" | tee "$heard" || status=$?
+    mapfile -t wrong < <(sed -n '/^failures:$/,$p' "$heard" | sed -nE 's/^    ([a-z0-9_]+(::[a-z0-9_]+)+)$/\1/p' | sort -u)
+    rm -f "$heard"
+    ((status)) || return 0
+    ((${#wrong[@]} > 0 && ${#wrong[@]} <= 2)) || return $status
+    for story in "${wrong[@]}"; do [[ $story != kills::* ]] || return $status; done
+    for story in "${wrong[@]}"; do stories "$1" "$2" 1 --exact "$story" || return $status; done
+    step "unstable: failed beside others and passed alone: ${wrong[*]}"
+    cat "$E2E_FAILURES"
+}
+
 # on_its_own SUFFIX "OPTIONS OF THE CLUSTER" TEST ARGUMENTS…: one story after the other, on a cluster that ends with them.
 on_its_own() {
     local cluster=$name-$1 options=$2 test=$3 status=0
@@ -91,7 +107,7 @@ begin alone "" e2e_stories alone::
 begin install "" e2e_install
 wrong=()
 stories "$name" e2e_cluster 4 || wrong+=(e2e_cluster)
-stories "$name" e2e_stories 4 --skip alone:: || wrong+=(e2e_stories)
+stories_beside "$name" e2e_stories 4 --skip alone:: || wrong+=(e2e_stories)
 # About what the stories made the operator do.
 stories "$name" e2e_rights 1 || wrong+=(e2e_rights)
 begin faults "--kwok 4" e2e_faults

@@ -105,7 +105,7 @@ impl JetStreamQueue {
     async fn pull_from(&self, pool: &Arc<Pool>, max: usize, wait: Duration) -> Result<Handover, Failure> {
         pool.ensure().await?;
         let deadline = tokio::time::Instant::now() + wait;
-        let times_left = pool.times_left();
+        let mut pull = pool.begin();
         let mut found = pool.take_stashed(max);
         if found.len() < max {
             found.add(pool.look(max - found.len()).await?);
@@ -113,12 +113,12 @@ impl JetStreamQueue {
         if found.len() > 0 || wait.is_zero() {
             return Ok(found);
         }
-        let demand = pool.demand(times_left);
+        pull.wait();
         let mut trouble = pool.trouble.load(Ordering::Acquire);
         let is_left = loop {
             let mut arrived = pin!(pool.arrived.notified());
             arrived.as_mut().enable();
-            let is_left = demand.is_left();
+            let is_left = pull.is_left();
             found.add(pool.take_stashed(max));
             let trouble_now = pool.trouble.load(Ordering::Acquire);
             if found.len() == 0 && trouble_now != trouble {
@@ -134,7 +134,7 @@ impl JetStreamQueue {
                 () = tokio::time::sleep_until(deadline) => break false,
             }
         };
-        demand.end();
+        pull.end();
         if found.len() == 0 {
             return Ok(found);
         }

@@ -28,7 +28,7 @@ use crate::Priority;
 const HELD: Duration = Duration::from_secs(2);
 /// How much later than that the server's word must have come.
 const LATE: Duration = Duration::from_secs(3);
-/// How long nobody waits before the requests of a pull that was given up are withdrawn: who gives up and pulls again at once
+/// How long nobody pulls before the requests of a pull that was given up are withdrawn: who gives up and pulls again at once
 /// finds them where they were.
 const MOMENT: Duration = Duration::from_millis(50);
 /// Wait after trouble, so that a broker in trouble is not asked in a tight loop.
@@ -37,9 +37,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Whether somebody waits, and whether that is attended to.
 #[derive(Default)]
 pub(super) struct Watch {
+    /// Pulls that look or wait.
+    pulls: usize,
+    /// Pulls that wait.
     demand: usize,
     running: bool,
-    /// When the requests are withdrawn, unless somebody waits again.
+    /// When the requests are withdrawn, unless somebody pulls then.
     withdraw_at: Option<Instant>,
     /// Subscriptions that may still bring what was asked for.
     expected: usize,
@@ -63,15 +66,33 @@ impl Drop for Expected {
     }
 }
 
-/// A pull that waits. Dropping it gives it up.
-pub(super) struct Demand {
+/// A pull. Dropping it gives it up.
+pub(super) struct Pull {
     pool: Arc<Pool>,
+    waits: bool,
     over: bool,
     /// How often the process had left when it began.
     left: u64,
 }
 
-impl Demand {
+impl Pull {
+    /// Has messages stashed from now on, until the pull ends or the process leaves.
+    pub(super) fn wait(&mut self) {
+        let pool = &self.pool;
+        let mut watch = lock(&pool.watch);
+        if self.left == watch.left {
+            self.waits = true;
+            watch.demand += 1;
+            watch.withdraw_at = None;
+            if !watch.running {
+                watch.running = true;
+                pool.broker.runtime.spawn(Arc::clone(pool).attend());
+            }
+        }
+        drop(watch);
+        pool.changed.notify_one();
+    }
+
     /// The pull ends as pulls do.
     pub(super) fn end(mut self) {
         self.over = true;
@@ -83,7 +104,7 @@ impl Demand {
     }
 }
 
-impl Drop for Demand {
+impl Drop for Pull {
     fn drop(&mut self) {
         {
             let mut watch = lock(&self.pool.watch);
@@ -91,8 +112,11 @@ impl Drop for Demand {
             if self.left < watch.left {
                 return;
             }
-            watch.demand -= 1;
-            watch.withdraw_at = (!self.over).then(|| Instant::now() + MOMENT);
+            watch.pulls -= 1;
+            if self.waits {
+                watch.demand -= 1;
+                watch.withdraw_at = (!self.over).then(|| Instant::now() + MOMENT);
+            }
         }
         self.pool.changed.notify_one();
     }
@@ -104,26 +128,22 @@ impl Pool {
         lock(&self.watch).left
     }
 
-    /// Has messages stashed for as long as the demand lives, for a pull that began when the process had left so often.
-    pub(super) fn demand(self: &Arc<Self>, left: u64) -> Demand {
+    /// Begins a pull. Requests of one that was given up stay for it, also while it looks: a server that has two requests for its
+    /// last message may give it to either, and what it gives to one that is withdrawn counts as delivered.
+    pub(super) fn begin(self: &Arc<Self>) -> Pull {
         let mut watch = lock(&self.watch);
-        if left == watch.left {
-            watch.demand += 1;
-            watch.withdraw_at = None;
-            if !watch.running {
-                watch.running = true;
-                self.broker.runtime.spawn(Arc::clone(self).attend());
-            }
+        watch.pulls += 1;
+        if watch.withdraw_at.is_some() {
+            self.changed.notify_one();
         }
-        drop(watch);
-        self.changed.notify_one();
-        Demand { pool: Arc::clone(self), over: false, left }
+        Pull { pool: Arc::clone(self), waits: false, over: false, left: watch.left }
     }
 
     /// Ends the demand there is, and withdraws the requests at once.
     pub(super) fn leave(&self) {
         {
             let mut watch = lock(&self.watch);
+            watch.pulls = 0;
             watch.demand = 0;
             watch.left += 1;
             if watch.expected == 0 {
@@ -169,7 +189,7 @@ impl Pool {
             let (demand, withdraw_at, is_left) = {
                 let watch = lock(&self.watch);
                 let is_left = watch.left > begun;
-                let at = watch.withdraw_at.filter(|_| watch.demand == 0);
+                let at = watch.withdraw_at.filter(|_| watch.pulls == 0);
                 (watch.demand, if is_left { Some(Instant::now()) } else { at }, is_left)
             };
             if asking.is_withdrawn() {
