@@ -4,6 +4,8 @@
 set -euo pipefail
 
 say() { printf 'postgres-server: %s\n' "$*" >&2; }
+# A mirror may fail for a moment, and another program may be installing.
+patient_apt() { apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 "$@"; }
 
 # Debian keeps them off the path, a folder a version.
 if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
@@ -11,11 +13,11 @@ if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb'
 fi
 if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
     say "installing postgresql"
-    apt-get update --quiet=2
+    patient_apt update --quiet=2
     # Without a cluster of its own: each test makes one.
     mkdir -p /etc/postgresql-common
     [[ -e /etc/postgresql-common/createcluster.conf ]] || echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends postgresql >/dev/null
+    DEBIAN_FRONTEND=noninteractive patient_apt install --quiet=2 --yes --no-install-recommends postgresql >/dev/null
     exit 0
 fi
 if command -v apt-get >/dev/null; then

@@ -4,6 +4,8 @@
 set -euo pipefail
 
 say() { printf 'redis-server: %s\n' "$*" >&2; }
+# A mirror may fail for a moment, and another program may be installing.
+patient_apt() { apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 "$@"; }
 
 if command -v redis-server >/dev/null; then
     exit 0
@@ -11,8 +13,8 @@ fi
 if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
     # The binary lies in redis-tools, but only redis-server links it under this name.
     say "installing redis-server"
-    apt-get update --quiet=2
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends redis-server >/dev/null
+    patient_apt update --quiet=2
+    DEBIAN_FRONTEND=noninteractive patient_apt install --quiet=2 --yes --no-install-recommends redis-server >/dev/null
     exit 0
 fi
 if command -v apt-get >/dev/null; then

@@ -6,6 +6,8 @@ set -euo pipefail
 RUST_WANTED=1.94
 
 say() { printf 'setup: %s\n' "$*" >&2; }
+# A mirror may fail for a moment, and another program may be installing.
+patient_apt() { apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 "$@"; }
 
 missing_packages() {
     command -v cc >/dev/null || echo build-essential
@@ -32,8 +34,8 @@ install_packages() {
     local packages=("$@")
     if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
         say "installing ${packages[*]}"
-        apt-get update --quiet=2
-        DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "${packages[@]}" >/dev/null
+        patient_apt update --quiet=2
+        DEBIAN_FRONTEND=noninteractive patient_apt install --quiet=2 --yes --no-install-recommends "${packages[@]}" >/dev/null
         return
     fi
     say "these are missing: ${packages[*]}"

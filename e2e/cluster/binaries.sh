@@ -49,16 +49,27 @@ make_program() {
     ln -sfn "$name-$version" "$bin/$name"
 }
 
+# three_times COMMAND…: modules are downloaded meanwhile, which may fail for a moment. What was done stays done.
+three_times() {
+    local try
+    for try in 1 2 3; do
+        "$@" && return 0
+        say "failed: $1 $2; try $try of 3"
+        ((try == 3)) || sleep 5
+    done
+    return 1
+}
+
 # From a module of ours that names the versions of all that it takes: Kubernetes and etcd cannot be installed as they are.
 from_our_module() {
     local module=$1 package=$2 flags=$3 output=$4
-    (cd "$here/modules/$module" && go build -trimpath -ldflags "-s -w $flags" -o "$output" "$package")
+    (cd "$here/modules/$module" && three_times go build -trimpath -ldflags "-s -w $flags" -o "$output" "$package")
 }
 
 # From a published module with the versions that it names itself. Go chooses the program's name, so it gets a folder.
 from_published() {
     local package=$1 output=$2
-    GOBIN="$output.folder" go install -trimpath -ldflags "-s -w" "$package"
+    GOBIN="$output.folder" three_times go install -trimpath -ldflags "-s -w" "$package"
     mv "$output.folder"/* "$output"
     rmdir "$output.folder"
 }

@@ -52,14 +52,14 @@ find_way_in() {
 
 # start NAME COMMAND…: starts a program of the cluster in the background, with a log and its process id as seen from outside.
 start() {
-    local name=$1 pid child
+    local name=$1 pid child deadline=$((SECONDS + 120))
     shift
     find_way_in all
     # A session of its own, so that Ctrl-C in the terminal does not reach the cluster.
     "${way_in[@]}" setsid "$@" >"$cluster_logs/$name.log" 2>&1 </dev/null &
     pid=$!
     # nsenter enters the process namespace by a child.
-    for _ in {1..100}; do
+    while ((SECONDS < deadline)); do
         child=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null) || break
         [[ -n $child ]] && { echo "${child// /}" >"$cluster_pids/$name"; return 0; }
         sleep 0.02
@@ -87,4 +87,16 @@ give_up() {
 kubectl() {
     find_way_in all
     "${way_in[@]}" "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" --cache-dir "$cluster_state/kube-cache" "$@"
+}
+
+# apply_all <OBJECTS: again where it fails, because an API server may stand still with its machine. What is there already is no
+# error.
+apply_all() {
+    local objects
+    objects=$(cat)
+    for _ in {1..10}; do
+        if kubectl apply --filename - <<<"$objects" >/dev/null; then return 0; fi
+        sleep 1
+    done
+    fail "its API server does not take its first objects"
 }

@@ -5,7 +5,8 @@ start_control_plane() {
     # Their usual 20 requests a second would be what a test of many pods measures.
     local quick=(--kube-api-qps 500 --kube-api-burst 1000)
     local etcd=http://127.0.0.1:2379 pki=$cluster_state/pki
-    start etcd "$cluster_bin/etcd" --data-dir "$cluster_state/etcd" --listen-client-urls "$etcd" \
+    # Nothing outlives a cluster whose machine fails, and a disk that stands still would end requests.
+    start etcd "$cluster_bin/etcd" --unsafe-no-fsync --data-dir "$cluster_state/etcd" --listen-client-urls "$etcd" \
         --advertise-client-urls "$etcd" --listen-peer-urls http://127.0.0.1:2380 --log-level warn
     start kube-apiserver "$cluster_bin/kube-apiserver" --etcd-servers "$etcd" --secure-port 6443 \
         --advertise-address "$cluster_address" --endpoint-reconciler-type lease \
@@ -17,6 +18,9 @@ start_control_plane() {
         --service-account-signing-key-file "$pki/accounts.key" \
         --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction,OwnerReferencesPermissionEnforcement \
         --audit-policy-file "$cluster_scripts/files/audit-policy.yaml" --audit-log-path "$cluster_logs/audit.log"
+    # The controller manager waits no longer than 10 s for an API server, and ends.
+    wait_for etcd 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/2379'
+    wait_for kube-apiserver 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" get --raw /readyz
     start kube-controller-manager "$cluster_bin/kube-controller-manager" \
         --kubeconfig "$pki/controller-manager.kubeconfig" --use-service-account-credentials --leader-elect=false \
         --service-account-private-key-file "$pki/accounts.key" --root-ca-file "$pki/ca.crt" \
@@ -24,11 +28,9 @@ start_control_plane() {
         --cluster-cidr "$cluster_pods" --allocate-node-cidrs --cert-dir "$pki/controllers" "${quick[@]}"
     start kube-scheduler "$cluster_bin/kube-scheduler" --kubeconfig "$pki/scheduler.kubeconfig" --leader-elect=false \
         --cert-dir "$pki/scheduling" "${quick[@]}"
-    wait_for etcd 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/2379'
-    wait_for kube-apiserver 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" get --raw /readyz
     wait_for kube-controller-manager 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" \
         get serviceaccount default --namespace default
-    kubectl apply --filename "$cluster_scripts/files/cluster.yaml" >/dev/null
+    apply_all <"$cluster_scripts/files/cluster.yaml"
 }
 
 # Nodes that exist as objects alone, and a program that answers for their kubelets.
@@ -36,10 +38,10 @@ start_fake_nodes() {
     local number=$1
     for ((i = 1; i <= number; i++)); do
         sed "s/@NUMBER@/$i/" "$cluster_scripts/files/fake-node.yaml"
-    done | kubectl create --filename - >/dev/null
+    done | apply_all
     start kwok "$cluster_bin/kwok" --kubeconfig "$cluster_kubeconfig" --config "$cluster_scripts/files/kwok.yaml" \
         --manage-all-nodes --node-lease-duration-seconds 40 --node-ip "$cluster_address" --cidr 10.245.0.0/16
-    wait_for kwok 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait --for condition=Ready nodes --all --timeout 1s
+    wait_for kwok 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait --for condition=Ready nodes --all --timeout 10s
 }
 
 make_certificates() {

@@ -29,7 +29,7 @@ finish() {
             cat "$E2E_FAILURES"
         fi
     fi
-    rm -f "$E2E_FAILURES"
+    rm -rf "$E2E_FAILURES" "$DOCKET_IMAGES"
     for suffix in "${!beside[@]}"; do
         kill "${beside[$suffix]}" 2>/dev/null && e2e/cluster/down.sh --name "$name-$suffix"
     done
@@ -49,19 +49,22 @@ stories() {
         --test-threads "$threads" "$@"
 }
 
-# stories_beside CLUSTER TEST THREADS ARGUMENTS…: where one or two fail, they are told once more, alone. One that passes then is named
-# as unstable, with why it failed, and fails nothing; but what a part's death may do to documents is told once.
-stories_beside() {
+# What parts' deaths may do to documents and pools is told once.
+told_once='^(alone::)?(kills|outages|gaps|servers)::'
+
+# stories_unless_unstable CLUSTER TEST THREADS ARGUMENTS…: where few fail, no more than are told side by side, they are told once more,
+# alone. One that passes then is named as unstable, with why it failed, and fails nothing.
+stories_unless_unstable() {
     local heard status=0 story wrong
     heard=$(mktemp)
     stories "$@" | tee "$heard" || status=$?
     mapfile -t wrong < <(sed -n '/^failures:$/,$p' "$heard" | sed -nE 's/^    ([a-z0-9_]+(::[a-z0-9_]+)+)$/\1/p' | sort -u)
     rm -f "$heard"
     ((status)) || return 0
-    ((${#wrong[@]} > 0 && ${#wrong[@]} <= 2)) || return $status
-    for story in "${wrong[@]}"; do [[ $story != kills::* ]] || return $status; done
+    ((${#wrong[@]} > 0 && ${#wrong[@]} <= $3)) || return $status
+    for story in "${wrong[@]}"; do [[ ! $story =~ $told_once ]] || return $status; done
     for story in "${wrong[@]}"; do stories "$1" "$2" 1 --exact "$story" || return $status; done
-    step "unstable: failed beside others and passed alone: ${wrong[*]}"
+    step "unstable: failed at first and passed alone: ${wrong[*]}"
     cat "$E2E_FAILURES"
 }
 
@@ -72,7 +75,7 @@ on_its_own() {
     e2e/cluster/down.sh --name "$cluster"
     # shellcheck disable=SC2086
     e2e/cluster/up.sh --name "$cluster" $options
-    stories "$cluster" "$test" 1 "$@" || status=$?
+    stories_unless_unstable "$cluster" "$test" 1 "$@" || status=$?
     e2e/cluster/down.sh --name "$cluster"
     return $status
 }
@@ -83,6 +86,14 @@ begin() {
     on_its_own "$@" >"${said[$1]}" 2>&1 &
     beside[$1]=$!
 }
+
+# No story asks for models: their image, the largest, would be unpacked into every cluster for nobody.
+all=${DOCKET_IMAGES:-${XDG_CACHE_HOME:-$HOME/.cache}/docket/images}
+DOCKET_IMAGES=$(mktemp -d)
+export DOCKET_IMAGES
+for archive in "$all"/*.tar; do
+    [[ $archive == */docket-models.tar ]] || ln -s "$(realpath "$archive")" "$DOCKET_IMAGES/"
+done
 
 # A new one each time: the audit log is about these stories alone.
 e2e/cluster/down.sh --name "$name"
@@ -107,7 +118,7 @@ begin alone "" e2e_stories alone::
 begin install "" e2e_install
 wrong=()
 stories "$name" e2e_cluster 4 || wrong+=(e2e_cluster)
-stories_beside "$name" e2e_stories 4 --skip alone:: || wrong+=(e2e_stories)
+stories_unless_unstable "$name" e2e_stories 4 --skip alone:: || wrong+=(e2e_stories)
 # About what the stories made the operator do.
 stories "$name" e2e_rights 1 || wrong+=(e2e_rights)
 begin faults "--kwok 4" e2e_faults

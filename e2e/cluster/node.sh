@@ -17,7 +17,7 @@ start_node() {
     start kube-proxy "$cluster_bin/kube-proxy" --config "$files/proxy.yaml" --hostname-override node-1
     start coredns "$cluster_bin/coredns" -conf "$files/Corefile"
     make_volumes
-    wait_for kubelet 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait node/node-1 --for condition=Ready --timeout 1s
+    wait_for kubelet 120 "$cluster_bin/kubectl" --kubeconfig "$cluster_kubeconfig" wait node/node-1 --for condition=Ready --timeout 10s
     wait_for kube-proxy 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/10256'
     wait_for coredns 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8181'
 }
@@ -37,7 +37,7 @@ make_volumes() {
     for number in {1..60}; do
         mkdir -p "$cluster_state/volumes/$number"
         sed -e "s#@STATE@#$cluster_state#" -e "s#@NUMBER@#$number#" "$cluster_scripts/files/volume.yaml"
-    done | kubectl create --filename - >/dev/null
+    done | apply_all
 }
 
 need_programs() {

@@ -36,6 +36,8 @@ began=$SECONDS
 "$cluster_scripts/binaries.sh" >/dev/null
 # What a cluster left behind that ended with the machine.
 "$cluster_scripts/down.sh" --name "$name"
+# What is left of the old one would be the new one's.
+[[ ! -e $cluster_state ]] || fail "$cluster_state is left of the cluster before and cannot be removed"
 mkdir -p "$cluster_state" "$cluster_logs" "$cluster_pids"
 
 hold_namespaces() {
@@ -43,10 +45,11 @@ hold_namespaces() {
     ((EUID == 0)) || users=(--user --map-root-user)
     DOCKET_CLUSTER_STATE=$cluster_state setsid unshare "${users[@]}" --net --mount --propagation private --pid --fork \
         --kill-child --mount-proc "$cluster_scripts/hold.sh" "$cluster_address" >"$cluster_logs/holder.log" 2>&1 </dev/null &
-    local unshare=$!
-    for _ in {1..100}; do
+    local unshare=$! deadline=$((SECONDS + 120))
+    while ((SECONDS < deadline)); do
         cat "/proc/$unshare/task/$unshare/children" 2>/dev/null | tr -d ' ' >"$cluster_pids/holder" || break
-        grep -q ready "$cluster_logs/holder.log" && return 0
+        # It may have come, and be ready, since its number was asked for.
+        [[ -s $cluster_pids/holder ]] && grep -q ready "$cluster_logs/holder.log" && return 0
         sleep 0.05
     done
     give_up holder

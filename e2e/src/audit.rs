@@ -70,6 +70,8 @@ pub struct Request {
     pub answer: u64,
     /// Whether rights allowed it. What is refused for another reason, such as a namespace that is going, shows no lack of rights.
     pub allowed: bool,
+    /// Whether rights refused it. Where the API server fails before it has looked at them, it is neither.
+    pub refused: bool,
 }
 
 impl Request {
@@ -78,6 +80,7 @@ impl Request {
         let object = event["objectRef"].as_object()?;
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let subresource = text("subresource");
+        let decision = &event["annotations"]["authorization.k8s.io/decision"];
         let resource = match subresource.is_empty() {
             true => text("resource"),
             false => format!("{}/{subresource}", text("resource")),
@@ -89,7 +92,8 @@ impl Request {
             namespace: text("namespace"),
             name: text("name"),
             answer: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
-            allowed: event["annotations"]["authorization.k8s.io/decision"] == "allow",
+            allowed: decision == "allow",
+            refused: decision == "forbid",
         })
     }
 }

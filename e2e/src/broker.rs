@@ -7,18 +7,23 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::{Cluster, HOME, Kind, Output, run};
+use crate::{Cluster, HOME, Kind, Output, PATIENCE, answered, run};
 
 /// Service of the broker, and Secret of each namespace with its credentials.
 const BROKER: &str = "docket-nats";
 /// Deployment of the gateway, who may count the tasks of every pool.
 const GATEWAY: &str = "docket-gateway";
+/// What the broker says to whom it does not let do something.
+const REFUSED: &str = "Permissions Violation";
+/// Between two tries: `nats` gives a connection up after two seconds.
+const PAUSE: Duration = Duration::from_millis(500);
 /// The classes of priority, each a consumer.
 const CLASSES: [&str; 4] = ["critical", "high", "normal", "low"];
 
@@ -44,10 +49,11 @@ pub struct Broker {
 impl Cluster {
     /// The broker as the pods of a Deployment know it.
     pub async fn broker(&self, deployment: &str) -> Result<Broker> {
-        let pods = self.all(Kind::Deployment).get(deployment).await.with_context(|| format!("read {deployment}"))?;
+        let pods = self.get(Kind::Deployment, deployment).await?;
         let settings = self.settings(&pods).await?;
         let text = |field: &str| settings[field].as_str().map(str::to_owned);
-        let service = Kind::Service.within(&self.client, HOME).get(BROKER).await.context("find the broker")?;
+        let services = Kind::Service.within(&self.client, HOME);
+        let service = answered(async |_| services.get(BROKER).await).await.context("find the broker")?;
         let address = service.data["spec"]["clusterIP"].as_str().context("the broker has no address")?;
         let mut command = ["nats", "--server", &format!("nats://{address}:4222")].map(str::to_owned).to_vec();
         let mut credentials = None;
@@ -83,7 +89,7 @@ impl Cluster {
     /// How a Deployment's pods are told to reach the broker.
     async fn settings(&self, pods: &DynamicObject) -> Result<Value> {
         let name = volume(pods, "config")["configMap"]["name"].as_str().context("its pods mount no settings")?;
-        let files = self.all(Kind::ConfigMap).get(name).await.with_context(|| format!("read {name}"))?;
+        let files = self.get(Kind::ConfigMap, name).await?;
         let files = files.data["data"].as_object().into_iter().flatten();
         let read = files.filter_map(|(_, text)| serde_json::from_str::<Value>(text.as_str()?).ok());
         read.map(|mut file| file["nats"].take()).find(Value::is_object).context("its settings name no broker")
@@ -101,30 +107,45 @@ impl Broker {
         format!("{}-tasks-{pool}", self.prefix)
     }
 
-    /// What is answered to a request without a body.
+    /// What is answered to a request without a body. Where nothing is, and the request is not refused, it is put again.
     pub async fn ask(&self, subject: &str) -> Result<Value> {
-        let said = self.run(&["request", "--raw", "--timeout", "10s", subject, ""]).await?;
-        serde_json::from_str(&said.text).with_context(|| format!("read the answer to {subject}; {}", said.errors))
+        let begun = Instant::now();
+        loop {
+            let said = self.run(&["request", "--raw", "--timeout", "10s", subject, ""]).await?;
+            match serde_json::from_str::<Value>(&said.text) {
+                Err(_) if begun.elapsed() < PATIENCE && !said.errors.contains(REFUSED) => {}
+                answer => return answer.with_context(|| format!("read the answer to {subject}; {}", said.errors)),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Whether these credentials are not good for publishing to a subject. Where they are, an empty message is.
     pub async fn refuses_from(&self, subject: &str) -> Result<bool> {
-        let violation = format!("Permissions Violation for Publish to \"{subject}\"");
+        let violation = format!("{REFUSED} for Publish to \"{subject}\"");
         self.refuses(&["publish", subject, ""], &violation).await
     }
 
     /// Whether these credentials are not good for hearing a subject.
     pub async fn refuses_to(&self, subject: &str) -> Result<bool> {
-        let violation = format!("Permissions Violation for Subscription to \"{subject}\"");
-        self.refuses(&["subscribe", "--count", "1", "--wait", "2s", subject], &violation).await
+        let violation = format!("{REFUSED} for Subscription to \"{subject}\"");
+        self.refuses(&["subscribe", "--count", "1", "--wait", "20s", subject], &violation).await
     }
 
     async fn refuses(&self, arguments: &[&str], violation: &str) -> Result<bool> {
-        let said = self.run(arguments).await?;
-        match (said.succeeded, said.errors.contains(violation)) {
-            (true, _) => Ok(false),
-            (false, true) => Ok(true),
-            (false, false) => bail!("nats {} failed: {}", arguments.join(" "), said.errors),
+        let (begun, mut taken) = (Instant::now(), 0);
+        loop {
+            let said = self.run(arguments).await?;
+            if said.errors.contains(violation) {
+                return Ok(true);
+            }
+            // `nats` waits ten seconds for what the server says of it, and takes none for good: it has to be so twice.
+            taken += u32::from(said.succeeded);
+            if taken == 2 {
+                return Ok(false);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "nats {} failed: {}", arguments.join(" "), said.errors);
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

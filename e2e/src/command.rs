@@ -5,6 +5,8 @@ use std::{path::PathBuf, process::Stdio, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
+use crate::away::repeated;
+
 /// Longest time that a command may take: `helm --wait` waits up to five minutes itself.
 const PATIENCE: Duration = Duration::from_secs(420);
 
@@ -27,8 +29,13 @@ impl Output {
     }
 }
 
-/// Runs a command in the root of the repository with this input, whatever it ends with.
+/// Runs a command in the root of the repository with this input, whatever it ends with. Where it could not ask the API server it is
+/// run again.
 pub async fn run(command: &[&str], input: &str) -> Result<Output> {
+    repeated(command, async || once(command, input).await).await
+}
+
+async fn once(command: &[&str], input: &str) -> Result<Output> {
     let [program, arguments @ ..] = command else { bail!("no command") };
     let mut child = Command::new(program)
         .args(arguments)

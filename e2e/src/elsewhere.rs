@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 
 use crate::command::run;
 
-/// Longest time that a client may take to ask.
-const ASKED_WITHIN: Duration = Duration::from_secs(2);
+/// Longest time that a client may take to ask: the machine may stand still.
+const ASKED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A server that answers every request with two letters, or sends it on.
 pub struct Elsewhere {
@@ -36,13 +36,12 @@ impl Elsewhere {
         give_node(*address.ip()).await?;
         let listener = TcpListener::bind(address).with_context(|| format!("listen at {address}"))?;
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&asked);
-        // A thread, because a story's runtime ends with the story.
+        let (heard, answer) = (Arc::clone(&asked), Arc::<str>::from(answer));
+        // A thread, because a story's runtime ends with the story, and one for each client: some connect and ask nothing.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                if let Some(line) = serve(client, &answer) {
-                    heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-                }
+                let (heard, answer) = (Arc::clone(&heard), Arc::clone(&answer));
+                std::thread::spawn(move || serve(client, &answer, &heard));
             }
         });
         Ok(Self { asked })
@@ -60,12 +59,13 @@ pub(crate) async fn give_node(address: Ipv4Addr) -> Result<()> {
     run(&["ip", "address", "replace", &network, "dev", "lo"], "").await?.or_fail("give the node an address").map(drop)
 }
 
-/// Answers a request, and says what its first line is.
-fn serve(mut client: TcpStream, answer: &str) -> Option<String> {
-    client.set_read_timeout(Some(ASKED_WITHIN)).ok()?;
+/// Notes the first line of a request, and answers it.
+fn serve(mut client: TcpStream, answer: &str, heard: &Mutex<Vec<String>>) {
     let mut request = [0; 1024];
-    let read = client.read(&mut request).ok().filter(|read| *read > 0)?;
+    let read = client.set_read_timeout(Some(ASKED_WITHIN)).and_then(|()| client.read(&mut request));
+    let Some(read) = read.ok().filter(|read| *read > 0) else { return };
+    let line = String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or_default().to_owned();
+    heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     // Whoever does not want to hear the answer has asked nevertheless.
     let _ = client.write_all(answer.as_bytes());
-    Some(String::from_utf8_lossy(&request[..read]).lines().next().unwrap_or_default().to_owned())
 }

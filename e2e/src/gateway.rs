@@ -144,13 +144,23 @@ impl Gateway {
         }
     }
 
-    /// Erases all documents of a tenant; what the gateway says of it. It is asked once: a second erasure would count only what the
-    /// first one has left.
+    /// Erases all documents of a tenant; what the gateway says of it. It is asked again only where it has not begun: a second
+    /// erasure would count only what the first one has left.
     pub async fn erase_tenant(&self, tenant: &str) -> Result<Value> {
-        let request = self.request(Method::DELETE, &["v1", "tenants", tenant], &[("erase", "true")]);
-        let answer = request.timeout(ERASED_WITHIN).send().await.context("reach the gateway")?;
-        let answer = answer.error_for_status().context("erase a tenant's documents")?;
-        answer.json().await.context("read the report of an erasure")
+        let begun = Instant::now();
+        loop {
+            let request = self.request(Method::DELETE, &["v1", "tenants", tenant], &[("erase", "true")]);
+            match request.timeout(ERASED_WITHIN).send().await {
+                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE && begun.elapsed() < PATIENCE => {}
+                Err(error) if error.is_connect() && begun.elapsed() < PATIENCE => {}
+                answer => {
+                    let answer = answer.context("reach the gateway")?;
+                    let answer = answer.error_for_status().context("erase a tenant's documents")?;
+                    return answer.json().await.context("read the report of an erasure");
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Waits until the gateway serves a pipeline, or does not any more.

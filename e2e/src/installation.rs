@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     Kind,
+    away::answered,
     command::run,
     expectation::{condition_of, wait},
     gone,
@@ -96,7 +97,8 @@ pub async fn kustomize(client: &Client) -> Result<()> {
 pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for kind in ["pipelines.docket.dev", "agentpools.docket.dev"] {
-        if definitions.get_opt(kind).await.with_context(|| format!("look for {kind}"))?.is_none() {
+        let found = answered(async |_| definitions.get_opt(kind).await).await;
+        if found.with_context(|| format!("look for {kind}"))?.is_none() {
             continue;
         }
         let delete =
@@ -117,7 +119,7 @@ pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
     }
     // The chart of the definitions keeps them, so that nobody loses pools and pipelines by an uninstall.
     for name in ["pipelines.docket.dev", "agentpools.docket.dev"] {
-        match definitions.delete(name, &DeleteParams::default()).await {
+        match answered(async |_| definitions.delete(name, &DeleteParams::default()).await).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             other => drop(other.with_context(|| format!("delete {name}"))?),
         }
@@ -129,7 +131,7 @@ pub async fn remove(client: &Client, installation: Installation) -> Result<()> {
     }
     let resource = kube::api::ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
     let namespaces: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    match namespaces.delete(HOME, &DeleteParams::default()).await {
+    match answered(async |_| namespaces.delete(HOME, &DeleteParams::default()).await).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
         other => drop(other.context("delete the operator's namespace")?),
     }

@@ -6,6 +6,7 @@
 //! code.
 
 mod audit;
+mod away;
 mod broker;
 mod command;
 mod connection;
@@ -27,6 +28,7 @@ mod servers;
 mod steps;
 
 pub use audit::{AuditLog, Granted, Request, Right, granted_to, unused};
+pub use away::answered;
 pub use broker::{Broker, Delivered};
 pub use command::{Output, run};
 pub use connection::connect;

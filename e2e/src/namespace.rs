@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    Expectation, Gateway, Kind, command,
+    Expectation, Gateway, Kind,
+    away::answered,
+    command,
     connection::connect,
     dump::dump,
     expectation::{self, PATIENCE, present, wait},
@@ -34,6 +36,8 @@ const STORY: Duration = Duration::from_secs(1_200);
 /// Longest time until a namespace is gone. Kubernetes removes its pods first, and where one is left at a look it looks again after half
 /// of that pod's grace period: some minutes for agents, however soon they have ended.
 const LEAVING: Duration = Duration::from_secs(600);
+/// Between two looks at what is told.
+const PAUSE: Duration = Duration::from_millis(500);
 /// The port of a gateway's HTTP interface.
 const GATEWAY_PORT: u16 = 8080;
 /// Secret with the bearer token for the gateway of a namespace, under the key `token`.
@@ -109,7 +113,12 @@ async fn create_namespace(client: &Client) -> Result<String> {
     let namespace: Namespace = serde_json::from_value(json!({
         "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }))?;
-    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.context("create a namespace")?;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let created = answered(async |again| match namespaces.create(&PostParams::default(), &namespace).await {
+        Err(kube::Error::Api(status)) if again && status.is_already_exists() => Ok(()),
+        created => created.map(drop),
+    });
+    created.await.context("create a namespace")?;
     Ok(name)
 }
 
@@ -155,24 +164,34 @@ impl Cluster {
         Ok(output.errors)
     }
 
+    /// An object as it is.
+    pub async fn get(&self, kind: Kind, name: &str) -> Result<DynamicObject> {
+        let found = answered(async |_| self.all(kind).get(name).await).await;
+        found.with_context(|| format!("read {kind:?} \"{name}\""))
+    }
+
     /// Changes an object by a merge patch.
     pub async fn patch(&self, kind: Kind, name: &str, change: Value) -> Result<DynamicObject> {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let patched = self.all(kind).patch(name, &parameters, &Patch::Merge(&change)).await;
+        let patched = answered(async |_| self.all(kind).patch(name, &parameters, &Patch::Merge(&change)).await).await;
         patched.with_context(|| format!("change {kind:?} \"{name}\" by {change}"))
     }
 
     /// Deletes an object.
     pub async fn delete(&self, kind: Kind, name: &str) -> Result<()> {
-        let deleted = self.all(kind).delete(name, &DeleteParams::default()).await;
-        deleted.with_context(|| format!("delete {kind:?} \"{name}\"")).map(drop)
+        let deleted = answered(async |again| match self.all(kind).delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if again && status.is_not_found() => Ok(()),
+            deleted => deleted.map(drop),
+        });
+        deleted.await.with_context(|| format!("delete {kind:?} \"{name}\""))
     }
 
     /// Writes the number of replicas, as an autoscaler would.
     pub async fn scale(&self, pool: &str, replicas: u32) -> Result<()> {
         let change = json!({"spec": {"replicas": replicas}});
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let scaled = self.all(Kind::AgentPool).patch_scale(pool, &parameters, &Patch::Merge(&change)).await;
+        let pools = self.all(Kind::AgentPool);
+        let scaled = answered(async |_| pools.patch_scale(pool, &parameters, &Patch::Merge(&change)).await).await;
         scaled.with_context(|| format!("scale pool \"{pool}\"")).map(drop)
     }
 
@@ -188,7 +207,8 @@ impl Cluster {
 
     /// The objects of a kind with these labels.
     pub async fn labelled(&self, kind: Kind, labels: &str) -> Result<Vec<DynamicObject>> {
-        let found = self.all(kind).list(&ListParams::default().labels(labels)).await;
+        let wanted = ListParams::default().labels(labels);
+        let found = answered(async |_| self.all(kind).list(&wanted).await).await;
         Ok(found.with_context(|| format!("list {kind:?} {labels}"))?.items)
     }
 
@@ -199,6 +219,19 @@ impl Cluster {
         self.wait(Kind::Secret, TOKENS, present()).await?;
         let read = ["get", "secret", TOKENS, "--output", "go-template={{.data.token | base64decode}}"];
         Gateway::at(&format!("{address}:{GATEWAY_PORT}"), &self.kubectl(&read, "").await?)
+    }
+
+    /// The Events about pools, once they are as wanted or no more come: who tells them does so beside its work.
+    pub async fn told_of_pools(&self, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let begun = Instant::now();
+        loop {
+            let told =
+                self.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=AgentPool"], "").await?;
+            if wanted(&told) || begun.elapsed() > PATIENCE {
+                return Ok(told);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// kubectl in the namespace; what it prints.
@@ -212,7 +245,7 @@ impl Cluster {
     pub async fn delete_namespace(&self) -> Result<()> {
         let resource = kube::api::ApiResource::erase::<Namespace>(&());
         let namespaces: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
+        match answered(async |_| namespaces.delete(&self.namespace, &DeleteParams::default()).await).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
             other => other.context("delete the namespace")?,
         };

@@ -19,6 +19,8 @@ use crate::{command::run, elsewhere::give_node};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two tries to reach one that begins.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What psql says where it could not connect.
+const NO_CONNECTION: &str = "connection to server at";
 /// Folder of its data.
 const DATA: &str = "data";
 const USER: &str = "docket";
@@ -53,7 +55,7 @@ impl Postgres {
         let mut server = Self { programs, owner, folder: std::env::temp_dir().join(name), address, child: None };
         server.make()?;
         server.start_again().await?;
-        server.ask("postgres", &format!("CREATE DATABASE {DATABASE}")).await?;
+        server.ask_patiently("postgres", &format!("CREATE DATABASE {DATABASE}")).await?;
         Ok(Some(server))
     }
 
@@ -102,7 +104,19 @@ impl Postgres {
 
     /// What a statement says, a line a row, fields between `|`.
     pub async fn query(&self, sql: &str) -> Result<String> {
-        self.ask(DATABASE, sql).await
+        self.ask_patiently(DATABASE, sql).await
+    }
+
+    /// Asks again where no connection was made, so that nothing was done.
+    async fn ask_patiently(&self, database: &str, sql: &str) -> Result<String> {
+        let begun = Instant::now();
+        loop {
+            match self.ask(database, sql).await {
+                Err(error) if begun.elapsed() < PATIENCE && error.to_string().contains(NO_CONNECTION) => {}
+                answer => return answer,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     async fn ask(&self, database: &str, sql: &str) -> Result<String> {

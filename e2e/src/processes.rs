@@ -5,15 +5,16 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use kube::api::DynamicObject;
+use kube::{Api, api::DynamicObject};
 
-use crate::command::run;
+use crate::{PATIENCE, away::answered, command::run};
 
-/// Seconds in which a connection is made, if nobody keeps it out: all is on one machine.
-const CONNECTS_WITHIN: &str = "2";
+/// Between two looks for a process.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A process of a container.
 pub struct Process {
@@ -38,12 +39,13 @@ impl Process {
         Ok(variables.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
     }
 
-    /// Whether something that runs beside it, in its pod's network, is let through to an address. What listens there, and that
-    /// it does, is the caller's to know.
-    pub async fn connects(&self, address: SocketAddr) -> Result<bool> {
+    /// Whether something that runs beside it, in its pod's network, is let through to an address, within so many seconds. What
+    /// listens there, and that it does, is the caller's to know.
+    pub async fn connects(&self, address: SocketAddr, within: u32) -> Result<bool> {
         let network = format!("--net={}", self.folder.join("ns/net").display());
         let connect = format!("exec 3<>/dev/tcp/{}/{}", address.ip(), address.port());
-        let tried = run(&["nsenter", &network, "timeout", CONNECTS_WITHIN, "bash", "-c", &connect], "").await?;
+        let within = within.to_string();
+        let tried = run(&["nsenter", &network, "timeout", &within, "bash", "-c", &connect], "").await?;
         // Otherwise a network that could not be entered would be one that is closed.
         ensure!(!tried.errors.contains("nsenter"), "enter the network of {}: {}", self.container, tried.errors);
         Ok(tried.succeeded)
@@ -84,8 +86,22 @@ pub fn processes_of(pod: &DynamicObject) -> Result<Vec<Process>> {
 }
 
 /// Sends SIGKILL to every process of a pod's containers, as a fault of the machine would: no signal before, no API call. The
-/// kubelet starts the containers again.
-pub fn crash(pod: &DynamicObject) -> Result<()> {
+/// kubelet starts the containers again. Where they have just ended, or the pod's status names others, it is those that are started
+/// next. The pod as it was then.
+pub async fn crash(pods: &Api<DynamicObject>, pod: &DynamicObject) -> Result<DynamicObject> {
+    let name = pod.metadata.name.as_deref().context("a pod has a name")?;
+    let (begun, mut found) = (Instant::now(), pod.clone());
+    loop {
+        match kill(&found) {
+            Ok(()) => return Ok(found),
+            Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+        found = answered(async |_| pods.get(name).await).await.with_context(|| format!("read pod \"{name}\""))?;
+    }
+}
+
+fn kill(pod: &DynamicObject) -> Result<()> {
     let mut killed = 0;
     for process in processes_of(pod)? {
         let ended = Command::new("kill").args(["-KILL", &process.number]).status().context("run kill")?;

@@ -34,7 +34,7 @@ async fn a_pod_that_is_crashed_is_started_again() -> Result<()> {
     with_namespace_only(async |cluster| {
         cluster.apply(&object("v1", "Pod", "idle", pod(&json!({}), json!([])))).await?;
         let pod = cluster.wait(Kind::Pod, "idle", started(0)).await?;
-        crash(&pod)?;
+        crash(&cluster.all(Kind::Pod), &pod).await?;
         cluster.wait(Kind::Pod, "idle", started(1)).await.map(drop)
     })
     .await

@@ -12,7 +12,7 @@ const ACCOUNT: (&str, &str) = (HOME, OPERATOR);
 #[ignore = "needs cluster"]
 async fn the_operator_was_refused_nothing() -> Result<()> {
     let requests = AuditLog::read()?.requests(ACCOUNT);
-    let refused: BTreeSet<&Request> = requests.iter().filter(|request| !request.allowed).collect();
+    let refused: BTreeSet<&Request> = requests.iter().filter(|request| request.refused).collect();
     ensure!(refused.is_empty(), "the operator was refused:\n{}", lines(&refused));
     Ok(())
 }

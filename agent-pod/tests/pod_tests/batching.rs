@@ -123,7 +123,15 @@ fn longest_stage(batching: &str) -> Option<f64> {
 #[test]
 fn a_request_waits_for_those_that_shared_the_step_before_as_long_as_max_wait_says() {
     // With room for all in one step, nothing but the time ends the wait of the last.
-    let Some(patient) = longest_stage("{maxBatch: 1024, maxWait: 5s}") else { return };
+    let mut patient = 0.0;
+    // A busy machine may bring the pages one by one, so that none has company, but not each time.
+    for _ in 0..4 {
+        let Some(longest) = longest_stage("{maxBatch: 1024, maxWait: 5s}") else { return };
+        patient = longest;
+        if patient >= 5.0 {
+            break;
+        }
+    }
     assert!(patient >= 5.0, "a request that had company before waited for it, but none took more than {patient} s");
     // A busy machine may make one run as long as that, not each.
     let usual: Vec<f64> =

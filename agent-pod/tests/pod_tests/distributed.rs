@@ -94,20 +94,31 @@ fn essence(lines: &[Value]) -> BTreeMap<String, Value> {
     lines.iter().map(|line| (line["document"].as_str().expect("an id").to_owned(), of(line))).collect()
 }
 
+/// Tries what is to happen in the middle of the work, until it does: a busy machine may come too late for it, but not each
+/// time.
+fn in_the_middle(attempt: fn() -> bool) {
+    assert!((0..3).any(|_| attempt()), "all work was done before anything was interrupted, three times");
+}
+
 #[test]
 fn every_document_ends_once_as_in_one_process_although_a_worker_is_killed() {
-    let Some(cluster) = Cluster::start() else { return };
+    in_the_middle(a_worker_is_killed);
+}
+
+/// Whether it was in the middle of the work, or cannot be tried.
+fn a_worker_is_killed() -> bool {
+    let Some(cluster) = Cluster::start() else { return true };
     let documents = 200;
     cluster.write_documents(documents);
     let mut killed = cluster.worker("killed", "");
     let _other = cluster.worker("other", "");
-    let ran = std::thread::scope(|scope| {
+    let (ran, unfinished) = std::thread::scope(|scope| {
         let submitting = scope.spawn(|| cluster.submit(&["--output", "out"]));
         // The others are the machine's time to be late in.
         wait_for("some documents to end", || (cluster.count("succeeded") >= 5).then_some(()));
         killed.kill();
-        assert!(cluster.count("unfinished") > 0, "it was killed in the middle");
-        submitting.join().expect("it has ended")
+        let unfinished = cluster.count("unfinished");
+        (submitting.join().expect("it has ended"), unfinished)
     });
     let lines = ran.code(0).lines();
     assert_eq!(lines.len(), documents, "one line a document");
@@ -119,6 +130,7 @@ fn every_document_ends_once_as_in_one_process_although_a_worker_is_killed() {
     assert_eq!(essence(&lines), essence(&alone));
     let again = cluster.submit(&[]).code(0).lines();
     assert_eq!(essence(&again), essence(&lines), "a second submission is the first one");
+    unfinished > 0
 }
 
 #[test]
@@ -174,8 +186,13 @@ fn processes_whose_models_do_not_come_end_when_they_are_asked_to() {
 
 #[test]
 fn a_worker_that_is_stopped_finishes_what_it_has_and_another_goes_on() {
+    in_the_middle(a_worker_is_stopped);
+}
+
+/// Whether it was in the middle of the work, or cannot be tried.
+fn a_worker_is_stopped() -> bool {
     // A lease that ends on a busy machine would be a second try.
-    let Some(cluster) = Cluster::start_with("30s") else { return };
+    let Some(cluster) = Cluster::start_with("30s") else { return true };
     let documents = 200;
     cluster.write_documents(documents);
     cluster.submit(&["--detach"]).code(0);
@@ -187,17 +204,23 @@ fn a_worker_that_is_stopped_finishes_what_it_has_and_another_goes_on() {
     wait_for("some documents to end", || (cluster.count("succeeded") >= 3).then_some(()));
     stopped.terminate();
     assert_eq!(stopped.ends().code(), Some(0), "{}", stopped.said());
-    assert!(cluster.count("unfinished") > 0, "it was stopped in the middle");
+    let unfinished = cluster.count("unfinished");
     let _next = cluster.worker("next", "");
     let lines = cluster.submit(&[]).code(0).lines();
     assert_eq!(lines.len(), documents);
     let stages = lines.iter().flat_map(|line| line["stages"].as_object().expect("stages").values());
     assert!(stages.into_iter().all(|stage| stage["attempts"] == 1), "nothing was tried twice");
+    unfinished > 0
 }
 
 #[test]
 fn what_cannot_be_finished_is_handed_back_and_counts_against_no_document() {
-    let Some(cluster) = Cluster::start() else { return };
+    in_the_middle(hasty_workers_hand_back);
+}
+
+/// Whether they had anything to hand back, or none can be tried.
+fn hasty_workers_hand_back() -> bool {
+    let Some(cluster) = Cluster::start() else { return true };
     // More than the first workers have done before they are told to end.
     cluster.write_documents(100);
     cluster.submit(&["--detach"]).code(0);
@@ -216,10 +239,10 @@ fn what_cannot_be_finished_is_handed_back_and_counts_against_no_document() {
         assert_eq!(hasty.ends().code(), Some(0), "{}", hasty.said());
         handed_back += hasty.said().matches("handed back unfinished").count();
     }
-    assert!(handed_back > 0, "nothing was interrupted");
     let _patient = cluster.worker("patient", "");
     let lines = cluster.submit(&[]).code(0).lines();
     assert!(lines.iter().all(|line| line["outcome"] == "succeeded"), "{lines:#?}");
+    handed_back > 0
 }
 
 #[test]
@@ -286,40 +309,40 @@ fn caches_of_all_processes_are_seen_and_cleared_also_of_one_that_is_away() {
     let levels = |lines: Vec<Value>| -> Vec<Value> {
         lines.iter().map(|line| line["stages"]["parse"]["cacheLevel"].clone()).collect()
     };
+    // What each process that has answered has in its folder and in its memory.
     let entries = |answer: &Value| -> BTreeMap<String, Value> {
         let processes = answer["processes"].as_array().expect("processes").iter();
         let of = |process: &Value| {
-            (process["process"].as_str().expect("a name").to_owned(), process["disk"]["entries"].clone())
+            let count = json!([process["disk"]["entries"], process["memory"]["entries"]]);
+            (process["process"].as_str().expect("a name").to_owned(), count)
         };
-        processes.map(of).collect()
+        processes.filter(|process| process["done"] == true).map(of).collect()
     };
-    let wait_for_entries = |count: u64| {
-        wait_for("what is kept on Redis", || {
+    // A process on a busy machine may answer one question too late; by its answer to another it has obeyed what came before.
+    let wait_for_entries = |on_redis: u64, process: &str| {
+        wait_for("what is kept, by all who have it", || {
             let found = docket(&["cache", "stats", "--format", "json"]).remove(0);
-            (found["redis"]["entries"] == count).then_some(found)
+            let all = entries(&found);
+            (found["redis"]["entries"] == on_redis && all.contains_key(process)).then_some(all)
         })
     };
+    let only = |process: &str, count: Value| BTreeMap::from([(process.to_owned(), count)]);
     place.write("in/a.txt", "the same text");
     let mut first = start("first");
     assert_eq!(levels(submit("1-")), [Value::Null]);
-    let found = wait_for_entries(1);
-    assert_eq!(entries(&found), BTreeMap::from([("first".to_owned(), json!(1))]));
+    assert_eq!(wait_for_entries(1, "first"), only("first", json!([1, 1])));
     first.terminate();
     assert_eq!(first.ends().code(), Some(0));
     // Another one has nothing of its own, and the server has.
     let second = start("second");
     assert_eq!(levels(submit("2-")), ["redis"]);
     assert_eq!(levels(submit("3-")), ["memory"]);
+    assert_eq!(wait_for_entries(1, "second"), only("second", json!([0, 1])), "it took it from the server");
     let cleared = docket(&["cache", "clear", "--format", "json"]).remove(0);
     assert_eq!(cleared["redis"]["entries"], 1, "{cleared}");
-    assert_eq!(
-        entries(&cleared),
-        BTreeMap::from([("second".to_owned(), json!(0))]),
-        "it took it from the server: {cleared}"
-    );
+    assert_eq!(wait_for_entries(0, "second"), only("second", json!([0, 0])));
     assert_eq!(levels(submit("4-")), [Value::Null]);
-    let found = wait_for_entries(1);
-    assert_eq!(entries(&found)["second"], 1);
+    assert_eq!(wait_for_entries(1, "second"), only("second", json!([1, 1])));
     drop(second);
     // The first one was away when all was cleared: it must not answer from what it had, nor give it to the server.
     redis.command("FLUSHALL").expect("an answer");

@@ -147,7 +147,7 @@ fn the_official_client_gets_everything_through_a_gateway_from_workers_and_a_dead
     assert_eq!(answer(away, 503)["error"]["type"], "server_error", "nobody lives");
     let start = |name: &str| worker(&place, name, &format!("pool: readers\nhttp: 127.0.0.1:0\n{common}{broker}"));
     let (mut first, mut second) = (start("first"), start("second"));
-    wait_for("both workers", || (living(&place, &gateway) == ["first", "second"]).then_some(()));
+    wait_for("both workers", || (living(&place, &gateway)? == ["first", "second"]).then_some(()));
     ask_by_python(&python, &gateway.http);
     let direct = format!("http://{}", first.says("http listens on "));
     let through = vector(&gateway.http, "The lease ends in May.");
@@ -161,28 +161,31 @@ fn the_official_client_gets_everything_through_a_gateway_from_workers_and_a_dead
     }
     second.terminate();
     assert_eq!(second.ends().code(), Some(0), "{}", second.said());
-    wait_for("the end of both", || living(&place, &gateway).is_empty().then_some(()));
+    wait_for("the end of both", || living(&place, &gateway)?.is_empty().then_some(()));
     answer(post(&gateway.http, "/v1/embeddings", &json!({"model": "mini", "input": "a"})), 503);
 }
 
-/// Names of the workers of the pool that are ready, as `docket stats` tells them.
-fn living(place: &Place, gateway: &GatewayProcess) -> Vec<String> {
-    let stats = ["stats", "--gateway", &gateway.http, "--token", TOKEN, "--format", "json"];
-    let stats: Value = serde_json::from_str(&place.docket(&stats).code(0).stdout).expect("JSON");
+/// Names of the workers of the pool that are ready, as `docket stats` tells them; `None` where it cannot tell yet, as while
+/// the broker answers too late.
+fn living(place: &Place, gateway: &GatewayProcess) -> Option<Vec<String>> {
+    let told = place.docket(&["stats", "--gateway", &gateway.http, "--token", TOKEN, "--format", "json"]);
+    if told.code != Some(0) {
+        return None;
+    }
+    let stats: Value = serde_json::from_str(&told.stdout).expect("JSON");
     let pools = stats["pools"].as_array().expect("pools");
     let pool = pools.iter().find(|pool| pool["name"] == "readers").expect("the pool");
     let ready = pool["workers"].as_array().expect("workers").iter().filter(|worker| worker["ready"] == true);
-    ready
-        .map(|worker| {
-            let models: Vec<&Value> =
-                worker["models"].as_array().expect("models").iter().map(|model| &model["name"]).collect();
-            assert_eq!(models, ["mini", "small"]);
-            assert_eq!(worker["models"][0]["digest"].as_str().map(str::len), Some(64));
-            assert!(worker["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{worker}");
-            assert!(worker["modelLoadSeconds"].as_f64() <= worker["readyAfterSeconds"].as_f64(), "{worker}");
-            worker["name"].as_str().expect("a name").to_owned()
-        })
-        .collect()
+    let names = ready.map(|worker| {
+        let models: Vec<&Value> =
+            worker["models"].as_array().expect("models").iter().map(|model| &model["name"]).collect();
+        assert_eq!(models, ["mini", "small"]);
+        assert_eq!(worker["models"][0]["digest"].as_str().map(str::len), Some(64));
+        assert!(worker["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{worker}");
+        assert!(worker["modelLoadSeconds"].as_f64() <= worker["readyAfterSeconds"].as_f64(), "{worker}");
+        worker["name"].as_str().expect("a name").to_owned()
+    });
+    Some(names.collect())
 }
 
 /// Requests of clients that the workers of the pool have in work, as they say.

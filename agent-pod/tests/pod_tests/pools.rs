@@ -104,7 +104,8 @@ impl Pages {
     }
 
     /// Stops every parser until `count` stand still together, lets one go and waits for the next; the most that there were.
-    fn most_at_once(mut self, count: usize) -> usize {
+    /// `None` where all pages were parsed before that was seen: a busy machine may hold up who stops them.
+    fn most_at_once(mut self, count: usize) -> Option<usize> {
         let begun = Instant::now();
         let mut most = 0;
         let mut at_count: Option<BTreeSet<u32>> = None;
@@ -113,11 +114,11 @@ impl Pages {
                 begun.elapsed() < Duration::from_secs(120),
                 "there were never {count} parsers at once, at most {most}"
             );
-            assert_eq!(
-                self.docket.try_wait().expect("its state"),
-                None,
-                "it ended with at most {most} parsers at once"
-            );
+            if let Some(ended) = self.docket.try_wait().expect("its state") {
+                assert_eq!(ended.code(), Some(0));
+                assert!(most <= count, "{most} parsers at once, not {count}");
+                return None;
+            }
             let parsers = self.parsers();
             most = most.max(parsers.len());
             match &at_count {
@@ -140,7 +141,7 @@ impl Pages {
             thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(self.docket.wait().expect("it ended").code(), Some(0));
-        most
+        Some(most)
     }
 }
 
@@ -159,15 +160,22 @@ fn signal(name: &str, process: u32) {
     let _ = kill.args([format!("-{name}"), process.to_string()]).stderr(Stdio::null()).status();
 }
 
+/// So many documents are worked at once, and no more, of some more than that.
+#[track_caller]
+fn assert_at_once(pool: &str, documents: u32, count: usize) {
+    let most = (0..5).find_map(|_| Pages::start(pool, documents).most_at_once(count));
+    assert_eq!(most, Some(count), "{pool}");
+}
+
 #[test]
 fn a_pool_works_as_many_documents_at_once_as_its_profile_says() {
     for (profile, at_once) in [("{}", 8), ("{profile: LowMemory}", 2), ("{profile: HighThroughput}", 16)] {
-        assert_eq!(Pages::start(profile, at_once + 6).most_at_once(at_once as usize), at_once as usize, "{profile}");
+        assert_at_once(profile, at_once + 6, at_once as usize);
     }
 }
 
 #[test]
 fn concurrency_overrides_the_profile() {
-    assert_eq!(Pages::start("{profile: LowMemory, concurrency: 4}", 10).most_at_once(4), 4);
-    assert_eq!(Pages::start("{concurrency: 1}", 5).most_at_once(1), 1);
+    assert_at_once("{profile: LowMemory, concurrency: 4}", 10, 4);
+    assert_at_once("{concurrency: 1}", 5, 1);
 }

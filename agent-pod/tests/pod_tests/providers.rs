@@ -313,7 +313,11 @@ fn without_a_fallback_an_attempt_waits_until_the_circuit_lets_one_try() {
     let breaker = ("spec:\n  retry", "spec:\n  circuitBreaker: {failures: 2, open: 3s}\n  retry");
     let line = one(&at(&server, &[breaker, ("maxAttempts: 3", "maxAttempts: 4")]));
     assert_eq!(line["outcome"], "succeeded", "{line}");
-    assert_eq!((&line["stages"]["draft"]["attempts"], server.asked().len()), (&json!(4), 3));
+    assert_eq!(server.asked().len(), 3);
+    // Two that failed, one that did not ask, and one that was let through; on a busy machine the third may come so late that it
+    // is let through itself.
+    let attempts = line["stages"]["draft"]["attempts"].as_u64();
+    assert!(matches!(attempts, Some(3 | 4)), "{line}");
     assert!(line["seconds"].as_f64() >= Some(2.0), "{line}");
 }
 

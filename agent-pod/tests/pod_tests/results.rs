@@ -78,7 +78,7 @@ fn a_process_that_is_killed_while_the_database_commits_writes_nothing_twice() {
     place.docket(&["run", "-f", "pipeline.yaml", "--input", "before", "--state", "other"]).code(0);
     // The commit takes so long that the process dies before it hears of it.
     server.query(
-        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(5); RETURN NULL; END'",
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(15); RETURN NULL; END'",
     );
     server.query(
         "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON docket_results DEFERRABLE INITIALLY DEFERRED

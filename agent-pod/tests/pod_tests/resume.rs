@@ -56,6 +56,16 @@ fn a_run_that_is_killed_again_and_again_ends_every_document_once() {
 
 #[test]
 fn a_run_that_is_interrupted_again_and_again_says_so_and_counts_against_no_document() {
+    // On a busy machine all may be done before the first signal comes, but not each time.
+    let counts: Vec<(usize, usize)> = (0..3)
+        .map(|_| interrupt_again_and_again())
+        .take_while(|&(interrupted, handed_back)| interrupted == 0 || handed_back == 0)
+        .collect();
+    assert!(counts.len() < 3, "interruptions, and tasks handed back: {counts:?}");
+}
+
+/// Works documents in a folder of their own; how many runs were interrupted, and how many tasks they handed back.
+fn interrupt_again_and_again() -> (usize, usize) {
     let place = Place::new();
     let slow =
         "{% for a in range(60) %}{% for b in range(1000) %}{% endfor %}{% endfor %}{{ document.text | head(20) }}";
@@ -90,7 +100,7 @@ fn a_run_that_is_interrupted_again_and_again_says_so_and_counts_against_no_docum
     let ran = place.docket(&[&run[..], &["--format", "jsonl"]].concat()).code(0);
     assert!(ran.lines().iter().all(|line| line["outcome"] == "succeeded"));
     assert_eq!(ran.lines().len(), documents);
-    assert!(interrupted > 0 && handed_back > 0, "{interrupted} interruptions, {handed_back} tasks handed back");
+    (interrupted, handed_back)
 }
 
 #[test]

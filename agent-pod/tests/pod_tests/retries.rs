@@ -68,11 +68,14 @@ fn each_wait_is_longer_by_the_factor() {
     let waits = ("maxAttempts: 2, backoff: {initial: 10ms}", "maxAttempts: 3, backoff: {initial: 200ms, factor: 10}");
     let grown = run(TIMES_OUT, &[waits])["seconds"].as_f64().expect("seconds");
     assert!(grown >= 2.2, "200 ms and 2 s lie between the attempts, not {grown} s in all");
-    let usual = run(TIMES_OUT, &[waits, (", factor: 10", "")])["seconds"].as_f64().expect("seconds");
-    assert!(
-        (0.5..grown).contains(&usual),
-        "{usual} s, of which 200 and 300 ms are waits; {grown} s with the larger factor"
-    );
+    let usual = || run(TIMES_OUT, &[waits, (", factor: 10", "")])["seconds"].as_f64().expect("seconds");
+    // A busy machine may make one run as long as that, not each.
+    let longer: Vec<f64> = (0..4)
+        .map(|_| usual())
+        .inspect(|usual| assert!(*usual >= 0.5, "{usual} s, of which 200 and 300 ms are waits"))
+        .take_while(|usual| *usual >= grown)
+        .collect();
+    assert!(longer.len() < 4, "{longer:?} s with the usual factor, {grown} s with the larger one");
 }
 
 #[test]
@@ -138,7 +141,7 @@ apiVersion: docket.dev/v1alpha1
 kind: Pipeline
 metadata: {name: pages}
 spec:
-  retry: {maxAttempts: 20, backoff: {initial: 500ms, factor: 1}}
+  retry: {maxAttempts: 20, backoff: {initial: 1500ms, factor: 1}}
   stages:
   - {name: read, pool: readers, when: not document.metadata.once, parse: {}}
   - {name: read-once, pool: readers, when: document.metadata.once, retry: {maxAttempts: 1}, parse: {}}

@@ -257,8 +257,10 @@ fn where_the_api_server_does_not_answer_well_nobody_new_is_let_in_and_the_file_s
         assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true), "{reply}");
         assert_eq!(setting.code(STATIC), 200);
     }
+    let complaint = "tokens cannot be reviewed";
+    wait_for("the complaint to be heard", || setting.gateway.process.said().contains(complaint).then_some(()));
     let said = setting.gateway.process.said();
-    assert_eq!(said.matches("tokens cannot be reviewed").count(), 1, "once, until it works again:\n{said}");
+    assert_eq!(said.matches(complaint).count(), 1, "once, until it works again:\n{said}");
     assert_eq!(sum(&setting.gateway.metrics(), "docket_token_reviews_total{result=\"failed\"}"), 7.0);
     *last.lock().expect("no panic while it is held") = None;
     assert_eq!(setting.code(CLERK), 200, "no failure is kept");

@@ -22,6 +22,8 @@ pub const CONVERGE: Duration = Duration::from_secs(30);
 pub const CONVERGE_IN_A_CROWD: Duration = Duration::from_secs(120);
 /// Without writes for so long nothing is under way: longer than any controller waits for its next look at what is starting.
 const QUIET: Duration = Duration::from_secs(7);
+/// The same where other clusters are on the machine.
+const QUIET_IN_A_CROWD: Duration = Duration::from_secs(20);
 /// The same where it is known what the end looks like.
 const STILL: Duration = Duration::from_millis(700);
 /// Between two looks.
@@ -163,7 +165,7 @@ impl Trial<'_> {
         };
         let (state, took) = match (&stepped, reference) {
             (Ok(()), Some(reference)) => self.converge(&reference.state).await?,
-            (Ok(()), None) => (self.end().await?, Duration::ZERO),
+            (Ok(()), None) => (self.end(workload).await?, Duration::ZERO),
             (Err(_), _) => (self.state().await?, Duration::ZERO),
         };
         let counts = counts(&self.writes());
@@ -175,7 +177,7 @@ impl Trial<'_> {
             }
         }
         if workload.leaves_nothing {
-            wrong.extend(state.keys().filter(|name| !is_shared(name)).map(|name| format!("{name} is left")));
+            wrong.extend(left(&state).map(|name| format!("{name} is left")));
         }
         let met = !has_rule || self.restarted.is_some() || self.operator.as_ref().is_some_and(|now| now.proxy.met());
         let writes = self.writes().iter().skip(skip).map(|done| done.call.shown()).collect();
@@ -241,13 +243,15 @@ impl Trial<'_> {
         .map(drop)
     }
 
-    /// The end where it is not known: quiet, and the same twice.
-    async fn end(&mut self) -> Result<State> {
-        self.quiet(QUIET).await?;
+    /// The end where it is not known: quiet, and the same twice. What others than the operator remove may take longer.
+    async fn end(&mut self, workload: &Workload) -> Result<State> {
+        self.quiet(if self.converge > CONVERGE { QUIET_IN_A_CROWD } else { QUIET }).await?;
+        let begun = Instant::now();
         loop {
             let state = self.state().await?;
             self.quiet(STILL * 2).await?;
-            if self.state().await? == state {
+            let may_go = workload.leaves_nothing && left(&state).next().is_some() && begun.elapsed() < self.converge;
+            if !may_go && self.state().await? == state {
                 return Ok(state);
             }
         }
@@ -277,6 +281,11 @@ impl Trial<'_> {
 /// Streams that a namespace has for all its pools and pipelines stay: they hold what is settled of documents that have ended.
 fn is_shared(name: &str) -> bool {
     name.starts_with("Stream/")
+}
+
+/// What is left of pools and pipelines.
+fn left(state: &State) -> impl Iterator<Item = &String> {
+    state.keys().filter(|name| !is_shared(name))
 }
 
 fn counts(writes: &[Done]) -> BTreeMap<String, usize> {

@@ -62,7 +62,8 @@ impl Upstream {
             .http1_only()
             .tls_certs_only([authority])
             .identity(Identity::from_pem(&identity).context("use the administrator's certificate")?)
-            .connect_timeout(Duration::from_secs(5))
+            // The API server may stand still with the machine.
+            .connect_timeout(Duration::from_secs(30))
             .build()
             .context("make a client of the API server")?;
         let address = cluster["server"].as_str().context("the kubeconfig names no address")?;

@@ -21,6 +21,8 @@ use crate::documents::{all_ended_once, documents, letters, submit_while};
 const NUMBER: usize = 300;
 /// Between two deaths of one process.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A container that ended again and again is started again after up to five minutes.
+const STARTED_AGAIN: Duration = Duration::from_secs(400);
 /// Pods that are deleted as they start, and between two looks for them.
 const DELETED: usize = 15;
 const MOMENT: Duration = Duration::from_millis(100);
@@ -35,12 +37,14 @@ async fn agents_that_crash_lose_no_document() -> Result<()> {
         while_submitting(&gateway, "agents", async || {
             // All of them at once, and one of them again.
             let agents = cluster.labelled(Kind::Pod, "docket.dev/pool=clerks").await?;
-            agents.iter().try_for_each(crash)?;
-            let pods = cluster.all(Kind::Pod);
+            let (pods, mut crashed) = (cluster.all(Kind::Pod), Vec::new());
             for agent in &agents {
+                crashed.push(crash(&pods, agent).await?);
+            }
+            for agent in &crashed {
                 runs_again(&pods, agent).await?;
             }
-            crash(&running(cluster, "docket.dev/pool=clerks").await?)
+            crash(&pods, &running(cluster, "docket.dev/pool=clerks").await?).await.map(drop)
         })
         .await
     })
@@ -53,7 +57,8 @@ async fn a_gateway_that_crashes_loses_no_document() -> Result<()> {
     with_namespace(async |cluster| {
         let gateway = letters(cluster).await?;
         while_submitting(&gateway, "gateway", async || {
-            crash(&running(cluster, "app.kubernetes.io/component=gateway").await?)
+            let gateway = running(cluster, "app.kubernetes.io/component=gateway").await?;
+            crash(&cluster.all(Kind::Pod), &gateway).await.map(drop)
         })
         .await
     })
@@ -70,7 +75,7 @@ async fn a_gateway_that_ends_again_and_again_is_told_until_it_serves() -> Result
             loop {
                 let gateway = running(cluster, "app.kubernetes.io/component=gateway").await?;
                 // It may just have ended: the next one is killed.
-                let _ = crash(&gateway);
+                let _ = crash(&cluster.all(Kind::Pod), &gateway).await;
                 tokio::time::sleep(PAUSE).await;
             }
         };
@@ -78,7 +83,7 @@ async fn a_gateway_that_ends_again_and_again_is_told_until_it_serves() -> Result
             told = told => drop(told?),
             failed = crashing => return failed,
         }
-        cluster.wait(Kind::Pipeline, "letters", condition("Ready", "True")).await.map(drop)
+        wait(&cluster.all(Kind::Pipeline), "letters", &condition("Ready", "True"), STARTED_AGAIN).await.map(drop)
     })
     .await
 }

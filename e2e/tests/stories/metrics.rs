@@ -73,28 +73,32 @@ struct Pod {
 impl Pod {
     /// Its metrics are for whoever has this token, and for nobody with another one.
     async fn is_for(&self, token: &str, other: &str) -> Result<()> {
-        let begun = Instant::now();
-        let text = loop {
-            match self.ask("/metrics", token).await {
-                Ok((200, text)) => break text,
-                Ok((503, _)) | Err(_) if begun.elapsed() < MOUNTED => tokio::time::sleep(PAUSE).await,
-                other => anyhow::bail!("{} answers its own token {other:?}", self.name),
-            }
-        };
+        let (code, text) = self.answer("/metrics", token).await?;
+        ensure!(code == 200, "{} answers {code} to its own token: {text}", self.name);
         ensure!(text.contains("process_cpu_seconds_total"), "{} has no metrics: {text}", self.name);
         for wrong in ["", other, &token[1..]] {
-            let (code, text) = self.ask("/metrics", wrong).await?;
+            let (code, text) = self.answer("/metrics", wrong).await?;
             ensure!(code == 401, "{} answers {code} to who has no token of its: {text}", self.name);
             ensure!(text.contains("Authorization: Bearer TOKEN"), "{} does not say what it wants: {text}", self.name);
         }
         for probe in ["/livez", "/readyz"] {
-            let (code, text) = self.ask(probe, "").await?;
+            let (code, text) = self.answer(probe, "").await?;
             ensure!(code == 200, "{}{probe}: {code} {text}", self.name);
         }
         Ok(())
     }
 
-    /// The status and text of a page, for who has this token, or none.
+    /// The status and text of a page, for who has this token, or none. Who is away, or cannot tell yet, is asked again.
+    async fn answer(&self, page: &str, token: &str) -> Result<(u16, String)> {
+        let begun = Instant::now();
+        loop {
+            match self.ask(page, token).await {
+                Ok((503, _)) | Err(_) if begun.elapsed() < MOUNTED => tokio::time::sleep(PAUSE).await,
+                answer => return answer,
+            }
+        }
+    }
+
     async fn ask(&self, page: &str, token: &str) -> Result<(u16, String)> {
         let http = reqwest::Client::builder().timeout(ANSWER).build().context("make an HTTP client")?;
         let mut asked = http.get(format!("{}{page}", self.address));

@@ -82,7 +82,7 @@ async fn a_pool_whose_gpu_no_node_has_falls_back_where_it_says_so_and_its_docume
         let scheduled = condition_of(&pool, "Schedulable").context("a pool without Schedulable")?;
         ensure!(scheduled["reason"] == "FellBack", "Schedulable is {scheduled}");
         all_ended_once(&gateway, &documents).await?;
-        let told = cluster.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=AgentPool"], "").await?;
+        let told = cluster.told_of_pools(|told| told.contains("FellBack")).await?;
         ensure!(told.matches("FellBack").count() == 1, "the Events are:\n{told}");
 
         cluster.patch(Kind::AgentPool, "clerks", json!({"spec": {"device": null}})).await?;
@@ -106,7 +106,7 @@ async fn a_pool_keeps_its_state_on_a_claim_that_is_meant_for_agents() -> Result<
         let allowed = json!({"metadata": {"labels": {"docket.dev/agents": "allowed"}}});
         cluster.patch(Kind::PersistentVolumeClaim, "room", allowed).await?;
         cluster.wait(Kind::AgentPool, "clerks", condition("Ready", "True")).await?;
-        let told = cluster.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=AgentPool"], "").await?;
+        let told = cluster.told_of_pools(|told| told.contains("ClaimNotAllowed")).await?;
         ensure!(told.contains("ClaimNotAllowed"), "the Events are:\n{told}");
         Ok(())
     })

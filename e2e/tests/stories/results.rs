@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Cluster, Gateway, Kind, Postgres, condition, condition_saying, crash, field, with_namespace};
+use e2e::{Cluster, Gateway, Kind, PATIENCE, Postgres, condition, condition_saying, crash, field, with_namespace};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ const DATABASE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10),
 const GATEWAYS: &str = "app.kubernetes.io/component=gateway";
 /// Whose documents are that name no tenant.
 const TENANT: &str = "local";
+/// Between two looks at who is there.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Documents before something happens, and as many afterwards.
 const NUMBER: usize = 10;
 
@@ -41,11 +44,10 @@ async fn results_in_a_table_outlive_their_gateway() -> Result<()> {
         gateway.submit_all("letters", &all).await?;
         all_ended_once(&gateway, &all).await?;
 
-        let first = gateways(cluster).await?;
+        let first = only_gateway(cluster, &BTreeSet::new()).await?;
         edit(cluster, json!({"anomalyThreshold": 0.9})).await?;
         let gateway = serves(cluster).await?;
-        let second = gateways(cluster).await?;
-        ensure!(first.len() == 1 && second.len() == 1 && first != second, "gateways were {first:?}, then {second:?}");
+        only_gateway(cluster, &first).await?;
         let late = documents("late", NUMBER);
         gateway.submit_all("letters", &late).await?;
         all.extend(late);
@@ -81,8 +83,8 @@ async fn results_reach_a_database() -> Result<()> {
         }
         // The one that held them is gone, and the next one finds no database either.
         let pod = running(cluster, GATEWAYS).await?;
-        crash(&pod)?;
-        runs_again(&cluster.all(Kind::Pod), &pod).await?;
+        let pods = cluster.all(Kind::Pod);
+        runs_again(&pods, &crash(&pods, &pod).await?).await?;
         database.start_again().await?;
         all.extend(late);
         all_ended_once(&gateway, &all).await?;
@@ -123,6 +125,19 @@ async fn gateways(cluster: &Cluster) -> Result<BTreeSet<String>> {
     let stays = |pod: &DynamicObject| pod.metadata.deletion_timestamp.is_none();
     let pods = cluster.labelled(Kind::Pod, GATEWAYS).await?;
     Ok(pods.into_iter().filter(stays).filter_map(|pod| pod.metadata.uid).collect())
+}
+
+/// Waits until there is one, and not the one that there was.
+async fn only_gateway(cluster: &Cluster, before: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    let begun = Instant::now();
+    loop {
+        let present = gateways(cluster).await?;
+        if present.len() == 1 && present != *before {
+            return Ok(present);
+        }
+        ensure!(begun.elapsed() < PATIENCE, "gateways were {before:?}, then {present:?}");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Has the gateway erase all documents, for it counts the rows that it finds in its table.

@@ -39,8 +39,9 @@ async fn a_burst_wakes_a_pool_and_it_sleeps_again() -> Result<()> {
         let decisions = pool.data["status"]["scaling"]["decisions"].as_array().cloned().unwrap_or_default();
         let last = decisions.first().context("no decision is told")?;
         ensure!(last["reason"] == "ToZero" && last["to"] == 0, "the last decision is {last}");
-        let told = cluster.kubectl(&["get", "events", "--field-selector", "involvedObject.kind=AgentPool"], "").await?;
-        ensure!(told.contains("ScaledUp") && told.contains("ScaledToZero"), "the Events are:\n{told}");
+        let are_told = |told: &str| told.contains("ScaledUp") && told.contains("ScaledToZero");
+        let told = cluster.told_of_pools(are_told).await?;
+        ensure!(are_told(&told), "the Events are:\n{told}");
 
         // It wakes again.
         let again = documents("again", 20);

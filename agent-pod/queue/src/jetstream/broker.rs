@@ -40,6 +40,8 @@ pub(super) struct Broker {
     /// For work that outlives the call that began it.
     pub(super) runtime: Handle,
     pub(super) timeout: Duration,
+    /// How long its silence is no answer yet.
+    pub(super) silence: Duration,
     /// Counts connections that broke.
     broken: watch::Receiver<u64>,
 }
@@ -131,6 +133,7 @@ impl Broker {
             makes_streams: settings.makes_streams,
             runtime: Handle::current(),
             timeout: settings.timeout,
+            silence: settings.silence,
             broken,
         })
     }

@@ -16,11 +16,8 @@ use super::{
 };
 use crate::Priority;
 
-/// How long an answer that usually takes a millisecond is waited for. A server is silent where two pulls want the same
-/// last message, and at the limit of messages in work.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// The same, when there is something to hand out already.
-const PATIENCE_FOR_MORE: Duration = Duration::from_millis(200);
+/// The part of the longest silence that is waited for when there is something to hand out already.
+const PART_FOR_MORE: f64 = 0.4;
 /// How long a request that stayed silent is listened to before it is withdrawn: what comes meanwhile is not lost.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -89,7 +86,8 @@ impl Pool {
         let mut answered = false;
         let mut failure = None;
         while asking.any_open() && failure.is_none() {
-            let patience = if taken.is_empty() { PATIENCE } else { PATIENCE_FOR_MORE };
+            let silence = self.broker.silence;
+            let patience = if taken.is_empty() { silence } else { silence.mul_f64(PART_FOR_MORE) };
             match timeout(patience, asking.next()).await {
                 Err(_) => break,
                 Ok(Answer::Message(class, message)) => {

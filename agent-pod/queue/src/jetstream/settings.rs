@@ -51,6 +51,9 @@ pub struct Settings {
     pub ca: Option<Authorities>,
     /// Longest wait for one answer of the broker.
     pub timeout: Duration,
+    /// Longest wait for what a broker has now. It usually answers within a millisecond; its silence says that nothing is there, as
+    /// where two pulls want the same last message, or that as much is in work as may be.
+    pub silence: Duration,
     /// How long opening is tried again while no server can be reached, or one that starts does not answer yet; zero: once. A
     /// pod may run before the network lets it through. What a server refuses is not tried again.
     pub patience: Duration,
@@ -104,6 +107,7 @@ impl Settings {
             makes_streams: true,
             ca: None,
             timeout: Duration::from_secs(10),
+            silence: Duration::from_millis(500),
             patience: Duration::ZERO,
         }
     }
@@ -129,6 +133,7 @@ impl Settings {
             ("redelivery", self.redelivery),
             ("status_ttl", self.status_ttl),
             ("timeout", self.timeout),
+            ("silence", self.silence),
         ];
         match times.iter().find(|(_, time)| *time < SHORTEST) {
             Some((setting, _)) => wrong(setting, "is shorter than 100 ms"),

@@ -40,8 +40,6 @@ const MAX_OUT: u32 = 10_000;
 const UNDER_WAY: usize = 256;
 /// Tries to set an alarm while others set the same.
 const TRIES: usize = 5;
-/// How long an answer that usually takes a millisecond is waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// How much later than asked for the server's word may come.
 const LATE: Duration = Duration::from_secs(3);
 
@@ -135,13 +133,13 @@ impl Shared {
         let ended = Instant::now() + wait;
         let mut found = Handover { shared: Arc::clone(self), rung: Vec::new() };
         let mut asking = Asking::begin(&self.broker, |_| Some(0)).await?;
-        let mut patience = (Patience::None, PATIENCE);
+        let mut patience = (Patience::None, self.broker.silence);
         loop {
             let ask = Ask { stream: &self.stream, consumer: CONSUMER, count: max, patience: patience.0 };
             asking.ask(&self.broker, 0, ask).await?;
             let mut silent = true;
             while asking.any_open() {
-                let limit = if found.rung.is_empty() { patience.1 } else { PATIENCE };
+                let limit = if found.rung.is_empty() { patience.1 } else { self.broker.silence };
                 let Ok(answer) = timeout(limit, asking.next()).await else { break };
                 silent = false;
                 match answer {

@@ -517,9 +517,17 @@ async fn accounts_outlive_the_server_and_strangers_are_not_let_in(version: Versi
 async fn streams_that_others_make_are_waited_for_and_named(version: Version) {
     let Some(broker) = Broker::start(version).await else { return };
     let impatient = Settings { timeout: Duration::from_secs(3), ..broker.settings(ONE, READERS) };
-    let Err(error) = jetstream::open(impatient).await.map(drop) else { panic!("nobody has made them") };
-    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-    assert!(source.contains("stream \"docket-one-payloads\" is not there"), "{source}");
+    let begun = Instant::now();
+    let missing = "stream \"docket-one-payloads\" is not there";
+    // A server that does not answer in so short a time says nothing of streams.
+    loop {
+        let Err(error) = jetstream::open(impatient.clone()).await.map(drop) else { panic!("nobody has made them") };
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        if source.contains(missing) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{source}");
+    }
     // Longer than for an answer, by whose patience is longer.
     let timeout = Duration::from_secs(3);
     let patient = Settings { timeout, patience: PATIENCE * 2, ..broker.settings(ONE, READERS) };
@@ -527,7 +535,10 @@ async fn streams_that_others_make_are_waited_for_and_named(version: Version) {
     tokio::time::sleep(timeout * 4 / 3).await;
     broker.prepare(ONE).await;
     let readers = opening.await.expect("no panic").expect("they came to be");
-    readers.ports.queue.publish(vec![message("writers", "1")]).await.expect("publish");
+    while let Err(error) = readers.ports.queue.publish(vec![message("writers", "1")]).await {
+        assert!(begun.elapsed() < PATIENCE * 3, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert!(broker.violations().is_empty());
 }
 
@@ -544,9 +555,14 @@ async fn a_pool_that_nobody_makes_is_waited_for_once_and_used_when_it_is_made(ve
     };
     let (first, waited) = publish().await;
     assert!(first.is_err(), "nobody has made it");
-    let (second, waited_again) = publish().await;
-    assert!(second.is_err(), "nobody has made it yet");
-    assert!(waited_again * 2 < waited, "{waited_again:?} after {waited:?}");
+    let mut waited_again = Duration::MAX;
+    // One is enough: a server may stall at any of them.
+    for _ in 0..3 {
+        let (again, waited) = publish().await;
+        assert!(again.is_err(), "nobody has made it yet");
+        waited_again = waited_again.min(waited);
+    }
+    assert!(waited_again < waited / 2, "{waited_again:?} after {waited:?}");
     operator.make_pool("strangers").await.expect("a pool");
     publish().await.0.expect("it is there");
     assert!(comes_to(&operator.ports, "strangers", 1).await);

@@ -228,7 +228,7 @@ async fn fails<T>(what: &str, call: impl Future<Output = Result<T, Error>>) {
 async fn a_server_that_is_gone_is_an_error_and_not_an_empty_answer(version: Version) {
     let Some(mut broker) = Broker::start(version) else { return };
     // Most of what fails below waits for as long.
-    let settings = Settings { timeout: Duration::from_secs(5), ..broker.settings() };
+    let settings = Settings { timeout: Duration::from_secs(12), ..broker.settings() };
     let ports = until_it_works(|| jetstream::open(settings.clone())).await.ports;
     ports.queue.publish(vec![message("a")]).await.expect("publish");
     let receipt = ports.queue.pull("readers", 1, PATIENCE).await.expect("pull").remove(0).receipt;

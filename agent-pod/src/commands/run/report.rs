@@ -20,7 +20,8 @@ use crate::{
     runtime::{progress::status_word, services::payload_json, state::Run},
 };
 
-/// How long results of stages that are still on their way to a shared cache may hold up the end.
+/// How long results of stages that are still on their way to a shared cache may hold up the end, where its answers are not
+/// waited for longer.
 const LAST_STORES: Duration = Duration::from_secs(1);
 
 /// Writes results as documents end.
@@ -102,7 +103,8 @@ impl Reporter {
     /// Prints the summary and writes it beside the results.
     pub(crate) async fn finish(self, session: &Session) -> Result<Summary> {
         self.bar.finish_and_clear();
-        session.services.cache.settle(LAST_STORES).await;
+        let cache = &session.services.cache;
+        cache.settle(cache.redis_settings().map_or(LAST_STORES, |redis| redis.or_longer(LAST_STORES))).await;
         let summary = self.collector.finish(session);
         if let Some(folder) = &self.folder {
             let path = folder.join("summary.json");

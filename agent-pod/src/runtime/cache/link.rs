@@ -28,7 +28,7 @@ use crate::{
 const FAILURES: u32 = 5;
 /// Time between trials. They cost no lookup anything, so they can be frequent.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Longest time for a connection to be made.
+/// Longest time for a connection to be made, where a lookup does not wait longer.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Tries of a trial to get an answer in time: one late answer may be this process's own fault.
 const PINGS: usize = 3;
@@ -56,6 +56,12 @@ impl Settings {
     #[must_use]
     pub fn reaching(self, reach: &Reach) -> Self {
         Self { reach: reach.clone(), ..self }
+    }
+
+    /// How long something else is waited for that usually may take this long: who waits longer for an answer has a server, or
+    /// a machine, that is slow in everything.
+    pub fn or_longer(&self, usual: Duration) -> Duration {
+        usual.max(self.answer)
     }
 
     /// A connection, made as `config` says.
@@ -176,8 +182,9 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Connections, Error> {
+        let longest = Some(self.settings.or_longer(CONNECT));
         // Each call has its own time-out.
-        let config = || AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        let config = || AsyncConnectionConfig::new().set_connection_timeout(longest).set_response_timeout(None);
         let connect = || self.settings.connect(config());
         let (mut lookups, stores) = tokio::try_join!(connect(), connect()).map_err(Error::Connect)?;
         for _ in 0..PINGS {

@@ -20,7 +20,7 @@ use crate::runtime::now;
 pub(super) const PREFIX: &str = "docket:cache:2:";
 /// The keys of all versions of the format.
 pub(super) const PATTERN: &str = "docket:cache:*";
-/// Longest time for a store; nobody waits for it.
+/// Longest time for a store, where a lookup does not wait longer; nobody waits for it.
 const STORE: Duration = Duration::from_secs(1);
 /// Results that wait to be stored; with the next one this bounds the memory that they hold.
 const WAITING: usize = 64;
@@ -42,6 +42,7 @@ pub(super) struct Redis {
 struct Inner {
     link: Arc<Link>,
     answer: Duration,
+    longest_store: Duration,
     counts: Counts,
 }
 
@@ -54,8 +55,9 @@ enum Message {
 impl Redis {
     /// Connects, and returns also where that fails.
     pub(super) async fn open(settings: Settings) -> Self {
-        let answer = settings.answer;
-        let inner = Arc::new(Inner { link: Link::open(settings).await, answer, counts: Counts::default() });
+        let (answer, longest_store) = (settings.answer, settings.or_longer(STORE));
+        let link = Link::open(settings).await;
+        let inner = Arc::new(Inner { link, answer, longest_store, counts: Counts::default() });
         let (waiting, messages) = mpsc::channel(WAITING);
         tokio::spawn(Arc::clone(&inner).store_all(messages));
         Self { inner, waiting }
@@ -145,7 +147,8 @@ impl Inner {
                         count(&self.counts.skipped);
                         continue;
                     };
-                    if let Err(failure) = within(STORE, commands.exec_async(&mut connections.stores)).await {
+                    let sent = commands.exec_async(&mut connections.stores);
+                    if let Err(failure) = within(self.longest_store, sent).await {
                         self.failed(action, &failure);
                     }
                 }
@@ -168,7 +171,8 @@ impl Inner {
             return count(&self.counts.skipped);
         };
         let (mut set, mut stores) = (cmd("SET"), connections.stores);
-        match within(STORE, set.arg(name).arg(value).arg("PX").arg(lifetime).exec_async(&mut stores)).await {
+        let set = set.arg(name).arg(value).arg("PX").arg(lifetime);
+        match within(self.longest_store, set.exec_async(&mut stores)).await {
             // It does not make up for lookups that fail: those have far less time.
             Ok(()) => count(&self.counts.stores),
             Err(failure) => self.failed("store a result", &failure),

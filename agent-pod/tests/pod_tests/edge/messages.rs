@@ -137,7 +137,8 @@ fn foreign_messages_are_dropped_and_documents_go_on() {
         (dropped >= 158.0).then_some(dropped)
     });
     assert_eq!(dropped, 158.0, "each once: 50 garbage, 50 empty, 50 newer and 8 large");
-    assert!(worker.said().contains("removed a message that Docket has not written"));
+    let complaint = "removed a message that Docket has not written";
+    wait_for("the complaint to be heard", || worker.said().contains(complaint).then_some(()));
     // The depth is measured every few seconds.
     wait_for("the queue to be empty", || {
         let metrics = gateway.metrics();

@@ -165,7 +165,8 @@ fn a_certificate_that_changes_is_used_for_new_connections_and_a_broken_one_is_no
         (failed >= 1.0).then_some(())
     });
     assert_eq!(ask_anew(&second, &gateway).expect("the one before still counts"), 200);
-    assert!(gateway.process.said().contains("the new certificate cannot be used"));
+    let complaint = "the new certificate cannot be used";
+    wait_for("the complaint to be heard", || gateway.process.said().contains(complaint).then_some(()));
     mount_of("v4", &first);
     wait_for("the certificate after it", || ask_anew(&first, &gateway).ok());
     let loaded = sum(&gateway.metrics(), "docket_tls_reloads_total{result=\"loaded\"}");

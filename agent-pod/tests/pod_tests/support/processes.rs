@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -38,6 +38,8 @@ pub(crate) fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T
 pub(crate) struct Process {
     child: Child,
     said: Arc<Mutex<String>>,
+    /// Who hears it to its end, where somebody does.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -48,9 +50,9 @@ impl Process {
 
     /// Runs a command that was prepared.
     pub(crate) fn run(command: Command) -> Self {
-        let (process, stderr) = Self::spawn(command);
-        let hears = Arc::clone(&process.said);
-        thread::spawn(move || hear(stderr, &hears, |_| false));
+        let (mut process, stderr) = Self::spawn(command);
+        let said = Arc::clone(&process.said);
+        process.listener = Some(thread::spawn(move || hear(stderr, &said, |_| false)));
         process
     }
 
@@ -65,7 +67,7 @@ impl Process {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("docket starts");
         let stderr = child.stderr.take().expect("piped");
-        (Self { child, said: Arc::default() }, stderr)
+        (Self { child, said: Arc::default(), listener: None }, stderr)
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -125,9 +127,16 @@ impl Process {
         self.child.wait().expect("it has ended");
     }
 
+    /// Its end; all that it said was heard then.
     #[track_caller]
     pub(crate) fn ends(&mut self) -> ExitStatus {
-        wait_for("the process's end", || self.child.try_wait().expect("it can be asked"))
+        let status = wait_for("the process's end", || self.child.try_wait().expect("it can be asked"));
+        if let Some(listener) = self.listener.take() {
+            // What it starts speaks elsewhere. Something that did not would keep this open; it is not waited for without end.
+            wait_for("its last words", || listener.is_finished().then_some(()));
+            listener.join().expect("who hears does not panic");
+        }
+        status
     }
 }
 

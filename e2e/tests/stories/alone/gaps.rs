@@ -35,7 +35,9 @@ async fn while_nothing_is_known_of_a_pool_its_agents_stay_as_many_as_they_are() 
         .await?;
         without_broker(cluster, async || {
             cluster.wait(Kind::AgentPool, "clerks", condition_saying("ScalingActive", "False", "Held")).await?;
-            let held = steps.so_far().last().copied().context("no agents were asked for")?;
+            // As it is now: the watch of the steps may be late.
+            let deployment = cluster.get(Kind::Deployment, DEPLOYMENT).await?;
+            let held = deployment.data["spec"]["replicas"].as_u64().context("no agents were asked for")?;
             let others = Expectation::new("to ask for another number", move |deployment| {
                 deployment.is_none_or(|deployment| deployment.data["spec"]["replicas"].as_u64() != Some(held))
             });
@@ -68,6 +70,8 @@ async fn while_nothing_is_known_of_a_pool_its_agents_stay_as_many_as_they_are() 
 async fn a_broker_that_crashes_while_a_pool_is_scaled_makes_it_no_smaller() -> Result<()> {
     with_namespace(async |cluster| {
         let gateway = asleep(cluster).await?;
+        // All may be done before it is seen that the broker is back; to sleep then would be no fault.
+        change(cluster, json!({"cooldownToZero": "10m"})).await?;
         let all = documents("crash", 400);
         let steps = Steps::of(cluster, DEPLOYMENT);
         submit_while(&gateway, &all, async || {
@@ -75,14 +79,14 @@ async fn a_broker_that_crashes_while_a_pool_is_scaled_makes_it_no_smaller() -> R
             let pods = Kind::Pod.within(&cluster.client, HOME);
             let broker = pods.get(&format!("{BROKER}-0")).await.context("find the broker")?;
             let before = steps.so_far();
-            crash(&broker)?;
-            runs_again(&pods, &broker).await?;
+            runs_again(&pods, &crash(&pods, &broker).await?).await?;
             let since = steps.so_far().split_off(before.len().saturating_sub(1));
             ensure!(since.is_sorted(), "agents asked for since the crash were {since:?}");
             Ok(())
         })
         .await?;
         all_ended_once(&gateway, &all).await?;
+        change(cluster, json!({"cooldownToZero": "10s"})).await?;
         sleeps(cluster, "clerks").await
     })
     .await

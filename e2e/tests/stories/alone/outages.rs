@@ -34,8 +34,7 @@ async fn a_broker_that_crashes_loses_no_document() -> Result<()> {
         while_submitting(&gateway, "broker", async || {
             let pods = Kind::Pod.within(&cluster.client, HOME);
             let broker = pods.get("docket-nats-0").await.context("find the broker")?;
-            crash(&broker)?;
-            runs_again(&pods, &broker).await
+            runs_again(&pods, &crash(&pods, &broker).await?).await
         })
         .await
     })
@@ -71,5 +70,5 @@ async fn crash_leader(cluster: &Cluster) -> Result<()> {
     let holder = lease.data["spec"]["holderIdentity"].as_str().and_then(|holder| holder.split('_').next());
     let pods = Kind::Pod.within(&cluster.client, HOME);
     let leader = pods.get(holder.context("nobody leads")?).await;
-    crash(&leader.context("the leader is not named as its pod")?)
+    crash(&pods, &leader.context("the leader is not named as its pod")?).await.map(drop)
 }

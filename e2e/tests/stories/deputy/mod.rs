@@ -169,7 +169,7 @@ async fn things_of_others(cluster: &Cluster) -> Result<BTreeMap<(Kind, &'static 
 }
 
 async fn as_it_is(cluster: &Cluster, (kind, name): (Kind, &str)) -> Result<Value> {
-    let found = cluster.all(kind).get(name).await.with_context(|| format!("read {kind:?} \"{name}\""))?;
+    let found = cluster.get(kind, name).await?;
     Ok(json!({"uid": found.metadata.uid, "is": essence(&found)}))
 }
 
@@ -198,7 +198,7 @@ async fn judge(cluster: &Cluster, gateway: &Gateway, attack: &Attack, output: &O
     match attack.end {
         End::Refused(_) | End::Taken => {}
         End::Pruned(pointer) => {
-            let live = cluster.all(kind).get(name).await.context("read what was stored")?;
+            let live = cluster.get(kind, name).await.context("read what was stored")?;
             let (kept, tried) = (live.data.pointer(pointer), object.pointer(pointer));
             ensure!(tried.is_some(), "the attack has no {pointer}");
             ensure!(kept != tried, "{pointer} was stored: {kept:?}");

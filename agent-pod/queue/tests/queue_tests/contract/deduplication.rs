@@ -50,8 +50,9 @@ pub async fn an_id_is_swallowed_for_a_while_after_it_was_worked_at_once(fixture:
         if round > 0 {
             fixture.pass_the_rest(fixture.window).await;
         }
-        fixture.publish(&["a"]).await;
+        fixture.publish_anew("a").await;
         let delivery = fixture.pull_one().await;
+        assert_eq!(delivery.message.id, "a", "round {round}");
         fixture.ports.queue.ack(&delivery.receipt).await.expect("acknowledge");
         fixture.almost_pass(fixture.window).await;
         // Other acknowledgements clear away what is old, and must leave what is not.

@@ -39,7 +39,11 @@ pub const START: Millis = 1_700_000_000_000;
 pub const LONG: Duration = Duration::from_secs(600);
 const MOMENT: Duration = Duration::from_millis(1);
 /// What a broker may be late, on a busy machine.
-const LATE: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_secs(30);
+/// How long an outcome is waited for that must come.
+const SOON: Duration = Duration::from_secs(120);
+/// How long a broker may stall before its silence is taken for an answer.
+const STALL: Duration = Duration::from_secs(5);
 
 /// Fresh ports, and their time.
 pub struct Fixture {
@@ -112,12 +116,13 @@ impl Fixture {
         let mut settings = jetstream::Settings::new(&server.url);
         settings.bucket_prefix = prefix.clone();
         settings.timeout = Duration::from_secs(20);
+        settings.silence = STALL;
         settings.scoped = vec!["documents/"];
         match subject {
-            "leases" => settings.lease = Duration::from_secs(4),
-            "deduplication" => settings.deduplication_window = Duration::from_secs(8),
-            "timers" => settings.redelivery = Duration::from_secs(6),
-            "statuses" => settings.status_ttl = Duration::from_secs(6),
+            "leases" => settings.lease = Duration::from_secs(8),
+            "deduplication" => settings.deduplication_window = Duration::from_secs(12),
+            "timers" => settings.redelivery = Duration::from_secs(8),
+            "statuses" => settings.status_ttl = Duration::from_secs(10),
             _ => {}
         }
         let (lease, window, redelivery) = (settings.lease, settings.deduplication_window, settings.redelivery);
@@ -204,6 +209,20 @@ impl Fixture {
         self.ports.queue.publish(messages).await.expect("publish");
     }
 
+    /// Publishes what is remembered no longer: a broker may be late to forget it, and swallows it until then.
+    pub async fn publish_anew(&self, id: &str) {
+        soon(async {
+            loop {
+                self.publish(&[id]).await;
+                if self.ports.queue.depth("readers").await.expect("depth").total() > 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+
     /// The depth of a pool when all that was published to it counts: a broker that has taken a message may be a moment away from
     /// counting it, and from giving it out.
     pub async fn counted(&self, pool: &str) -> Depth {
@@ -241,7 +260,16 @@ impl Fixture {
             Time::Real { .. } => 0,
         };
         let pull = self.spawn_pull();
-        self.sleepers(already + 1).await;
+        let served = async {
+            while !pull.is_finished() {
+                tokio::time::sleep(MOMENT).await;
+            }
+        };
+        // What it waits for may come before it is seen to wait.
+        tokio::select! {
+            () = self.sleepers(already + 1) => {}
+            () = served => {}
+        }
         pull
     }
 
@@ -314,5 +342,5 @@ pub fn with_priority(id: &str, priority: Priority) -> Message {
 
 /// The outcome, or a failed test if it does not come.
 pub async fn soon<T>(outcome: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(40), outcome).await.expect("an outcome within 40 s")
+    tokio::time::timeout(SOON, outcome).await.unwrap_or_else(|_| panic!("no outcome within {SOON:?}"))
 }

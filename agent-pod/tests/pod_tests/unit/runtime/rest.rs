@@ -27,7 +27,9 @@ async fn settle() {
     }
 }
 
-#[tokio::test]
+// Time that goes on only when all wait for it lets no order grow old while the test is held up.
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_rests_while_orders_name_it_that_can_be_read_and_are_not_overtaken() {
     let statuses = queue::memory::open().statuses;
     let (rest, stop) = (Rest::default(), Stop::default());
@@ -58,7 +60,7 @@ async fn an_agent_rests_while_orders_name_it_that_can_be_read_and_are_not_overta
     following.await.expect("it ends with the process");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn orders_that_nobody_says_again_hold_no_longer() {
     let statuses = queue::memory::open().statuses;
     let rest = Rest::default();
