@@ -18,8 +18,9 @@ use crate::{
     tools::Tools,
 };
 
-/// What a worker may take to drain beyond its grace period: the last words to the broker.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// What a worker may take to drain beyond its grace period: the last words to the broker, for which it takes 5 s at most, and
+/// the end of a process on a busy machine.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 /// The control's faults: the work takes a moment, so that workers are killed while they have some in hand.
 const CONTROL: &str = "acknowledge-first,slow=document:50";
 /// How often workers that died by themselves are started again.

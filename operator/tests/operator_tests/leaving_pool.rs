@@ -191,7 +191,7 @@ async fn a_pool_goes_without_an_agent_whose_node_is_gone_and_says_so() {
     let Some(scene) = Scene::new("leaving-dead-node", &ours()).await else { return };
     scene.publish("waits").await;
     assert!(!scene.is_removed().await);
-    scene.objects().pods = vec![overdue(50)];
+    scene.objects().pods = vec![overdue(30)];
     assert!(!scene.is_removed().await, "its time is over, a minute more is not");
     assert_eq!(scene.waiting().await, 1);
     scene.objects().pods = vec![overdue(65)];

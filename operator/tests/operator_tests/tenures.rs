@@ -65,7 +65,7 @@ async fn agents(url: &str, keys: &Keys) -> Ports {
         inbox: Some(AGENTS.inbox()),
         makes_streams: false,
         // A test waits for it to pass.
-        timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(15),
         ..Settings::new(url)
     };
     jetstream::open(settings).await.expect("the operator has made all").ports

@@ -111,7 +111,8 @@ async fn writer_process() {
 #[tokio::test]
 async fn a_writer_that_is_killed_leaves_whole_documents() {
     let folder = tempfile::tempdir().expect("folder");
-    for kill in 0..6 {
+    let mut written = 0;
+    for kill in 0.. {
         let mut writer = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "opening::writer_process", "--ignored"])
             .env(FOLDER, folder.path())
@@ -144,7 +145,11 @@ async fn a_writer_that_is_killed_leaves_whole_documents() {
             .await
             .expect("upsert");
         assert!(knowledge.delete_document("t", "after").await.expect("delete"));
+        written += u32::from(knowledge.count().await.expect("count") > 0);
+        // On a busy machine the first ones die before they have begun.
+        if written >= 5 {
+            break;
+        }
+        assert!(kill < 60, "no writer came so far as to write");
     }
-    let knowledge = open(folder.path()).await;
-    assert!(knowledge.count().await.expect("count") > 0, "no writer came so far as to write");
 }

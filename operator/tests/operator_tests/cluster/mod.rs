@@ -46,14 +46,22 @@ struct Inner {
     pub finished: AtomicUsize,
 }
 
+/// A pod that was taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Those that are not are taken first, whatever they bear.
+    pub is_ready: bool,
+    /// Whether it bore a mark.
+    pub is_marked: bool,
+}
+
 #[derive(Default)]
 struct Objects {
     version: u64,
     kinds: BTreeMap<&'static str, BTreeMap<String, Value>>,
     made: u32,
     events: Vec<String>,
-    /// Pods that were taken, and whether they bore a mark.
-    taken: Vec<bool>,
+    taken: Vec<Taken>,
     /// Whether Deployments change all the time, so that only who has just read one knows its version, and which that was.
     restless: bool,
     read: Option<String>,
@@ -128,8 +136,8 @@ impl Cluster {
         objects.kinds.get("pods").into_iter().flatten().filter(|(_, pod)| pod.pointer(MARK).is_some()).count()
     }
 
-    /// Whether each pod that was taken bore a mark.
-    pub fn taken(&self) -> Vec<bool> {
+    /// The pods that were taken.
+    pub fn taken(&self) -> Vec<Taken> {
         self.objects().taken.clone()
     }
 
@@ -207,7 +215,7 @@ impl Cluster {
             };
             let pod = self.remove("pods", &first).expect("it is there");
             let mut objects = self.objects();
-            objects.taken.push(pod.pointer(MARK).is_some());
+            objects.taken.push(Taken { is_ready: pod["status"].is_object(), is_marked: pod.pointer(MARK).is_some() });
             let held = objects.holding.remove(&first).unwrap_or(0);
             self.0.interrupted.fetch_add(held, Ordering::Relaxed);
         }

@@ -17,7 +17,7 @@ fn digest() -> String {
 }
 
 fn settings(reach: &Reach) -> PullSettings {
-    let patience = Duration::from_secs(5);
+    let patience = Duration::from_secs(60);
     PullSettings { connect_timeout: patience, read_timeout: patience, reach: reach.clone(), ..PullSettings::default() }
 }
 
