@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::nats::Version;
+use crate::nats::{Server, Version};
+use futures::StreamExt as _;
 use queue::{
     Message, Ports, Priority,
     jetstream::{self, Settings},
@@ -80,6 +81,7 @@ async fn pull_one_elsewhere(ports: &Ports) -> u32 {
 
 on_each_version! {
     a_pull_that_was_given_up_is_sent_nothing_more
+    a_pull_that_looks_keeps_what_the_one_before_it_has_asked_for
     a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for
     pulling_again_after_leaving_finds_what_is_there
     what_comes_while_pulls_are_given_up_goes_to_others_before_a_lease_ends
@@ -104,6 +106,53 @@ async fn a_pull_that_was_given_up_is_sent_nothing_more(version: Version) {
         two.queue.leave("readers");
     }
     assert!(withdrawn > 0, "requests lay there until their time was over each time");
+}
+
+/// While a server stands still the second pull looks, for longer than the first one's requests are kept without anybody.
+async fn a_pull_that_looks_keeps_what_the_one_before_it_has_asked_for(version: Version) {
+    let Some(program) = crate::nats::program(version) else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(&program, folder.path(), crate::nats::free_port(), false);
+    let settings = Settings { timeout: Duration::from_secs(20), silence: PATIENCE, ..Settings::new(&server.url) };
+    let broker = jetstream::open(settings).await.expect("open the broker's ports");
+    broker.make_pool("readers").await.expect("make the pool");
+    let client = async_nats::connect(&server.url).await.expect("connect");
+    let mut requests = client.subscribe("$JS.API.CONSUMER.MSG.NEXT.*.*").await.expect("subscribe");
+    client.flush().await.expect("heard by the server");
+    // Requests that are to wait for a message, of those that come until there is none for a while.
+    let mut waiting = async || {
+        let mut count = 0;
+        while let Ok(Some(request)) = timeout(SOON, requests.next()).await {
+            let body: serde_json::Value = serde_json::from_slice(&request.payload).expect("JSON");
+            count += usize::from(!body["expires"].is_null());
+        }
+        count
+    };
+    let pull = || {
+        let queue = Arc::clone(&broker.ports.queue);
+        tokio::spawn(async move { queue.pull("readers", 1, LEASE).await })
+    };
+    let mut counts = Vec::new();
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let first = pull();
+        let one_of_each = waiting().await == Priority::ALL.len();
+        server.stands_still(true);
+        first.abort();
+        let second = pull();
+        sleep(SOON).await;
+        server.stands_still(false);
+        let more = waiting().await;
+        // Those that lay there until their time was over are made again.
+        let is_in_time = one_of_each && begun.elapsed() < HELD;
+        broker.ports.queue.leave("readers");
+        assert!(second.await.expect("the pull ends well").expect("pull").is_empty());
+        waiting().await;
+        if is_in_time {
+            counts.push(more);
+        }
+    }
+    assert!(counts.contains(&0), "requests were made anew each time: {counts:?}");
 }
 
 async fn a_process_that_leaves_is_sent_nothing_that_its_last_pull_has_asked_for(version: Version) {

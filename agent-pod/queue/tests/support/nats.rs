@@ -168,6 +168,13 @@ impl Server {
         server
     }
 
+    /// Stands still from now on, or goes on.
+    pub fn stands_still(&self, still: bool) {
+        let signal = if still { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &self.process.to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
     fn wait_until_ready(&self) {
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let started = Instant::now();
