@@ -69,7 +69,7 @@ pub struct Report {
     pub faults: BTreeMap<Fault, usize>,
     /// Deaths of workers by the point at which they died.
     pub deaths: BTreeMap<String, usize>,
-    /// Workers that did not drain within their grace period and five seconds.
+    /// Workers that did not drain within their grace period and twenty seconds.
     pub overdue_drains: usize,
     /// Seconds from the first document to the last end, or to the end of the wait.
     pub seconds: f64,

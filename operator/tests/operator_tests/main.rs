@@ -54,6 +54,7 @@ mod scaling_memory;
 mod scaling_parts;
 mod scaling_rounds;
 mod scaling_settings;
+mod scaling_side_by_side;
 mod scaling_sleepers;
 mod scaling_steps;
 mod scaling_undisturbed;

@@ -26,9 +26,9 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for anything; generous, because nothing here measures.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-async fn ports(url: &str) -> Ports {
+pub(crate) async fn ports(url: &str) -> Ports {
     ports_as(None, url).await
 }
 
@@ -60,15 +60,15 @@ fn operator() -> Credentials {
 }
 
 /// A leader's autoscaler.
-struct Leader {
-    ctx: Arc<Context>,
+pub(crate) struct Leader {
+    pub(crate) ctx: Arc<Context>,
     stop: CancellationToken,
     running: JoinHandle<()>,
     leadership: watch::Sender<Leadership>,
 }
 
 impl Leader {
-    async fn start(api: &kube::Config, url: &str, epoch: u32) -> Self {
+    pub(crate) async fn start(api: &kube::Config, url: &str, epoch: u32) -> Self {
         Self::start_as(None, api, url, epoch).await
     }
 
@@ -90,7 +90,7 @@ impl Leader {
         Self { ctx, stop, running, leadership }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, self.running).await.expect("it ends").expect("no panic");
         drop(self.leadership);
@@ -121,7 +121,7 @@ async fn publish(ports: &Ports, tasks: std::ops::Range<usize>) {
     ports.queue.publish(messages.collect()).await.expect("the broker takes them");
 }
 
-async fn until(what: &str, cluster: &Cluster, is_so: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, cluster: &Cluster, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         let seen = (cluster.replicas(), cluster.pods(), cluster.finished());
@@ -149,7 +149,9 @@ async fn a_pool_wakes_works_and_sleeps_again_and_a_next_leader_goes_on() {
     leader.end().await;
     let leader = Leader::start(&api, &server.url, 8).await;
     until("the next leader decided", &cluster, || leader.reason().is_some()).await;
-    assert!(cluster.replicas() >= before.min(1), "from {before} to {}", cluster.replicas());
+    let (replicas, finished) = (cluster.replicas(), cluster.finished());
+    // On a busy machine all may be done by now, and then the pool may sleep.
+    assert!(finished == 40 || replicas >= before.min(1), "from {before} to {replicas}, with {finished} done");
     until("all is done", &cluster, || cluster.finished() == 40).await;
     until("the pool sleeps", &cluster, || cluster.pods() == 0).await;
     assert_eq!(cluster.interrupted(), 0);

@@ -1,8 +1,9 @@
 //! A table is opened as it was left, and only for vectors of the model that made it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use knowledge::{Error, KnowledgeBase, Query};
 
@@ -10,6 +11,10 @@ use crate::{DIMENSIONS, EMBEDDER, document, fake, open};
 
 /// Where the writer process of the kill test writes.
 const FOLDER: &str = "KNOWLEDGE_TEST_FOLDER";
+/// The file by which it says that it has written.
+const WRITTEN: &str = "written";
+/// Longest wait for it; generous, because nothing here measures.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_table_of_other_vectors_is_refused_with_a_clear_error() {
@@ -105,24 +110,33 @@ async fn writer_process() {
         let texts = ["first", "second", "third"].map(|part| format!("{part} of round {round}"));
         let texts = [texts[0].as_str(), &texts[1], &texts[2]];
         knowledge.upsert(&document(&format!("d{}", round % 7), &texts)).await.expect("upsert");
+        if round == 0 {
+            std::fs::write(Path::new(&folder).join(WRITTEN), b"").expect("file");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_writer_that_is_killed_leaves_whole_documents() {
     let folder = tempfile::tempdir().expect("folder");
-    let mut written = 0;
-    for kill in 0.. {
+    let written = folder.path().join(WRITTEN);
+    for kill in 0..6 {
         let mut writer = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "opening::writer_process", "--ignored"])
             .env(FOLDER, folder.path())
             .stdout(Stdio::null())
             .spawn()
             .expect("writer");
+        // On a busy machine it takes its time to begin.
+        let started = Instant::now();
+        while !written.exists() && started.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         // Odd steps, so that the kills hit different moments of a commit.
-        tokio::time::sleep(Duration::from_millis(200 + 53 * kill)).await;
+        tokio::time::sleep(Duration::from_millis(53 * kill)).await;
         writer.kill().expect("kill");
         writer.wait().expect("dead");
+        std::fs::remove_file(&written).expect("the writer came so far as to write");
         let knowledge = open(folder.path()).await;
         let query = Query {
             text: String::new(),
@@ -145,11 +159,7 @@ async fn a_writer_that_is_killed_leaves_whole_documents() {
             .await
             .expect("upsert");
         assert!(knowledge.delete_document("t", "after").await.expect("delete"));
-        written += u32::from(knowledge.count().await.expect("count") > 0);
-        // On a busy machine the first ones die before they have begun.
-        if written >= 5 {
-            break;
-        }
-        assert!(kill < 60, "no writer came so far as to write");
     }
+    let knowledge = open(folder.path()).await;
+    assert!(knowledge.count().await.expect("count") > 0, "what was written is gone");
 }

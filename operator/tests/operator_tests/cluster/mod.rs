@@ -24,7 +24,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use queue::{Delivery, Ports};
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 pub const NAMESPACE: &str = "documents";
 pub const POOL: &str = "readers";
@@ -32,6 +32,8 @@ pub const POOL: &str = "readers";
 const START: Duration = Duration::from_millis(1_500);
 const SERVICE: Duration = Duration::from_millis(700);
 const SLOTS: usize = 2;
+/// A write that is held is refused after this: before its client gives it up, so that who is being written is known here.
+const HOLD: Duration = Duration::from_secs(5);
 const MARK: &str = "/metadata/annotations/controller.kubernetes.io~1pod-deletion-cost";
 
 #[derive(Clone)]
@@ -66,6 +68,12 @@ struct Objects {
     restless: bool,
     read: Option<String>,
     holding: BTreeMap<String, usize>,
+    /// The newest version from which a kind was watched.
+    watched: BTreeMap<&'static str, u64>,
+    /// Whether writes of Deployments wait until the test lets them go, those that do, and how often the pool's was written.
+    holds: bool,
+    held: BTreeMap<String, oneshot::Sender<bool>>,
+    writes: usize,
 }
 
 impl Cluster {
@@ -79,18 +87,23 @@ impl Cluster {
             finished: AtomicUsize::new(0),
         };
         let cluster = Self(Arc::new(inner));
-        let metadata = |name: &str| json!({"name": name, "namespace": NAMESPACE, "uid": format!("uid-{name}"), "generation": 1, "labels": labels()});
-        cluster.put(
+        cluster.add(POOL, scaling);
+        cluster
+    }
+
+    /// Another pool, whose Deployment gets no pods.
+    pub fn add(&self, pool: &str, scaling: Value) {
+        let metadata = |name: &str| json!({"name": name, "namespace": NAMESPACE, "uid": format!("uid-{name}"), "generation": 1, "labels": labels(pool)});
+        self.put(
             "agentpools",
-            json!({"apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool", "metadata": metadata(POOL),
+            json!({"apiVersion": "docket.dev/v1alpha1", "kind": "AgentPool", "metadata": metadata(pool),
                 "spec": {"concurrency": SLOTS, "scaling": scaling}}),
         );
-        cluster.put(
+        self.put(
             "deployments",
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata("readers-agents"),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(&agents(pool)),
                 "spec": {"replicas": 0, "selector": {}, "template": {}}}),
         );
-        cluster
     }
 
     /// Serves it.
@@ -110,7 +123,11 @@ impl Cluster {
     }
 
     pub fn replicas(&self) -> u64 {
-        self.objects().kinds["deployments"]["readers-agents"]["spec"]["replicas"].as_u64().expect("a number")
+        self.replicas_of(POOL)
+    }
+
+    pub fn replicas_of(&self, pool: &str) -> u64 {
+        self.objects().kinds["deployments"][&agents(pool)]["spec"]["replicas"].as_u64().expect("a number")
     }
 
     pub fn pods(&self) -> usize {
@@ -145,7 +162,71 @@ impl Cluster {
     pub fn set_scaling(&self, field: &str, value: Value) {
         let mut pool = self.objects().kinds["agentpools"][POOL].clone();
         pool["spec"]["scaling"][field] = value;
+        pool["metadata"]["generation"] = json!(pool["metadata"]["generation"].as_i64().unwrap_or_default() + 1);
         self.put("agentpools", pool);
+    }
+
+    /// The pool's uid and generation.
+    pub fn pool(&self) -> (String, Option<i64>) {
+        let metadata = self.objects().kinds["agentpools"][POOL]["metadata"].clone();
+        (metadata["uid"].as_str().expect("a uid").to_owned(), metadata["generation"].as_i64())
+    }
+
+    /// Whether Deployments are written only when the test lets a write go. Those that wait go when they need not any more.
+    pub fn hold_writes(&self, holds: bool) {
+        let mut objects = self.objects();
+        objects.holds = holds;
+        if !holds {
+            // One that was given up meanwhile waits for nothing.
+            std::mem::take(&mut objects.held).into_values().for_each(|held| held.send(true).unwrap_or_default());
+        }
+    }
+
+    /// Pools of which a write is held.
+    pub fn held(&self) -> Vec<String> {
+        let objects = self.objects();
+        let held = objects.held.iter().filter(|(_, held)| !held.is_closed());
+        held.filter_map(|(name, _)| name.strip_suffix("-agents").map(str::to_owned)).collect()
+    }
+
+    /// Ends the wait of a pool's write, which is then done or refused; says whether it still waited.
+    pub fn let_go(&self, pool: &str, is_done: bool) -> bool {
+        let held = self.objects().held.remove(&agents(pool));
+        held.is_some_and(|held| held.send(is_done).is_ok())
+    }
+
+    /// How often somebody began to write the pool's Deployment.
+    pub fn writes(&self) -> usize {
+        self.objects().writes
+    }
+
+    /// Returns when who watches a kind knows of all that has changed: his watch is ended, and with the next one he says how far he
+    /// has come.
+    pub async fn until_seen(&self, kind: &'static str) {
+        let newest = self.objects().kinds[kind].values().map(version).max().unwrap_or_default();
+        while self.objects().watched.get(kind).is_none_or(|seen| *seen < newest) {
+            drop(self.0.changes.send((kind, Value::Null)));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether a write of a Deployment may be done, which it may not before the test says so where writes are held.
+    async fn may_be_written(&self, name: &str) -> bool {
+        let said = {
+            let mut objects = self.objects();
+            objects.writes += usize::from(name == agents(POOL));
+            if !objects.holds {
+                return true;
+            }
+            let (held, said) = oneshot::channel();
+            objects.held.insert(name.to_owned(), held);
+            said
+        };
+        let said = tokio::time::timeout(HOLD, said).await;
+        if said.is_err() {
+            self.objects().held.remove(name);
+        }
+        matches!(said, Ok(Ok(true)))
     }
 
     /// Whether the Deployment's status changes all the time, as it does while pods come and go.
@@ -197,7 +278,7 @@ impl Cluster {
             self.put(
                 "pods",
                 json!({"apiVersion": "v1", "kind": "Pod",
-                    "metadata": {"name": name, "namespace": NAMESPACE, "uid": name, "labels": labels(),
+                    "metadata": {"name": name, "namespace": NAMESPACE, "uid": name, "labels": labels(POOL),
                         "creationTimestamp": Timestamp::now().to_string()},
                     "spec": {"nodeName": "node", "containers": []}}),
             );
@@ -222,8 +303,17 @@ impl Cluster {
     }
 }
 
-fn labels() -> Value {
-    json!({"docket.dev/pool": POOL, "app.kubernetes.io/managed-by": "docket-operator"})
+fn labels(pool: &str) -> Value {
+    json!({"docket.dev/pool": pool, "app.kubernetes.io/managed-by": "docket-operator"})
+}
+
+/// The name of a pool's Deployment.
+fn agents(pool: &str) -> String {
+    format!("{pool}-agents")
+}
+
+fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 /// An agent, until its pod is gone.
@@ -298,11 +388,9 @@ async fn list(
         let since: u64 = query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or_default();
         let changes = cluster.0.changes.subscribe();
         // What changed between the list and now.
-        let version = |object: &Value| -> u64 {
-            object["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()).unwrap_or_default()
-        };
         let missed: Vec<Value> = {
-            let objects = cluster.objects();
+            let mut objects = cluster.objects();
+            objects.watched.insert(kind, since);
             let there = objects.kinds.get(kind).map(|there| there.values().cloned().collect::<Vec<_>>());
             there.unwrap_or_default().into_iter().filter(|object| version(object) > since).collect()
         };
@@ -310,6 +398,8 @@ async fn list(
         let later = stream::unfold(changes, move |mut changes| async move {
             loop {
                 match changes.recv().await {
+                    // The end of all watches.
+                    Ok((of, Value::Null)) if of == kind => return None,
                     Ok((of, change)) if of == kind => return Some((change, changes)),
                     Ok(_) => {}
                     Err(_) => return None,
@@ -339,6 +429,9 @@ async fn patch(
     Json(change): Json<Value>,
 ) -> Response {
     let Some(kind) = known(&kind) else { return refusal(StatusCode::NOT_FOUND) };
+    if kind == "deployments" && !cluster.may_be_written(&name).await {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let found = cluster.objects().kinds.get(kind).and_then(|there| there.get(&name).cloned());
     let Some(mut object) = found else { return refusal(StatusCode::NOT_FOUND) };
     if kind == "deployments" && cluster.objects().restless {
@@ -358,7 +451,7 @@ async fn patch(
         object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_u64().unwrap_or_default() + 1);
     }
     let object = cluster.put(kind, object);
-    if kind == "deployments" {
+    if kind == "deployments" && name == agents(POOL) {
         let replicas = object["spec"]["replicas"].as_u64().expect("a number");
         cluster.scale(usize::try_from(replicas).expect("a small number"));
     }
