@@ -4,8 +4,7 @@
 set -euo pipefail
 
 say() { printf 'postgres-server: %s\n' "$*" >&2; }
-# A mirror may fail for a moment, and another program may be installing.
-patient_apt() { apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 "$@"; }
+. "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 # Debian keeps them off the path, a folder a version.
 if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then

@@ -4,8 +4,7 @@
 set -euo pipefail
 
 say() { printf 'redis-server: %s\n' "$*" >&2; }
-# A mirror may fail for a moment, and another program may be installing.
-patient_apt() { apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 "$@"; }
+. "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 if command -v redis-server >/dev/null; then
     exit 0

@@ -5,8 +5,7 @@
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
-# A mirror may fail for a moment, and another program may be installing.
-patient_apt() { apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 "$@"; }
+. "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 
 missing_for_images() {
     command -v buildah >/dev/null || echo buildah

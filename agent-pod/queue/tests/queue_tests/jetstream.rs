@@ -104,6 +104,7 @@ on_each_version! {
     a_large_payload_is_stored_in_pieces_and_clears_away_after_itself
     alarms_outlive_the_server_and_are_ended_by_another_process
     what_exists_with_weaker_settings_is_refused
+    a_broker_that_stands_still_is_waited_for_as_long_as_its_silence_may_last
 }
 
 async fn a_killed_server_loses_no_confirmed_message_and_no_record(version: Version) {
@@ -392,4 +393,39 @@ async fn settings_that_make_no_sense_and_servers_that_are_not_there_are_named() 
         let refused = jetstream::open(settings).await.err().expect("refused");
         assert!(chain(&refused).contains(word), "{}", chain(&refused));
     }
+}
+
+/// For longer than is usual, so that its silence would be taken for an answer.
+async fn a_broker_that_stands_still_is_waited_for_as_long_as_its_silence_may_last(version: Version) {
+    let Some(broker) = Broker::start(version) else { return };
+    let ports = open(Settings { silence: PATIENCE, ..broker.settings() }).await;
+    ports.queue.publish(vec![message("a")]).await.expect("publish");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("our age").as_millis();
+    let alarm = queue::Alarm { id: "a".to_owned(), at: u64::try_from(now).expect("our age"), body: "due".into() };
+    ports.timers.set(vec![alarm.clone()]).await.expect("set");
+    let client = async_nats::connect(format!("nats://127.0.0.1:{}", broker.port)).await.expect("connect");
+    let both_wait = async {
+        for consumer in ["docket-timers.due", "docket-tasks-readers.normal"] {
+            let subject = format!("$JS.API.CONSUMER.INFO.{consumer}");
+            loop {
+                let info = client.request(subject.clone(), "".into()).await.expect("info");
+                let info: serde_json::Value = serde_json::from_slice(&info.payload).expect("json");
+                if info["num_pending"] == 1 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, both_wait).await.expect("both wait");
+    let server = broker.server.as_ref().expect("a running server");
+    server.stands_still(true);
+    let asked = tokio::spawn(async move {
+        tokio::join!(ports.queue.pull("readers", 1, Duration::ZERO), ports.timers.due(1, 1, Duration::ZERO))
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.stands_still(false);
+    let (pulled, due) = asked.await.expect("no panic");
+    assert_eq!(ids(&pulled.expect("pull")), BTreeSet::from(["a".to_owned()]));
+    assert_eq!(due.expect("due"), [alarm]);
 }
