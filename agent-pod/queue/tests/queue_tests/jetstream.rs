@@ -395,7 +395,7 @@ async fn settings_that_make_no_sense_and_servers_that_are_not_there_are_named() 
     }
 }
 
-/// For longer than is usual, so that its silence would be taken for an answer.
+/// For longer than is usual, so that its silence would be taken for an answer. All priorities are asked at once.
 async fn a_broker_that_stands_still_is_waited_for_as_long_as_its_silence_may_last(version: Version) {
     let Some(broker) = Broker::start(version) else { return };
     let ports = open(Settings { silence: PATIENCE, ..broker.settings() }).await;
@@ -421,7 +421,7 @@ async fn a_broker_that_stands_still_is_waited_for_as_long_as_its_silence_may_las
     let server = broker.server.as_ref().expect("a running server");
     server.stands_still(true);
     let asked = tokio::spawn(async move {
-        tokio::join!(ports.queue.pull("readers", 1, Duration::ZERO), ports.timers.due(1, 1, Duration::ZERO))
+        tokio::join!(ports.queue.pull("readers", 15, Duration::ZERO), ports.timers.due(1, 1, Duration::ZERO))
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     server.stands_still(false);

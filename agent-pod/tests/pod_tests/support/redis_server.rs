@@ -77,8 +77,17 @@ impl RedisServer {
 
     /// It keeps its connections and answers nothing any more.
     pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// It answers again, and what it was asked meanwhile.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-STOP", &pid]).status().expect("kill starts").success());
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill starts").success());
     }
 
     /// It is gone at once.

@@ -50,6 +50,46 @@ async fn a_server_that_hangs_is_waited_for_five_times() {
     assert_eq!((redis.hits, work.done()), (0, 20));
 }
 
+/// Work during which the server begins to stand still.
+struct Freezes<'a>(&'a RedisServer, Counted);
+
+#[async_trait]
+impl Work for Freezes<'_> {
+    type Error = &'static str;
+
+    fn owner(&self) -> Owner {
+        self.1.owner()
+    }
+
+    async fn usable(&self, output: &Output) -> Result<bool, Self::Error> {
+        self.1.usable(output).await
+    }
+
+    async fn compute(&self) -> Result<Output, Self::Error> {
+        self.0.freeze();
+        self.1.compute().await
+    }
+}
+
+/// For longer than a connection and a store are waited for as a rule.
+#[tokio::test]
+async fn a_server_that_stands_still_is_waited_for_as_long_as_for_an_answer() {
+    let Some(place) = Place::with_redis() else { return };
+    let server = place.redis.as_ref().expect("a server");
+    let thaw = async || {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        server.thaw();
+    };
+    server.freeze();
+    let (cache, ()) = tokio::join!(place.open(), thaw());
+    assert_eq!(cache.statistics().redis.expect("the level").breaker, Some("closed"), "the connection");
+    let (levels, work) = (Levels { redis: true, ..NONE }, Freezes(server, Counted::new(Ok("text "))));
+    cache.get_or_compute("key", levels, &work).await.expect("a result");
+    tokio::join!(cache.settle(PATIENT), thaw());
+    let redis = cache.statistics().redis.expect("the level");
+    assert_eq!((redis.stores, redis.errors), (1, 0), "the store");
+}
+
 #[tokio::test]
 async fn a_server_that_never_was_is_left_out() {
     let Some(mut place) = Place::with_redis() else { return };
